@@ -1,0 +1,51 @@
+# The two commands are `make up` and `make test`; each works first, alone, from a clean clone.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.locked
+WORKERS ?= 2
+
+.DELETE_ON_ERROR:
+.PHONY: help up down test check fmt lock clean
+
+help:
+	@echo "make up      start the embedded AWS and deploy the whole pipeline on it"
+	@echo "make test    run the tests"
+	@echo "make check   lint, types, templates"
+	@echo "make down    stop and remove everything that make up made"
+
+up: $(STAMP)
+	$(BIN)/python bootstrap.py up
+
+down: $(STAMP)
+	$(BIN)/python bootstrap.py down
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One environment, exactly what the lock says: every file is held against its hash.
+$(STAMP): requirements.lock requirements-uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is too old: Python 3.11 or newer is needed. Set PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: no virtual environment could be made. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@touch $@
+
+# Renew the locks; UPGRADE=--upgrade moves versions.
+lock: $(STAMP)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--extra local --extra test $(UPGRADE) pyproject.toml -o requirements.lock
+	grep -oE '^uv==[0-9.]+' requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+		--no-emit-index-url --no-header - -o requirements-uv.lock
+
+clean: down
+	rm -rf $(VENV) .local

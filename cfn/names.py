@@ -1,0 +1,70 @@
+"""Every name that carries the environment, in one place. One folder name is a function's name everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def pascal_case(name: str) -> str:
+    """``fraud-detection`` → ``FraudDetection``: the stem of a function's logical ids, parameters and outputs."""
+    return "".join(part.capitalize() for part in name.split("-"))
+
+
+def image_parameter(function: str) -> str:
+    """The pipeline stack's parameter that a function's image fills: ``FraudDetectionImageUri``."""
+    return f"{pascal_case(function)}ImageUri"
+
+
+def repository_output(function: str) -> str:
+    return f"{pascal_case(function)}RepositoryUri"
+
+
+def placeholder_output(function: str) -> str:
+    return f"{pascal_case(function)}PlaceholderUri"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one environment: ``Names("dev").function("fraud-detection") == "fraud-detection-dev"``."""
+
+    environment: str
+
+    def function(self, name: str) -> str:
+        return f"{name}-{self.environment}"
+
+    # A repository and a log group are called like the function that they serve.
+    repository = function
+    log_group = function
+
+    @property
+    def registry_stack(self) -> str:
+        return f"transaction-registry-{self.environment}"
+
+    @property
+    def pipeline_stack(self) -> str:
+        return f"transaction-pipeline-{self.environment}"
+
+    @property
+    def state_machine(self) -> str:
+        return f"transaction-pipeline-{self.environment}"
+
+    @property
+    def state_machine_log_group(self) -> str:
+        # The prefix keeps Step Functions' log delivery policy from outgrowing its limit (AWS documentation).
+        return f"/aws/vendedlogs/states/transaction-pipeline-{self.environment}"
+
+    @property
+    def table(self) -> str:
+        return f"transaction-state-{self.environment}"
+
+    @property
+    def alert_topic(self) -> str:
+        return f"fraud-alerts-{self.environment}"
+
+    @property
+    def alarm_topic(self) -> str:
+        return f"transaction-alarms-{self.environment}"
+
+    @property
+    def dead_letter_queue(self) -> str:
+        return f"transaction-dlq-{self.environment}"

@@ -1,0 +1,89 @@
+"""What a deployment is made of, as immutable values: the functions and the settings of one environment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipeline.errors import SettingsError
+
+# Function names end in "-<environment>" and Lambda allows 64 characters; ECR refuses doubled separators.
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+ENVIRONMENT_MAX = 16
+
+
+class Architecture(StrEnum):
+    """A Lambda instruction set, by Lambda's own name. ``.oci`` is the name that image configs use."""
+
+    ARM64 = "arm64"
+    X86_64 = "x86_64"
+
+    @property
+    def oci(self) -> str:
+        return "arm64" if self is Architecture.ARM64 else "amd64"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """AWS calls that a function makes: ``Call("dynamodb", ("Query",), "state-table/index/customer")``.
+
+    ``resource`` names something the pipeline stack makes (see ``cfn.functions``), never an ARN.
+    """
+
+    service: str
+    actions: tuple[str, ...]
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDefinition:
+    """What the templates need to know of one function; read from its ``function.toml``.
+
+    memory  MB, 128 to 10240
+    timeout seconds, 1 to 900
+    """
+
+    name: str
+    description: str = ""
+    memory: int = 3072
+    timeout: int = 60
+    calls: tuple[Call, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one environment. Everything has a default but the environment's name.
+
+    reserved_concurrency  executions reserved per function; None reserves none (small accounts cannot)
+    encryption            how ECR encrypts: "AES256" or "KMS"
+    protect_data          deletion protection for the table, and data kept when the stack goes
+    release               how a new image takes over: "AllAtOnce", or a CodeDeploy preference such as
+                          "LambdaCanary10Percent5Minutes"
+    """
+
+    environment: str
+    architecture: Architecture = Architecture.ARM64
+    reserved_concurrency: int | None = 10
+    encryption: str = "AES256"
+    protect_data: bool = False
+    log_retention_days: int = 30
+    zones: int = 3
+    vpc_cidr: str = "10.20.0.0/20"
+    release: str = "AllAtOnce"
+    tags: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not _ENVIRONMENT.fullmatch(self.environment) or len(self.environment) > ENVIRONMENT_MAX:
+            raise SettingsError(
+                f"the environment {self.environment!r} cannot be used",
+                f"a name is 1 to {ENVIRONMENT_MAX} characters of a-z, 0-9 and single hyphens, and starts with a letter",
+                "Choose a name like dev, test-2 or prod.",
+            )
+        if self.encryption not in ("AES256", "KMS"):
+            raise SettingsError(
+                f"the encryption {self.encryption!r} cannot be used",
+                "ECR knows AES256 and KMS",
+                "Choose one of them.",
+            )

@@ -1,0 +1,81 @@
+"""The one tree of expected errors: each says what failed, why, and the next step.
+
+    PipelineError
+    ├── SettingsError        a setting or an environment name that cannot be used
+    ├── SourceError          a function folder that cannot become an image
+    ├── DependencyError      locked requirements that do not resolve to wheels for the target
+    ├── BaseImageError       a base image that cannot be found, read or used
+    ├── RegistryError        a registry that refused, lied or could not be reached
+    ├── CheckFailed          an image that Lambda would refuse; carries every finding
+    ├── StackError           a stack that cannot be planned or did not reach its goal
+    ├── FunctionError        a function that does not run what was pushed
+    ├── SubmissionError      a transaction that could not be submitted or answered
+    ├── CredentialsError     no usable credentials for the target
+    └── LocalError           the embedded AWS or its runtime
+
+Only ``bootstrap.py`` prints them. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """An expected failure, told as a sentence of three parts.
+
+    what       what was not done: "fraud-detection was not released"
+    why        the cause, with the offending value: "its manifest is an OCI index, which Lambda refuses"
+    next_step  what the reader can do now: "Build with --provenance=false."
+    """
+
+    def __init__(self, what: str, why: str, next_step: str) -> None:
+        super().__init__(f"{what}: {why}. {next_step}")
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+
+    def __reduce__(self) -> tuple[type[PipelineError], tuple[str, str, str]]:
+        return type(self), (self.what, self.why, self.next_step)
+
+
+class SettingsError(PipelineError):
+    """A setting or an environment name that cannot be used."""
+
+
+class SourceError(PipelineError):
+    """A function folder that cannot become an image."""
+
+
+class DependencyError(PipelineError):
+    """Locked requirements that do not resolve to wheels for the target."""
+
+
+class BaseImageError(PipelineError):
+    """A base image that cannot be found, read or used."""
+
+
+class RegistryError(PipelineError):
+    """A registry that refused, lied or could not be reached."""
+
+
+class CheckFailed(PipelineError):
+    """An image that Lambda would refuse."""
+
+
+class StackError(PipelineError):
+    """A stack that cannot be planned or did not reach its goal."""
+
+
+class FunctionError(PipelineError):
+    """A function that does not run what was pushed."""
+
+
+class SubmissionError(PipelineError):
+    """A transaction that could not be submitted or answered."""
+
+
+class CredentialsError(PipelineError):
+    """No usable credentials for the target."""
+
+
+class LocalError(PipelineError):
+    """The embedded AWS or its runtime did not do what was asked."""
