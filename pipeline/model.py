@@ -88,9 +88,7 @@ class ImageReference:
         name, colon, tag_text = path.partition(":")
         tag = tag_text if colon else None
         if not _REPOSITORY.fullmatch(name):
-            raise ValueError(
-                f"a repository is lower-case words joined by . _ - and /, saw: {name!r} in {text!r}"
-            )
+            raise ValueError(f"a repository is lower-case words joined by . _ - and /, saw: {name!r} in {text!r}")
         if tag is not None and not _TAG.fullmatch(tag):
             raise ValueError(f"a tag is 1 to 128 of A-Z a-z 0-9 . _ -, saw: {tag!r} in {text!r}")
         return cls(registry, name, tag, digest)
@@ -173,6 +171,19 @@ class Layer:
     diff_id: Digest
     title: str
     source: ImageReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an image stands on: the base's own config document and its layers; both empty for the empty base.
+
+    docker  the base is of Docker's media types, so the image made on it is too (one manifest never mixes the two)
+    """
+
+    config: bytes
+    layers: tuple[Layer, ...] = ()
+    reference: ImageReference | None = None
+    docker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
