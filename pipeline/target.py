@@ -1,0 +1,188 @@
+"""Where a release goes: the embedded AWS or AWS itself. Everything after this module is the same for both."""
+
+from __future__ import annotations
+
+import platform as host_platform
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cfn.settings import Architecture
+from pipeline.errors import CredentialsError, LocalError, PipelineError, StackError
+from pipeline.model import Platform, PythonVersion
+
+if TYPE_CHECKING:
+    from pipeline.local.control import LocalAws
+    from pipeline.registry import Registry
+
+DEFAULT_REGION = "us-east-1"
+
+
+class Target:
+    """One account and region, and how to reach them.
+
+    name      "local" or "aws"
+    region    the AWS region, also on the local target
+    endpoint  the embedded AWS's URL, or None for AWS itself
+
+    Clients are made once and shared; boto3's clients are safe to use from several threads, making them is not.
+    """
+
+    def __init__(self, name: str, region: str, session: Any, endpoint: str | None) -> None:
+        self.name = name
+        self.region = region
+        self.endpoint = endpoint
+        self._session = session
+        self._clients: dict[str, Any] = {}
+        self._making = threading.Lock()
+        self._registries: dict[str, Registry] = {}
+
+    @property
+    def is_local(self) -> bool:
+        return self.endpoint is not None
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of ``service``, with retries that wait on throttling."""
+        with self._making:
+            if service not in self._clients:
+                from botocore.config import Config
+
+                config = Config(
+                    retries={"mode": "standard", "max_attempts": 8},
+                    # StartSyncExecution puts "sync-" before the host, which a loopback address has no name for.
+                    inject_host_prefix=not self.is_local,
+                    connect_timeout=5,
+                    # EXPRESS answers within five minutes, so a submission may wait that long.
+                    read_timeout=310 if service == "stepfunctions" else 60,
+                    max_pool_connections=50,
+                )
+                self._clients[service] = self._session.client(
+                    service, region_name=self.region, endpoint_url=self.endpoint, config=config
+                )
+            return self._clients[service]
+
+    def registry(self, host: str) -> Registry:
+        """The ECR registry that is called ``host`` in image URIs."""
+        from pipeline.ecr import ecr_credentials
+        from pipeline.registry import Registry
+
+        ecr = self.client("ecr")
+        with self._making:
+            if host not in self._registries:
+                self._registries[host] = Registry(host, endpoint_url=self.endpoint, credentials=ecr_credentials(ecr))
+            return self._registries[host]
+
+
+def host_architecture() -> Architecture:
+    """This machine's architecture by Lambda's name; raises LocalError for one that Lambda does not have."""
+    machine = host_platform.machine().lower()
+    match machine:
+        case "x86_64" | "amd64":
+            return Architecture.X86_64
+        case "aarch64" | "arm64":
+            return Architecture.ARM64
+    raise LocalError(
+        "the functions cannot run here",
+        f"Lambda has no architecture {machine}",
+        "Use --target aws, or an x86_64 or arm64 machine.",
+    )
+
+
+def host_platform_of_functions() -> Platform:
+    """What an image must be made for to run as processes of this machine."""
+    return Platform(host_architecture(), PythonVersion(sys.version_info.major, sys.version_info.minor))
+
+
+def local_target(local: LocalAws, region: str | None) -> Target:
+    """The embedded AWS that runs as ``local``."""
+    import boto3
+
+    session = boto3.Session(
+        aws_access_key_id=local.access_key_id,
+        aws_secret_access_key=local.secret_access_key,
+        region_name=region or DEFAULT_REGION,
+    )
+    return Target("local", region or DEFAULT_REGION, session, local.endpoint)
+
+
+def aws_target(region: str | None, profile: str | None = None) -> Target:
+    """AWS with the credentials that boto3 finds. Raises CredentialsError when there are none, or no region."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = boto3.Session(profile_name=profile, region_name=region)
+        found = session.get_credentials()
+    except BotoCoreError as problem:
+        raise CredentialsError(
+            "AWS was not reached", str(problem), "Mend the AWS configuration, or name another profile with AWS_PROFILE."
+        ) from problem
+    if found is None:
+        raise CredentialsError(
+            "AWS was not reached",
+            "no credentials were found in the environment, in ~/.aws or from the machine's role",
+            "Run `aws configure` or `aws sso login`, or set AWS_PROFILE. Without AWS: --target local.",
+        )
+    if session.region_name is None:
+        raise CredentialsError(
+            "AWS was not reached", "no region is set", "Give --region, or set AWS_REGION or the profile's region."
+        )
+    return Target("aws", session.region_name, session, None)
+
+
+_NOT_SIGNED_IN = {
+    "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException",
+    "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure", "RequestExpired",
+}  # fmt: skip
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"}
+
+
+@contextmanager
+def explained(target_name: str, what: str) -> Iterator[None]:
+    """Turn what botocore raises inside the block into an error with a cause and a next step."""
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        TokenRetrievalError,
+        UnauthorizedSSOTokenError,
+    )
+    from botocore.exceptions import (
+        ConnectionError as NoConnection,
+    )
+
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError, UnauthorizedSSOTokenError) as problem:
+        raise CredentialsError(
+            what, str(problem), "Run `aws configure` or `aws sso login`, or set AWS_PROFILE."
+        ) from problem
+    except ClientError as problem:
+        code = problem.response.get("Error", {}).get("Code", "")
+        if code in _NOT_SIGNED_IN:
+            raise CredentialsError(
+                what, str(problem), "Renew the credentials (`aws sso login`, a new token) and run it again."
+            ) from problem
+        if code in _NOT_ALLOWED:
+            raise CredentialsError(
+                what, str(problem), "Give the caller that permission; docs/recovery.md lists what each command calls."
+            ) from problem
+        raise StackError(what, str(problem), "Run it again; every step is safe to repeat.") from problem
+    except (NoConnection, HTTPClientError) as problem:
+        if target_name == "local":
+            raise LocalError(
+                what,
+                f"the embedded AWS does not answer ({problem})",
+                "Run `./bootstrap.py up`: it is started anew and everything is put back.",
+            ) from problem
+        raise StackError(
+            what, f"AWS was not reached ({problem})", "Check the network and the region, then run it again."
+        ) from problem
+    except BotoCoreError as problem:
+        raise StackError(what, str(problem), "Run it again with other arguments.") from problem
