@@ -24,6 +24,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -156,6 +157,35 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The exact bytes of a manifest or an index as a registry or a layout keeps them, with their media type."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.content)
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in (OCI_INDEX, DOCKER_INDEX)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Something that refers to an image (an OCI 1.1 referrer), such as an SBOM; its blobs are in the blob store.
+
+    manifest  names the image as its ``subject``
+    blobs     the config and the layers that the manifest names
+    """
+
+    manifest: Manifest
+    artifact_type: str
+    blobs: tuple[Descriptor, ...]
 
 
 @dataclass(frozen=True, slots=True)
