@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""The command line: arguments in, one result out. The only module that prints and exits.
+
+Progress goes to stderr, the result to stdout; with --json the result is one JSON document. Exit codes: 0 done,
+1 a failure that is explained, 2 wrong usage or, for ``plan``, a difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+
+# Called with the system's Python: the project's own environment takes over, so ./bootstrap.py works in any shell.
+_PYTHON = ROOT / ".venv" / "bin" / "python"
+if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists():
+    os.execv(_PYTHON, [str(_PYTHON), str(Path(__file__).resolve()), *sys.argv[1:]])
+
+try:
+    import click
+    import msgspec  # noqa: F401  (stands for all that the lock brings)
+except ModuleNotFoundError:
+    sys.exit("error: the project's environment is not there yet. Make it and deploy with: make up")
+
+from commands.context import Context, Outcome
+from commands.display import PlainLines
+from pipeline.errors import PipelineError
+
+Command = Callable[..., Outcome]
+
+
+def shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that every command takes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+        click.option("--region", metavar="REGION", help="AWS region; default: the profile's, locally us-east-1."),
+        click.option("--target", type=click.Choice(["local", "aws"]), default="local", show_default=True),
+        click.option("--environment", "-e", metavar="NAME", default="dev", show_default=True),
+    ):
+        function = option(function)
+    return function
+
+
+def run(
+    command: Command, environment: str, target: str, region: str | None, as_json: bool, /, **arguments: Any
+) -> None:
+    """Run a command, print its outcome or its error, and exit."""
+    report = PlainLines(lambda line: click.echo(line, err=True))
+    context = Context(environment=environment, target_name=target, region=region, report=report, root=ROOT)
+    try:
+        outcome = command(context, **arguments)
+    except PipelineError as error:
+        if as_json:
+            click.echo(json.dumps({"what": error.what, "why": error.why, "next_step": error.next_step}, indent=2))
+        else:
+            click.echo(f"error: {error.what}\n  why:  {error.why}\n  next: {error.next_step}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
+        sys.exit(130)
+    click.echo(json.dumps(outcome.result, indent=2) if as_json else outcome.text)
+    sys.exit(outcome.exit_code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option("0.1.0", prog_name="bootstrap.py")
+def main() -> None:
+    """Container-image Lambda functions that deploy in two phases and never meet a missing image."""
+
+
+@main.command()
+@shared_options
+@click.option("--no-smoke", is_flag=True, help="Do not submit a sample transaction at the end.")
+def up(**options: Any) -> None:
+    """Both phases: repositories and placeholders, then the built images, then the functions switched to them."""
+    from commands import releasing
+
+    run(releasing.up, *shared(options), smoke=not options["no_smoke"])
+
+
+@main.command()
+@shared_options
+def infra(**options: Any) -> None:
+    """Both stacks, with every function on the image it has, or on its placeholder. Builds nothing."""
+    from commands import releasing
+
+    run(releasing.infra, *shared(options))
+
+
+@main.command()
+@shared_options
+def build(**options: Any) -> None:
+    """Build and check the images of all functions; pushes nothing."""
+    from commands import releasing
+
+    run(releasing.build, *shared(options))
+
+
+@main.command()
+@shared_options
+@click.argument("transaction", metavar="JSON")
+def submit(**options: Any) -> None:
+    """Submit one transaction, as JSON text or - for standard input, and print its answer."""
+    from commands import running
+
+    text = options["transaction"]
+    run(running.submit, *shared(options), text=sys.stdin.read() if text == "-" else text)
+
+
+@main.command()
+@shared_options
+def status(**options: Any) -> None:
+    """What stands: both stacks, each function's state, image and whether it is on its placeholder."""
+    from commands import running
+
+    run(running.status, *shared(options))
+
+
+@main.command()
+@shared_options
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the two files."
+)
+def synth(**options: Any) -> None:
+    """Write both templates, registry.json and pipeline.json, for any other tool to deploy."""
+    from commands import releasing
+
+    run(releasing.synth, *shared(options), out=options["out"])
+
+
+@main.command()
+@shared_options
+def down(**options: Any) -> None:
+    """Delete both stacks of the environment; the embedded AWS stops with its last environment."""
+    from commands import releasing
+
+    run(releasing.down, *shared(options))
+
+
+def shared(options: dict[str, Any]) -> tuple[str, str, str | None, bool]:
+    """The shared options in the order that ``run`` takes them."""
+    return options["environment"], options["target"], options["region"], options["as_json"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What every command starts from, and what every command ends with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cfn.names import Names
+from cfn.settings import Architecture, Settings
+from pipeline.configuration import Choices, python_of, read_choices, settings_of
+from pipeline.errors import LocalError
+from pipeline.events import Report, ignore
+from pipeline.model import FunctionSource, Platform
+from pipeline.target import Target
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS_FILE = "environments.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command found or did: ``result`` for --json, ``text`` for people, and the exit code."""
+
+    result: Mapping[str, Any]
+    text: str
+    exit_code: int = 0
+
+
+@dataclass
+class Context:
+    """The options that every command takes, and what follows from them, worked out when first asked for."""
+
+    environment: str = "dev"
+    target_name: str = "local"
+    region: str | None = None
+    report: Report = field(default=ignore)
+    root: Path = ROOT
+
+    @property
+    def local_folder(self) -> Path:
+        """Where the embedded AWS keeps everything it has: ``$TRANSACTION_PIPELINE_LOCAL``, or .local in the project."""
+        chosen = os.environ.get("TRANSACTION_PIPELINE_LOCAL")
+        return Path(chosen) if chosen else self.root / ".local"
+
+    @property
+    def images_folder(self) -> Path:
+        return self.root / "images"
+
+    @cached_property
+    def choices(self) -> Choices:
+        return read_choices(self.root / SETTINGS_FILE, self.environment)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return settings_of(self.environment, self.choices, architecture=self.platform.architecture)
+
+    @cached_property
+    def platform(self) -> Platform:
+        """What images are made for: on the local target this machine, on AWS what the settings say."""
+        if self.target_name == "local":
+            from pipeline.target import host_platform_of_functions
+
+            return host_platform_of_functions()
+        return Platform(self.choices.architecture or Architecture.ARM64, python_of(self.choices))
+
+    @property
+    def names(self) -> Names:
+        return Names(self.environment)
+
+    @cached_property
+    def sources(self) -> tuple[FunctionSource, ...]:
+        from pipeline.sources import find_sources
+
+        return find_sources(self.images_folder)
+
+    def started_target(self, runtime: str = "process") -> Target:
+        """The target, with the embedded AWS started if it does not run yet."""
+        if self.target_name == "aws":
+            return self.running_target()
+        from pipeline.local.control import start_local
+        from pipeline.target import local_target
+
+        return local_target(start_local(self.local_folder, report=self.report), self.region)
+
+    def running_target(self) -> Target:
+        """The target as it is. Raises LocalError when the embedded AWS does not run: nothing is started to look at it."""
+        from pipeline.target import aws_target, local_target
+
+        if self.target_name == "aws":
+            return aws_target(self.region)
+        from pipeline.local.control import find_local
+
+        local = find_local(self.local_folder)
+        if local is None:
+            raise LocalError(
+                f"nothing was asked of {self.environment}",
+                "the embedded AWS does not run",
+                "Start it with `./bootstrap.py up`.",
+            )
+        return local_target(local, self.region)

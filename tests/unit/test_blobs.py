@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.blobs import BlobStore, WrongContent, cache_folder
+from pipeline.model import Digest
+
+
+def files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_a_blob_is_found_under_its_digest(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    digest = store.add(b"content")
+    assert store.path(digest) == tmp_path / "blobs" / "sha256" / digest.hex
+    assert store.read(digest) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "size", "said"),
+    [
+        ([b"other"], 5, "promised"),
+        ([b"con", b"tent", b"more"], 7, "runs past"),
+        ([b"con"], 7, "3 bytes instead of 7"),
+        ([], None, "promised"),
+    ],
+)
+def test_wrong_content_is_refused_and_leaves_nothing(
+    tmp_path: Path, chunks: list[bytes], size: int | None, said: str
+) -> None:
+    with pytest.raises(WrongContent, match=said):
+        BlobStore(tmp_path).write(chunks, expected=Digest.of(b"content"), size=size)
+    assert files(tmp_path) == []
+
+
+def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+    def broken() -> object:
+        yield b"con"
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        BlobStore(tmp_path).write(broken(), expected=Digest.of(b"content"))  # type: ignore[arg-type]
+    assert files(tmp_path) == []
+
+
+def test_a_stream_without_end_is_given_up(tmp_path: Path) -> None:
+    def endless() -> object:
+        while True:
+            yield b"x" * 1024
+
+    with pytest.raises(WrongContent, match="runs past"):
+        BlobStore(tmp_path).write(endless(), expected=Digest.of(b"x"), size=4096)  # type: ignore[arg-type]
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(tmp_path / "a b"))
+    assert cache_folder() == tmp_path / "a b"
+    monkeypatch.delenv("TRANSACTION_PIPELINE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "transaction-pipeline"

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from cfn.settings import Architecture
+from pipeline.configuration import Choices, python_of, read_choices, settings_of
+from pipeline.errors import SettingsError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "environments.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_environment_s_own_word_goes_before_the_default(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '[defaults]\narchitecture = "x86_64"\nencryption = "KMS"\nprotect_data = true\n'
+        '[environments.prod]\narchitecture = "arm64"\nprotect_data = false\n',
+    )
+    prod = read_choices(path, "prod")
+    assert (prod.architecture, prod.encryption, prod.protect_data) == (Architecture.ARM64, "KMS", False)
+    assert read_choices(path, "dev").architecture is Architecture.X86_64
+
+
+def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
+    assert read_choices(tmp_path / "none.toml", "dev") == Choices()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not toml", "Expected"),
+        ("[defaults]\narchitecure = 'arm64'\n", "architecure"),
+        ("[defaults]\narchitecture = 'mips'\n", "mips"),
+        ("[environments.prod]\nzones = 'three'\n", "environments"),
+        ("\xff", ""),
+    ],
+)
+def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "environments.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError) as caught:
+        read_choices(path, "prod")
+    assert "environments.toml" in caught.value.what
+    assert said in caught.value.why
+
+
+def test_no_reserved_executions_are_written_as_zero() -> None:
+    def reserved(said: int | None) -> int | None:
+        choices = Choices(reserved_concurrency=said)
+        return settings_of("dev", choices, architecture=Architecture.ARM64).reserved_concurrency
+
+    assert [reserved(None), reserved(0), reserved(5)] == [10, None, 5]
+
+
+@pytest.mark.parametrize("text", ["3.9", "three", "3.99"])
+def test_a_python_that_images_cannot_have_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="python"):
+        python_of(Choices(python=text))
