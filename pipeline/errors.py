@@ -11,12 +11,18 @@
     ├── FunctionError        a function that does not run what was pushed
     ├── SubmissionError      a transaction that could not be submitted or answered
     ├── CredentialsError     no usable credentials for the target
+    ├── StorageError         a disk that is full or cannot be written
     └── LocalError           the embedded AWS or its runtime
 
 Only ``bootstrap.py`` prints them. Anything else that escapes is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.model import Finding
 
 
 class PipelineError(Exception):
@@ -58,7 +64,11 @@ class RegistryError(PipelineError):
 
 
 class CheckFailed(PipelineError):
-    """An image that Lambda would refuse."""
+    """An image that Lambda would refuse. ``findings`` has every broken rule at once."""
+
+    def __init__(self, what: str, why: str, next_step: str, findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(what, why, next_step)
+        self.findings = findings
 
 
 class StackError(PipelineError):
@@ -75,6 +85,10 @@ class SubmissionError(PipelineError):
 
 class CredentialsError(PipelineError):
     """No usable credentials for the target."""
+
+
+class StorageError(PipelineError):
+    """A disk that is full or cannot be written."""
 
 
 class LocalError(PipelineError):
