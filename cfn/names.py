@@ -45,6 +45,11 @@ class Names:
         return f"transaction-pipeline-{self.environment}"
 
     @property
+    def placeholder_function(self) -> str:
+        """The registry stack's own function, which pushes the placeholder images."""
+        return f"transaction-placeholder-{self.environment}"
+
+    @property
     def state_machine(self) -> str:
         return f"transaction-pipeline-{self.environment}"
 

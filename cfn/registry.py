@@ -1,0 +1,213 @@
+"""Stack 1: a repository per function, and in each a placeholder image, so that stack 2 never meets a missing image."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from troposphere import AWSObject, GetAtt, Output, Ref, Sub, Template, awslambda, ecr, iam, logs
+
+from cfn import placeholder
+from cfn.calls import check_functions
+from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
+from cfn.names import Names, pascal_case, placeholder_output, repository_output
+from cfn.settings import FunctionDefinition, Settings
+
+# Tags that may move, and images that may go by themselves: build caches, which Lambda cannot run at all.
+CACHE_TAGS = "cache-*"
+
+# Lifecycle rules do not know what is deployed, and one for untagged images deletes what runs by digest. So nothing but
+# caches expires here. The first rule exists for its order: an image that matches a rule's tags cannot be expired by
+# a later one (Amazon ECR user guide, "Lifecycle policy evaluation rules"), so whatever carries such a tag is kept even
+# if somebody tags it as a cache too. 100 years is its way to say never; zero is not allowed.
+LIFECYCLE = json.dumps(
+    {
+        "rules": [
+            {
+                "rulePriority": priority,
+                "description": description,
+                "selection": {
+                    "tagStatus": "tagged",
+                    "tagPatternList": [pattern],
+                    "countType": "sinceImagePushed",
+                    "countUnit": "days",
+                    "countNumber": days,
+                },
+                "action": {"type": "expire"},
+            }
+            for priority, description, pattern, days in (
+                (1, "keep releases", "release-*", 36_500),
+                (2, "keep placeholders", "placeholder-*", 36_500),
+                (3, "expire build caches", CACHE_TAGS, 14),
+            )
+        ]
+    },
+    separators=(",", ":"),
+)
+
+# Lambda user guide, "Create a function using a container image": what Lambda needs of a repository in its account.
+PULL_POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "LambdaPullsImages",
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
+        }
+    ],
+}
+
+
+class PlaceholderImage(AWSObject):  # type: ignore[misc]
+    """The custom resource that ``cfn.placeholder`` answers. Attribute: Digest."""
+
+    resource_type = "Custom::PlaceholderImage"
+    props = {  # noqa: RUF012 - troposphere declares it so
+        "ServiceToken": (str, True),
+        "ServiceTimeout": (int, True),
+        "RepositoryName": (str, True),
+        "Architecture": (str, True),
+        "Digest": (str, True),
+    }
+
+
+def registry_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> Template:
+    """The registry stack of one environment; its outputs are each function's repository and placeholder URI.
+
+    Raises SettingsError for functions that cannot be deployed.
+    """
+    check_functions(settings, functions)
+    names = Names(settings.environment)
+    template = Template(Description=f"Image repositories and placeholder images of {settings.environment}.")
+    template.set_version("2010-09-09")
+    repositories = {function.name: _add_repository(template, settings, names, function) for function in functions}
+    if not repositories:
+        return template
+    pusher = _add_pusher(template, settings, names, list(repositories.values()))
+    digest = placeholder.placeholder_digest(settings.architecture)
+    for function in functions:
+        stem, repository = pascal_case(function.name), repositories[function.name]
+        image = template.add_resource(
+            PlaceholderImage(
+                f"{stem}Placeholder",
+                ServiceToken=GetAtt(pusher, "Arn"),
+                ServiceTimeout=120,
+                RepositoryName=Ref(repository),
+                Architecture=str(settings.architecture),
+                # A placeholder that changes must be pushed again, and CloudFormation compares properties only.
+                Digest=digest,
+            )
+        )
+        uri = GetAtt(repository, "RepositoryUri")
+        template.add_output(Output(repository_output(function.name), Value=uri))
+        template.add_output(
+            Output(
+                placeholder_output(function.name),
+                Value=Sub("${Uri}@${Digest}", Uri=uri, Digest=GetAtt(image, "Digest")),
+            )
+        )
+    return template
+
+
+def placeholder_source() -> str:
+    """The source of ``cfn.placeholder`` without docstrings, comments and blank lines: the function's inline code.
+
+    Lines are dropped, never rewritten, so every Python version that synthesises comes to the same text.
+    """
+    text = Path(placeholder.__file__).read_text(encoding="utf-8")
+    dropped: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            dropped.update(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+    kept = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = line.partition("  # noqa")[0].rstrip()
+        if number not in dropped and code and not code.lstrip().startswith("#"):
+            kept.append(code)
+    return "\n".join(kept) + "\n"
+
+
+def _add_repository(template: Template, settings: Settings, names: Names, function: FunctionDefinition) -> Any:
+    policy = "Retain" if settings.protect_data else "Delete"
+    return template.add_resource(
+        ecr.Repository(
+            f"{pascal_case(function.name)}Repository",
+            RepositoryName=names.repository(function.name),
+            # A tag names one image for ever, but for caches, which overwrite their tag on each build.
+            ImageTagMutability="IMMUTABLE_WITH_EXCLUSION",
+            ImageTagMutabilityExclusionFilters=[
+                ecr.ImageTagMutabilityExclusionFilter(
+                    ImageTagMutabilityExclusionFilterType="WILDCARD",
+                    ImageTagMutabilityExclusionFilterValue=CACHE_TAGS,
+                )
+            ],
+            ImageScanningConfiguration=ecr.ImageScanningConfiguration(ScanOnPush=True),
+            EncryptionConfiguration=ecr.EncryptionConfiguration(EncryptionType=settings.encryption),
+            EmptyOnDelete=not settings.protect_data,
+            RepositoryPolicyText=PULL_POLICY,
+            LifecyclePolicy=ecr.LifecyclePolicy(LifecyclePolicyText=LIFECYCLE),
+            DeletionPolicy=policy,
+            UpdateReplacePolicy=policy,
+        )
+    )
+
+
+def _add_pusher(template: Template, settings: Settings, names: Names, repositories: Sequence[Any]) -> Any:
+    log_group = template.add_resource(
+        logs.LogGroup(
+            "PlaceholderLogGroup",
+            LogGroupName=names.placeholder_function,
+            RetentionInDays=settings.log_retention_days,
+            DeletionPolicy="Delete",
+            UpdateReplacePolicy="Delete",
+        )
+    )
+    role = template.add_resource(
+        iam.Role(
+            "PlaceholderRole",
+            Description="Pushes placeholder images into the repositories of this stack.",
+            AssumeRolePolicyDocument=lambda_trust_policy(),
+            Policies=[
+                iam.Policy(
+                    PolicyName="push-placeholders",
+                    PolicyDocument={
+                        "Version": "2012-10-17",
+                        "Statement": [
+                            {
+                                "Effect": "Allow",
+                                "Action": [
+                                    "ecr:CompleteLayerUpload",
+                                    "ecr:InitiateLayerUpload",
+                                    "ecr:PutImage",
+                                    "ecr:UploadLayerPart",
+                                ],
+                                "Resource": [GetAtt(repository, "Arn") for repository in repositories],
+                            },
+                            write_logs_statement(log_group),
+                        ],
+                    },
+                )
+            ],
+        )
+    )
+    return template.add_resource(
+        awslambda.Function(
+            "PlaceholderFunction",
+            FunctionName=names.placeholder_function,
+            Description="Pushes a placeholder image, so that functions can be created before their images are built.",
+            Runtime="python3.13",
+            Handler="index.handler",
+            Architectures=[str(settings.architecture)],
+            Code=awslambda.Code(ZipFile=placeholder_source()),
+            Role=GetAtt(role, "Arn"),
+            MemorySize=256,
+            Timeout=60,
+            LoggingConfig=json_logging(log_group),
+        )
+    )
