@@ -1,0 +1,76 @@
+"""Alarms on what somebody must look at: failing or throttled functions, parked transactions, failed executions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from troposphere import GetAtt, Ref, Template, cloudwatch
+
+from cfn.functions import FunctionResources
+from cfn.names import Names, pascal_case
+
+PERIOD = 60  # s; the shortest period of these services' metrics
+
+
+def error_alarm(function: str) -> str:
+    """The logical id of a function's error alarm."""
+    return f"{pascal_case(function)}Errors"
+
+
+def add_alarms(
+    template: Template,
+    names: Names,
+    *,
+    functions: Mapping[str, FunctionResources],
+    dead_letter_queue: Any,
+    state_machine: Any,
+    alarm_topic: Any,
+) -> None:
+    def add(logical_id: str, name: str, description: str, **metric: Any) -> None:
+        template.add_resource(
+            cloudwatch.Alarm(
+                logical_id,
+                AlarmName=name,
+                AlarmDescription=description,
+                AlarmActions=[Ref(alarm_topic)],
+                ComparisonOperator="GreaterThanThreshold",
+                Threshold=0,
+                EvaluationPeriods=1,
+                Period=PERIOD,
+                # No traffic is not an alarm.
+                TreatMissingData="notBreaching",
+                **metric,
+            )
+        )
+
+    for name, resources in functions.items():
+        for metric, what in (("Errors", "fails"), ("Throttles", "is throttled")):
+            add(
+                error_alarm(name) if metric == "Errors" else f"{pascal_case(name)}Throttles",
+                f"{names.function(name)}-{metric.lower()}",
+                f"{names.function(name)} {what}",
+                Namespace="AWS/Lambda",
+                MetricName=metric,
+                Statistic="Sum",
+                Dimensions=[cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(resources.function))],
+            )
+    add(
+        "ParkedTransactions",
+        f"{names.dead_letter_queue}-messages",
+        "Transactions are parked and wait to be redriven",
+        Namespace="AWS/SQS",
+        MetricName="ApproximateNumberOfMessagesVisible",
+        Statistic="Maximum",
+        Dimensions=[cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(dead_letter_queue, "QueueName"))],
+    )
+    for metric in ("ExecutionsFailed", "ExecutionsTimedOut"):
+        add(
+            metric,
+            f"{names.state_machine}-{'failed' if metric == 'ExecutionsFailed' else 'timed-out'}",
+            f"Executions of {names.state_machine} did not end well",
+            Namespace="AWS/States",
+            MetricName=metric,
+            Statistic="Sum",
+            Dimensions=[cloudwatch.MetricDimension(Name="StateMachineArn", Value=Ref(state_machine))],
+        )

@@ -1,0 +1,165 @@
+"""What keeps and carries the data of the pipeline: the table, the topics and the queue of parked transactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from troposphere import GetAtt, Ref, Sub, Template, dynamodb, kms, sns, sqs
+
+from cfn.names import Names
+from cfn.settings import Settings
+
+DEAD_LETTER_SECONDS = 14 * 24 * 3600  # 1,209,600 s, the longest that SQS keeps a message
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The resources themselves; ``Ref`` gives the table's name, the topics' ARNs and the queue's URL."""
+
+    table: Any
+    alert_topic: Any
+    alarm_topic: Any
+    dead_letter_queue: Any
+
+
+def add_data(template: Template, settings: Settings, names: Names) -> Data:
+    policy = "Retain" if settings.protect_data else "Delete"
+    return Data(
+        table=_add_table(template, settings, names, policy),
+        alert_topic=_add_alert_topic(template, names),
+        alarm_topic=_add_alarm_topic(template, names),
+        dead_letter_queue=_add_dead_letter_queue(template, names, policy),
+    )
+
+
+def _add_table(template: Template, settings: Settings, names: Names, policy: str) -> Any:
+    return template.add_resource(
+        dynamodb.Table(
+            "StateTable",
+            TableName=names.table,
+            BillingMode="PAY_PER_REQUEST",
+            # Key attributes of the table and its index, and no other: DynamoDB refuses the rest.
+            AttributeDefinitions=[
+                dynamodb.AttributeDefinition(AttributeName=name, AttributeType="S")
+                for name in ("transaction_id", "customer_id", "received_at")
+            ],
+            KeySchema=[dynamodb.KeySchema(AttributeName="transaction_id", KeyType="HASH")],
+            GlobalSecondaryIndexes=[
+                dynamodb.GlobalSecondaryIndex(
+                    IndexName="customer",
+                    KeySchema=[
+                        dynamodb.KeySchema(AttributeName="customer_id", KeyType="HASH"),
+                        dynamodb.KeySchema(AttributeName="received_at", KeyType="RANGE"),
+                    ],
+                    Projection=dynamodb.Projection(ProjectionType="KEYS_ONLY"),
+                )
+            ],
+            TimeToLiveSpecification=dynamodb.TimeToLiveSpecification(AttributeName="expires_at", Enabled=True),
+            PointInTimeRecoverySpecification=dynamodb.PointInTimeRecoverySpecification(PointInTimeRecoveryEnabled=True),
+            SSESpecification=dynamodb.SSESpecification(SSEEnabled=True),
+            DeletionProtectionEnabled=settings.protect_data,
+            DeletionPolicy=policy,
+            UpdateReplacePolicy=policy,
+        )
+    )
+
+
+def _add_alert_topic(template: Template, names: Names) -> Any:
+    # Publishers are principals of this account, which the key alias/aws/sns admits.
+    topic = template.add_resource(sns.Topic("AlertTopic", TopicName=names.alert_topic, KmsMasterKeyId="alias/aws/sns"))
+    template.add_resource(
+        sns.TopicPolicy(
+            "AlertTopicPolicy",
+            Topics=[Ref(topic)],
+            PolicyDocument={"Version": "2012-10-17", "Statement": [_tls_only("sns:Publish", Ref(topic))]},
+        )
+    )
+    return topic
+
+
+def _add_alarm_topic(template: Template, names: Names) -> Any:
+    # A topic on alias/aws/sns takes nothing from alarms: that key's policy cannot admit CloudWatch. So the topic has a
+    # key of its own (Amazon SNS guide, "Enable compatibility between event sources and encrypted topics").
+    key = template.add_resource(
+        kms.Key(
+            "AlarmKey",
+            Description=f"Encrypts {names.alarm_topic}",
+            EnableKeyRotation=True,
+            PendingWindowInDays=7,
+            KeyPolicy={
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "AccountGrantsAccess",
+                        "Effect": "Allow",
+                        "Principal": {"AWS": Sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")},
+                        "Action": "kms:*",
+                        "Resource": "*",  # in a key's policy: this key
+                    },
+                    {
+                        "Sid": "AlarmsPublish",
+                        "Effect": "Allow",
+                        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                        "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                        "Resource": "*",  # in a key's policy: this key
+                    },
+                ],
+            },
+        )
+    )
+    template.add_resource(kms.Alias("AlarmKeyAlias", AliasName=f"alias/{names.alarm_topic}", TargetKeyId=Ref(key)))
+    topic = template.add_resource(sns.Topic("AlarmTopic", TopicName=names.alarm_topic, KmsMasterKeyId=Ref(key)))
+    template.add_resource(
+        sns.TopicPolicy(
+            "AlarmTopicPolicy",
+            Topics=[Ref(topic)],
+            PolicyDocument={
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "AlarmsPublish",
+                        "Effect": "Allow",
+                        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                        "Action": "sns:Publish",
+                        "Resource": Ref(topic),
+                        "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
+                    },
+                    _tls_only("sns:Publish", Ref(topic)),
+                ],
+            },
+        )
+    )
+    return topic
+
+
+def _add_dead_letter_queue(template: Template, names: Names, policy: str) -> Any:
+    queue = template.add_resource(
+        sqs.Queue(
+            "DeadLetterQueue",
+            QueueName=names.dead_letter_queue,
+            MessageRetentionPeriod=DEAD_LETTER_SECONDS,
+            SqsManagedSseEnabled=True,
+            DeletionPolicy=policy,
+            UpdateReplacePolicy=policy,
+        )
+    )
+    template.add_resource(
+        sqs.QueuePolicy(
+            "DeadLetterQueuePolicy",
+            Queues=[Ref(queue)],
+            PolicyDocument={"Version": "2012-10-17", "Statement": [_tls_only("sqs:*", GetAtt(queue, "Arn"))]},
+        )
+    )
+    return queue
+
+
+def _tls_only(action: str, resource: Any) -> dict[str, Any]:
+    return {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": action,
+        "Resource": resource,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }

@@ -1,0 +1,268 @@
+"""The functions of the pipeline stack: role, log group, image function, version and the alias ``live``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from troposphere import (
+    Equals,
+    GetAtt,
+    If,
+    Join,
+    Not,
+    NoValue,
+    Parameter,
+    Ref,
+    Select,
+    Split,
+    Sub,
+    Template,
+    awslambda,
+    iam,
+    logs,
+)
+
+from cfn.calls import call_statements
+from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
+from cfn.names import Names, image_parameter, pascal_case
+from cfn.network import Network
+from cfn.placeholder import placeholder_digest
+from cfn.settings import FunctionDefinition, Settings
+
+METRICS_NAMESPACE = "TransactionPipeline"
+ALIAS = "live"
+RESERVED_CONCURRENCY = "ReservedConcurrency"
+_RESERVES = "ReservesConcurrency"
+# Empty, or an image of a private repository by digest: Lambda takes no other registry, and a tag would be resolved
+# once and then never again.
+IMAGE_PATTERN = r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64})?$"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRole:
+    """A function's role and the log group that it writes into."""
+
+    role: Any
+    log_group: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionResources:
+    """What a function became.
+
+    function  the Lambda function resource
+    image     the image URI in use: the parameter, or the placeholder while that is empty
+    target    the ARN that the workflow calls: the alias ``live``, so that a release can shift traffic behind it
+    """
+
+    definition: FunctionDefinition
+    function: Any
+    alias: Any
+    image: Any
+
+    @property
+    def target(self) -> Any:
+        return Ref(self.alias)
+
+
+def add_roles(
+    template: Template, settings: Settings, names: Names, functions: Sequence[FunctionDefinition]
+) -> dict[str, FunctionRole]:
+    """One role per function, with what its calls need and no more."""
+    if not functions:
+        return {}
+    interfaces = template.add_resource(
+        iam.ManagedPolicy(
+            "NetworkInterfacePolicy",
+            Description="Lets Lambda attach functions to the VPC, and keeps the functions' own code from it.",
+            PolicyDocument={
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Action": _INTERFACE_ACTIONS,
+                        # Lambda demands these on all resources: interfaces have no names before they exist, and the
+                        # Describe calls know no resource (Lambda guide, "Giving functions access to a VPC").
+                        "Resource": "*",
+                    },
+                    {
+                        # Lambda acts before the function's code runs, without this key; the code's calls carry it.
+                        "Effect": "Deny",
+                        "Action": _INTERFACE_ACTIONS,
+                        "Resource": "*",
+                        "Condition": {"Null": {"lambda:SourceFunctionArn": "false"}},
+                    },
+                ],
+            },
+        )
+    )
+    policy = "Retain" if settings.protect_data else "Delete"
+    roles = {}
+    for function in functions:
+        stem = pascal_case(function.name)
+        log_group = template.add_resource(
+            logs.LogGroup(
+                f"{stem}LogGroup",
+                LogGroupName=names.log_group(function.name),
+                RetentionInDays=settings.log_retention_days,
+                DeletionPolicy=policy,
+                UpdateReplacePolicy=policy,
+            )
+        )
+        role = template.add_resource(
+            iam.Role(
+                f"{stem}Role",
+                AssumeRolePolicyDocument=lambda_trust_policy(),
+                ManagedPolicyArns=[Ref(interfaces)],
+                Policies=[
+                    iam.Policy(
+                        PolicyName="calls",
+                        PolicyDocument={
+                            "Version": "2012-10-17",
+                            "Statement": [
+                                write_logs_statement(log_group),
+                                *call_statements(names, function.calls),
+                            ],
+                        },
+                    )
+                ],
+            )
+        )
+        roles[function.name] = FunctionRole(role, log_group)
+    return roles
+
+
+_INTERFACE_ACTIONS = [
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+]
+
+
+def add_functions(
+    template: Template,
+    settings: Settings,
+    names: Names,
+    functions: Sequence[FunctionDefinition],
+    *,
+    roles: Mapping[str, FunctionRole],
+    network: Network,
+    table: Any,
+) -> dict[str, FunctionResources]:
+    """The functions by name, each on the image of its parameter or on its placeholder."""
+    if not functions:
+        return {}
+    template.add_parameter(
+        Parameter(
+            RESERVED_CONCURRENCY,
+            Type="Number",
+            Default=settings.reserved_concurrency or 0,
+            MinValue=0,
+            # At least 100 executions of an account must stay unreserved, and new accounts have 10 in all.
+            Description="Executions reserved for each function. 0 reserves none, which small accounts need",
+        )
+    )
+    template.add_condition(_RESERVES, Not(Equals(Ref(RESERVED_CONCURRENCY), "0")))
+    digest = placeholder_digest(settings.architecture)
+    return {
+        function.name: _add_function(template, settings, names, function, roles[function.name], network, table, digest)
+        for function in functions
+    }
+
+
+def _add_function(
+    template: Template,
+    settings: Settings,
+    names: Names,
+    function: FunctionDefinition,
+    role: FunctionRole,
+    network: Network,
+    table: Any,
+    digest: str,
+) -> FunctionResources:
+    stem = pascal_case(function.name)
+    image = _add_image(template, names, function, digest)
+    image_digest = Select(1, Split("@", image))
+    # What a published version holds besides the image.
+    versioned = {
+        "Role": GetAtt(role.role, "Arn"),
+        "Architectures": [str(settings.architecture)],
+        "MemorySize": function.memory,
+        "Timeout": function.timeout,
+        "VpcConfig": awslambda.VPCConfig(SecurityGroupIds=[network.functions_group], SubnetIds=list(network.subnets)),
+        "LoggingConfig": json_logging(role.log_group),
+        "Environment": awslambda.Environment(
+            Variables={
+                **dict(function.environment),
+                "ENVIRONMENT": settings.environment,
+                **({"TABLE_NAME": Ref(table)} if _uses_table(function) else {}),
+                "IMAGE_DIGEST": image_digest,
+                "POWERTOOLS_SERVICE_NAME": function.name,
+                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+            }
+        ),
+        **({"Description": function.description} if function.description else {}),
+    }
+    resource = template.add_resource(
+        awslambda.Function(
+            f"{stem}Function",
+            FunctionName=names.function(function.name),
+            PackageType="Image",
+            Code=awslambda.Code(ImageUri=image),
+            ReservedConcurrentExecutions=If(_RESERVES, Ref(RESERVED_CONCURRENCY), NoValue),
+            **versioned,
+        )
+    )
+    version = template.add_resource(
+        awslambda.Version(
+            f"{stem}Version",
+            FunctionName=Ref(resource),
+            # Create-only, so another image or another configuration makes another version. An equal one makes none,
+            # which Lambda would refuse. The network is part of it: a version keeps its own subnets.
+            Description=Join(" ", [image_digest, _fingerprint(versioned, settings)]),
+        )
+    )
+    alias = template.add_resource(
+        awslambda.Alias(
+            f"{stem}Alias", Name=ALIAS, FunctionName=Ref(resource), FunctionVersion=GetAtt(version, "Version")
+        )
+    )
+    return FunctionResources(definition=function, function=resource, alias=alias, image=image)
+
+
+def _add_image(template: Template, names: Names, function: FunctionDefinition, digest: str) -> Any:
+    parameter = template.add_parameter(
+        Parameter(
+            image_parameter(function.name),
+            Type="String",
+            Default="",
+            AllowedPattern=IMAGE_PATTERN,
+            ConstraintDescription="must be <account>.dkr.ecr.<region>.<suffix>/<repository>@sha256:<64 hex digits>",
+            Description=f"Image of {function.name} by digest. Empty: its placeholder",
+        )
+    )
+    condition = f"Has{pascal_case(function.name)}Image"
+    template.add_condition(condition, Not(Equals(Ref(parameter), "")))
+    # Written out, not imported: an export that is in use could neither change nor go.
+    registry = "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}"
+    return If(condition, Ref(parameter), Sub(f"{registry}/{names.repository(function.name)}@{digest}"))
+
+
+def _uses_table(function: FunctionDefinition) -> bool:
+    return any(call.resource.split("/")[0] == "state-table" for call in function.calls)
+
+
+def _fingerprint(versioned: Mapping[str, Any], settings: Settings) -> str:
+    def plain(value: Any) -> Any:
+        return value.to_dict()
+
+    document = json.dumps([versioned, settings.vpc_cidr, settings.zones], default=plain, sort_keys=True)
+    return hashlib.sha256(document.encode()).hexdigest()[:12]

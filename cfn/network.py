@@ -1,0 +1,246 @@
+"""The network of the pipeline stack: private subnets, no way out but the endpoints of the services that are called."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, Select, Sub, Tags, Template, ec2
+
+from cfn.calls import GATEWAY_SERVICES, call_statements, calls_by_endpoint, resource_arn
+from cfn.names import Names, pascal_case
+from cfn.settings import Call, FunctionDefinition, Settings
+from pipeline.errors import SettingsError
+
+DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
+S3_PREFIX_LIST = "S3PrefixListId"
+_KNOWS_PREFIX_LISTS = "KnowsPrefixLists"
+
+# Always there: what runs in these subnets may hand transactions to the state machine.
+_SUBMITTING = (Call("states", ("DescribeExecution", "StartExecution"), "state-machine"),)
+SUBNET_MIN_ADDRESSES = 16  # Amazon VPC user guide: a subnet is a /28 or larger
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What functions need of the network: references to the subnets and to their security group."""
+
+    vpc: Any
+    subnets: tuple[Any, ...]
+    functions_group: Any
+
+
+def subnet_blocks(settings: Settings) -> list[str]:
+    """One address block per zone, of equal size. Raises SettingsError for a block that cannot be split so."""
+    what = f"the network of {settings.environment} cannot be made"
+    try:
+        block = ipaddress.IPv4Network(settings.vpc_cidr)
+    except ValueError as problem:
+        raise SettingsError(what, f"vpc_cidr is {settings.vpc_cidr!r}: {problem}", "Write 10.20.0.0/20.") from problem
+    if not 16 <= block.prefixlen <= 28:
+        raise SettingsError(what, f"vpc_cidr is {block} and a VPC is a /16 to a /28", "Write 10.20.0.0/20.")
+    if not 1 <= settings.zones <= 6:
+        raise SettingsError(what, f"zones is {settings.zones} and a region has 1 to 6", "Write 3.")
+    bits = (settings.zones - 1).bit_length()
+    if block.num_addresses >> bits < SUBNET_MIN_ADDRESSES:
+        raise SettingsError(
+            what, f"{block} has no room for {settings.zones} subnets of at least a /28", "Give a larger vpc_cidr."
+        )
+    return [str(subnet) for subnet in list(block.subnets(prefixlen_diff=bits))[: settings.zones]]
+
+
+def add_network(
+    template: Template,
+    settings: Settings,
+    names: Names,
+    functions: Sequence[FunctionDefinition],
+    *,
+    outliving: Sequence[str] = (),
+) -> Network:
+    """Add the VPC, its subnets, security groups and endpoints.
+
+    outliving  logical ids of what must still be there while the network is deleted: Lambda frees a function's network
+               interfaces with the function's own role, some minutes after the function is gone, and only then can
+               the security group and the subnets go (Lambda guide, "Understanding Hyperplane ENIs")
+    """
+    blocks = subnet_blocks(settings)
+    vpc = template.add_resource(
+        ec2.VPC(
+            "Vpc",
+            CidrBlock=settings.vpc_cidr,
+            # Both are needed for the private DNS of the interface endpoints.
+            EnableDnsSupport=True,
+            EnableDnsHostnames=True,
+            Tags=Tags(Name=names.pipeline_stack),
+        )
+    )
+    # One table for all: there is no NAT and no internet gateway, so nothing differs between the zones.
+    routes = template.add_resource(ec2.RouteTable("PrivateRoutes", VpcId=Ref(vpc)))
+    subnets = []
+    for number, block in enumerate(blocks, start=1):
+        subnet = template.add_resource(
+            ec2.Subnet(
+                f"PrivateSubnet{number}",
+                VpcId=Ref(vpc),
+                CidrBlock=block,
+                AvailabilityZone=Select(number - 1, GetAZs()),
+                MapPublicIpOnLaunch=False,
+                Tags=Tags(Name=f"{names.pipeline_stack}-private-{number}"),
+                **({"DependsOn": list(outliving)} if outliving else {}),
+            )
+        )
+        template.add_resource(
+            ec2.SubnetRouteTableAssociation(
+                f"PrivateSubnet{number}Routes", SubnetId=Ref(subnet), RouteTableId=Ref(routes)
+            )
+        )
+        subnets.append(subnet)
+    group = _add_functions_group(template, settings, vpc, outliving)
+    _add_endpoints(template, names, functions, vpc, routes, subnets, group)
+    return Network(vpc=Ref(vpc), subnets=tuple(Ref(subnet) for subnet in subnets), functions_group=Ref(group))
+
+
+def _add_functions_group(template: Template, settings: Settings, vpc: Any, outliving: Sequence[str]) -> Any:
+    for name, service in ((DYNAMODB_PREFIX_LIST, "DynamoDB"), (S3_PREFIX_LIST, "S3")):
+        template.add_parameter(
+            Parameter(
+                name,
+                Type="String",
+                Default="",
+                AllowedPattern="^(pl-[0-9a-f]{8,17})?$",
+                ConstraintDescription="must be a prefix list such as pl-02cd2c6b, or empty",
+                # CloudFormation has no attribute for it (DescribeManagedPrefixLists finds it).
+                Description=f"Prefix list of {service}. Empty: HTTPS to any address, routed to the endpoints only",
+            )
+        )
+    template.add_condition(
+        _KNOWS_PREFIX_LISTS, And(*(Not(Equals(Ref(name), "")) for name in (DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST)))
+    )
+
+    def https(description: str, **destination: Any) -> ec2.SecurityGroupRule:
+        return ec2.SecurityGroupRule(IpProtocol="tcp", FromPort=443, ToPort=443, Description=description, **destination)
+
+    return template.add_resource(
+        ec2.SecurityGroup(
+            "FunctionsSecurityGroup",
+            GroupDescription="Functions: HTTPS to AWS endpoints, nothing in",
+            VpcId=Ref(vpc),
+            SecurityGroupEgress=[
+                # By address: the endpoints' group names this one, and naming it here as well would be a circle.
+                https("HTTPS to the interface endpoints in this VPC", CidrIp=settings.vpc_cidr),
+                If(
+                    _KNOWS_PREFIX_LISTS,
+                    https("HTTPS to DynamoDB", DestinationPrefixListId=Ref(DYNAMODB_PREFIX_LIST)),
+                    # Without a route to the internet only the gateway endpoints are reached this way.
+                    https("HTTPS to the gateway endpoints", CidrIp="0.0.0.0/0"),
+                ),
+                If(
+                    _KNOWS_PREFIX_LISTS,
+                    https("HTTPS to S3", DestinationPrefixListId=Ref(S3_PREFIX_LIST)),
+                    NoValue,
+                ),
+            ],
+            **({"DependsOn": list(outliving)} if outliving else {}),
+        )
+    )
+
+
+def _add_endpoints(
+    template: Template,
+    names: Names,
+    functions: Sequence[FunctionDefinition],
+    vpc: Any,
+    routes: Any,
+    subnets: Sequence[Any],
+    functions_group: Any,
+) -> None:
+    calls = calls_by_endpoint(functions)
+    for service in GATEWAY_SERVICES:
+        template.add_resource(
+            ec2.VPCEndpoint(
+                f"{pascal_case(service)}Endpoint",
+                VpcEndpointType="Gateway",
+                VpcId=Ref(vpc),
+                ServiceName=Sub(f"com.amazonaws.${{AWS::Region}}.{service}"),
+                RouteTableIds=[Ref(routes)],
+                PolicyDocument=_gateway_policy(names, service, calls),
+            )
+        )
+    group = template.add_resource(
+        ec2.SecurityGroup(
+            "EndpointsSecurityGroup",
+            GroupDescription="Interface endpoints: HTTPS from the functions",
+            VpcId=Ref(vpc),
+            SecurityGroupIngress=[
+                ec2.SecurityGroupRule(
+                    IpProtocol="tcp",
+                    FromPort=443,
+                    ToPort=443,
+                    Description="HTTPS from the functions",
+                    SourceSecurityGroupId=Ref(functions_group),
+                )
+            ],
+            # Endpoints only answer. A group without egress rules would get one that allows everything.
+            SecurityGroupEgress=[
+                ec2.SecurityGroupRule(
+                    IpProtocol="tcp",
+                    FromPort=443,
+                    ToPort=443,
+                    Description="Nothing leaves: no host has this address",
+                    CidrIp="127.0.0.1/32",
+                )
+            ],
+        )
+    )
+    interfaces = {service: made for service, made in calls.items() if service not in GATEWAY_SERVICES}
+    interfaces["states"] = interfaces.get("states", ()) + _SUBMITTING
+    for service, made in sorted(interfaces.items()):
+        template.add_resource(
+            ec2.VPCEndpoint(
+                f"{pascal_case(service)}Endpoint",
+                # CloudFormation's defaults would make a gateway without private DNS.
+                VpcEndpointType="Interface",
+                PrivateDnsEnabled=True,
+                VpcId=Ref(vpc),
+                ServiceName=Sub(f"com.amazonaws.${{AWS::Region}}.{service}"),
+                SubnetIds=[Ref(subnet) for subnet in subnets],
+                SecurityGroupIds=[Ref(group)],
+                PolicyDocument=_policy(call_statements(names, made)),
+            )
+        )
+
+
+def _gateway_policy(names: Names, service: str, calls: Mapping[str, tuple[Call, ...]]) -> dict[str, Any]:
+    if service == "s3":
+        # The one bucket of a region where ECR keeps layers (Amazon ECR user guide, "VPC endpoints"). Reads of it are
+        # signed by ECR, so no principal of this account could be asked for.
+        bucket = Sub("arn:${AWS::Partition}:s3:::prod-${AWS::Region}-starport-layer-bucket/*")
+        return {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": bucket}],
+        }
+    if service in calls:
+        return _policy(call_statements(names, calls[service]))
+    # A policy needs a statement, and without one everything would be allowed.
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": f"{service}:*",
+                "Resource": resource_arn(names, "state-table"),
+            }
+        ],
+    }
+
+
+def _policy(statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same permissions as the callers' roles have, for principals of this account only."""
+    own_account = {"StringEquals": {"aws:PrincipalAccount": Ref("AWS::AccountId")}}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{**statement, "Principal": "*", "Condition": own_account} for statement in statements],
+    }
