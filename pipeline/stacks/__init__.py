@@ -1,0 +1,63 @@
+"""CloudFormation stacks: read what stands, decide what to do, do it.
+
+    read_stack(cfn, name)          -> StackState    what stands, as a value
+    plan_stack(state, wanted)      -> StackPlan     the decision, pure; docs/stacks.md shows the whole table
+    describe_change(cfn, plan)     -> changes       per resource, before anything is changed
+    apply_stack(cfn, plan, report) -> StackOutputs  carries the decision out; safe to repeat after a crash
+    delete_stack(cfn, name, report)
+
+Every ``cfn`` is a boto3 CloudFormation client. What botocore raises for credentials and connections passes through.
+"""
+
+from pipeline.stacks.apply import apply_stack
+from pipeline.stacks.changes import PropertyChange, ResourceChange, describe_change
+from pipeline.stacks.deletion import delete_stack
+from pipeline.stacks.existing import RetainedResource, find_existing, retained_resources
+from pipeline.stacks.failures import ResourceFailure, StackFailed, missing_images, read_failures
+from pipeline.stacks.plan import (
+    Adopt,
+    CleanUpReview,
+    ContinueRollback,
+    Create,
+    NoChange,
+    Refuse,
+    ReplaceFailed,
+    StackPlan,
+    Update,
+    Wait,
+    WantedStack,
+    plan_stack,
+)
+from pipeline.stacks.state import ChangeSetSummary, StackOutputs, StackState, StackStatus, read_stack
+
+__all__ = [
+    "Adopt",
+    "ChangeSetSummary",
+    "CleanUpReview",
+    "ContinueRollback",
+    "Create",
+    "NoChange",
+    "PropertyChange",
+    "Refuse",
+    "ReplaceFailed",
+    "ResourceChange",
+    "ResourceFailure",
+    "RetainedResource",
+    "StackFailed",
+    "StackOutputs",
+    "StackPlan",
+    "StackState",
+    "StackStatus",
+    "Update",
+    "Wait",
+    "WantedStack",
+    "apply_stack",
+    "delete_stack",
+    "describe_change",
+    "find_existing",
+    "missing_images",
+    "plan_stack",
+    "read_failures",
+    "read_stack",
+    "retained_resources",
+]

@@ -1,0 +1,189 @@
+"""Change sets: the only way in which a stack is created, updated or looked at before."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.stacks.failures import StackFailed, explain, validation_failures
+from pipeline.stacks.plan import WantedStack
+from pipeline.stacks.state import StackStatus, read_change_sets, read_status
+from pipeline.stacks.watch import Deadline, Pause
+
+PREFIX = "transaction-pipeline-"
+# Both texts mean that there is nothing to do; CloudFormation has no code for it (AWS documentation, and seen).
+_EMPTY = ("The submitted information didn't contain changes", "No updates are to be performed")
+# What CloudFormation answers when somebody else was faster; each leads to reading the stack anew.
+_BUSY = re.compile(
+    r"is in \S+ state and can ?not be updated"
+    r"|does not exist"
+    r"|cannot be executed in its current"
+    r"|is in \S+_IN_PROGRESS state"
+    r"|already exists",
+    re.IGNORECASE,
+)
+_OVERTAKEN_CODES = {
+    "AlreadyExistsException",
+    "ChangeSetNotFound",
+    "InvalidChangeSetStatus",
+    "OperationInProgressException",
+    "StaleRequestException",
+    "TokenAlreadyExistsException",
+}
+Kind = Literal["CREATE", "UPDATE"]
+
+
+class Overtaken(Exception):
+    """The stack is no longer as it was when the decision was made: read it anew and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """A change set that CloudFormation finished making. ``empty``: there is nothing to do."""
+
+    change_set_id: str
+    stack_id: str
+    empty: bool
+
+
+def unique_name() -> str:
+    """A name for a change set, also good as a request token; never used twice, so two runs never meet in one."""
+    return f"{PREFIX}{uuid.uuid4().hex[:24]}"
+
+
+@contextmanager
+def overtaken_by_others() -> Iterator[None]:
+    """Turn CloudFormation's answers that mean "somebody was faster" into Overtaken."""
+    try:
+        yield
+    except ClientError as problem:
+        error = problem.response.get("Error", {})
+        code, message = error.get("Code", ""), error.get("Message", "")
+        if code in _OVERTAKEN_CODES or (code == "ValidationError" and _BUSY.search(message)):
+            raise Overtaken(message) from problem
+        raise
+
+
+def make_change_set(cfn: Any, wanted: WantedStack, kind: Kind, target: str, deadline: Deadline) -> ChangeSet:
+    """Make a change set for ``wanted`` on the stack ``target`` (its name, or its id for an update) and wait for it.
+
+    An empty one, and one that CloudFormation could not make, is deleted again. Raises Overtaken, and StackFailed with
+    what CloudFormation found wrong.
+    """
+    name = unique_name()
+    request: dict[str, Any] = {
+        "StackName": target,
+        "ChangeSetName": name,
+        "ChangeSetType": kind,
+        "ClientToken": name,
+        "TemplateBody": wanted.template_body,
+        "Parameters": [
+            {"ParameterKey": key, "ParameterValue": value} for key, value in sorted(wanted.parameters.items())
+        ],
+        "Capabilities": list(wanted.capabilities),
+        "Tags": [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())],
+        # Said explicitly: the API's two ways to say it exclude each other, and their defaults differ
+        # (API_CreateChangeSet, API_ExecuteChangeSet). Rolled back, a failed stack keeps the story of its failure and
+        # runs what it ran.
+        "OnStackFailure": "ROLLBACK",
+        "Description": f"by {_who()}",
+    }
+    if wanted.existing and kind == "CREATE":
+        request["ImportExistingResources"] = True
+    with overtaken_by_others():
+        try:
+            made = cfn.create_change_set(**request)
+        except ClientError as problem:
+            made = _made_already(cfn, problem, target, name)
+    change_set_id, stack_id = made["Id"], made["StackId"]
+    with dropped_on_failure(cfn, change_set_id, stack_id, kind):
+        return _wait_for(cfn, wanted, change_set_id, stack_id, kind, deadline)
+
+
+@contextmanager
+def dropped_on_failure(cfn: Any, change_set_id: str, stack_id: str, kind: Kind) -> Iterator[None]:
+    """Whatever ends the block too early, also Ctrl-C, leaves no change set and no shell of a stack behind."""
+    try:
+        yield
+    except BaseException:
+        # The first failure is the one to tell; the next run clears up what is left.
+        with suppress(BotoCoreError, ClientError):
+            drop_change_set(cfn, change_set_id, stack_id, kind)
+        raise
+
+
+def drop_change_set(cfn: Any, change_set_id: str, stack_id: str, kind: Kind) -> None:
+    """Delete a change set, and for a creation the REVIEW_IN_PROGRESS shell too when nobody else's waits in it."""
+    try:
+        cfn.delete_change_set(ChangeSetName=change_set_id)
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
+            raise
+    if kind != "CREATE" or read_status(cfn, stack_id) is not StackStatus.REVIEW_IN_PROGRESS:
+        return
+    if not any(each.change_set_id != change_set_id for each in read_change_sets(cfn, stack_id)):
+        cfn.delete_stack(StackName=stack_id)
+
+
+def drop_leftovers(cfn: Any, stack_id: str, *, older_than: float) -> None:
+    """Delete this tool's own change sets that a killed run left on a stack; age in seconds."""
+    for each in read_change_sets(cfn, stack_id):
+        if each.name.startswith(PREFIX) and (each.age >= older_than or each.status == "FAILED"):
+            with overtaken_by_others():
+                cfn.delete_change_set(ChangeSetName=each.change_set_id)
+
+
+def _wait_for(
+    cfn: Any, wanted: WantedStack, change_set_id: str, stack_id: str, kind: Kind, deadline: Deadline
+) -> ChangeSet:
+    pause = Pause(deadline, longest=2.0)
+    while True:
+        with overtaken_by_others():
+            found = cfn.describe_change_set(ChangeSetName=change_set_id)
+        match found["Status"]:
+            case "CREATE_COMPLETE":
+                return ChangeSet(change_set_id, stack_id, empty=False)
+            case "FAILED":
+                reason = found.get("StatusReason", "")
+                if reason.startswith(_EMPTY):
+                    drop_change_set(cfn, change_set_id, stack_id, kind)
+                    return ChangeSet(change_set_id, stack_id, empty=True)
+                failures = validation_failures(cfn, ChangeSetName=change_set_id)
+                verb = "created" if kind == "CREATE" else "updated"
+                raise StackFailed(
+                    f"the stack {wanted.name} was not {verb}, and nothing was changed",
+                    explain(failures, reason),
+                    "Mend what it names, then run the same command again.",
+                    stack=wanted.name,
+                    failures=failures,
+                )
+            case "DELETE_PENDING" | "DELETE_IN_PROGRESS" | "DELETE_COMPLETE" | "DELETE_FAILED":
+                raise Overtaken(f"the change set {change_set_id} is being deleted")
+        pause(wanted.name)
+
+
+def _made_already(cfn: Any, problem: ClientError, target: str, name: str) -> Any:
+    """A request whose answer was lost is sent again by botocore and then finds its own change set."""
+    if problem.response.get("Error", {}).get("Code") != "AlreadyExistsException":
+        raise problem
+    try:
+        found = cfn.describe_change_set(StackName=target, ChangeSetName=name)
+    except ClientError:
+        raise problem from None
+    return {"Id": found["ChangeSetId"], "StackId": found["StackId"]}
+
+
+def _who() -> str:
+    """For the person who finds the change set in the console."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return socket.gethostname()

@@ -1,0 +1,240 @@
+"""What stands: a stack as CloudFormation tells it, read once into a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.errors import StackError
+
+
+class StackStatus(StrEnum):
+    """Every status of CloudFormation's API (botocore service model), and ABSENT for a stack that is not there."""
+
+    ABSENT = "ABSENT"
+    CREATE_IN_PROGRESS = "CREATE_IN_PROGRESS"
+    CREATE_FAILED = "CREATE_FAILED"
+    CREATE_COMPLETE = "CREATE_COMPLETE"
+    ROLLBACK_IN_PROGRESS = "ROLLBACK_IN_PROGRESS"
+    ROLLBACK_FAILED = "ROLLBACK_FAILED"
+    ROLLBACK_COMPLETE = "ROLLBACK_COMPLETE"
+    DELETE_IN_PROGRESS = "DELETE_IN_PROGRESS"
+    DELETE_FAILED = "DELETE_FAILED"
+    DELETE_COMPLETE = "DELETE_COMPLETE"
+    UPDATE_IN_PROGRESS = "UPDATE_IN_PROGRESS"
+    UPDATE_COMPLETE_CLEANUP_IN_PROGRESS = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
+    UPDATE_COMPLETE = "UPDATE_COMPLETE"
+    UPDATE_FAILED = "UPDATE_FAILED"
+    UPDATE_ROLLBACK_IN_PROGRESS = "UPDATE_ROLLBACK_IN_PROGRESS"
+    UPDATE_ROLLBACK_FAILED = "UPDATE_ROLLBACK_FAILED"
+    UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS = "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"
+    UPDATE_ROLLBACK_COMPLETE = "UPDATE_ROLLBACK_COMPLETE"
+    REVIEW_IN_PROGRESS = "REVIEW_IN_PROGRESS"
+    IMPORT_IN_PROGRESS = "IMPORT_IN_PROGRESS"
+    IMPORT_COMPLETE = "IMPORT_COMPLETE"
+    IMPORT_ROLLBACK_IN_PROGRESS = "IMPORT_ROLLBACK_IN_PROGRESS"
+    IMPORT_ROLLBACK_FAILED = "IMPORT_ROLLBACK_FAILED"
+    IMPORT_ROLLBACK_COMPLETE = "IMPORT_ROLLBACK_COMPLETE"
+
+    @property
+    def in_progress(self) -> bool:
+        """CloudFormation is at work. REVIEW_IN_PROGRESS is not: it waits for somebody to execute a change set."""
+        return self.value.endswith("_IN_PROGRESS") and self is not StackStatus.REVIEW_IN_PROGRESS
+
+    @property
+    def gone(self) -> bool:
+        return self in (StackStatus.ABSENT, StackStatus.DELETE_COMPLETE)
+
+    @property
+    def updatable(self) -> bool:
+        """CloudFormation takes an update from here (AWS documentation, stack status codes)."""
+        return self in UPDATABLE
+
+
+UPDATABLE = frozenset(
+    {
+        StackStatus.CREATE_COMPLETE,
+        StackStatus.UPDATE_COMPLETE,
+        StackStatus.UPDATE_ROLLBACK_COMPLETE,
+        StackStatus.IMPORT_COMPLETE,
+        StackStatus.IMPORT_ROLLBACK_COMPLETE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSetSummary:
+    """A change set that waits on a stack. age in seconds, by CloudFormation's own clock."""
+
+    name: str
+    change_set_id: str
+    status: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class StackState:
+    """A stack as it stood when it was read.
+
+    template     the template that it runs, as canonical JSON; "" when the stack cannot be updated from here anyway
+    change_sets  only for REVIEW_IN_PROGRESS: the change sets that its creation waits for
+    """
+
+    name: str
+    status: StackStatus
+    reason: str = ""
+    stack_id: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
+    termination_protection: bool = False
+    change_sets: tuple[ChangeSetSummary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StackOutputs:
+    """A stack that stands as it was wanted. ``changed`` is False when nothing had to be done.
+
+    >>> StackOutputs("registry", "arn:…", {"Uri": "x"}, changed=False)["Uri"]
+    'x'
+    """
+
+    stack: str
+    stack_id: str
+    values: Mapping[str, str]
+    changed: bool
+
+    def __getitem__(self, key: str) -> str:
+        """Raises StackError for an output that the stack does not have."""
+        try:
+            return self.values[key]
+        except KeyError:
+            have = ", ".join(sorted(self.values)) or "none"
+            raise StackError(
+                f"the output {key} was not read",
+                f"the stack {self.stack} has no such output; it has: {have}",
+                "Deploy the stack with this version's template: ./bootstrap.py up",
+            ) from None
+
+
+def canonical_template(template: str | Mapping[str, Any]) -> str:
+    """One text for equal templates: JSON with sorted keys. What is not JSON (YAML) is returned as it is."""
+    if isinstance(template, str):
+        try:
+            template = json.loads(template)
+        except ValueError:
+            return str(template)
+    return json.dumps(template, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def read_stack(cfn: Any, name: str) -> StackState:
+    """The stack called ``name`` (or with that id) as it stands now; ABSENT when there is none.
+
+    One DescribeStacks, and GetTemplate for a stack that can be updated: what it really runs, so that a template that
+    somebody changed elsewhere is noticed. Raises StackError for a status that this version does not know.
+    """
+    found = _describe(cfn, name)
+    if found is None:
+        return StackState(name, StackStatus.ABSENT)
+    status = parse_status(found["StackName"], found["StackStatus"])
+    return StackState(
+        name=found["StackName"],
+        status=status,
+        reason=found.get("StackStatusReason", ""),
+        stack_id=found["StackId"],
+        # A parameter of an SSM type shows the name that it was given; templates with such are left to a change set.
+        parameters={each["ParameterKey"]: each.get("ParameterValue", "") for each in found.get("Parameters", [])},
+        outputs={each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])},
+        tags={each["Key"]: each["Value"] for each in found.get("Tags", [])},
+        template=_read_template(cfn, found["StackId"]) if status.updatable else "",
+        termination_protection=found.get("EnableTerminationProtection", False),
+        change_sets=read_change_sets(cfn, found["StackId"]) if status is StackStatus.REVIEW_IN_PROGRESS else (),
+    )
+
+
+def read_outputs(cfn: Any, stack_id: str, *, changed: bool) -> StackOutputs:
+    """The outputs of a stack that was just brought to where it should be."""
+    found = _describe(cfn, stack_id)
+    if found is None:
+        raise StackError(
+            f"the outputs of {stack_id} were not read",
+            "the stack was deleted meanwhile",
+            "Run ./bootstrap.py up again.",
+        )
+    values = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+    return StackOutputs(found["StackName"], found["StackId"], values, changed=changed)
+
+
+def read_status(cfn: Any, stack_id: str) -> StackStatus:
+    found = _describe(cfn, stack_id)
+    return StackStatus.ABSENT if found is None else parse_status(found["StackName"], found["StackStatus"])
+
+
+def parse_status(name: str, text: str) -> StackStatus:
+    try:
+        return StackStatus(text)
+    except ValueError:
+        raise StackError(
+            f"the stack {name} was not read",
+            f"CloudFormation gives it the status {text}, which this version does not know",
+            "Update this tool, or bring the stack to a known status in the CloudFormation console.",
+        ) from None
+
+
+def says_absent(problem: ClientError) -> bool:
+    """CloudFormation has no error code of its own for a stack that is not there."""
+    error = problem.response.get("Error", {})
+    return error.get("Code") == "ValidationError" and "does not exist" in error.get("Message", "")
+
+
+def read_change_sets(cfn: Any, stack_id: str) -> tuple[ChangeSetSummary, ...]:
+    """The change sets of a stack, also those of other people."""
+    found: list[ChangeSetSummary] = []
+    request: dict[str, str] = {"StackName": stack_id}
+    while True:
+        try:
+            page = cfn.list_change_sets(**request)
+        except ClientError as problem:
+            if says_absent(problem):
+                return ()
+            raise
+        now = _served_at(page)
+        found += [
+            ChangeSetSummary(
+                name=each["ChangeSetName"],
+                change_set_id=each["ChangeSetId"],
+                status=each["Status"],
+                age=(now - each["CreationTime"]).total_seconds(),
+            )
+            for each in page.get("Summaries", [])
+        ]
+        if not page.get("NextToken"):
+            return tuple(found)
+        request["NextToken"] = page["NextToken"]
+
+
+def _describe(cfn: Any, name: str) -> Any:
+    try:
+        return cfn.describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as problem:
+        if says_absent(problem):
+            return None
+        raise
+
+
+def _read_template(cfn: Any, stack_id: str) -> str:
+    return canonical_template(cfn.get_template(StackName=stack_id, TemplateStage="Original")["TemplateBody"])
+
+
+def _served_at(response: Mapping[str, Any]) -> datetime:
+    """The server's clock: ages must not depend on how this machine's clock is set."""
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(UTC)

@@ -1,0 +1,157 @@
+"""Follow a stack while CloudFormation works on it: its events as they come, until it stands still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.errors import StackError
+from pipeline.events import Report, ResourceChanged
+from pipeline.stacks.failures import StackEvent
+from pipeline.stacks.state import StackStatus, read_status, says_absent
+
+# Polling begins fast, because the embedded AWS and small updates are done at once, and calms down for what takes
+# minutes: DescribeStackEvents is throttled per account (seconds).
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+_GROWTH = 1.4
+# Without a single event of the operation for this long, the stack's status alone decides (seconds).
+_SILENCE = 30.0
+
+
+class Deadline:
+    """The moment until which an operation may take; ``timeout`` in seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._end = time.monotonic() + timeout
+
+    @property
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+    def check(self, stack: str) -> None:
+        """Raises StackError when the time is over."""
+        if self.left <= 0:
+            raise StackError(
+                f"the stack {stack} was not waited for any longer",
+                f"CloudFormation is still at work on it after {self.timeout:,.0f} seconds, and goes on by itself",
+                "Run the same command again: it waits for what is under way and goes on from there.",
+            )
+
+
+class Pause:
+    """A pause that grows from FIRST_PAUSE to LONGEST_PAUSE, and never sleeps past the deadline."""
+
+    def __init__(self, deadline: Deadline, longest: float = LONGEST_PAUSE) -> None:
+        self._deadline = deadline
+        self._longest = longest
+        self._next = FIRST_PAUSE
+
+    def __call__(self, stack: str) -> None:
+        self._deadline.check(stack)
+        time.sleep(max(0.0, min(self._next, self._deadline.left)))
+        self._next = min(self._next * _GROWTH, self._longest)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A stack that stands still: its status, and the events of the operation that was followed, oldest first."""
+
+    status: StackStatus
+    events: tuple[StackEvent, ...]
+
+
+def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, deadline: Deadline) -> Settled:
+    """Wait for the operation that was started with the client request token ``token``, reporting its resources.
+
+    CloudFormation puts the token on every event of the operation, its rollback included (API_StackEvent), so another
+    operation's events are never mistaken for this one's. Raises StackError at the deadline.
+    """
+    pause, events, seen = Pause(deadline), list[StackEvent](), set[str]()
+    started, ended = time.monotonic(), False
+    while True:
+        fresh = [event for event in _new_events(cfn, stack_id, seen) if event.token == token]
+        for event in fresh:
+            events.append(event)
+            _report(report, stack, event)
+        ended = ended or any(_may_be_the_end(event, stack_id) for event in fresh)
+        silent = not events and time.monotonic() - started > _SILENCE
+        # Events tell when to ask, the stack tells whether it is over: CREATE_FAILED may go on into a rollback.
+        if ended or silent:
+            status = read_status(cfn, stack_id)
+            if not status.in_progress and (silent or _agrees(status, events, stack_id)):
+                return Settled(status, tuple(events))
+        pause(stack)
+
+
+def wait_until_settled(cfn: Any, stack: str, stack_id: str, report: Report, deadline: Deadline) -> StackStatus:
+    """Wait for whatever somebody else started on the stack, reporting its resources from now on."""
+    pause, seen = Pause(deadline), set[str]()
+    for event in _new_events(cfn, stack_id, seen):
+        del event  # history: only what happens from now on is told
+    while True:
+        status = read_status(cfn, stack_id)
+        for event in _new_events(cfn, stack_id, seen):
+            _report(report, stack, event)
+        if not status.in_progress:
+            return status
+        pause(stack)
+
+
+def last_operation(cfn: Any, stack_id: str) -> tuple[StackEvent, ...]:
+    """The events of the stack's last operation, oldest first: back to where the stack itself began to change."""
+    newest_first: list[StackEvent] = []
+    for event in _history(cfn, stack_id):
+        newest_first.append(event)
+        if event.of_stack(stack_id) and event.status in (
+            "CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS",
+        ):  # fmt: skip
+            break
+    return tuple(reversed(newest_first))
+
+
+def _new_events(cfn: Any, stack_id: str, seen: set[str]) -> Sequence[StackEvent]:
+    """Events that were not seen yet, oldest first; adds them to ``seen``."""
+    fresh: list[StackEvent] = []
+    for event in _history(cfn, stack_id):
+        if event.event_id in seen:
+            break
+        fresh.append(event)
+    seen.update(event.event_id for event in fresh)
+    return fresh[::-1]
+
+
+def _history(cfn: Any, stack_id: str) -> Any:
+    """Events newest first, page by page as they are asked for."""
+    request = {"StackName": stack_id}
+    while True:
+        try:
+            page = cfn.describe_stack_events(**request)
+        except ClientError as problem:
+            if says_absent(problem):
+                return
+            raise
+        yield from (StackEvent.of(event) for event in page.get("StackEvents", []))
+        if not page.get("NextToken"):
+            return
+        request["NextToken"] = page["NextToken"]
+
+
+def _may_be_the_end(event: StackEvent, stack_id: str) -> bool:
+    return event.of_stack(stack_id) and not event.status.endswith("_IN_PROGRESS")
+
+
+def _agrees(status: StackStatus, events: Sequence[StackEvent], stack_id: str) -> bool:
+    """Whether the stack's status is the one of its last event: DescribeStacks may still answer from before."""
+    if status.gone:
+        return True
+    return [event.status for event in events if event.of_stack(stack_id)][-1] == status
+
+
+def _report(report: Report, stack: str, event: StackEvent) -> None:
+    report(ResourceChanged(stack, event.logical_id, event.resource_type, event.status, event.reason))

@@ -1,0 +1,89 @@
+"""What runs is what was pushed: a function's resolved image is held against the digest that left this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.errors import FunctionError
+from pipeline.model import Digest, ImageReference, PushedImage
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+
+def verify_function(
+    lambda_client: Any, name: str, pushed: PushedImage, *, qualifier: str | None = None, timeout: float = 300.0
+) -> None:
+    """Wait until the function called ``name`` is updated, and see that it runs the pushed digest.
+
+    CloudFormation is done when Lambda took the configuration; Lambda itself is done when LastUpdateStatus says so, and
+    ``Code.ResolvedImageUri`` then has the digest that runs (API_GetFunction). This also notices a function that was
+    pointed elsewhere by hand, which CloudFormation does not. ``qualifier``: a version or an alias. timeout in seconds.
+
+    Raises FunctionError.
+    """
+    deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE
+    while True:
+        found = _read(lambda_client, name, qualifier)
+        configuration = found["Configuration"]
+        state, update = configuration.get("State", "Active"), configuration.get("LastUpdateStatus", "Successful")
+        if state == "Failed" or update == "Failed":
+            why = (
+                configuration.get("LastUpdateStatusReason") if update == "Failed" else configuration.get("StateReason")
+            )
+            raise FunctionError(
+                f"{pushed.function} was not switched", f"Lambda says: {why or 'no reason'}",
+                "Run ./bootstrap.py up again: the image is pushed anew if it is gone.",
+            )  # fmt: skip
+        # Inactive is a function that was idle for weeks; it keeps its image and wakes at the next invocation.
+        if state != "Pending" and update != "InProgress":
+            _compare(found, name, pushed)
+            return
+        if time.monotonic() > deadline:
+            raise FunctionError(
+                f"{pushed.function} was not verified",
+                f"Lambda is still at work on {name} after {timeout:.0f} s (state {state}, update {update})",
+                "Run ./bootstrap.py status in a while, or up again.",
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def running_digest(lambda_client: Any, name: str, qualifier: str | None = None) -> Digest | None:
+    """The digest that the function runs; None for a function without an image. Raises FunctionError if it is absent."""
+    return _resolved(_read(lambda_client, name, qualifier))
+
+
+def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
+    try:
+        return lambda_client.get_function(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            raise
+        raise FunctionError(
+            f"{name} was not verified", "there is no such function" + (f" or alias {qualifier}" if qualifier else ""),
+            "Run ./bootstrap.py up; the pipeline stack makes it.",
+        ) from problem  # fmt: skip
+
+
+def _resolved(found: Any) -> Digest | None:
+    code = found.get("Code", {})
+    for uri in (code.get("ResolvedImageUri"), code.get("ImageUri")):
+        if uri and (digest := ImageReference.parse(uri).digest):
+            return digest
+    return None
+
+
+def _compare(found: Any, name: str, pushed: PushedImage) -> None:
+    runs = _resolved(found)
+    if runs == pushed.digest:
+        return
+    raise FunctionError(
+        f"{pushed.function} does not run what was pushed",
+        f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}:"
+        " somebody changed it outside of the stack",
+        "Run ./bootstrap.py up with any change to the image, or set the image back with"
+        f" aws lambda update-function-code --function-name {name} --image-uri {pushed.uri}",
+    )
