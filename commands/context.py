@@ -77,17 +77,18 @@ class Context:
 
         return find_sources(self.images_folder)
 
-    def started_target(self, runtime: str = "process") -> Target:
+    def started_target(self) -> Target:
         """The target, with the embedded AWS started if it does not run yet."""
         if self.target_name == "aws":
             return self.running_target()
         from pipeline.local.control import start_local
+
         from pipeline.target import local_target
 
         return local_target(start_local(self.local_folder, report=self.report), self.region)
 
     def running_target(self) -> Target:
-        """The target as it is. Raises LocalError when the embedded AWS does not run: nothing is started to look at it."""
+        """The target as it is, nothing started. Raises LocalError when the embedded AWS does not run."""
         from pipeline.target import aws_target, local_target
 
         if self.target_name == "aws":
