@@ -103,8 +103,8 @@ class ComplianceRules:
             raise RulesError(
                 f"the compliance rules {self.version} name unknown countries: {', '.join(sorted(unknown))}"
             )
-        if not 0 < self.percent < 100:
-            raise RulesError(f"percent_of_threshold in the compliance rules {self.version} is not between 0 and 100")
+        if not isinstance(self.percent, int) or not 0 < self.percent < 100:
+            raise RulesError(f"percent_of_threshold in the compliance rules {self.version} is not a whole 1 to 99")
 
 
 def screen(transaction: Transaction, rules: ComplianceRules) -> tuple[Finding, ...]:

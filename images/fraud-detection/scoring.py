@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transactions.money import Money, MoneyError
+from transactions.money import Money
 from transactions.results import Reason
 from transactions.rules import RulesError, newest_rules
 from transactions.transaction import Transaction
@@ -67,7 +67,7 @@ class FraudRules:
         document = newest_rules(folder)
         try:
             rules = cls._read(document)
-        except (KeyError, TypeError, AttributeError, MoneyError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RulesError(f"the fraud rules {document['version']} are not usable: {error!r}") from error
         rules._check()
         return rules
@@ -85,8 +85,11 @@ class FraudRules:
             unrated=_rule(amount["unrated"]),
             country=CountryRules(**{name: _rule(rule) for name, rule in document["country"].items()}),
             category_rule=merchant["rule"],
-            categories=merchant["points"],
-            windows=tuple(Window(w["rule"], w["seconds"], w["earlier"], w["points"]) for w in document["velocity"]),
+            categories={code: _positive(points) for code, points in merchant["points"].items()},
+            windows=tuple(
+                Window(window["rule"], _positive(window["seconds"]), _positive(window["earlier"]), _rule(window).points)
+                for window in document["velocity"]
+            ),
         )
 
     def _check(self) -> None:
@@ -96,7 +99,14 @@ class FraudRules:
 
 
 def _rule(document: Mapping[str, Any]) -> Rule:
-    return Rule(document["rule"], document["points"])
+    return Rule(document["rule"], _positive(document["points"]))
+
+
+def _positive(value: object) -> int:
+    """Points that are not above zero would make a rule that cannot be seen, or one that rewards."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{value!r} is not a whole number above zero")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

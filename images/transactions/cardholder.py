@@ -32,6 +32,7 @@ _CARD_NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_SEPARATOR = re.compile(r"[ .-]")
 _DIGIT_RUN = re.compile(r"[0-9](?:[ .-]?[0-9]){12,}")
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
@@ -42,11 +43,17 @@ def is_card_field(name: str) -> bool:
 
 
 def has_card_number(text: str) -> bool:
-    """Whether a card number stands in ``text``, in one piece or grouped by spaces, dots or hyphens."""
+    """Whether a card number stands in ``text``, in one piece or grouped by spaces, dots or hyphens.
+
+    Every row of whole groups is looked at, so neither "order-4111111111111111-2026" nor "4111 1111 1111 1111" hides one.
+    """
     for run in _DIGIT_RUN.finditer(text):
-        digits = re.sub(r"[ .-]", "", run.group())
-        if _CARD_NUMBER.fullmatch(digits) and _luhn(digits):
-            return True
+        groups = _SEPARATOR.split(run.group())
+        for start in range(len(groups)):
+            for end in range(start + 1, len(groups) + 1):
+                digits = "".join(groups[start:end])
+                if _CARD_NUMBER.fullmatch(digits) and _luhn(digits):
+                    return True
     return False
 
 

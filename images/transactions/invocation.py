@@ -59,7 +59,7 @@ class Invocation:
 
     @classmethod
     def parse(cls, event: object) -> Invocation:
-        """Read ``{"transaction": …, "received_at": "2026-11-23T14:00:00.000Z", "execution": …}``; raises InvalidEvent."""
+        """Read ``{"transaction": …, "received_at": "2026-11-23T14:00:00.000Z", "execution": …}``."""
         if not isinstance(event, dict) or "transaction" not in event:
             raise InvalidEvent("the event has no transaction")
         try:
