@@ -1,0 +1,152 @@
+"""The workflow's part of the pipeline stack: the state machine, its role and its log group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from troposphere import GetAtt, Ref, Tags, Template, iam, logs, stepfunctions
+
+from cfn.names import Names
+from cfn.settings import Settings
+from cfn.workflow_states import COMPLIANCE, FRAUD, VALIDATION, State, definition
+from pipeline.errors import SettingsError
+
+__all__ = ["Workflow", "add_workflow", "definition", "definition_text"]
+
+STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What other parts of the template refer to: troposphere resources, already in the template."""
+
+    state_machine: Any
+    role: Any
+    log_group: Any
+
+
+def definition_text(value: State) -> str:
+    """A definition as the template carries it: compact, and the same text for the same value."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def add_workflow(
+    template: Template,
+    names: Names,
+    settings: Settings,
+    *,
+    functions: Mapping[str, Any],
+    table: Any,
+    alert_topic: Any,
+    dead_letter_queue: Any,
+) -> Workflow:
+    """Add the EXPRESS state machine with a role that allows what its states do and nothing else.
+
+    functions          name → ARN of the function, or of the alias that takes its traffic, as an intrinsic;
+                       the three that the workflow calls must be among them
+    table, alert_topic, dead_letter_queue
+                       troposphere resources of the same template
+
+    Raises SettingsError when a function that the workflow calls is missing.
+    """
+    missing = [name for name in (VALIDATION, FRAUD, COMPLIANCE) if name not in functions]
+    if missing:
+        raise SettingsError(
+            "the workflow cannot be made",
+            f"it calls {', '.join(missing)}, and there is no such function",
+            "Restore the folder under images/, or take the state out of cfn/workflow_states.py.",
+        )
+    called = [functions[name] for name in (VALIDATION, FRAUD, COMPLIANCE)]
+    log_group = template.add_resource(
+        logs.LogGroup(
+            LOG_GROUP,
+            LogGroupName=names.state_machine_log_group,
+            RetentionInDays=settings.log_retention_days,
+            DeletionPolicy="Delete",
+            UpdateReplacePolicy="Delete",
+        )
+    )
+    role = template.add_resource(
+        iam.Role(
+            ROLE,
+            AssumeRolePolicyDocument=_document(
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "states.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                    # The confused deputy (Step Functions guide): only this account's machines assume the role.
+                    "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
+                }
+            ),
+            Policies=[
+                iam.Policy(
+                    PolicyName="workflow",
+                    PolicyDocument=_document(
+                        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": called},
+                        {
+                            "Effect": "Allow",
+                            "Action": ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+                            "Resource": GetAtt(table, "Arn"),
+                        },
+                        {"Effect": "Allow", "Action": "sns:Publish", "Resource": Ref(alert_topic)},
+                        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": GetAtt(dead_letter_queue, "Arn")},
+                        # Log delivery knows no resource-level permissions (Step Functions guide, "Logging").
+                        {
+                            "Effect": "Allow",
+                            "Action": [
+                                "logs:CreateLogDelivery",
+                                "logs:GetLogDelivery",
+                                "logs:UpdateLogDelivery",
+                                "logs:DeleteLogDelivery",
+                                "logs:ListLogDeliveries",
+                                "logs:PutResourcePolicy",
+                                "logs:DescribeResourcePolicies",
+                                "logs:DescribeLogGroups",
+                            ],
+                            "Resource": "*",
+                        },
+                    ),
+                )
+            ],
+            Tags=Tags(**dict(settings.tags)),
+        )
+    )
+    state_machine = template.add_resource(
+        stepfunctions.StateMachine(
+            STATE_MACHINE,
+            StateMachineName=names.state_machine,
+            StateMachineType="EXPRESS",
+            RoleArn=GetAtt(role, "Arn"),
+            DefinitionString=definition_text(definition()),
+            DefinitionSubstitutions={
+                "Partition": Ref("AWS::Partition"),
+                "Table": Ref(table),
+                "AlertTopic": Ref(alert_topic),
+                "DeadLetterQueue": Ref(dead_letter_queue),
+                "ValidationFunction": functions[VALIDATION],
+                "FraudFunction": functions[FRAUD],
+                "ComplianceFunction": functions[COMPLIANCE],
+            },
+            # Errors only, and never the data: the record tells the story of what went well, and no payload is logged.
+            LoggingConfiguration=stepfunctions.LoggingConfiguration(
+                Level="ERROR",
+                IncludeExecutionData=False,
+                Destinations=[
+                    stepfunctions.LogDestination(
+                        CloudWatchLogsLogGroup=stepfunctions.CloudWatchLogsLogGroup(
+                            LogGroupArn=GetAtt(log_group, "Arn")
+                        )
+                    )
+                ],
+            ),
+            Tags=[stepfunctions.TagsEntry(Key=key, Value=value) for key, value in settings.tags],
+        )
+    )
+    return Workflow(state_machine, role, log_group)
+
+
+def _document(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
