@@ -6,13 +6,17 @@ anybody could mistake for a blob. The store is a cache: deleting the folder cost
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.errors import StorageError
 from pipeline.model import Digest
 
 
@@ -62,23 +66,58 @@ class BlobStore:
         Raises WrongContent, and stores nothing, when the bytes have another digest or size (bytes). A stream that
         runs past ``size`` is given up at once, so a registry that lies cannot fill the disk.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._receive(chunks, expected=expected, size=size)
+
+    def put(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
+        """Store a stream whose digest nobody knows yet; gives its digest and its size in bytes."""
+        return self._receive(chunks, expected=None, size=None)
+
+    def _receive(self, chunks: Iterable[bytes], *, expected: Digest | None, size: int | None) -> tuple[Digest, int]:
         hasher, count = hashlib.sha256(), 0
-        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".writing-")
+        with storing(self.root):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".writing-")
         temporary = Path(name)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
                 for chunk in chunks:
                     count += len(chunk)
                     if size is not None and count > size:
                         raise WrongContent(f"{expected} runs past its {size} bytes")
                     hasher.update(chunk)
-                    file.write(chunk)
+                    with storing(self.root):
+                        _write_all(file, chunk)
             if size is not None and count != size:
                 raise WrongContent(f"{expected} has {count} bytes instead of {size}")
-            if hasher.hexdigest() != expected.hex:
-                raise WrongContent(f"the bytes promised as {expected} are sha256:{hasher.hexdigest()}")
-            temporary.chmod(0o644)
-            temporary.replace(self.path(expected))
+            found = Digest(hasher.hexdigest())
+            if expected is not None and found != expected:
+                raise WrongContent(f"the bytes promised as {expected} are {found}")
+            with storing(self.root):
+                temporary.chmod(0o644)
+                temporary.replace(self.path(found))
+            return found, count
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _write_all(file: FileIO, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def storing(place: Path) -> Iterator[None]:
+    """Turns the operating system's refusals to write below ``place`` into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error.__class__.__name__
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StorageError(
+            f"{place} could not be written",
+            reason[0].lower() + reason[1:],
+            "Free some space there"
+            + ("" if full else ", or make the folder writable")
+            + ", or set TRANSACTION_PIPELINE_CACHE to another folder.",
+        ) from error

@@ -1,0 +1,159 @@
+"""Locked requirements into a folder of wheels' files for the target, by uv; nothing is ever built from source.
+
+The lock is a requirements file with one ``name==version`` and its SHA-256 hashes per package, as
+``uv pip compile --universal --generate-hashes`` writes it; markers choose what the target needs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cfn.settings import Architecture
+from pipeline.errors import DependencyError, StorageError
+from pipeline.model import Platform
+
+# Lambda's Python 3.12 and newer run on Amazon Linux 2023 with glibc 2.34; 2.28 is what wheels are commonly built for.
+_GLIBC = "manylinux_2_28"
+_COMPILE = "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt"
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_REQUIREMENT = re.compile(
+    rf"(?P<name>{_NAME})(?:\[[^\]]*\])?\s*(?P<how>===?|@)\s*(?P<what>[^\s;]+)(?:\s*;\s*(?P<marker>.*))?"
+)
+_HASH = re.compile(r"--hash=sha256:(?P<hex>[0-9a-f]{64})(?=\s|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPackage:
+    """One line of a lock. ``version`` is "" for a direct URL, ``url`` is "" for a package from an index."""
+
+    name: str
+    version: str
+    url: str
+    hashes: tuple[str, ...]
+    marker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A requirements file that was read and found to pin everything by hash."""
+
+    path: Path
+    content: bytes
+    packages: tuple[LockedPackage, ...]
+
+
+def read_lock(path: Path) -> Lock:
+    """Raises DependencyError, with every line that pins nothing, for a file that is not hash-locked throughout."""
+    what = f"the requirements of {path.parent.name} were not read"
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DependencyError(what, f"{path} cannot be read: {error}", f"Write it anew: `{_COMPILE}`.") from error
+    packages, problems = [], []
+    for line, requirement in _logical_lines(text):
+        found = _parse(requirement)
+        if isinstance(found, LockedPackage):
+            packages.append(found)
+        elif found:
+            problems.append(f"line {line}: {found}")
+    if problems:
+        raise DependencyError(
+            what, f"{path} is not hash-locked: " + "; ".join(problems), f"Do not edit it; write it anew: `{_COMPILE}`."
+        )
+    return Lock(path, content, tuple(packages))
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines without comments, continued lines joined, each with the number where it begins."""
+    waiting, start = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        start = start if waiting else number
+        bare = re.sub(r"(?:^|\s)#.*", "", line).rstrip()
+        if bare.endswith("\\"):
+            waiting += bare[:-1] + " "
+            continue
+        if (waiting + bare).strip():
+            yield start, (waiting + bare).strip()
+        waiting = ""
+    if waiting.strip():
+        yield start, waiting.strip()
+
+
+def _parse(line: str) -> LockedPackage | str:
+    """The package of a line, "" for an option that changes nothing that is shipped, or what is wrong with it."""
+    if line.startswith("-"):
+        option = line.split()[0].split("=")[0]
+        if option in ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-binary", "--only-binary"):
+            return ""
+        return f"the option {option} does not belong into a lock"
+    requirement, _, hashes = line.partition("--hash=")
+    match = _REQUIREMENT.fullmatch(requirement.strip())
+    if match is None or "*" in match["what"]:
+        return f"{requirement.strip()!r} is not pinned with =="
+    digests = tuple(_HASH.findall("--hash=" + hashes)) if hashes else ()
+    if not digests or _HASH.sub("", "--hash=" + hashes).strip():
+        return f"{match['name']} has no hash, or one that is not 64 hexadecimal digits of SHA-256"
+    version, url = ("", match["what"]) if match["how"] == "@" else (match["what"], "")
+    name = re.sub(r"[-_.]+", "-", match["name"]).lower()
+    return LockedPackage(name, version, url, digests, (match["marker"] or "").strip())
+
+
+def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = False) -> None:
+    """Install the lock's wheels for ``platform`` into the new folder ``target``; byte code is not compiled.
+
+    Raises DependencyError when a package has no wheel for the target, a hash differs, a dependency is missing from
+    the lock or the index cannot be reached; StorageError when the disk is full.
+    """
+    from uv import find_uv_bin  # the package costs milliseconds that a build with nothing to install need not pay
+
+    machine = "aarch64" if platform.architecture is Architecture.ARM64 else "x86_64"
+    command = [find_uv_bin(), "pip", "install", "--target", str(target), "--requirement", str(lock.path)]
+    command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--no-progress", "--color", "never"]
+    command += ["--python", sys.executable, "--python-version", str(platform.python)]
+    command += ["--python-platform", f"{machine}-{_GLIBC}", "--link-mode", _link_mode()]
+    if offline:
+        command.append("--offline")
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        raise _refusal(lock, platform, done.stderr)
+
+
+def _link_mode() -> str:
+    # Files are only read before the folder is removed, so sharing them with uv's cache is safe and saves the copy.
+    return os.environ.get("UV_LINK_MODE", "hardlink")
+
+
+def _refusal(lock: Lock, platform: Platform, said: str) -> DependencyError | StorageError:
+    function = lock.path.parent.name
+    what = f"the dependencies of {function} were not installed for {platform}"
+    causes = re.split(r"^\s*(?:error|cause|hint|warning): ", said, flags=re.MULTILINE)
+    told = [" ".join(part.split()) for part in causes[1:]] or [" ".join(said.split()) or "uv gave no reason"]
+    lines = re.findall(r"^\s*(?:error|cause): (.*(?:\n(?!\s*(?:error|cause|hint|warning): ).*)*)", said, re.MULTILINE)
+    why = ": ".join(" ".join(line.split()) for line in lines) or told[0]
+    if "No space left on device" in said or "Disk quota exceeded" in said or "File too large" in said:
+        return StorageError(what, "the disk is full", "Free some space, or set TRANSACTION_PIPELINE_CACHE elsewhere.")
+    if "network was disabled" in said or re.search(r"error sending request|Failed to fetch|dns error|timed out", said):
+        step = "Connect to the package index (UV_DEFAULT_INDEX names another one), or build where it is cached."
+        return DependencyError(what, why, step)
+    if "Hash mismatch" in said:
+        step = f"The lock was edited, or the file on the index changed. Write the lock anew: `{_COMPILE}`."
+        return DependencyError(what, why, step)
+    if "no trusted hash" in said or "must have a hash" in said or "must have their versions pinned" in said:
+        step = f"The lock leaves it out. Write the lock anew: `{_COMPILE}`."
+        return DependencyError(what, why, step)
+    if "wheel" in said:
+        named = re.findall(rf"(?:Wheels are required for|because) `?({_NAME})`?|({_NAME})==\S+ has no", said)
+        names = sorted({name for pair in named for name in pair if name and name != "building"})
+        step = (
+            f"Choose a version of {', '.join(names) or 'it'} that has a wheel for {platform}, or replace the package: "
+            "nothing is built from source."
+        )
+        return DependencyError(what, why, step)
+    return DependencyError(what, why, f"Mend requirements.in and write the lock anew: `{_COMPILE}`.")

@@ -1,0 +1,183 @@
+"""What of a folder is not shipped: ``.dockerignore`` rules as Docker reads them, on top of built-in ones.
+
+The syntax is Docker's (build reference, ".dockerignore file"; github.com/moby/patternmatcher): every pattern is
+anchored at the folder, ``*`` and ``?`` stop at "/", ``**`` does not, ``!`` takes back, the last match decides, and a
+pattern that matches a folder matches everything below it. That is not Git's syntax, so no Git matcher will do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import SourceError
+
+FILE = ".dockerignore"
+# In a folder's own .dockerignore a line like "!public.pem" takes one of these back, deliberately and by name.
+BUILT_IN = """
+# what the build reads and the function does not
+function.toml
+Dockerfile
+*.dockerignore
+.dockerignore
+requirements*.in
+requirements*.txt
+# caches
+**/__pycache__
+**/*.pyc
+**/*.pyo
+**/.*_cache
+**/.hypothesis
+**/.coverage*
+**/.DS_Store
+**/Thumbs.db
+**/*.swp
+**/*~
+**/.git
+**/.gitignore
+**/.gitattributes
+**/.hg
+**/.svn
+**/.idea
+**/.vscode
+**/.venv
+**/venv
+**/node_modules
+**/*.egg-info
+# tests
+**/tests
+**/test_*.py
+**/*_test.py
+**/conftest.py
+# secrets
+**/.env
+**/.env.*
+**/*.pem
+**/*.key
+**/*.p12
+**/*.pfx
+**/*.jks
+**/*.keystore
+**/id_rsa*
+**/id_dsa*
+**/id_ecdsa*
+**/id_ed25519*
+**/.aws
+**/.ssh
+**/.netrc
+**/.npmrc
+**/.pypirc
+**/.git-credentials
+**/*.tfstate*
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    takes_back: bool
+
+
+class IgnoreRules:
+    """Compiled rules: ``IgnoreRules.parse(["*.md", "!README.md"]).ignores("notes.md")``."""
+
+    def __init__(self, rules: tuple[_Rule, ...]) -> None:
+        self._rules = rules
+
+    @classmethod
+    def parse(cls, lines: Iterable[str]) -> IgnoreRules:
+        """Raises ValueError for a pattern with an unclosed bracket, naming it."""
+        rules = []
+        for line in lines:
+            text = line.strip()
+            if not text or line.startswith("#"):
+                continue
+            takes_back = text.startswith("!")
+            pattern = _clean(text[1:].strip() if takes_back else text)
+            if pattern:
+                rules.append(_Rule(_compile(pattern), takes_back))
+        return cls(tuple(rules))
+
+    def ignores(self, path: str) -> bool:
+        """Whether the rules leave out ``path``, relative to their folder and written with "/"."""
+        parts = path.split("/")
+        above = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        for rule in reversed(self._rules):
+            if any(rule.pattern.fullmatch(each) for each in above):
+                return not rule.takes_back
+        return False
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether something below an ignored folder may still be shipped."""
+        return any(rule.takes_back for rule in self._rules)
+
+
+def read_rules(folder: Path) -> IgnoreRules:
+    """The built-in rules, then those of ``folder/.dockerignore``. Raises SourceError for a file that cannot be used."""
+    try:
+        own = (folder / FILE).read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        own = []
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(folder, error) from error
+    if not own:
+        return _BUILT_IN
+    try:
+        return IgnoreRules.parse([*BUILT_IN.splitlines(), *own])
+    except ValueError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: Exception) -> SourceError:
+    return SourceError(f"{folder.name} was not built", f"{folder / FILE} cannot be used: {error}", "Mend the file.")
+
+
+def _clean(pattern: str) -> str:
+    """Like Go's ``filepath.Clean`` with the leading slash taken off: ``./a//b/`` is ``a/b``."""
+    parts: list[str] = []
+    for part in pattern.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in ("", ".", ".."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    out, position = [], 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*" and pattern.startswith("*", position):
+            position += 1
+            if pattern.startswith("/", position):
+                position += 1
+                out.append("(?:.*/)?")
+            else:
+                out.append(".*")
+        elif char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "[":
+            end = pattern.find("]", position + (2 if pattern.startswith("^", position) else 1))
+            if end < 0:
+                raise ValueError(f"{pattern!r} has a [ without a ]")
+            inside = pattern[position:end].replace("[", r"\[")
+            out.append(f"[{inside}]")
+            position = end + 1
+        elif char == "\\" and position < len(pattern):
+            out.append(re.escape(pattern[position]))
+            position += 1
+        else:
+            out.append(re.escape(char))
+    try:
+        return re.compile("".join(out), re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no pattern ({error})") from error
+
+
+_BUILT_IN = IgnoreRules.parse(BUILT_IN.splitlines())

@@ -1,0 +1,310 @@
+"""A function's layers, from the most to the least stable: runtime, dependencies, shared packages, its own code.
+
+Everything lands in ``/var/task``. A layer is remembered by what it is made of, so an unchanged build reads the
+function's own few files and nothing else; functions with the same lock share one layer byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import threading
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from pipeline.blobs import BlobStore, storing
+from pipeline.dependencies import Lock, install, read_lock
+from pipeline.errors import SourceError
+from pipeline.events import Report, ignore, step
+from pipeline.ignore import IgnoreRules, read_rules
+from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
+from pipeline.records import read_record, write_record
+from pipeline.slim import Slim, compile_tree, shipped_files
+from pipeline.tarball import TarEntry, store_layer, tar_chunks
+
+TASK_ROOT = "var/task"
+RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
+# Files up to this size are read once and kept; larger ones are streamed, once to know them and once to pack them.
+_SMALL = 1 << 20
+_ABANDONED_SECONDS = 24 * 3600
+
+
+def lay_out(
+    source: FunctionSource,
+    platform: Platform,
+    store: BlobStore,
+    *,
+    slim: Slim | None = None,
+    runtime: bool = False,
+    report: Report = ignore,
+) -> tuple[Layer, ...]:
+    """The layers of a function, stored, in their order in the image.
+
+    slim     what is left out of dependencies; by default for this function alone
+    runtime  put awslambdaric below them, for a base that has none
+
+    Raises SourceError for files that cannot be shipped, DependencyError for requirements that do not resolve, and
+    StorageError for a full disk.
+    """
+    slim = slim if slim is not None else Slim.for_sources([source])
+    layers = []
+    if runtime:
+        layers.append(_dependency_layer(RUNTIME_LOCK, "runtime", platform, store, slim, report))
+    if source.requirements is not None:
+        layers.append(_dependency_layer(source.requirements, "dependencies", platform, store, slim, report))
+    shared = [entry for folder in source.shared for entry in collect_files(folder, f"{TASK_ROOT}/{folder.name}")]
+    layers.append(_source_layer(shared, "shared", platform, store, slim) if shared else None)
+    own = collect_files(source.folder, TASK_ROOT)
+    _judge_collisions(source, shared, own)
+    layers.append(_source_layer(own, "function", platform, store, slim))
+    return tuple(layer for layer in layers if layer is not None)
+
+
+def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
+    """What is shipped of a folder, placed below ``prefix``; small files are read.
+
+    Raises SourceError with every file that cannot be shipped: a link that leaves the folder, a name that is not
+    portable, a pipe or a device, something unreadable.
+    """
+    rules = read_rules(folder)
+    entries: list[TarEntry] = []
+    problems: list[str] = []
+    for path, entry in _walk(folder, rules, ""):
+        problem = _judge_name(path) or _judge_kind(folder, path, entry)
+        if problem is not None:
+            problems.append(problem)
+            continue
+        try:
+            entries.append(_entry(folder, path, entry, prefix))
+        except OSError as error:
+            problems.append(f"{path} cannot be read ({error.strerror})")
+    problems += _case_twins(entries, prefix)
+    links = {entry.path: entry.target for entry in entries if entry.kind == "symlink"}
+    places = {entry.path for entry in entries} | {f"{prefix}/{each}" for each in _parents(entries, prefix)}
+    for path, target in links.items():
+        end = os.path.normpath(os.path.join(os.path.dirname(path), target))  # noqa: PTH118, PTH120 — text, not a file
+        if end not in places:
+            problems.append(f"{path.removeprefix(prefix + '/')} links to {target}, which is not shipped")
+    if problems:
+        raise SourceError(
+            f"{folder.name} was not packed",
+            "; ".join(problems),
+            f"Mend or remove them, or name them in {folder.name}/.dockerignore.",
+        )
+    return entries
+
+
+def _walk(folder: Path, rules: IgnoreRules, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    with os.scandir(folder / below) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        path = f"{below}/{entry.name}" if below else entry.name
+        ignored = rules.ignores(path)
+        if entry.is_dir(follow_symlinks=False):
+            if not ignored or rules.takes_back:
+                yield from _walk(folder, rules, path)
+        elif not ignored:
+            yield path, entry
+
+
+def _judge_name(path: str) -> str | None:
+    name = path.rsplit("/", 1)[-1]
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"{os.fsencode(path)!r} is not named in UTF-8"
+    if any(unicodedata.category(char) == "Cc" for char in path) or "\\" in name:
+        return f"{path!r} has a control character or a backslash in its name"
+    return None
+
+
+def _judge_kind(folder: Path, path: str, entry: os.DirEntry[str]) -> str | None:
+    if entry.is_symlink():
+        target = Path(entry.path).readlink()
+        try:
+            end = Path(entry.path).resolve(strict=True)
+        except (OSError, RuntimeError):
+            return f"{path} links to {target}, which does not exist"
+        if target.is_absolute() or not end.is_relative_to(folder.resolve()):
+            return f"{path} links to {target}, out of the folder"
+        return None
+    if not entry.is_file(follow_symlinks=False):
+        return f"{path} is neither a file nor a folder"
+    return None
+
+
+def _entry(folder: Path, path: str, entry: os.DirEntry[str], prefix: str) -> TarEntry:
+    place = f"{prefix}/{path}"
+    if entry.is_symlink():
+        return TarEntry(place, "symlink", target=Path(entry.path).readlink().as_posix())
+    status = entry.stat(follow_symlinks=False)
+    executable = bool(status.st_mode & stat.S_IXUSR)
+    if status.st_size > _SMALL:
+        with open(entry.path, "rb"):  # noqa: PTH123 — only to learn now whether it can be read
+            return TarEntry(place, "file", folder / path, status.st_size, executable)
+    content = (folder / path).read_bytes()
+    return TarEntry(place, "file", content, len(content), executable)
+
+
+def _case_twins(entries: Iterable[TarEntry], prefix: str) -> Iterator[str]:
+    """Names that are one name where case or Unicode form does not count: such a checkout has only one of them."""
+    seen: dict[str, str] = {}
+    for entry in entries:
+        parts = entry.path.removeprefix(prefix + "/").split("/")
+        for count in range(1, len(parts) + 1):
+            path = "/".join(parts[:count])
+            other = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+            if other != path:
+                yield f"{path} and {other} are one name on machines that do not tell case apart"
+                break
+
+
+def _parents(entries: Iterable[TarEntry], prefix: str) -> set[str]:
+    found = set()
+    for entry in entries:
+        parts = entry.path.removeprefix(prefix + "/").split("/")
+        found |= {"/".join(parts[:count]) for count in range(1, len(parts))}
+    return found
+
+
+def _judge_collisions(source: FunctionSource, shared: list[TarEntry], own: list[TarEntry]) -> None:
+    twice = sorted({entry.path for entry in shared} & {entry.path for entry in own})
+    if twice:
+        raise SourceError(
+            f"{source.name} was not packed",
+            f"{', '.join(twice)} come from the function's folder and from a shared package",
+            "Rename one of them.",
+        )
+
+
+def _source_layer(entries: list[TarEntry], title: str, platform: Platform, store: BlobStore, slim: Slim) -> Layer:
+    """A layer of files that people write; known by the digest of its tar, compressed once."""
+    if slim.compiles_for(platform.python):
+        entries = entries + _byte_code(entries, store)
+    hasher = hashlib.sha256()
+    for chunk in tar_chunks(entries):
+        hasher.update(chunk)
+    record = store.root / "layers" / f"{hasher.hexdigest()}-{_code_version()}.json"
+    known = _recorded(record, title, store)
+    if known is not None:
+        return known
+    return _record(record, store_layer(store, entries, title))
+
+
+def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
+    """Byte code for the modules among ``entries``."""
+    with _work_folder(store) as root:
+        for entry in entries:
+            if entry.kind == "file" and entry.path.endswith(".py") and isinstance(entry.content, bytes):
+                path = root / entry.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(entry.content)
+        compile_tree(root, "/")
+        found = sorted(root.rglob("__pycache__/*.pyc"))
+        return [_file_entry(path, path.relative_to(root).as_posix(), keep=True) for path in found]
+
+
+def _dependency_layer(
+    requirements: Path, title: str, platform: Platform, store: BlobStore, slim: Slim, report: Report
+) -> Layer | None:
+    """The layer of a lock, or None for a lock without packages; installed once per content, target and setting."""
+    lock = read_lock(requirements)
+    if not lock.packages:
+        return None
+    key = hashlib.sha256(f"{_code_version()} {platform} {slim.key(platform.python)} ".encode() + lock.content)
+    record = store.root / "dependencies" / f"{key.hexdigest()}.json"
+    known = _recorded(record, title, store)
+    if known is not None:
+        return known
+    with _installing(record):
+        # Another thread may have installed the same lock while this one waited.
+        known = _recorded(record, title, store)
+        if known is None:
+            with step(report, "install", requirements.parent.name):
+                known = _record(record, _install_layer(lock, title, platform, store, slim))
+    return known
+
+
+def _install_layer(lock: Lock, title: str, platform: Platform, store: BlobStore, slim: Slim) -> Layer:
+    with _work_folder(store) as root:
+        target = root / "installed"
+        install(lock, platform, target)
+        files = shipped_files(target, slim)
+        if slim.compiles_for(platform.python):
+            # Hard links into uv's cache are only read: byte code goes into new files, beside the shipped modules only.
+            compile_tree(target, f"/{TASK_ROOT}")
+            files += [pyc for file in files if file.suffix == ".py" for pyc in _compiled(file)]
+        entries = [_file_entry(file, f"{TASK_ROOT}/{file.relative_to(target).as_posix()}") for file in files]
+        return store_layer(store, entries, title)
+
+
+def _compiled(module: Path) -> list[Path]:
+    return sorted((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc"))
+
+
+def _file_entry(file: Path, place: str, *, keep: bool = False) -> TarEntry:
+    status = file.stat()
+    content = file.read_bytes() if keep else file
+    return TarEntry(place, "file", content, status.st_size, bool(status.st_mode & stat.S_IXUSR))
+
+
+def _recorded(record: Path, title: str, store: BlobStore) -> Layer | None:
+    """The layer that a record names, when its blob is still in the store."""
+    value = read_record(record)
+    if value is None:
+        return None
+    try:
+        descriptor = Descriptor(OCI_LAYER_GZIP, Digest.parse(value["digest"]), int(value["size"]))
+        layer = Layer(descriptor, Digest.parse(value["diff_id"]), title)
+    except (KeyError, ValueError, TypeError):
+        return None
+    return layer if store.has(descriptor.digest) else None
+
+
+def _record(record: Path, layer: Layer) -> Layer:
+    descriptor = layer.descriptor
+    value = {"digest": str(descriptor.digest), "size": descriptor.size, "diff_id": str(layer.diff_id)}
+    write_record(record, value)
+    return layer
+
+
+@cache
+def _code_version() -> str:
+    """Changes with the code that decides what is in a layer, so that no record outlives it."""
+    hasher = hashlib.sha256()
+    for name in ("layers", "slim", "dependencies", "tarball", "deflate"):
+        hasher.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+_locks: dict[Path, threading.Lock] = {}
+
+
+@contextlib.contextmanager
+def _installing(record: Path) -> Iterator[None]:
+    with _locks.setdefault(record, threading.Lock()):
+        yield
+
+
+@contextlib.contextmanager
+def _work_folder(store: BlobStore) -> Iterator[Path]:
+    """A folder beside the store that goes away; also removes what killed builds left a day ago or earlier."""
+    place = store.root / "work"
+    with storing(store.root):
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=place))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

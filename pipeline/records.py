@@ -1,0 +1,39 @@
+"""Small facts that are worth keeping beside the blobs, one JSON file each, written atomically.
+
+A record is named by everything that its fact depends on, the version of the code included, so it is never stale; a
+record that cannot be read is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.blobs import storing
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What was written, or None when there is nothing usable."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_record(path: Path, value: dict[str, Any]) -> None:
+    """Raises StorageError when the disk is full or the folder cannot be written."""
+    with storing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(value, file, sort_keys=True)
+            Path(name).replace(path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
