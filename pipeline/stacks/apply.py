@@ -22,7 +22,6 @@ from pipeline.stacks.changeset import (
 from pipeline.stacks.deletion import delete_stack
 from pipeline.stacks.failures import StackFailed, explain, missing_images, read_failures, stack_failed
 from pipeline.stacks.plan import (
-    REVIEW_PATIENCE,
     Adopt,
     CleanUpReview,
     ContinueRollback,
@@ -75,7 +74,7 @@ def apply_stack(cfn: Any, plan: StackPlan, report: Report = ignore, *, timeout: 
                 case Create(wanted=wanted) | Adopt(wanted=wanted):
                     return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
                 case CleanUpReview(wanted=wanted, state=state):
-                    drop_leftovers(cfn, state.stack_id, older_than=REVIEW_PATIENCE)
+                    drop_leftovers(cfn, state.change_sets)
                     return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
                 case Update(wanted=wanted, state=state):
                     outputs = _execute(cfn, wanted, "UPDATE", state.stack_id, report, deadline)
@@ -103,7 +102,7 @@ def _execute(
     if made.empty:
         return read_outputs(cfn, made.stack_id, changed=False)
     token = unique_name()
-    with dropped_on_failure(cfn, made.change_set_id, made.stack_id, kind):
+    with dropped_on_failure(cfn, made):
         _start(cfn, made, token)
     settled = follow(cfn, wanted.name, made.stack_id, token, report, deadline)
     if settled.status in _GOOD:

@@ -101,9 +101,9 @@ def _ask(
     made = make_change_set(cfn, wanted, kind, target, Deadline(timeout))
     if made.empty:
         return ()
-    with dropped_on_failure(cfn, made.change_set_id, made.stack_id, kind):
+    with dropped_on_failure(cfn, made):
         changes = tuple(_parse(each, wanted, state) for each in _read_changes(cfn, made.change_set_id))
-    drop_change_set(cfn, made.change_set_id, made.stack_id, kind)
+    drop_change_set(cfn, made)
     return changes
 
 

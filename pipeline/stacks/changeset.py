@@ -6,18 +6,19 @@ import getpass
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.stacks.failures import StackFailed, explain, validation_failures
 from pipeline.stacks.plan import WantedStack
-from pipeline.stacks.state import StackStatus, read_change_sets, read_status
+from pipeline.stacks.state import ChangeSetSummary, StackStatus, read_change_sets, read_status
 from pipeline.stacks.watch import Deadline, Pause
 
+Kind = Literal["CREATE", "UPDATE"]
 PREFIX = "transaction-pipeline-"
 # Both texts mean that there is nothing to do; CloudFormation has no code for it (AWS documentation, and seen).
 _EMPTY = ("The submitted information didn't contain changes", "No updates are to be performed")
@@ -38,7 +39,6 @@ _OVERTAKEN_CODES = {
     "StaleRequestException",
     "TokenAlreadyExistsException",
 }
-Kind = Literal["CREATE", "UPDATE"]
 
 
 class Overtaken(Exception):
@@ -50,8 +50,10 @@ class ChangeSet:
     """A change set that CloudFormation finished making. ``empty``: there is nothing to do."""
 
     change_set_id: str
+    stack: str
     stack_id: str
-    empty: bool
+    kind: Kind
+    empty: bool = False
 
 
 def unique_name() -> str:
@@ -103,71 +105,72 @@ def make_change_set(cfn: Any, wanted: WantedStack, kind: Kind, target: str, dead
             made = cfn.create_change_set(**request)
         except ClientError as problem:
             made = _made_already(cfn, problem, target, name)
-    change_set_id, stack_id = made["Id"], made["StackId"]
-    with dropped_on_failure(cfn, change_set_id, stack_id, kind):
-        return _wait_for(cfn, wanted, change_set_id, stack_id, kind, deadline)
+    change_set = ChangeSet(made["Id"], wanted.name, made["StackId"], kind)
+    with dropped_on_failure(cfn, change_set):
+        return _wait_for(cfn, change_set, deadline)
 
 
 @contextmanager
-def dropped_on_failure(cfn: Any, change_set_id: str, stack_id: str, kind: Kind) -> Iterator[None]:
+def dropped_on_failure(cfn: Any, change_set: ChangeSet) -> Iterator[None]:
     """Whatever ends the block too early, also Ctrl-C, leaves no change set and no shell of a stack behind."""
     try:
         yield
     except BaseException:
         # The first failure is the one to tell; the next run clears up what is left.
         with suppress(BotoCoreError, ClientError):
-            drop_change_set(cfn, change_set_id, stack_id, kind)
+            drop_change_set(cfn, change_set)
         raise
 
 
-def drop_change_set(cfn: Any, change_set_id: str, stack_id: str, kind: Kind) -> None:
+def drop_change_set(cfn: Any, change_set: ChangeSet) -> None:
     """Delete a change set, and for a creation the REVIEW_IN_PROGRESS shell too when nobody else's waits in it."""
     try:
-        cfn.delete_change_set(ChangeSetName=change_set_id)
+        cfn.delete_change_set(ChangeSetName=change_set.change_set_id)
     except ClientError as problem:
         if problem.response.get("Error", {}).get("Code") not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
             raise
-    if kind != "CREATE" or read_status(cfn, stack_id) is not StackStatus.REVIEW_IN_PROGRESS:
+    if change_set.kind != "CREATE" or read_status(cfn, change_set.stack_id) is not StackStatus.REVIEW_IN_PROGRESS:
         return
-    if not any(each.change_set_id != change_set_id for each in read_change_sets(cfn, stack_id)):
-        cfn.delete_stack(StackName=stack_id)
+    others = [
+        each for each in read_change_sets(cfn, change_set.stack) if each.change_set_id != change_set.change_set_id
+    ]
+    if not others:
+        cfn.delete_stack(StackName=change_set.stack_id)
 
 
-def drop_leftovers(cfn: Any, stack_id: str, *, older_than: float) -> None:
-    """Delete this tool's own change sets that a killed run left on a stack; age in seconds."""
-    for each in read_change_sets(cfn, stack_id):
-        if each.name.startswith(PREFIX) and (each.age >= older_than or each.status == "FAILED"):
+def drop_leftovers(cfn: Any, leftovers: Iterable[ChangeSetSummary]) -> None:
+    """Delete this tool's own change sets among ``leftovers``; executing another one ends those of other people."""
+    for each in leftovers:
+        if each.name.startswith(PREFIX):
             with overtaken_by_others():
                 cfn.delete_change_set(ChangeSetName=each.change_set_id)
 
 
-def _wait_for(
-    cfn: Any, wanted: WantedStack, change_set_id: str, stack_id: str, kind: Kind, deadline: Deadline
-) -> ChangeSet:
+def _wait_for(cfn: Any, change_set: ChangeSet, deadline: Deadline) -> ChangeSet:
     pause = Pause(deadline, longest=2.0)
     while True:
         with overtaken_by_others():
-            found = cfn.describe_change_set(ChangeSetName=change_set_id)
+            found = cfn.describe_change_set(ChangeSetName=change_set.change_set_id)
         match found["Status"]:
             case "CREATE_COMPLETE":
-                return ChangeSet(change_set_id, stack_id, empty=False)
+                return change_set
             case "FAILED":
                 reason = found.get("StatusReason", "")
                 if reason.startswith(_EMPTY):
-                    drop_change_set(cfn, change_set_id, stack_id, kind)
-                    return ChangeSet(change_set_id, stack_id, empty=True)
-                failures = validation_failures(cfn, ChangeSetName=change_set_id)
-                verb = "created" if kind == "CREATE" else "updated"
+                    drop_change_set(cfn, change_set)
+                    return replace(change_set, empty=True)
+                failures = validation_failures(cfn, ChangeSetName=change_set.change_set_id)
+                verb = "created" if change_set.kind == "CREATE" else "updated"
                 raise StackFailed(
-                    f"the stack {wanted.name} was not {verb}, and nothing was changed",
+                    f"the stack {change_set.stack} was not {verb}, and nothing was changed",
                     explain(failures, reason),
                     "Mend what it names, then run the same command again.",
-                    stack=wanted.name,
+                    stack=change_set.stack,
                     failures=failures,
                 )
             case "DELETE_PENDING" | "DELETE_IN_PROGRESS" | "DELETE_COMPLETE" | "DELETE_FAILED":
-                raise Overtaken(f"the change set {change_set_id} is being deleted")
-        pause(wanted.name)
+                raise Overtaken(f"the change set {change_set.change_set_id} is being deleted")
+        pause(change_set.stack)
 
 
 def _made_already(cfn: Any, problem: ClientError, target: str, name: str) -> Any:

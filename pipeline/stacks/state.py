@@ -156,7 +156,7 @@ def read_stack(cfn: Any, name: str) -> StackState:
         tags={each["Key"]: each["Value"] for each in found.get("Tags", [])},
         template=_read_template(cfn, found["StackId"]) if status.updatable else "",
         termination_protection=found.get("EnableTerminationProtection", False),
-        change_sets=read_change_sets(cfn, found["StackId"]) if status is StackStatus.REVIEW_IN_PROGRESS else (),
+        change_sets=read_change_sets(cfn, found["StackName"]) if status is StackStatus.REVIEW_IN_PROGRESS else (),
     )
 
 
@@ -195,10 +195,10 @@ def says_absent(problem: ClientError) -> bool:
     return error.get("Code") == "ValidationError" and "does not exist" in error.get("Message", "")
 
 
-def read_change_sets(cfn: Any, stack_id: str) -> tuple[ChangeSetSummary, ...]:
+def read_change_sets(cfn: Any, stack: str) -> tuple[ChangeSetSummary, ...]:
     """The change sets of a stack, also those of other people."""
     found: list[ChangeSetSummary] = []
-    request: dict[str, str] = {"StackName": stack_id}
+    request: dict[str, str] = {"StackName": stack}
     while True:
         try:
             page = cfn.list_change_sets(**request)

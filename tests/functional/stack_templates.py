@@ -1,0 +1,105 @@
+"""Small templates and the shortest road over them, shared by the tests of stacks."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.events import Event
+from pipeline.stacks import StackOutputs, StackPlan, WantedStack, apply_stack, plan_stack, read_stack
+
+
+def template(**resources: Any) -> dict[str, Any]:
+    """A queue whose timeout is a parameter, and more."""
+    return {
+        "Parameters": {"Seconds": {"Type": "Number", "Default": 1}},
+        "Resources": {
+            "Queue": {"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeout": {"Ref": "Seconds"}}},
+            **resources,
+        },
+        "Outputs": {"QueueUrl": {"Value": {"Ref": "Queue"}}},
+    }
+
+
+def table(name: str, **attributes: Any) -> dict[str, Any]:
+    return {
+        "Type": "AWS::DynamoDB::Table",
+        "Properties": {
+            "TableName": name,
+            "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+            "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+        },
+        **attributes,
+    }
+
+
+def parameter(name: str) -> dict[str, Any]:
+    """A resource whose name may be taken: the emulator refuses that as AWS does."""
+    return {"Type": "AWS::SSM::Parameter", "Properties": {"Name": name, "Type": "String", "Value": "x"}}
+
+
+def wanted(name: str, *, body: dict[str, Any] | str | None = None, **more: Any) -> WantedStack:
+    text = body if isinstance(body, str) else json.dumps(body or template())
+    return WantedStack(name, text, **more)
+
+
+def decide(cfn: Any, stack: WantedStack) -> StackPlan:
+    return plan_stack(read_stack(cfn, stack.name), stack)
+
+
+def up(cfn: Any, stack: WantedStack, events: list[Event] | None = None, *, timeout: float = 30) -> StackOutputs:
+    report = (lambda _: None) if events is None else events.append
+    return apply_stack(cfn, decide(cfn, stack), report, timeout=timeout)
+
+
+class Provider:
+    """A custom resource's function, outside of every stack, that is told whether to answer well."""
+
+    CODE = """
+import json, urllib.request
+def handler(event, context):
+    reason = REASON
+    deleting = event["RequestType"] == "Delete"
+    answer = {
+        "Status": "FAILED" if reason and not deleting else "SUCCESS", "Reason": reason or "fine",
+        "PhysicalResourceId": event.get("PhysicalResourceId", "thing"), "StackId": event["StackId"],
+        "RequestId": event["RequestId"], "LogicalResourceId": event["LogicalResourceId"],
+    }
+    request = urllib.request.Request(event["ResponseURL"], json.dumps(answer).encode(), method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
+"""
+
+    def __init__(self, lambda_client: Any, iam: Any, name: str) -> None:
+        self._lambda, self._name = lambda_client, name
+        allow = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+        trust = {"Version": "2012-10-17", "Statement": [allow]}
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+        self.arn = lambda_client.create_function(
+            FunctionName=name, Runtime="python3.12", Handler="index.handler", Role=role, Timeout=20,
+            Code={"ZipFile": self._zip("")},
+        )["FunctionArn"]  # fmt: skip
+
+    def resource(self, value: str) -> dict[str, Any]:
+        return {"Type": "Custom::Thing", "Properties": {"ServiceToken": self.arn, "Value": value}}
+
+    def fail(self, reason: str) -> None:
+        self._lambda.update_function_code(FunctionName=self._name, ZipFile=self._zip(reason))
+
+    def succeed(self) -> None:
+        self.fail("")
+
+    def _zip(self, reason: str) -> bytes:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("index.py", self.CODE.replace("REASON", repr(reason)))
+        return content.getvalue()
+
+
+def history(cfn: Any, name: str) -> Iterator[str]:
+    """The statuses that the stack itself went through, oldest first."""
+    events = cfn.describe_stack_events(StackName=name)["StackEvents"]
+    return (each["ResourceStatus"] for each in reversed(events) if each["LogicalResourceId"] == name)
