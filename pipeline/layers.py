@@ -16,7 +16,6 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 from pipeline.blobs import BlobStore, storing
@@ -25,7 +24,7 @@ from pipeline.errors import SourceError
 from pipeline.events import Report, ignore, step
 from pipeline.ignore import IgnoreRules, read_rules
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
-from pipeline.records import read_record, write_record
+from pipeline.records import code_version, read_record, write_record
 from pipeline.slim import Slim, compile_tree, shipped_files
 from pipeline.tarball import TarEntry, store_layer, tar_chunks
 
@@ -275,13 +274,8 @@ def _record(record: Path, layer: Layer) -> Layer:
     return layer
 
 
-@cache
 def _code_version() -> str:
-    """Changes with the code that decides what is in a layer, so that no record outlives it."""
-    hasher = hashlib.sha256()
-    for name in ("layers", "slim", "dependencies", "tarball", "deflate"):
-        hasher.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return hasher.hexdigest()[:16]
+    return code_version("layers", "slim", "dependencies", "tarball", "deflate")
 
 
 _locks: dict[Path, threading.Lock] = {}

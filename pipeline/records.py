@@ -7,9 +7,11 @@ record that cannot be read is as good as none.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,12 @@ def write_record(path: Path, value: dict[str, Any]) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """Changes with the source of the named modules of this package, so that no record outlives the code behind it."""
+    hasher = hashlib.sha256()
+    for name in modules:
+        hasher.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return hasher.hexdigest()[:16]
