@@ -28,14 +28,13 @@ from troposphere import (
 
 from cfn.calls import call_statements
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
-from cfn.names import Names, image_parameter, pascal_case
+from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
 from cfn.placeholder import placeholder_digest
 from cfn.settings import FunctionDefinition, Settings
 
 METRICS_NAMESPACE = "TransactionPipeline"
 ALIAS = "live"
-RESERVED_CONCURRENCY = "ReservedConcurrency"
 _RESERVES = "ReservesConcurrency"
 # Empty, or an image of a private repository by digest: Lambda takes no other registry, and a tag would be resolved
 # once and then never again.

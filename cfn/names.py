@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Parameters of the pipeline stack that only the account or the region can fill.
+DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
+S3_PREFIX_LIST = "S3PrefixListId"
+RESERVED_CONCURRENCY = "ReservedConcurrency"
+
 
 def pascal_case(name: str) -> str:
     """``fraud-detection`` → ``FraudDetection``: the stem of a function's logical ids, parameters and outputs."""

@@ -10,12 +10,10 @@ from typing import Any
 from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, Select, Sub, Tags, Template, ec2
 
 from cfn.calls import GATEWAY_SERVICES, call_statements, calls_by_endpoint, resource_arn
-from cfn.names import Names, pascal_case
+from cfn.names import DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, Names, pascal_case
 from cfn.settings import Call, FunctionDefinition, Settings
 from pipeline.errors import SettingsError
 
-DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
-S3_PREFIX_LIST = "S3PrefixListId"
 _KNOWS_PREFIX_LISTS = "KnowsPrefixLists"
 
 # Always there: what runs in these subnets may hand transactions to the state machine.

@@ -12,16 +12,17 @@ from functools import partial
 
 from cfn.names import Names, image_parameter, repository_output
 from cfn.settings import Settings
+from pipeline.account import account_parameters
 from pipeline.base import choose_base
 from pipeline.blobs import BlobStore
 from pipeline.build import build_image
 from pipeline.check import check_image
-from pipeline.events import Event, Report, StepFinished, step
+from pipeline.events import Event, Report, Step, StepFinished, step
 from pipeline.graph import Task, run_tasks
-from pipeline.model import Base, CheckedImage, FunctionSource, ImageReference, Platform, PushedImage
+from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
 from pipeline.parameters import image_parameters
-from pipeline.push import push_image
-from pipeline.stacks import NoChange, StackOutputs, WantedStack, apply_stack, plan_stack, read_stack
+from pipeline.push import Push, push_images
+from pipeline.stacks import NoChange, StackOutputs, StackPlan, WantedStack, apply_stack, plan_stack, read_stack
 from pipeline.synth import Templates, synthesise
 from pipeline.target import Target
 from pipeline.verify import verify_function
@@ -79,11 +80,11 @@ def release(deployment: Deployment, report: Report) -> Released:
     names = deployment.names
     builds = tuple(f"image {source.name}" for source in deployment.sources)
 
-    def push_all(registry: StackOutputs, *images: CheckedImage) -> tuple[PushedImage, ...]:
-        return push_images(deployment, registry, images, clock)
+    def push(registry: StackOutputs, *images: CheckedImage) -> tuple[PushedImage, ...]:
+        return push_all(deployment, registry, images, clock)
 
     def switch(pushed: tuple[PushedImage, ...]) -> StackOutputs:
-        return bring_stack(deployment, pipeline_stack(deployment, image_parameters(pushed)), clock)
+        return bring_pipeline(deployment, image_parameters(pushed), clock)
 
     def verify(pushed: tuple[PushedImage, ...], _stack: StackOutputs) -> None:
         with step(clock, "verify", "") as running:
@@ -93,13 +94,13 @@ def release(deployment: Deployment, report: Report) -> Released:
 
     results = run_tasks(
         [
-            Task("registry stack", lambda: bring_stack(deployment, registry_stack(deployment), clock)),
+            Task("registry stack", lambda: bring_registry(deployment, clock)),
             Task("base", lambda: choose_base(deployment.base, deployment.platform, deployment.store, report=clock)),
             *(
                 Task(name, partial(build, source, deployment.platform, deployment.store, clock), ("base",))
                 for name, source in zip(builds, deployment.sources, strict=True)
             ),
-            Task("push", push_all, ("registry stack", *builds)),
+            Task("push", push, ("registry stack", *builds)),
             Task("pipeline stack", switch, ("push",)),
             Task("verify", verify, ("push", "pipeline stack")),
         ]
@@ -113,14 +114,8 @@ def release(deployment: Deployment, report: Report) -> Released:
 def prepare(deployment: Deployment, report: Report) -> Released:
     """Both stacks without building: every function keeps the image that it has, or stands on its placeholder."""
     clock = Clock(report)
-    registry = bring_stack(deployment, registry_stack(deployment), clock)
-    current = read_stack(deployment.target.client("cloudformation"), deployment.names.pipeline_stack).parameters
-    kept = {
-        name: current[name]
-        for name in (image_parameter(source.name) for source in deployment.sources)
-        if current.get(name)
-    }
-    pipeline = bring_stack(deployment, pipeline_stack(deployment, kept), clock)
+    registry = bring_registry(deployment, clock)
+    pipeline = bring_pipeline(deployment, None, clock)
     return Released(registry.changed or pipeline.changed, (registry, pipeline), (), clock.seconds)
 
 
@@ -133,55 +128,66 @@ def build(source: FunctionSource, platform: Platform, store: BlobStore, report: 
     return checked
 
 
-def push_images(
+def push_all(
     deployment: Deployment, registry: StackOutputs, images: Sequence[CheckedImage], report: Report
 ) -> tuple[PushedImage, ...]:
     """Each image in its function's repository, tagged so that no clean-up takes it for a leftover, and read back."""
-    pushed = []
-    for image in images:
-        with step(report, "push", image.function) as running:
-            repository = ImageReference.parse(registry[repository_output(image.function)])
-            result = push_image(
-                deployment.target.registry(repository.registry),
-                registry[repository_output(image.function)],
-                image,
-                deployment.store,
-                tag=f"image-{image.image.digest.hex[:16]}",
-                report=report,
-            )
-            running.detail = f"{result.uploaded:,} bytes sent" if result.uploaded else "already there"
-        pushed.append(result)
-    return tuple(pushed)
+    pushes = [
+        Push(registry[repository_output(image.function)], image, tag=image_tag(image.image.digest)) for image in images
+    ]
+    hosts = {ImageReference.parse(push.repository_uri).registry for push in pushes}
+    with step(report, "push") as running:
+        # One account and region has one registry; an empty project has none.
+        pushed = tuple(
+            image
+            for host in hosts
+            for image in push_images(deployment.target.registry(host), pushes, deployment.store, report=report)
+        )
+        uploaded = sum(image.uploaded for image in pushed)
+        running.detail = f"{uploaded:,} bytes sent" if uploaded else "everything was there"
+    return pushed
 
 
-def registry_stack(deployment: Deployment) -> WantedStack:
-    """Stack 1 as it should be."""
-    return WantedStack(deployment.names.registry_stack, deployment.templates.registry, tags=_tags(deployment))
+def image_tag(digest: Digest) -> str:
+    """The immutable tag that keeps a pushed image from being taken for a leftover."""
+    return f"image-{digest.hex[:16]}"
 
 
-def pipeline_stack(deployment: Deployment, images: Mapping[str, str]) -> WantedStack:
-    """Stack 2 as it should be, with ``images`` by parameter; a function without one stands on its placeholder."""
-    return WantedStack(
-        deployment.names.pipeline_stack,
-        deployment.templates.pipeline,
-        parameters={**account_parameters(deployment), **images},
-        tags=_tags(deployment),
-    )
+def bring_pipeline(deployment: Deployment, images: Mapping[str, str] | None, report: Report) -> StackOutputs:
+    """Stack 2 with ``images`` by parameter, None for those it has; a function without one is on its placeholder."""
+    name = deployment.names.pipeline_stack
+    with step(report, "stack", name) as running:
+        cloudformation = deployment.target.client("cloudformation")
+        state = read_stack(cloudformation, name)
+        parameters = account_parameters(
+            deployment.target,
+            len(deployment.sources),
+            deployment.settings.reserved_concurrency,
+            state.parameters,
+            report,
+        )
+        if images is None:
+            own = [image_parameter(source.name) for source in deployment.sources]
+            images = {parameter: state.parameters[parameter] for parameter in own if state.parameters.get(parameter)}
+        wanted = WantedStack(
+            name, deployment.templates.pipeline, parameters={**parameters, **images}, tags=_tags(deployment)
+        )
+        return _apply(deployment, plan_stack(state, wanted), report, running)
 
 
-def bring_stack(deployment: Deployment, wanted: WantedStack, report: Report) -> StackOutputs:
-    """Decide what a stack needs, and do it."""
-    cloudformation = deployment.target.client("cloudformation")
-    with step(report, "stack", wanted.name) as running:
-        plan = plan_stack(read_stack(cloudformation, wanted.name), wanted)
-        outputs = apply_stack(cloudformation, plan, report)
-        running.detail = "unchanged" if isinstance(plan, NoChange) else type(plan).__name__.lower()
+def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
+    """Stack 1: the repositories and their placeholders."""
+    name = deployment.names.registry_stack
+    with step(report, "stack", name) as running:
+        state = read_stack(deployment.target.client("cloudformation"), name)
+        wanted = WantedStack(name, deployment.templates.registry, tags=_tags(deployment))
+        return _apply(deployment, plan_stack(state, wanted), report, running)
+
+
+def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
+    outputs = apply_stack(deployment.target.client("cloudformation"), plan, report)
+    running.detail = "unchanged" if isinstance(plan, NoChange) else f"{type(plan).__name__.lower()}d"
     return outputs
-
-
-def account_parameters(deployment: Deployment) -> dict[str, str]:
-    """Parameters whose values only the account or the region knows."""
-    return {}
 
 
 def _tags(deployment: Deployment) -> dict[str, str]:
