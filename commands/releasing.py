@@ -83,12 +83,11 @@ def infra(context: Context) -> Outcome:
 def build(context: Context) -> Outcome:
     """Build and check every function's image; pushes nothing and needs no target."""
     from pipeline.base import choose_base
-
-    from pipeline.release import build as build_one
+    from pipeline.release import build_images
 
     store = BlobStore(cache_folder())
     base = choose_base(_base(context), context.platform, store, report=context.report)
-    images = [build_one(source, context.platform, store, context.report, base) for source in context.sources]
+    images = build_images(context.sources, context.platform, base, store, context.report, _slim(context))
     return Outcome(
         {
             "platform": str(context.platform),
@@ -147,7 +146,16 @@ def deployment_of(context: Context, *, started: bool = False) -> Any:
 
     sources, platform = context.sources, context.platform  # before anything starts: bad input must cost nothing
     target = context.started_target() if started else context.running_target()
-    return Deployment(target, context.settings, sources, platform, _base(context), BlobStore(cache_folder()))
+    return Deployment(
+        target, context.settings, sources, platform, _base(context), BlobStore(cache_folder()), _slim(context)
+    )
+
+
+def _slim(context: Context) -> Any:
+    from pipeline.slim import Slim
+
+    choices = context.choices
+    return Slim.for_sources(context.sources, enabled=choices.slim is not False, byte_code=bool(choices.byte_code))
 
 
 def _base(context: Context) -> str:

@@ -15,6 +15,7 @@ from pipeline.base_pins import PINS, move_pins, pinned_base
 from pipeline.blobs import BlobStore
 from pipeline.errors import BaseImageError, RegistryError
 from pipeline.events import Report, ignore, step
+from pipeline.image import empty_base
 from pipeline.layout import Layout, parse_descriptor, read_manifest
 from pipeline.model import (
     DOCKER_MANIFEST,
@@ -60,7 +61,7 @@ def choose_base(
     Raises BaseImageError, CredentialsError.
     """
     if text == EMPTY:
-        return Base(config=b"")
+        return empty_base(platform)
     with step(report, "base", text or str(platform)) as running:
         if text.startswith(_LAYOUT_PREFIX) or text.startswith((".", "/", "~")):
             folder, _, name = text.removeprefix(_LAYOUT_PREFIX).partition(":")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from cfn.names import Names, image_parameter, repository_output
 from cfn.settings import Settings
@@ -22,6 +21,7 @@ from pipeline.graph import Task, run_tasks
 from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.push import Push, push_images
+from pipeline.slim import Slim
 from pipeline.stacks import NoChange, StackOutputs, StackPlan, WantedStack, apply_stack, plan_stack, read_stack
 from pipeline.synth import Templates, synthesise
 from pipeline.target import Target
@@ -41,6 +41,7 @@ class Deployment:
     platform: Platform
     base: str
     store: BlobStore
+    slim: Slim
 
     @property
     def names(self) -> Names:
@@ -78,9 +79,12 @@ def release(deployment: Deployment, report: Report) -> Released:
     """Both phases. Stack 1 and the builds run side by side; the functions are switched when their images are in."""
     clock = Clock(report)
     names = deployment.names
-    builds = tuple(f"image {source.name}" for source in deployment.sources)
 
-    def push(registry: StackOutputs, *images: CheckedImage) -> tuple[PushedImage, ...]:
+    def build() -> tuple[CheckedImage, ...]:
+        base = choose_base(deployment.base, deployment.platform, deployment.store, report=clock)
+        return build_images(deployment.sources, deployment.platform, base, deployment.store, clock, deployment.slim)
+
+    def push(registry: StackOutputs, images: tuple[CheckedImage, ...]) -> tuple[PushedImage, ...]:
         return push_all(deployment, registry, images, clock)
 
     def switch(pushed: tuple[PushedImage, ...]) -> StackOutputs:
@@ -95,12 +99,8 @@ def release(deployment: Deployment, report: Report) -> Released:
     results = run_tasks(
         [
             Task("registry stack", lambda: bring_registry(deployment, clock)),
-            Task("base", lambda: choose_base(deployment.base, deployment.platform, deployment.store, report=clock)),
-            *(
-                Task(name, partial(build, source, deployment.platform, deployment.store, clock), ("base",))
-                for name, source in zip(builds, deployment.sources, strict=True)
-            ),
-            Task("push", push, ("registry stack", *builds)),
+            Task("images", build),
+            Task("push", push, ("registry stack", "images")),
             Task("pipeline stack", switch, ("push",)),
             Task("verify", verify, ("push", "pipeline stack")),
         ]
@@ -119,13 +119,17 @@ def prepare(deployment: Deployment, report: Report) -> Released:
     return Released(registry.changed or pipeline.changed, (registry, pipeline), (), clock.seconds)
 
 
-def build(source: FunctionSource, platform: Platform, store: BlobStore, report: Report, base: Base) -> CheckedImage:
-    """One function's image, held against Lambda's rules."""
-    with step(report, "build", source.name) as running:
-        image = build_image(source, platform, base, store)
-        checked = check_image(image, source, store)
-        running.detail = f"sha256:{image.digest.short}"
-    return checked
+def build_images(
+    sources: Sequence[FunctionSource], platform: Platform, base: Base, store: BlobStore, report: Report, slim: Slim
+) -> tuple[CheckedImage, ...]:
+    """Every function's image, held against Lambda's rules; functions with the same dependencies share a layer."""
+    images = []
+    for source in sources:
+        with step(report, "build", source.name) as running:
+            image = build_image(source, platform, base, store, slim=slim, report=report)
+            images.append(check_image(image, source, store))
+            running.detail = f"sha256:{image.digest.short}"
+    return tuple(images)
 
 
 def push_all(
