@@ -1,0 +1,28 @@
+"""What ``cfn-lint -a path/to/this/folder`` loads.
+
+cfn-lint imports every file of a directory whose name starts with a letter, each alone and outside of any package. This
+is the only such file here: it loads the folder as a package under a name of its own, so that the modules find each
+other without being installed, and shows cfn-lint the rules.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+_NAME = "transaction_pipeline_rules"
+
+
+def _load() -> dict[str, type]:
+    folder = Path(__file__).resolve().parent
+    spec = spec_from_file_location(_NAME, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} cannot be loaded as a package")
+    package = module_from_spec(spec)
+    sys.modules[_NAME] = package
+    spec.loader.exec_module(package)
+    return {name: getattr(package, name) for name in package.__all__}
+
+
+globals().update(_load())
