@@ -8,6 +8,7 @@
     ├── RegistryError        a registry that refused, lied or could not be reached
     ├── CheckFailed          an image that Lambda would refuse; carries every finding
     ├── StackError           a stack that cannot be planned or did not reach its goal
+    ├── ReleaseError         a release that cannot be recorded, found, returned to or pruned
     ├── FunctionError        a function that does not run what was pushed
     ├── SubmissionError      a transaction that could not be submitted or answered
     ├── CredentialsError     no usable credentials for the target
@@ -73,6 +74,10 @@ class CheckFailed(PipelineError):
 
 class StackError(PipelineError):
     """A stack that cannot be planned or did not reach its goal."""
+
+
+class ReleaseError(PipelineError):
+    """A release that cannot be recorded, found, returned to or pruned."""
 
 
 class FunctionError(PipelineError):
