@@ -135,6 +135,16 @@ def synth(**options: Any) -> None:
 
 @main.command()
 @shared_options
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+def check(**options: Any) -> None:
+    """Hold any image against Lambda's rules: registry/name:tag, registry/name@sha256:…, or a layout as oci:DIR."""
+    from commands import offline
+
+    run(offline.check, *shared(options), images=options["images"])
+
+
+@main.command()
+@shared_options
 def down(**options: Any) -> None:
     """Delete both stacks of the environment; the embedded AWS stops with its last environment."""
     from commands import releasing

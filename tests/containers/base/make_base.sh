@@ -32,7 +32,7 @@ pathlib.Path(target).chmod(0o755)
 PY
   rm -rf "$wheels"
   install -m 0755 "$here/lambda-entrypoint.sh" "$root/lambda-entrypoint.sh"
-  tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --directory "$root" --file "$dir/base.tar.making" .
+  tar --create --hard-dereference --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --directory "$root" --file "$dir/base.tar.making" .
   mv "$dir/base.tar.making" "$dir/base.tar"
   rm -rf "$root"
 fi
