@@ -27,12 +27,11 @@ def add_alarms(
     state_machine: Any,
     alarm_topic: Any,
 ) -> None:
-    def add(logical_id: str, name: str, description: str, **metric: Any) -> None:
+    def add(logical_id: str, name: str, **metric: Any) -> None:
         template.add_resource(
             cloudwatch.Alarm(
                 logical_id,
                 AlarmName=name,
-                AlarmDescription=description,
                 AlarmActions=[Ref(alarm_topic)],
                 ComparisonOperator="GreaterThanThreshold",
                 Threshold=0,
@@ -45,11 +44,10 @@ def add_alarms(
         )
 
     for name, resources in functions.items():
-        for metric, what in (("Errors", "fails"), ("Throttles", "is throttled")):
+        for metric in ("Errors", "Throttles"):
             add(
                 error_alarm(name) if metric == "Errors" else f"{pascal_case(name)}Throttles",
                 f"{names.function(name)}-{metric.lower()}",
-                f"{names.function(name)} {what}",
                 Namespace="AWS/Lambda",
                 MetricName=metric,
                 Statistic="Sum",
@@ -58,7 +56,6 @@ def add_alarms(
     add(
         "ParkedTransactions",
         f"{names.dead_letter_queue}-messages",
-        "Transactions are parked and wait to be redriven",
         Namespace="AWS/SQS",
         MetricName="ApproximateNumberOfMessagesVisible",
         Statistic="Maximum",
@@ -68,7 +65,6 @@ def add_alarms(
         add(
             metric,
             f"{names.state_machine}-{'failed' if metric == 'ExecutionsFailed' else 'timed-out'}",
-            f"Executions of {names.state_machine} did not end well",
             Namespace="AWS/States",
             MetricName=metric,
             Statistic="Sum",

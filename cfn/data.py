@@ -155,11 +155,18 @@ def _add_dead_letter_queue(template: Template, names: Names, policy: str) -> Any
 
 
 def _tls_only(action: str, resource: Any) -> dict[str, Any]:
+    """Nobody without TLS.
+
+    The exception for loopback, which no request to AWS comes from, is for an emulator on this host that speaks HTTP.
+    """
     return {
         "Sid": "TlsOnly",
         "Effect": "Deny",
         "Principal": "*",
         "Action": action,
         "Resource": resource,
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        "Condition": {
+            "Bool": {"aws:SecureTransport": "false"},
+            "NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"},
+        },
     }

@@ -83,15 +83,22 @@ def add_roles(
                 "Statement": [
                     {
                         "Effect": "Allow",
-                        "Action": _INTERFACE_ACTIONS,
+                        "Action": [
+                            "ec2:AssignPrivateIpAddresses",
+                            "ec2:CreateNetworkInterface",
+                            "ec2:DeleteNetworkInterface",
+                            "ec2:DescribeNetworkInterfaces",
+                            "ec2:DescribeSubnets",
+                            "ec2:UnassignPrivateIpAddresses",
+                        ],
                         # Lambda demands these on all resources: interfaces have no names before they exist, and the
                         # Describe calls know no resource (Lambda guide, "Giving functions access to a VPC").
                         "Resource": "*",
                     },
                     {
-                        # Lambda acts before the function's code runs, without this key; the code's calls carry it.
+                        # Lambda itself acts without this key; what the function's code calls carries it.
                         "Effect": "Deny",
-                        "Action": _INTERFACE_ACTIONS,
+                        "Action": "ec2:*",
                         "Resource": "*",
                         "Condition": {"Null": {"lambda:SourceFunctionArn": "false"}},
                     },
@@ -133,16 +140,6 @@ def add_roles(
         )
         roles[function.name] = FunctionRole(role, log_group)
     return roles
-
-
-_INTERFACE_ACTIONS = [
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:UnassignPrivateIpAddresses",
-]
 
 
 def add_functions(
@@ -187,8 +184,7 @@ def _add_function(
     digest: str,
 ) -> FunctionResources:
     stem = pascal_case(function.name)
-    image = _add_image(template, names, function, digest)
-    image_digest = Select(1, Split("@", image))
+    image, image_digest = _add_image(template, names, function, digest)
     # What a published version holds besides the image.
     versioned = {
         "Role": GetAtt(role.role, "Arn"),
@@ -237,7 +233,8 @@ def _add_function(
     return FunctionResources(definition=function, function=resource, alias=alias, image=image)
 
 
-def _add_image(template: Template, names: Names, function: FunctionDefinition, digest: str) -> Any:
+def _add_image(template: Template, names: Names, function: FunctionDefinition, digest: str) -> tuple[Any, Any]:
+    """The parameter of the function's image; gives the URI in use and its digest."""
     parameter = template.add_parameter(
         Parameter(
             image_parameter(function.name),
@@ -252,7 +249,10 @@ def _add_image(template: Template, names: Names, function: FunctionDefinition, d
     template.add_condition(condition, Not(Equals(Ref(parameter), "")))
     # Written out, not imported: an export that is in use could neither change nor go.
     registry = "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}"
-    return If(condition, Ref(parameter), Sub(f"{registry}/{names.repository(function.name)}@{digest}"))
+    return (
+        If(condition, Ref(parameter), Sub(f"{registry}/{names.repository(function.name)}@{digest}")),
+        If(condition, Select(1, Split("@", Ref(parameter))), digest),
+    )
 
 
 def _uses_table(function: FunctionDefinition) -> bool:

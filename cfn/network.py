@@ -61,7 +61,7 @@ def add_network(
 
     outliving  logical ids of what must still be there while the network is deleted: Lambda frees a function's network
                interfaces with the function's own role, some minutes after the function is gone, and only then can
-               the security group and the subnets go (Lambda guide, "Understanding Hyperplane ENIs")
+               their security group go (Lambda guide, "Understanding Hyperplane ENIs")
     """
     blocks = subnet_blocks(settings)
     vpc = template.add_resource(
@@ -86,7 +86,6 @@ def add_network(
                 AvailabilityZone=Select(number - 1, GetAZs()),
                 MapPublicIpOnLaunch=False,
                 Tags=Tags(Name=f"{names.pipeline_stack}-private-{number}"),
-                **({"DependsOn": list(outliving)} if outliving else {}),
             )
         )
         template.add_resource(

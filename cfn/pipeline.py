@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from troposphere import GetAtt, Output, Ref, Template
+from troposphere import Output, Ref, Template
 
 from cfn.alarms import add_alarms
 from cfn.calls import check_functions
@@ -13,6 +13,8 @@ from cfn.functions import add_functions, add_roles
 from cfn.names import Names, pascal_case
 from cfn.network import add_network
 from cfn.settings import FunctionDefinition, Settings
+from cfn.shifting import add_shifting, check_release
+from cfn.workflow import add_workflow
 
 
 def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> Template:
@@ -20,11 +22,9 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
 
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
     """
-    try:
-        from cfn.workflow import add_workflow
-    except ModuleNotFoundError:
-        add_workflow = _provisional_workflow
+    check_release(settings)
     check_functions(settings, functions)
+    functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = Names(settings.environment)
     template = Template(Description=f"Transaction pipeline {settings.environment}: workflow, functions, data, network.")
     template.set_version("2010-09-09")
@@ -32,7 +32,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     roles = add_roles(template, settings, names, functions)
     network = add_network(template, settings, names, functions, outliving=[role.role.title for role in roles.values()])
     resources = add_functions(template, settings, names, functions, roles=roles, network=network, table=data.table)
-    state_machine = add_workflow(
+    workflow = add_workflow(
         template,
         names,
         settings,
@@ -46,11 +46,12 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
         names,
         functions=resources,
         dead_letter_queue=data.dead_letter_queue,
-        state_machine=state_machine,
+        state_machine=workflow.state_machine,
         alarm_topic=data.alarm_topic,
     )
+    add_shifting(template, settings, names, resources)
     outputs = {
-        "StateMachineArn": Ref(state_machine),
+        "StateMachineArn": Ref(workflow.state_machine),
         "StateTableName": Ref(data.table),
         "DeadLetterQueueUrl": Ref(data.dead_letter_queue),
         "AlertTopicArn": Ref(data.alert_topic),
@@ -60,33 +61,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     }
     for name, each in resources.items():
         outputs[f"{pascal_case(name)}FunctionName"] = Ref(each.function)
-        outputs[f"{pascal_case(name)}FunctionArn"] = GetAtt(each.function, "Arn")
         outputs[f"{pascal_case(name)}ImageUri"] = each.image
     for key, value in outputs.items():
         template.add_output(Output(key, Value=value))
     return template
-
-
-def _provisional_workflow(template, names, settings, **_others):  # type: ignore[no-untyped-def]
-    from troposphere import Sub, iam, stepfunctions
-
-    role = template.add_resource(
-        iam.Role(
-            "StateMachineRole",
-            AssumeRolePolicyDocument={
-                "Version": "2012-10-17",
-                "Statement": [
-                    {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
-                ],
-            },
-        )
-    )
-    return template.add_resource(
-        stepfunctions.StateMachine(
-            "StateMachine",
-            StateMachineName=names.state_machine,
-            StateMachineType="EXPRESS",
-            RoleArn=GetAtt(role, "Arn"),
-            DefinitionString=Sub('{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}'),
-        )
-    )

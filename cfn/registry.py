@@ -48,7 +48,8 @@ LIFECYCLE = json.dumps(
     separators=(",", ":"),
 )
 
-# Lambda user guide, "Create a function using a container image": what Lambda needs of a repository in its account.
+# Lambda user guide, "Create a function using a container image": what Lambda needs of a repository. It names the
+# function that it pulls for in aws:sourceARN.
 PULL_POLICY = {
     "Version": "2012-10-17",
     "Statement": [
@@ -57,7 +58,11 @@ PULL_POLICY = {
             "Effect": "Allow",
             "Principal": {"Service": "lambda.amazonaws.com"},
             "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
+            "Condition": {
+                "StringLike": {
+                    "aws:sourceARN": Sub("arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:*")
+                }
+            },
         }
     ],
 }
@@ -82,6 +87,7 @@ def registry_template(settings: Settings, functions: Sequence[FunctionDefinition
     Raises SettingsError for functions that cannot be deployed.
     """
     check_functions(settings, functions)
+    functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = Names(settings.environment)
     template = Template(Description=f"Image repositories and placeholder images of {settings.environment}.")
     template.set_version("2010-09-09")

@@ -1,0 +1,50 @@
+"""The functions and settings that the template tests share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cfn.pipeline import pipeline_template
+from cfn.registry import registry_template
+from cfn.render import render
+from cfn.settings import Architecture, Call, FunctionDefinition, Settings
+
+VELOCITY = Call("dynamodb", ("Query",), "state-table/index/customer")
+FUNCTIONS = (
+    FunctionDefinition("transaction-validation", description="Checks that a transaction is complete and sane"),
+    FunctionDefinition("fraud-detection", description="Scores a transaction from 0 to 100", calls=(VELOCITY,)),
+    FunctionDefinition("compliance-checking", description="Holds a transaction against the rules"),
+)
+DEV = Settings("dev")
+PROD = Settings(
+    "prod",
+    architecture=Architecture.X86_64,
+    reserved_concurrency=None,
+    encryption="KMS",
+    protect_data=True,
+    log_retention_days=365,
+    release="LambdaCanary10Percent5Minutes",
+)
+
+
+def registry(settings: Settings = DEV, functions: tuple[FunctionDefinition, ...] = FUNCTIONS) -> dict[str, Any]:
+    return json.loads(render(registry_template(settings, functions)))
+
+
+def pipeline(settings: Settings = DEV, functions: tuple[FunctionDefinition, ...] = FUNCTIONS) -> dict[str, Any]:
+    return json.loads(render(pipeline_template(settings, functions)))
+
+
+def of_type(template: dict[str, Any], resource_type: str) -> dict[str, dict[str, Any]]:
+    """The resources of one type by their logical ids."""
+    return {name: each for name, each in template["Resources"].items() if each["Type"] == resource_type}
+
+
+def statements(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return document["Statement"]
+
+
+def role_statements(template: dict[str, Any], logical_id: str) -> list[dict[str, Any]]:
+    policies = template["Resources"][logical_id]["Properties"]["Policies"]
+    return [statement for policy in policies for statement in statements(policy["PolicyDocument"])]
