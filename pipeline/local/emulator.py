@@ -15,9 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
-import importlib.metadata
-import inspect
 import os
 import resource
 import signal
@@ -26,27 +23,18 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import LocalError
+from pipeline.local.hooks import InvocationClient, hook_invocations, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children
 
-if TYPE_CHECKING:
-    from pipeline.local.bridge import InvocationClient
-
-# The hooks below reach into functions that are not a public interface, so one exact version is asked for.
-MINISTACK_VERSION = "1.5.33"
 SERVICES = (
     "cloudformation", "cloudwatch", "dynamodb", "ec2", "ecr", "iam", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm",
     "stepfunctions", "sts",
 )  # fmt: skip
+# In the state's folder: the state was saved whole when the last run ended.
+SAVED = "saved"
 # Time for the state to reach the disk after the end was asked for (seconds); then the process leaves without it.
 SAVE_SECONDS = 20.0
-_HOOKS = {
-    "_proxy_url_for": ("config",),
-    "_execute_function_proxy": ("func", "event", "url", "request_id"),
-}
-_RUNTIME = "runtime:"
 
 
 def environment(folder: Path, *, port: int, region: str, access_key_id: str, secret_access_key: str) -> dict[str, str]:
@@ -82,58 +70,6 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
         "DOCKER_HOST": f"unix://{folder / 'no-docker.sock'}",
         "LOG_LEVEL": "INFO",
     }
-
-
-def verify_ministack() -> Any:
-    """The ``lambda_svc`` module of the one ministack version whose functions are hooked.
-
-    Raises LocalError when ministack is missing, has another version, or does not have the hooked functions.
-    """
-    try:
-        found = importlib.metadata.version("ministack")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise LocalError(
-            "the embedded AWS was not started", "the package ministack is not installed", "Run: pip install '.[local]'"
-        ) from error
-    if found != MINISTACK_VERSION:
-        raise LocalError(
-            "the embedded AWS was not started",
-            f"ministack {found} is installed, and this release is made for {MINISTACK_VERSION}",
-            f"Run: pip install 'ministack=={MINISTACK_VERSION}'",
-        )
-    lambda_svc = importlib.import_module("ministack.services.lambda_svc")
-    for name, parameters in _HOOKS.items():
-        function = getattr(lambda_svc, name, None)
-        if function is None or tuple(inspect.signature(function).parameters) != parameters:
-            raise LocalError(
-                "the embedded AWS was not started",
-                f"ministack's {name}({', '.join(parameters)}) is not what is expected",
-                f"Run: pip install --force-reinstall 'ministack=={MINISTACK_VERSION}'",
-            )
-    return lambda_svc
-
-
-def hook_invocations(lambda_svc: Any, client: InvocationClient | None) -> None:
-    """Hand invocations of image functions to the runtime; every other function goes ministack's own way."""
-    proxy_url_for, execute_function_proxy = (getattr(lambda_svc, name) for name in _HOOKS)
-
-    def _proxy_url_for(config: dict[str, Any]) -> str | None:
-        url: str | None = proxy_url_for(config)
-        return url or (_RUNTIME if config.get("PackageType") == "Image" else None)
-
-    def _execute_function_proxy(func: dict[str, Any], event: Any, url: str, request_id: str) -> dict[str, Any]:
-        if url != _RUNTIME:
-            result: dict[str, Any] = execute_function_proxy(func, event, url, request_id)
-            return result
-        if client is None:
-            return {
-                "error": True,
-                "body": {"errorType": "Runtime.Unavailable", "errorMessage": "no runtime is attached"},
-            }
-        return client.invoke(func.get("config") or func, event, request_id)
-
-    lambda_svc._proxy_url_for = _proxy_url_for
-    lambda_svc._execute_function_proxy = _execute_function_proxy
 
 
 async def _serve(listener: socket.socket, ends: threading.Event) -> None:
@@ -180,14 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lambda_svc = verify_ministack()
     client = None
     if chosen.bridge is not None:
-        from pipeline.local.bridge import InvocationClient
-
         client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
     hook_invocations(lambda_svc, client)
     try:
         asyncio.run(_serve(socket.socket(fileno=chosen.socket), ends))
     finally:
         kill_children()
+    (Path(os.environ["STATE_DIR"]) / SAVED).touch()
     # Threads that wait for an answer of the runtime must not hold the process.
     sys.stdout.flush()
     sys.stderr.flush()

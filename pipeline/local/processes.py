@@ -1,4 +1,4 @@
-"""Processes that end with their owner, and how to tell whether a process is still the one that was meant."""
+"""Processes that end with their owner."""
 
 from __future__ import annotations
 
@@ -20,20 +20,6 @@ def die_with_parent(number: int = signal.SIGKILL, *, parent: int | None = None) 
     _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), number)
-
-
-def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot, or None when there is no such process or it is a zombie.
-
-    A pid with its start time names one process for good; a pid alone is given out again.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The second field, the name in parentheses, may itself contain spaces and parentheses.
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def children(pid: int) -> list[int]:

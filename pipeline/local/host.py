@@ -1,0 +1,245 @@
+"""The process behind the local target: it owns the emulator and the runtime, and ends when it is asked to.
+
+    python -m pipeline.local.host --folder FOLDER --port PORT --answer FD
+
+Started by ``pipeline.local.control`` and apart from it: it forks once, and writes one line of JSON to FD when the
+embedded AWS answers or when it cannot. SIGTERM ends it cleanly. If it is killed, the kernel ends the workers, and the
+emulator sees its standard input end, saves its state and leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import fcntl
+import http.client
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.errors import LocalError
+from pipeline.local.bridge import InvocationServer
+from pipeline.local.emulator import SAVE_SECONDS, SAVED, environment
+from pipeline.local.hooks import MINISTACK_VERSION, require_version
+from pipeline.local.invocation import Runtime
+from pipeline.local.runtime import ProcessRuntime
+from pipeline.local.state import FILE, HostState, read_state, start_time, write_state
+
+REGION = "us-east-1"
+# ministack takes this key as the account's root and does not look at its signature.
+ACCESS_KEY = "test"
+READY_SECONDS = 50.0
+_NOT_STARTED = "the embedded AWS was not started"
+
+log = logging.getLogger("pipeline.local.host")
+
+
+class Busy(Exception):
+    """Another host runs for this folder."""
+
+
+def take_lock(folder: Path) -> BinaryIO:
+    """Hold the folder. An emulator that outlived its host holds it too, until it has saved its state: wait for that."""
+    file = (folder / "lock").open("ab")
+    until = time.monotonic() + SAVE_SECONDS + 5
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            state = read_state(folder)
+            if (state is not None and state.alive) or time.monotonic() > until:
+                raise Busy from None
+            time.sleep(0.02)
+        else:
+            return file
+
+
+def bind(port: int, preferred: int) -> socket.socket:
+    """A socket on 127.0.0.1: on ``port``, or when that is 0 on ``preferred`` if it is free. Raises LocalError."""
+    for choice in [port] if port else [preferred, 0]:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", choice))
+            listener.listen(1024)  # so that nobody else can take it before the emulator listens
+        except OSError as error:
+            listener.close()
+            if not port and choice:
+                continue
+            taken = error.errno == errno.EADDRINUSE
+            raise LocalError(
+                f"{_NOT_STARTED} on port {port}",
+                "another program uses that port" if taken else str(error.strerror),
+                "Choose another port, or leave it out and a free one is taken.",
+            ) from error
+        return listener
+    raise AssertionError("port 0 is always tried last")
+
+
+def start_emulator(
+    folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO
+) -> subprocess.Popen[bytes]:
+    """The emulator as a child that holds ``lock`` too; its end of ``bridge`` and the listener are its own."""
+    port = listener.getsockname()[1]
+    variables = environment(folder, port=port, region=REGION, access_key_id=ACCESS_KEY, secret_access_key=ACCESS_KEY)
+    inherited = [listener.fileno(), bridge.fileno(), lock.fileno()]
+    with (folder / "emulator.log").open("wb") as log_file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pipeline.local.emulator",
+             "--socket", str(listener.fileno()), "--bridge", str(bridge.fileno())],
+            stdin=subprocess.PIPE, stdout=log_file, stderr=log_file, cwd=folder, env=variables, pass_fds=inherited,
+            start_new_session=True,
+        )  # fmt: skip
+    listener.close()
+    bridge.close()
+    return process
+
+
+class Host:
+    """The running whole: emulator, bridge and runtime."""
+
+    def __init__(self, folder: Path, port: int, lock: BinaryIO, answer: int) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._answer = answer
+        before = read_state(folder)
+        listener = bind(port, before.port if before is not None else 0)
+        self._port = listener.getsockname()[1]
+        self._endpoint = f"http://127.0.0.1:{self._port}"
+        saved = folder / "state" / SAVED
+        self._fresh = not any((folder / "state").glob("*.json"))
+        self._unsaved = not self._fresh and not saved.exists()
+        saved.unlink(missing_ok=True)
+        self._connection, theirs = socket.socketpair()
+        self._emulator = start_emulator(folder, listener, theirs, lock)
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or until the emulator ends; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        asked, gone = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        process = os.pidfd_open(self._emulator.pid)
+        loop.add_reader(process, gone.set)
+        runtime: Runtime = ProcessRuntime(self._folder, self._endpoint)
+        bridge = asyncio.create_task(InvocationServer(runtime).serve(self._connection))
+        try:
+            await self._ready(gone)
+            self._publish()
+            waits = [asyncio.create_task(asked.wait()), asyncio.create_task(gone.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        finally:
+            # First of all nobody should find what is about to end.
+            (self._folder / FILE).unlink(missing_ok=True)
+            loop.remove_reader(process)
+            await runtime.close()
+            await asyncio.to_thread(self._end_emulator, process)
+            bridge.cancel()
+            await asyncio.gather(bridge, return_exceptions=True)
+        if asked.is_set():
+            return 0
+        log.error("the emulator ended by itself, with status %s", self._emulator.returncode)
+        return 1
+
+    async def _ready(self, gone: asyncio.Event) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while not await asyncio.to_thread(answers, self._port):
+            if gone.is_set() or time.monotonic() > until:
+                raise LocalError(
+                    _NOT_STARTED,
+                    f"ministack {MINISTACK_VERSION} did not come up ({last_line(self._folder / 'emulator.log')})",
+                    f"Look into {self._folder / 'emulator.log'}, and run it again.",
+                )
+            await asyncio.sleep(0.01)
+
+    def _publish(self) -> None:
+        state = HostState(
+            os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION, ACCESS_KEY, ACCESS_KEY,
+            self._fresh,
+        )  # fmt: skip
+        write_state(self._folder, state)
+        say(self._answer, {"ready": True, "unsaved": self._unsaved})
+
+    def _end_emulator(self, process: int) -> None:
+        if self._emulator.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._emulator.stdin.close()
+        if not select.select([process], [], [], SAVE_SECONDS + 5)[0]:
+            log.error("the emulator did not end, and is killed")
+        # With what it may have left of its own; its number is not given out again before it is waited for.
+        os.killpg(self._emulator.pid, signal.SIGKILL)
+        self._emulator.wait()
+        os.close(process)
+
+
+def answers(port: int) -> bool:
+    """Whether the emulator serves requests."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
+    try:
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def last_line(file: Path) -> str:
+    lines = file.read_text(errors="replace").strip().splitlines() if file.exists() else []
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def say(descriptor: int, answer: dict[str, Any]) -> None:
+    """The one line to who started us, who may be gone."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, json.dumps(answer).encode() + b"\n")
+        os.close(descriptor)
+
+
+def serve(folder: Path, port: int, answer: int) -> int:
+    try:
+        require_version()
+        lock = take_lock(folder)
+        return asyncio.run(Host(folder, port, lock, answer).run())
+    except Busy:
+        say(answer, {"busy": True})
+        return 0
+    except LocalError as error:
+        say(answer, {"error": [error.what, error.why, error.next_step]})
+        return 1
+    except OSError as error:
+        say(answer, {"error": [_NOT_STARTED, f"{error.strerror} ({error.filename or folder})",
+                               "Free some space or mend the permissions, and run it again."]})  # fmt: skip
+        raise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="pipeline.local.host", description="The local target's own process.")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True, help="0 for any")
+    parser.add_argument("--answer", type=int, required=True, help="file descriptor for one line of JSON")
+    chosen = parser.parse_args(arguments)
+    if os.fork():
+        os._exit(0)
+    os.environ.pop("PYTHONPATH", None)
+    os.set_inheritable(chosen.answer, False)
+    os.chdir("/")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return serve(chosen.folder, chosen.port, chosen.answer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

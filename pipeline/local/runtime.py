@@ -1,0 +1,89 @@
+"""The process runtime: functions run as processes of this machine, out of the images that were pushed.
+
+Every invocation runs exactly the digest that the control plane named with it. When a function changes, workers of the
+new configuration are started at once and those of the old end after their invocation, so none is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.local.images import ImageStore
+from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
+from pipeline.local.pool import WorkerPool
+
+SWEEP_SECONDS = 10.0
+
+log = logging.getLogger("pipeline.local.runtime")
+
+
+class ProcessRuntime:
+    """A ``pipeline.local.invocation.Runtime``. Make and use it on one event loop, in the main thread."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        self._images = ImageStore(folder, endpoint)
+        self._endpoint = endpoint
+        self._work_folder = folder / "work"
+        self._work_folder.mkdir(parents=True, exist_ok=True)
+        self._pools: dict[FunctionConfig, WorkerPool] = {}
+        self._current: dict[tuple[str, str], FunctionConfig] = {}
+        # Interpreters that start at the same time only slow each other down.
+        self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keep(self._sweep())
+
+    async def invoke(self, function: FunctionConfig, invocation: Invocation) -> Outcome:
+        return await self._pool(function).invoke(invocation)
+
+    def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
+        self._current = {function.place: function for function in functions}
+        for function, pool in self._pools.items():
+            if self._current.get(function.place) != function:
+                pool.retire()
+        for function in warm:
+            self._keep(self._pool(function).warm())
+        self._drop_empty()
+
+    def _pool(self, function: FunctionConfig) -> WorkerPool:
+        pool = self._pools.get(function)
+        if pool is None:
+            pool = WorkerPool(function, self._images, self._endpoint, self._work_folder, self._starts)
+            self._pools[function] = pool
+        # An invocation that was under way when its function changed still gets what it was sent to.
+        pool.retired = self._current.get(function.place, function) != function
+        return pool
+
+    def _drop_empty(self) -> None:
+        for function, pool in list(self._pools.items()):
+            if pool.retired and pool.empty:
+                del self._pools[function]
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            for pool in self._pools.values():
+                pool.shrink()
+            self._drop_empty()
+            used = {function.image.digest for function in (*self._current.values(), *self._pools)}
+            try:
+                await asyncio.to_thread(self._images.prune, {digest for digest in used if digest is not None})
+            except (OSError, ValueError):
+                log.warning("old images could not be removed", exc_info=True)
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()), return_exceptions=True)
+        with contextlib.suppress(OSError):
+            self._work_folder.rmdir()

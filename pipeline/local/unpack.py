@@ -1,0 +1,206 @@
+"""Layers onto the disk, without trusting them.
+
+A layer is unpacked once, under its diff id, and image trees are linked together from unpacked layers, so an image that
+differs in one small layer costs that layer. Nothing an archive says leads out of its folder: no absolute or climbing
+path, no entry through a link, no link whose target is outside, no device, and no more bytes or entries than allowed.
+
+Sources: OCI image specification, "Image Layer Filesystem Changeset" (whiteouts, entry types).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import posixpath
+import shutil
+import stat
+import tarfile
+from pathlib import Path
+from typing import Any
+
+# Lambda takes images of at most 10 GB uncompressed (AWS documentation).
+UNPACKED_MAX = 10 * 1024**3
+ENTRIES_MAX = 200_000
+_CHUNK = 1 << 20
+# tarfile reads an extended header at once; no honest one comes near this.
+_READ_MAX = 8 << 20
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+_EPOCH = 315_532_800  # 1980-01-01, the oldest time that zip files know
+
+
+class UnsafeLayer(ValueError):
+    """A layer that leads out of its folder, holds what is no file, or is larger than allowed."""
+
+
+class _BoundedReads(io.BufferedReader):
+    """A file that refuses to be read in pieces that would fill the memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0 or size > _READ_MAX:
+            raise UnsafeLayer(f"an extended header of {size} bytes")
+        return super().read(size)
+
+
+def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) -> int:
+    """Unpack an uncompressed tar into ``folder`` (which must not exist); returns the bytes written.
+
+    ``folder/files`` holds the tree, ``folder/whiteouts.json`` what the layer removes from those below it.
+    Raises UnsafeLayer, or tarfile.TarError for what is no archive.
+    """
+    files = folder / "files"
+    files.mkdir(parents=True)
+    removed: list[str] = []
+    opaque: list[str] = []
+    written = 0
+    with _BoundedReads(io.FileIO(archive)) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        for number, member in enumerate(tar):
+            if number >= ENTRIES_MAX:
+                raise UnsafeLayer(f"more than {ENTRIES_MAX} entries")
+            path = _inner_path(member.name)
+            if not path:
+                continue
+            parent, _, name = path.rpartition("/")
+            if name == _OPAQUE:
+                opaque.append(parent)
+            elif name.startswith(_WHITEOUT):
+                removed.append(posixpath.join(parent, name.removeprefix(_WHITEOUT)))
+            else:
+                written += _write(tar, member, files, path, bytes_max - written)
+    (folder / "whiteouts.json").write_text(json.dumps({"removed": removed, "opaque": opaque}))
+    return written
+
+
+def _inner_path(name: str) -> str:
+    """``./var/task/`` → ``var/task``; the root is "". Raises UnsafeLayer for a path that climbs."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise UnsafeLayer(f"the path {name!r} climbs out of the layer")
+    return "/".join(parts)
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, files: Path, path: str, bytes_left: int) -> int:
+    target = files / path
+    _make_folder(files, posixpath.dirname(path))
+    if member.isdir():
+        _make_folder(files, path)
+        return 0
+    if target.is_symlink() or target.exists():  # said twice: the last one counts
+        _remove(target)
+    if member.issym():
+        target.symlink_to(inner_target(path, member.linkname))
+    elif member.islnk():
+        source = files / _inner_path(member.linkname)
+        if not _is_real(files, source) or not source.is_file():
+            raise UnsafeLayer(f"the hard link {path!r} leads to {member.linkname!r}, which is no file before it")
+        os.link(source, target)
+    elif member.isreg():
+        return _write_file(tar, member, target, bytes_left)
+    else:
+        raise UnsafeLayer(f"{path!r} is a device or a pipe")
+    return 0
+
+
+def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, bytes_left: int) -> int:
+    content = tar.extractfile(member)
+    if content is None:
+        raise UnsafeLayer(f"{member.name!r} has no content")
+    hasher, count = hashlib.sha256(), 0
+    with content, target.open("xb") as file:
+        while chunk := content.read(_CHUNK):
+            count += len(chunk)
+            if count > bytes_left:
+                raise UnsafeLayer("more bytes than an image may have")
+            hasher.update(chunk)
+            file.write(chunk)
+    # Read-only, as on Lambda; and linked into several trees, so a change would be a change to all of them.
+    target.chmod(0o555 if member.mode & 0o111 else 0o444)
+    if target.suffix == ".py":
+        # Layers have one fixed time for every file, and Python tells stale byte code by time and size only.
+        # A time made of the content makes byte code follow the content, so it can be kept across images.
+        moment = _EPOCH + int.from_bytes(hasher.digest()[:4]) // 2
+        os.utime(target, (moment, moment))
+    return count
+
+
+def _make_folder(files: Path, path: str) -> None:
+    here = files
+    for part in path.split("/") if path else ():
+        here = here / part
+        try:
+            mode = here.lstat().st_mode
+        except FileNotFoundError:
+            here.mkdir()
+            continue
+        if stat.S_ISLNK(mode):
+            raise UnsafeLayer(f"{path!r} goes through a link")
+        if not stat.S_ISDIR(mode):
+            raise UnsafeLayer(f"{path!r} goes through a file")
+
+
+def _is_real(files: Path, path: Path) -> bool:
+    """Whether no component of the path below ``files`` is a link."""
+    here = files
+    for part in path.relative_to(files).parts:
+        here = here / part
+        if here.is_symlink():
+            return False
+    return True
+
+
+def inner_target(path: str, target: str) -> str:
+    """A symbolic link's target, made relative and normal, so that it means the same in any folder.
+
+    Absolute targets mean the image's root. In the result no ``..`` follows a name, so it cannot climb through another
+    link. Raises UnsafeLayer when it leaves the root.
+
+    >>> inner_target("usr/bin/python", "/usr/local/bin/python3")
+    '../local/bin/python3'
+    """
+    folder = posixpath.dirname(path)
+    inside = posixpath.normpath(target.lstrip("/") if target.startswith("/") else posixpath.join(folder, target))
+    if inside == ".." or inside.startswith("../"):
+        raise UnsafeLayer(f"the link {path!r} leads out of the image, to {target!r}")
+    return posixpath.relpath(inside, folder or ".")
+
+
+def merge_layers(layers: list[Path], root: Path) -> None:
+    """Make the tree of an image out of unpacked layers, lowest first. Files are hard links into the layers."""
+    root.mkdir(parents=True)
+    for layer in layers:
+        whiteouts: dict[str, Any] = json.loads((layer / "whiteouts.json").read_text())
+        for path in whiteouts["opaque"]:
+            folder = root / path
+            if _is_real(root, folder) and folder.is_dir():
+                for child in folder.iterdir():
+                    _remove(child)
+        for path in whiteouts["removed"]:
+            if _is_real(root, (root / path).parent):
+                _remove(root / path)
+        _link_tree(layer / "files", root)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    with os.scandir(source) as entries:
+        for entry in entries:
+            place = target / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if place.is_symlink() or not place.is_dir():
+                    _remove(place)
+                    place.mkdir()
+                _link_tree(Path(entry.path), place)
+                continue
+            _remove(place)
+            if entry.is_symlink():
+                place.symlink_to(Path(entry.path).readlink())
+            else:
+                os.link(entry.path, place)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
