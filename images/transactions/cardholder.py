@@ -45,7 +45,7 @@ def is_card_field(name: str) -> bool:
 def has_card_number(text: str) -> bool:
     """Whether a card number stands in ``text``, in one piece or grouped by spaces, dots or hyphens.
 
-    Every row of whole groups is looked at, so neither "order-4111111111111111-2026" nor "4111 1111 1111 1111" hides one.
+    Every row of whole groups is looked at: neither "order-4111111111111111-2026" nor "4111 1111 1111 1111" hides one.
     """
     for run in _DIGIT_RUN.finditer(text):
         groups = _SEPARATOR.split(run.group())

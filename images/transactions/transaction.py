@@ -24,6 +24,7 @@ NAME_LENGTH = 140
 MAX_FAULTS = 32
 
 _TRANSACTION_ID = re.compile(r"[A-Za-z0-9._:-]+")
+_JOINERS = dict.fromkeys((0x200C, 0x200D))
 _CATEGORY = re.compile(r"[0-9]{4}")
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
@@ -79,7 +80,8 @@ class Transaction:
 
 def format_instant(instant: datetime) -> str:
     """UTC with milliseconds: ``2026-11-23T14:00:00.000Z``. Of fixed width, so that text order is time order."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+    # Not strftime: the C library writes years before 1000 without leading zeros.
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_instant(value: object) -> datetime:
@@ -188,10 +190,14 @@ def _read_party_id(value: object) -> str:
 
 
 def _read_name(value: object) -> str:
-    text = _read_text(value, NAME_LENGTH)
-    normal = unicodedata.normalize("NFC", text).strip()
-    # isprintable refuses control, format (zero width, bidirectional overrides) and surrogate characters.
-    if not normal or not normal.isprintable():
+    text = unicodedata.normalize("NFC", _read_text(value, NAME_LENGTH))
+    # Names are typed with no-break and ideographic spaces too.
+    spaced = "".join(" " if unicodedata.category(character) == "Zs" else character for character in text)
+    # Read once more: composing can lengthen a text, and single spaces can bring a card number to light.
+    normal = _read_text(" ".join(word for word in spaced.split(" ") if word), NAME_LENGTH)
+    # isprintable refuses control, format (zero width, bidirectional overrides) and surrogate characters; but Persian
+    # and Indic names need the two joiners.
+    if not normal.translate(_JOINERS).isprintable():
         raise FieldError("characters", "a name is made of printable characters")
     return normal
 

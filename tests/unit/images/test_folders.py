@@ -1,0 +1,56 @@
+"""What a function's folder must hold so that it can become an image."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from tests.unit.images.loading import FUNCTIONS, IMAGES
+
+SHARED_SOURCES = sorted((IMAGES / "transactions").glob("*.py"))
+
+
+def test_every_folder_with_a_function_file_is_a_tested_function() -> None:
+    assert sorted(path.parent.name for path in IMAGES.glob("*/function.toml")) == sorted(FUNCTIONS)
+
+
+def test_functions_with_the_same_requirements_share_one_lock_and_so_one_layer() -> None:
+    assert len({(IMAGES / function / "requirements.txt").read_bytes() for function in FUNCTIONS}) == 1
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_requirement_is_locked_by_hash(function: str) -> None:
+    text = (IMAGES / function / "requirements.txt").read_text()
+    packages = re.findall(
+        r"^([a-z0-9-]+)==[^\s;]+(?: ; .*)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.M
+    )
+    assert packages == re.findall(r"^([a-z0-9-]+)==", text, re.M)
+    assert "aws-lambda-powertools" in packages
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_dockerfile_copies_and_runs_nothing(function: str) -> None:
+    lines = (IMAGES / function / "Dockerfile").read_text().splitlines()
+    instructions = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    assert instructions == ["ARG", "FROM", "COPY", "COPY", "COPY", "CMD"]
+    definition = tomllib.loads((IMAGES / function / "function.toml").read_text())
+    assert f'CMD ["{definition["handler"]}"]' in lines
+
+
+def test_only_fraud_detection_calls_aws_and_only_to_query_the_customer_index() -> None:
+    calls = {
+        function: tomllib.loads((IMAGES / function / "function.toml").read_text()).get("calls", [])
+        for function in FUNCTIONS
+    }
+    assert calls == {
+        "transaction-validation": [],
+        "fraud-detection": [{"service": "dynamodb", "actions": ["Query"], "resource": "state-table/index/customer"}],
+        "compliance-checking": [],
+    }
+
+
+@pytest.mark.parametrize("path", SHARED_SOURCES, ids=lambda path: path.stem)
+def test_only_the_glue_of_the_shared_package_knows_powertools(path: object) -> None:
+    assert ("aws_lambda_powertools" in path.read_text()) is (path.stem == "invocation")  # type: ignore[attr-defined]
