@@ -11,7 +11,9 @@ from troposphere import GetAtt, Ref, Tags, Template, iam, logs, stepfunctions
 
 from cfn.names import Names
 from cfn.settings import Settings
-from cfn.workflow_states import COMPLIANCE, FRAUD, VALIDATION, State, definition
+from cfn.workflow_expressions import COMPLIANCE, FRAUD, VALIDATION
+from cfn.workflow_states import definition
+from cfn.workflow_tasks import State
 from pipeline.errors import SettingsError
 
 __all__ = ["Workflow", "add_workflow", "definition", "definition_text"]
@@ -42,6 +44,7 @@ def add_workflow(
     table: Any,
     alert_topic: Any,
     dead_letter_queue: Any,
+    states: State | None = None,
 ) -> Workflow:
     """Add the EXPRESS state machine with a role that allows what its states do and nothing else.
 
@@ -49,6 +52,7 @@ def add_workflow(
                        the three that the workflow calls must be among them
     table, alert_topic, dead_letter_queue
                        troposphere resources of the same template
+    states             the definition, when it is not the one with the default limits
 
     Raises SettingsError when a function that the workflow calls is missing.
     """
@@ -120,7 +124,7 @@ def add_workflow(
             StateMachineName=names.state_machine,
             StateMachineType="EXPRESS",
             RoleArn=GetAtt(role, "Arn"),
-            DefinitionString=definition_text(definition()),
+            DefinitionString=definition_text(states or definition()),
             DefinitionSubstitutions={
                 "Partition": Ref("AWS::Partition"),
                 "Table": Ref(table),
@@ -142,7 +146,7 @@ def add_workflow(
                     )
                 ],
             ),
-            Tags=[stepfunctions.TagsEntry(Key=key, Value=value) for key, value in settings.tags],
+            Tags=Tags(**dict(settings.tags)),
         )
     )
     return Workflow(state_machine, role, log_group)

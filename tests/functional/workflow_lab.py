@@ -1,0 +1,242 @@
+"""A stack with nothing but the workflow and what it writes to, on an emulator that fails on command."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from troposphere import GetAtt, Output, Ref, Sub, Template, dynamodb, sns, sqs
+
+from cfn.names import Names
+from cfn.settings import Settings
+from cfn.workflow import add_workflow
+from cfn.workflow_expressions import CALLED_FUNCTIONS, PARKED_CUSTOMER
+from cfn.workflow_states import definition
+from pipeline.local.emulator import environment
+from pipeline.transactions import Answer, submit
+
+REGION = "us-east-1"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def lab_template(environment_name: str = "lab", **limits: int) -> Template:
+    """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow_states.definition``."""
+    names, template = Names(environment_name), Template()
+    table = template.add_resource(
+        dynamodb.Table(
+            "Table",
+            TableName=names.table,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                dynamodb.AttributeDefinition(AttributeName=name, AttributeType="S")
+                for name in ("transaction_id", "customer_id", "received_at")
+            ],
+            KeySchema=[dynamodb.KeySchema(AttributeName="transaction_id", KeyType="HASH")],
+            GlobalSecondaryIndexes=[
+                dynamodb.GlobalSecondaryIndex(
+                    IndexName="customer",
+                    KeySchema=[
+                        dynamodb.KeySchema(AttributeName="customer_id", KeyType="HASH"),
+                        dynamodb.KeySchema(AttributeName="received_at", KeyType="RANGE"),
+                    ],
+                    Projection=dynamodb.Projection(ProjectionType="KEYS_ONLY"),
+                )
+            ],
+            TimeToLiveSpecification=dynamodb.TimeToLiveSpecification(AttributeName="expires_at", Enabled=True),
+        )
+    )
+    topic = template.add_resource(sns.Topic("Topic", TopicName=names.alert_topic))
+    queue = template.add_resource(sqs.Queue("Queue", QueueName=names.dead_letter_queue))
+    workflow = add_workflow(
+        template,
+        names,
+        Settings(environment_name),
+        functions={
+            name: Sub(
+                f"arn:${{AWS::Partition}}:lambda:${{AWS::Region}}:${{AWS::AccountId}}:function:{names.function(name)}"
+            )
+            for name in CALLED_FUNCTIONS
+        },
+        table=table,
+        alert_topic=topic,
+        dead_letter_queue=queue,
+        states=definition(**limits),
+    )
+    template.add_output(Output("StateMachineArn", Value=Ref(workflow.state_machine)))
+    template.add_output(Output("QueueUrl", Value=Ref(queue)))
+    template.add_output(Output("QueueArn", Value=GetAtt(queue, "Arn")))
+    template.add_output(Output("TopicArn", Value=Ref(topic)))
+    return template
+
+
+@dataclass
+class Lab:
+    endpoint: str
+    control: socket.socket
+    folder: Path
+    clients: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def client(self, service: str) -> Any:
+        with self.lock:
+            if service not in self.clients:
+                self.clients[service] = boto3.client(
+                    service,
+                    endpoint_url=self.endpoint,
+                    region_name=REGION,
+                    aws_access_key_id="test",
+                    aws_secret_access_key="test",
+                    config=Config(inject_host_prefix=False, retries={"total_max_attempts": 1}, max_pool_connections=40),
+                )
+            return self.clients[service]
+
+    def ask(self, **command: Any) -> Any:
+        with self.lock:
+            self.control.sendall(json.dumps(command).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += self.control.recv(65_536)
+        return json.loads(answer)
+
+    def fault(
+        self, state: str, when: str = "before", error: str = "Boom", times: int = 1, **more: Any
+    ) -> dict[str, Any]:
+        return {"state": state, "when": when, "error": error, "times": times, **more}
+
+    def faults(self, *faults: dict[str, Any]) -> None:
+        self.ask(faults=list(faults))
+
+    def trace(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask(trace=True)["trace"]
+        return found
+
+    def deploy(self, environment_name: str = "lab", **limits: int) -> None:
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=environment_name,
+            TemplateBody=lab_template(environment_name, **limits).to_json(indent=None),
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            stack = cloudformation.describe_stacks(StackName=environment_name)["Stacks"][0]
+            if not stack["StackStatus"].endswith("IN_PROGRESS"):
+                break
+            time.sleep(0.05)
+        assert stack["StackStatus"] == "CREATE_COMPLETE", stack
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        self.names = Names(environment_name)
+
+    @property
+    def machine(self) -> str:
+        return self.outputs["StateMachineArn"]
+
+    def submit(self, transaction: Any, **more: Any) -> Answer:
+        text = transaction if isinstance(transaction, str) else json.dumps(transaction)
+        return submit(self.client("stepfunctions"), self.machine, text, **more)
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """The item under ``key`` with plain values."""
+        item = (
+            self.client("dynamodb")
+            .get_item(TableName=self.names.table, Key={"transaction_id": {"S": key}}, ConsistentRead=True)
+            .get("Item")
+        )
+        return {name: value.get("S", value.get("N")) for name, value in item.items()} if item else None
+
+    def expire_lease(self, key: str) -> None:
+        """The clock goes past the lease of a claim."""
+        self.client("dynamodb").update_item(
+            TableName=self.names.table,
+            Key={"transaction_id": {"S": key}},
+            UpdateExpression="SET lease_until = :past",
+            ConditionExpression="attribute_exists(lease_until)",
+            ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+
+    def parked(self) -> list[dict[str, Any]]:
+        """The bodies of the messages in the queue, which stay there."""
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            messages = (
+                self.client("sqs")
+                .receive_message(QueueUrl=self.outputs["QueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=20)
+                .get("Messages", [])
+            )
+            if not messages:
+                break
+            for message in messages:
+                found[message["MessageId"]] = message
+        for message in found.values():
+            self.client("sqs").change_message_visibility(
+                QueueUrl=self.outputs["QueueUrl"], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return [json.loads(message["Body"]) for message in found.values()]
+
+    def parked_in_table(self) -> list[dict[str, Any]]:
+        keys = self.client("dynamodb").query(
+            TableName=self.names.table,
+            IndexName="customer",
+            KeyConditionExpression="customer_id = :parked",
+            ExpressionAttributeValues={":parked": {"S": PARKED_CUSTOMER}},
+        )["Items"]
+        return [json.loads((self.record(key["transaction_id"]["S"]) or {})["message"]) for key in keys]
+
+    def clear(self) -> None:
+        """Forget faults, messages and records."""
+        self.faults()
+        self.trace()
+        self.client("sqs").purge_queue(QueueUrl=self.outputs["QueueUrl"])
+        table = self.names.table
+        for item in self.client("dynamodb").scan(TableName=table)["Items"]:
+            self.client("dynamodb").delete_item(TableName=table, Key={"transaction_id": item["transaction_id"]})
+
+
+@contextmanager
+def running_lab(folder: Path, *, wait_scale: str = "0.01") -> Iterator[Lab]:
+    """An emulator with an adversary; gone at the end, or when this process is."""
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    ours, theirs = socket.socketpair()
+    with socket.socket() as listener, theirs:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        variables = environment(folder, port=port, region=REGION, access_key_id="test", secret_access_key="test")
+        variables |= {"SFN_WAIT_SCALE": wait_scale, "PERSIST_STATE": "0", "S3_PERSIST": "0", "LOG_LEVEL": "ERROR"}
+        with (folder / "emulator.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tests.functional.workflow_emulator",
+                 "--socket", str(listener.fileno()), "--control", str(theirs.fileno())],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, env=variables,
+                pass_fds=[listener.fileno(), theirs.fileno()],
+            )  # fmt: skip
+    try:
+        endpoint = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=30):
+                    break
+            except OSError:
+                ended = process.poll() is not None or time.monotonic() > until
+                assert not ended, (folder / "emulator.log").read_text() + os.linesep
+                time.sleep(0.02)
+        yield Lab(endpoint, ours, folder)
+    finally:
+        ours.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(timeout=30)

@@ -1,0 +1,56 @@
+"""The longest way through the machine ends before EXPRESS does."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from cfn.workflow_expressions import LEASE_SECONDS, PATIENCE_SECONDS
+from cfn.workflow_limits import EXPRESS_SECONDS, longest_way, task_seconds
+from cfn.workflow_states import definition
+
+# What Step Functions itself needs between the states of one execution, far more than was ever seen.
+TRANSITIONS = 10
+
+
+def test_every_attempt_and_every_wait_counts() -> None:
+    retry = {"IntervalSeconds": 2, "MaxAttempts": 3, "BackoffRate": 2.0}
+    assert task_seconds({"TimeoutSeconds": 5}) == 5
+    assert task_seconds({"TimeoutSeconds": 5, "Retry": [retry]}) == 4 * 5 + 2 + 4 + 8
+    assert task_seconds({"TimeoutSeconds": 5, "Retry": [{**retry, "MaxDelaySeconds": 3}]}) == 4 * 5 + 2 + 3 + 3
+    assert task_seconds({"TimeoutSeconds": 5, "Retry": [retry, retry]}) == 7 * 5 + 2 * (2 + 4 + 8)
+
+
+def test_the_whole_stays_below_five_minutes() -> None:
+    way = longest_way(definition())
+    assert way.seconds + TRANSITIONS < EXPRESS_SECONDS, way
+    # It goes through everything: a slow takeover, all judges, a lost claim, an alert that fails, a queue that is down.
+    assert {"Claim", "Validate", "Assess", "Record", "Recall", "Alert", "Park", "ParkInTable", "Release"} <= set(
+        way.states
+    )
+
+
+def test_one_more_second_for_the_judges_is_seen() -> None:
+    slower = copy.deepcopy(definition())
+    slower["States"]["Assess"]["Branches"][1]["States"]["Compliance"]["TimeoutSeconds"] += 1
+    assert longest_way(slower).seconds == longest_way(definition()).seconds + 4
+
+
+def test_a_circle_without_an_end_is_named() -> None:
+    endless = copy.deepcopy(definition())
+    del endless["States"]["Known"]["Choices"][2]
+    with pytest.raises(ValueError, match="Recall → Known → "):
+        longest_way(endless)
+
+
+def test_a_task_without_a_limit_is_an_error() -> None:
+    endless = copy.deepcopy(definition())
+    del endless["States"]["Release"]["TimeoutSeconds"]
+    with pytest.raises(KeyError):
+        longest_way(endless)
+
+
+def test_a_claim_outlives_the_longest_execution() -> None:
+    assert longest_way(definition()).seconds < LEASE_SECONDS
+    assert PATIENCE_SECONDS < LEASE_SECONDS
