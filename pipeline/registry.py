@@ -252,7 +252,7 @@ class Registry:
             # Two readings of one manifest are how CVE-2021-41190 works.
             raise RegistryError(
                 what,
-                f"it says {own} of itself, and the registry {declared}",
+                f"it calls itself {own}, and the registry calls it {declared}",
                 "Push the image again, with one media type.",
             )
         return Manifest(content, own if isinstance(own, str) else declared)

@@ -77,7 +77,7 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
     found: list[Challenge] = []
     rest = header.strip()
     while rest:
-        scheme = re.match(r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:\s+|$)", rest)
+        scheme = re.match(r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:\s+|$|(?=,))", rest)
         if scheme is None:
             break
         rest = rest[scheme.end() :]
@@ -188,7 +188,8 @@ class Authenticator:
 
     def _remember(self, login: Credentials | None) -> Credentials | None:
         if login is not None:
-            self._secrets.update(secret for secret in (login.password, login.identity_token) if secret)
+            secrets = (login.password, login.identity_token, login.basic.partition(" ")[2])
+            self._secrets.update(secret for secret in secrets if secret)
         return login
 
     def _keep(self, header: str) -> str:

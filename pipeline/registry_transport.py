@@ -414,13 +414,12 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost cause, for people: urllib3 wraps an OSError three times."""
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, BaseException):
-        return _cause(reason)
-    if isinstance(error.__cause__, OSError):
-        error = error.__cause__
+    """The innermost cause, for people: urllib3 wraps an OSError up to three times."""
+    for inner in (getattr(error, "reason", None), error.args[-1] if error.args else None, error.__cause__):
+        if isinstance(inner, BaseException):
+            return _cause(inner)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>|HTTPS?Connection\([^)]*\)", "", str(error)).strip(" :,()'\"")
-    return text[:200] or type(error).__name__
+    if type(error).__name__ == "IncompleteRead":
+        return "the answer ended early"
+    return re.sub(r"<[^<>]*>|HTTPS?Connection\([^)]*\)", "", str(error)).strip(" :,()'\"")[:200] or type(error).__name__
