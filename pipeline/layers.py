@@ -19,9 +19,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.blobs import BlobStore, storing
+from pipeline.deflate import writes_like_zlib
 from pipeline.dependencies import Lock, install, read_lock
 from pipeline.errors import SourceError
-from pipeline.events import Report, ignore, step
+from pipeline.events import Note, Report, ignore, step
 from pipeline.ignore import IgnoreRules, read_rules
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
 from pipeline.records import code_version, read_record, write_record
@@ -32,6 +33,7 @@ TASK_ROOT = "var/task"
 RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
 # Files up to this size are read once and kept; larger ones are streamed, once to know them and once to pack them.
 _SMALL = 1 << 20
+_SLOWLY = "This Python compresses unlike zlib, so layers are compressed in Python to get the digest of other machines:"
 _ABANDONED_SECONDS = 24 * 3600
 
 
@@ -226,6 +228,8 @@ def _dependency_layer(
         # Another thread may have installed the same lock while this one waited.
         known = _recorded(record, title, store)
         if known is None:
+            if not writes_like_zlib():
+                report(Note(f"{_SLOWLY} the dependencies of {requirements.parent.name} take a while, once."))
             with step(report, "install", requirements.parent.name):
                 known = _record(record, _install_layer(lock, title, platform, store, slim))
     return known
@@ -275,7 +279,7 @@ def _record(record: Path, layer: Layer) -> Layer:
 
 
 def _code_version() -> str:
-    return code_version("layers", "slim", "dependencies", "tarball", "deflate")
+    return code_version("layers", "slim", "dependencies", "tarball", "deflate", "zlib_in_python")
 
 
 _locks: dict[Path, threading.Lock] = {}
