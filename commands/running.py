@@ -9,18 +9,17 @@ from commands.context import Context, Outcome
 
 def submit(context: Context, *, text: str) -> Outcome:
     """One transaction in, its answer out."""
-    from pipeline.transactions import submit as submit_transaction
-
     from pipeline.target import explained
+    from pipeline.transactions import submit as submit_transaction
 
     with explained(context.target_name, "the transaction was not submitted"):
         target = context.running_target()
         answer = submit_transaction(target.client("stepfunctions"), _state_machine(context, target), text)
-    reasons = [f"  {reason['source']}/{reason['rule']}: {reason['message']}" for reason in answer.reasons]
-    head = f"{answer.transaction_id or '(no id)'}  {answer.outcome}" + (
-        "  (the answer given before)" if answer.repeat else ""
-    )
-    return Outcome(answer.to_json(), "\n".join([head, *reasons]))
+    lines = [f"{answer.transaction_id or '(no id)'}  {answer.outcome}{'  (given before)' if answer.repeat else ''}"]
+    for reason in answer.reasons:
+        field = f" {reason['field']}" if reason.get("field") else ""
+        lines.append(f"  {reason['source']}/{reason['rule']}{field}: {reason['message']}")
+    return Outcome(answer.to_json(), "\n".join(lines))
 
 
 def status(context: Context) -> Outcome:

@@ -1,0 +1,165 @@
+"""The whole road through the command line: from the folders under images/ to an answered transaction and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TRANSACTION = {
+    "transaction_id": "test-123",
+    "amount": 100,
+    "currency": "USD",
+    "merchant_id": "merchant-001",
+    "customer_id": "customer-001",
+}
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """``bootstrap.py`` on an embedded AWS of its own, in a folder whose name has spaces."""
+
+    local: Path
+    cache: Path
+
+    def run(self, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+            "TRANSACTION_PIPELINE_LOCAL": str(self.local),
+            "TRANSACTION_PIPELINE_CACHE": str(self.cache),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "HOME": str(self.local.parent),
+            **variables,
+        }
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "bootstrap.py"), *arguments],
+            env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def json(self, *arguments: str, code: int = 0, **variables: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code, **variables).stdout)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    folder = tmp_path_factory.mktemp("the road")
+    line = CommandLine(folder / "local state", folder / "cache")
+    yield line
+    for environment in ("dev", "other"):
+        line.run("down", "--environment", environment)
+
+
+@pytest.fixture(scope="module")
+def released(line: CommandLine) -> Any:
+    """The result of the first ``up``."""
+    return line.json("up")
+
+
+def test_up_releases_every_folder_under_images_by_digest(released: Any) -> None:
+    assert released["changed"] is True
+    assert released["sample"]["outcome"] == "APPROVED"
+    folders = {path.parent.name for path in (ROOT / "images").glob("*/function.toml")}
+    assert {each["name"] for each in released["functions"]} == {f"{name}-dev" for name in folders}
+    for function in released["functions"]:
+        assert function["image"].endswith(f"{function['name']}@{function['digest']}")
+        assert DIGEST.fullmatch(function["digest"])
+
+
+def test_a_transaction_is_answered(line: CommandLine, released: Any) -> None:
+    answer = line.json("submit", json.dumps(TRANSACTION))
+    assert (answer["transaction_id"], answer["outcome"], answer["repeat"]) == ("test-123", "APPROVED", False)
+    again = line.json("submit", json.dumps(TRANSACTION))
+    assert (again["outcome"], again["repeat"], again["decided_at"]) == ("APPROVED", True, answer["decided_at"])
+
+
+def test_every_fault_of_a_transaction_is_answered_at_once(line: CommandLine, released: Any) -> None:
+    answer = line.json("submit", '{"amount": -1, "currency": "XXQ"}')
+    assert answer["outcome"] == "REJECTED"
+    faulty = {reason["field"] for reason in answer["reasons"]}
+    assert faulty == {"transaction_id", "amount", "currency", "merchant_id", "customer_id"}
+
+
+def test_a_second_up_changes_nothing(line: CommandLine, released: Any) -> None:
+    again = line.json("up")
+    assert again["changed"] is False
+    assert again["functions"] == released["functions"]
+    assert "sample" not in again
+
+
+def test_status_shows_what_runs(line: CommandLine, released: Any) -> None:
+    status = line.json("status")
+    assert {stack["status"] for stack in status["stacks"]} == {"CREATE_COMPLETE"}
+    assert {each["digest"] for each in status["functions"]} == {each["digest"] for each in released["functions"]}
+    assert [each["placeholder"] for each in status["functions"]] == [False, False, False]
+
+
+def test_a_transaction_that_meets_a_placeholder_is_parked_in_its_environment(line: CommandLine, released: Any) -> None:
+    line.json("infra", "--environment", "other")
+    assert all(each["placeholder"] for each in line.json("status", "--environment", "other")["functions"])
+    error = line.json("submit", "--environment", "other", json.dumps(TRANSACTION), code=1)
+    assert "parked" in error["what"]
+    assert "PlaceholderImage" in error["why"]
+    assert "up" in error["next_step"]
+    assert _waiting(line, "transaction-dlq-other") == 1
+    assert _waiting(line, "transaction-dlq-dev") == 0
+
+
+def test_infra_keeps_the_images_that_run(line: CommandLine, released: Any) -> None:
+    assert line.json("infra")["changed"] is False
+
+
+def test_synth_writes_what_is_deployed(line: CommandLine, tmp_path: Path) -> None:
+    line.run("synth", "--out", str(tmp_path / "a folder"))
+    for name in ("registry", "pipeline"):
+        template = json.loads((tmp_path / "a folder" / f"{name}.json").read_text())
+        assert "Resources" in template
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "{nope"], "not JSON"),
+        (["submit", "{}", "--environment", "nowhere"], "has no state machine"),
+        (["status", "--environment", "Not_A_Name"], "a name is"),
+        (["status", "--target", "aws", "--region", "us-east-1"], "no credentials"),
+    ],
+)
+def test_bad_input_is_explained(line: CommandLine, released: Any, arguments: list[str], said: str) -> None:
+    error = line.json(*arguments, code=1)
+    assert set(error) == {"what", "why", "next_step"}
+    assert said in error["why"]
+    text = line.run(*arguments, code=1)
+    assert text.stdout == ""
+    assert text.stderr.startswith("error: ")
+
+
+def test_wrong_usage_is_exit_code_2(line: CommandLine) -> None:
+    assert "No such option" in line.run("up", "--fast", code=2).stderr
+
+
+def _waiting(line: CommandLine, queue: str) -> int:
+    """Messages in a queue of the embedded AWS."""
+    import boto3
+
+    state = json.loads((line.local / "local.json").read_text())
+    sqs = boto3.client(
+        "sqs",
+        endpoint_url=state["endpoint"],
+        region_name=state["region"],
+        aws_access_key_id=state["access_key_id"],
+        aws_secret_access_key=state["secret_access_key"],
+    )
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    return int(found["Attributes"]["ApproximateNumberOfMessages"])
