@@ -24,6 +24,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.local.ecr_uploads import join_uploads
 from pipeline.local.hooks import InvocationClient, hook_invocations, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children
 
@@ -118,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.bridge is not None:
         client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
     hook_invocations(lambda_svc, client)
+    join_uploads()
     try:
         asyncio.run(_serve(socket.socket(fileno=chosen.socket), ends))
     finally:
