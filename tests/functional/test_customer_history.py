@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.metrics.provider import cold_start
-from transactions.transaction import format_instant, parse_instant
 
 from tests.functional.conftest import EmbeddedAws
 from tests.unit.images.loading import context, event, load_handler
 
 TABLE = "customer-history-test"
-RECEIVED = parse_instant(event("canonical-sample")["received_at"])
+RECEIVED = datetime.fromisoformat(event("canonical-sample")["received_at"])
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def claim(aws: EmbeddedAws, customer: str, *received: datetime, prefix: str = "e
             Item={
                 "transaction_id": {"S": f"{prefix}-{customer}-{number}"},
                 "customer_id": {"S": customer},
-                "received_at": {"S": format_instant(instant)},
+                "received_at": {"S": instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")},
                 "status": {"S": "CLAIMED"},
             },
         )
