@@ -19,8 +19,9 @@ from pipeline.stacks.state import StackStatus, read_status, says_absent
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 _GROWTH = 1.4
-# Without a single event of the operation for this long, the stack's status alone decides (seconds).
-_SILENCE = 30.0
+# Without a single event of the operation for _QUIET the stack itself is asked too; for _SILENCE, its status alone
+# decides (seconds). Somebody else may have done the same a moment before, and then the events are theirs.
+_QUIET, _SILENCE = 1.0, 30.0
 
 
 class Deadline:
@@ -80,11 +81,16 @@ def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, dead
             events.append(event)
             _report(report, stack, event)
         ended = ended or any(_may_be_the_end(event, stack_id) for event in fresh)
-        silent = not events and time.monotonic() - started > _SILENCE
+        quiet = 0.0 if events else time.monotonic() - started
         # Events tell when to ask, the stack tells whether it is over: CREATE_FAILED may go on into a rollback.
-        if ended or silent:
+        if ended or quiet > _QUIET:
             status = read_status(cfn, stack_id)
-            if not status.in_progress and (silent or _agrees(status, events, stack_id)):
+            # Without any event of this operation, a stack that is gone needs none, and another one is given longer.
+            if (
+                status.gone
+                or (quiet > _SILENCE and not status.in_progress)
+                or (ended and not status.in_progress and _agrees(status, events, stack_id))
+            ):
                 return Settled(status, tuple(events))
         pause(stack)
 
@@ -148,8 +154,6 @@ def _may_be_the_end(event: StackEvent, stack_id: str) -> bool:
 
 def _agrees(status: StackStatus, events: Sequence[StackEvent], stack_id: str) -> bool:
     """Whether the stack's status is the one of its last event: DescribeStacks may still answer from before."""
-    if status.gone:
-        return True
     return [event.status for event in events if event.of_stack(stack_id)][-1] == status
 
 

@@ -1,0 +1,91 @@
+"""The first cause of a failure, and what it dragged down."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from pipeline.stacks import ResourceFailure, StackFailed, StackStatus, missing_images
+from pipeline.stacks.failures import StackEvent, explain, failures_of
+
+STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/pipeline-dev/1"
+IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/fraud-detection-dev@sha256:" + "a" * 64
+
+
+def event(logical_id: str, status: str, reason: str = "", resource_type: str = "AWS::SQS::Queue") -> StackEvent:
+    return StackEvent(f"{logical_id}-{status}", logical_id, resource_type, logical_id, status, reason, "token")
+
+
+def stack_event(status: str, reason: str = "") -> StackEvent:
+    return StackEvent(status, "pipeline-dev", "AWS::CloudFormation::Stack", STACK, status, reason, "token")
+
+
+CASCADE = [
+    stack_event("CREATE_IN_PROGRESS", "User Initiated"),
+    event("Table", "CREATE_IN_PROGRESS"),
+    event("Queue", "CREATE_FAILED", "Resource creation cancelled"),
+    event("Table", "CREATE_FAILED", "Table already exists: transaction-state-dev", "AWS::DynamoDB::Table"),
+    event("Topic", "CREATE_FAILED", "Resource creation cancelled"),
+    stack_event("ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [Table, Queue, Topic]."),
+    stack_event("ROLLBACK_COMPLETE"),
+]
+
+
+def test_the_cause_comes_before_what_was_given_up_because_of_it() -> None:
+    failures = failures_of(CASCADE, STACK)
+    assert [failure.logical_id for failure in failures] == ["Table", "Queue", "Topic"]
+    assert [failure.given_up for failure in failures] == [False, True, True]
+
+
+def test_the_cascade_is_folded() -> None:
+    assert explain(failures_of(CASCADE, STACK), "") == (
+        "Table (AWS::DynamoDB::Table): Table already exists: transaction-state-dev (2 more given up because of it)"
+    )
+
+
+def test_a_resource_that_fails_again_in_the_rollback_keeps_its_first_reason() -> None:
+    events = [event("Role", "UPDATE_FAILED", "first"), event("Role", "UPDATE_FAILED", "second")]
+    assert [failure.reason for failure in failures_of(events, STACK)] == ["first"]
+
+
+def test_without_a_failed_resource_the_stack_speaks() -> None:
+    assert explain((), "Export x is imported by stack y") == "Export x is imported by stack y"
+    assert explain((), "") == "CloudFormation names no reason"
+
+
+@pytest.mark.parametrize(
+    ("reason", "passing"),
+    [
+        ("The role defined for the function cannot be assumed by Lambda. (Service: Lambda, Status Code: 400)", True),
+        ("Invalid principal in policy: \"AWS\":\"arn:aws:iam::1:role/x\"", True),
+        (f"Source image {IMAGE} does not exist. Provide a valid source image.", True),
+        ("Rate exceeded (Service: Sns, Status Code: 400)", True),
+        ("Internal Failure", True),
+        ("Table already exists: transaction-state-dev", False),
+        ("Resource handler returned message: \"User is not authorized to perform: sqs:CreateQueue\"", False),
+    ],
+)  # fmt: skip
+def test_a_second_try_is_for_what_passes_by_itself(reason: str, passing: bool) -> None:
+    failure = ResourceFailure("X", "AWS::Lambda::Function", "CREATE_FAILED", reason)
+    assert StackFailed("what", "why", "next", failures=(failure,)).passing is passing
+
+
+def test_missing_images_are_read_from_lambdas_words() -> None:
+    twice = [
+        ResourceFailure(
+            name, "AWS::Lambda::Function", "UPDATE_FAILED", f'"Source image {IMAGE} does not exist. Provide'
+        )
+        for name in ("A", "B")
+    ]
+    assert [str(image) for image in missing_images(twice)] == [IMAGE]
+    assert missing_images([ResourceFailure("A", "", "", "Source image ??? does not exist")]) == ()
+
+
+def test_the_error_survives_another_process() -> None:
+    failure = ResourceFailure("X", "AWS::SQS::Queue", "CREATE_FAILED", "no")
+    error = StackFailed("w", "y", "n", stack="s", status=StackStatus.ROLLBACK_COMPLETE, failures=(failure,))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.stack, again.status, again.failures) == (
+        str(error), "s", StackStatus.ROLLBACK_COMPLETE, (failure,),
+    )  # fmt: skip
