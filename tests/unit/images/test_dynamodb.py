@@ -141,6 +141,19 @@ def test_a_query_is_sent_again_after_what_may_pass(passing: list[Any]) -> None:
     assert len(script.requests) == len(passing) + 1
 
 
+@pytest.mark.parametrize(("passing", "waits"), [([None], 0), ([None, None], 1), ([THROTTLED], 1), ([THROTTLED] * 2, 2)])
+def test_only_a_lost_connection_is_replaced_without_a_wait(
+    monkeypatch: pytest.MonkeyPatch, passing: list[Any], waits: int
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(dynamodb, "_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(dynamodb.time, "sleep", waited.append)
+    with serving(Script([*passing, EMPTY])) as client:
+        client.query({"TableName": "t"})
+    assert len(waited) == waits
+    assert all(0 <= seconds <= 0.2 for seconds in waited)
+
+
 def test_a_connection_that_died_while_idle_is_replaced() -> None:
     script = Script([EMPTY, None, EMPTY])
     with serving(script) as client:

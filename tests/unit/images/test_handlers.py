@@ -165,9 +165,12 @@ def test_nothing_of_one_invocation_is_in_the_log_of_the_next(validation: ModuleT
     with captured_log() as log:
         validation.handle(event("sample"), context())
         validation.handle({"transaction": 5, "received_at": "2026-11-23T14:00:00.000Z"}, context())
-    second = records(log.getvalue())[1]
+        with pytest.raises(InvalidEvent):
+            validation.handle({}, context())
+    _, second, third = records(log.getvalue())
     assert second["transaction_id"] == "unusable"
     assert second.get("execution") is None
+    assert "transaction_id" not in third
 
 
 @pytest.mark.parametrize("value", ["4111111111111111", "a b", "x" * 300, "line\nbreak", 5, None, ["test-123"]])
