@@ -16,13 +16,17 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LocalError
 from pipeline.events import Note, Report, ignore, step
 from pipeline.local.state import HostState, read_state
+
+if TYPE_CHECKING:
+    import subprocess
 
 START_SECONDS = 60.0
 # The emulator may take its SAVE_SECONDS, and the host a little more.
@@ -86,6 +90,26 @@ def start_local(folder: Path, *, port: int | None = None, report: Report = ignor
             "Leave the port out, or run `down` first.",
         )
     return running
+
+
+@contextlib.contextmanager
+def local_session(folder: Path, *, port: int | None = None) -> Iterator[LocalAws]:
+    """An embedded AWS of its own for the block, such as a test: it ends with the block, and with this process.
+
+    Raises LocalError, also when one runs for ``folder`` already.
+    """
+    _make_folder(folder)
+    _require_ministack()
+    process, answer = _spawn_host(folder, port, "--attached")
+    try:
+        found = find_local(folder)
+        if found is None or "busy" in answer:
+            raise LocalError(_NOT_STARTED, f"{folder} is in use", "Run `down` there first, or take another folder.")
+        yield found
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        process.wait(STOP_SECONDS)
 
 
 def stop_local(folder: Path) -> bool:
@@ -166,7 +190,13 @@ def _require_ministack() -> None:
 
 
 def _start_host(folder: Path, port: int | None) -> dict[str, Any]:
-    """Start the host, apart from this process, and return its one line: ready, busy, or an error."""
+    """Start the host, apart from this process, and return its one line: ready or busy. Raises LocalError."""
+    process, answer = _spawn_host(folder, port)
+    process.wait()  # it forked and left, so that the host is nobody's child
+    return answer
+
+
+def _spawn_host(folder: Path, port: int | None, *options: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     import subprocess
 
     for name in ("host.log", "emulator.log"):
@@ -174,29 +204,30 @@ def _start_host(folder: Path, port: int | None) -> dict[str, Any]:
             (folder / name).replace(folder / f"{name}.previous")
     reader, writer = os.pipe()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer), *options]
     with os.fdopen(reader, "rb") as answers, (folder / "host.log").open("wb") as log_file:
-        arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer)]
         try:
-            # The host forks once more and leaves, so that it is nobody's child.
-            subprocess.run(
+            process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pipeline.local.host", *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if options else subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
                 pass_fds=[writer],
                 env=environment,
                 start_new_session=True,
-                check=False,
             )
         finally:
             os.close(writer)
         line = _read_answer(answers.fileno(), START_SECONDS)
-    if not line:
-        raise LocalError(_NOT_STARTED, _last_words(folder), f"Look into {folder / 'host.log'}, and run it again.")
-    answer: dict[str, Any] = json.loads(line)
+    answer: dict[str, Any] = json.loads(line) if line else {}
+    if "ready" in answer or "busy" in answer:
+        return process, answer
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
     if "error" in answer:
         raise LocalError(*answer["error"])
-    return answer
+    raise LocalError(_NOT_STARTED, _last_words(folder), f"Look into {folder / 'host.log'}, and run it again.")
 
 
 def _read_answer(descriptor: int, seconds: float) -> bytes:

@@ -87,10 +87,7 @@ def hook_invocations(lambda_svc: Any, client: InvocationClient | None) -> None:
             result: dict[str, Any] = execute_function_proxy(func, event, url, request_id)
             return result
         if client is None:
-            return {
-                "error": True,
-                "body": {"errorType": "Runtime.Unavailable", "errorMessage": "no runtime is attached"},
-            }
+            raise _service_error("no runtime is attached to this emulator")
         return client.invoke(func.get("config") or func, event, request_id)
 
     lambda_svc._proxy_url_for = _proxy_url_for

@@ -1,10 +1,11 @@
 """The process behind the local target: it owns the emulator and the runtime, and ends when it is asked to.
 
-    python -m pipeline.local.host --folder FOLDER --port PORT --answer FD
+    python -m pipeline.local.host --folder FOLDER --port PORT --answer FD [--attached]
 
 Started by ``pipeline.local.control`` and apart from it: it forks once, and writes one line of JSON to FD when the
-embedded AWS answers or when it cannot. SIGTERM ends it cleanly. If it is killed, the kernel ends the workers, and the
-emulator sees its standard input end, saves its state and leaves.
+embedded AWS answers or when it cannot. SIGTERM ends it cleanly; attached, it does not fork, and the end of its standard
+input ends it too. If it is killed, the kernel ends the workers, and the emulator sees its standard input end, saves its
+state and leaves.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ def start_emulator(
 class Host:
     """The running whole: emulator, bridge and runtime."""
 
-    def __init__(self, folder: Path, port: int, lock: BinaryIO, answer: int) -> None:
+    def __init__(self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool) -> None:
         self._folder = folder
+        self._attached = attached
         self._lock = lock
         self._answer = answer
         before = read_state(folder)
@@ -130,6 +132,8 @@ class Host:
         asked, gone = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked.set)
+        if self._attached:
+            loop.add_reader(0, asked.set)
         process = os.pidfd_open(self._emulator.pid)
         loop.add_reader(process, gone.set)
         runtime: Runtime = ProcessRuntime(self._folder, self._endpoint)
@@ -209,11 +213,11 @@ def say(descriptor: int, answer: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def serve(folder: Path, port: int, answer: int) -> int:
+def serve(folder: Path, port: int, answer: int, attached: bool) -> int:
     try:
         require_version()
         lock = take_lock(folder)
-        return asyncio.run(Host(folder, port, lock, answer).run())
+        return asyncio.run(Host(folder, port, lock, answer, attached).run())
     except Busy:
         say(answer, {"busy": True})
         return 0
@@ -231,14 +235,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True, help="0 for any")
     parser.add_argument("--answer", type=int, required=True, help="file descriptor for one line of JSON")
+    parser.add_argument("--attached", action="store_true", help="end with standard input, and do not fork")
     chosen = parser.parse_args(arguments)
-    if os.fork():
+    if not chosen.attached and os.fork():
         os._exit(0)
     os.environ.pop("PYTHONPATH", None)
     os.set_inheritable(chosen.answer, False)
     os.chdir("/")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return serve(chosen.folder, chosen.port, chosen.answer)
+    return serve(chosen.folder, chosen.port, chosen.answer, chosen.attached)
 
 
 if __name__ == "__main__":

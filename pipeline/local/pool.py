@@ -21,6 +21,8 @@ IDLE_SECONDS = 120.0
 QUEUE_SECONDS = 60.0
 # A worker that starts for so long no longer keeps others from starting.
 START_SECONDS = 5.0
+# A worker that has just answered asks for the next event within this time, which is sooner than another one starts.
+REST_SECONDS = 0.005
 
 # What a waiting invocation is given: a worker, or why none came up and what it wrote.
 Turn: TypeAlias = "asyncio.Future[Worker | tuple[Failure, str]]"
@@ -76,10 +78,7 @@ class WorkerPool:
         if not isinstance(found, Worker):
             failure, log = found
             return init_failure_outcome(failure, self.function, invocation.request_id, log)
-        try:
-            return await found.invoke(invocation)
-        finally:
-            self._release(found)
+        return await found.invoke(invocation)
 
     async def warm(self) -> None:
         """Have one worker ready, if the image can run at all; why it cannot is told to who invokes it."""
@@ -127,12 +126,14 @@ class WorkerPool:
             task.add_done_callback(self._starting.discard)
 
     async def _start(self) -> None:
+        if self._workers:
+            await asyncio.sleep(REST_SECONDS)
         async with self._starts:
             # Workers that became free meanwhile may have taken what this one was wanted for.
             if self._workers and not self._waiting:
                 return
             command = await self._prepared()
-            worker = Worker(self.function, self._ended)
+            worker = Worker(self.function, self._release, self._ended)
             self._workers.add(worker)
             try:
                 await worker.start(command, self._work_folder)
@@ -143,9 +144,7 @@ class WorkerPool:
                 return
             await asyncio.wait((worker.ready,), timeout=START_SECONDS)
         failure = await worker.ready
-        if failure is None:
-            self._release(worker)
-        elif (turn := self._next_turn()) is not None:
+        if failure is not None and (turn := self._next_turn()) is not None:
             turn.set_result((failure, worker.take_log()))
 
     def _next_turn(self) -> Turn | None:

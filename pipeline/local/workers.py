@@ -45,20 +45,28 @@ class Failure:
 
 
 class Worker:
-    """States: starting → idle ⇄ busy → ended. ``ready`` is done when starting is over, with a Failure or None."""
+    """States: starting → idle ⇄ busy → ended. ``ready`` is done when starting is over, with a Failure or None.
 
-    def __init__(self, function: FunctionConfig, on_end: Callable[[Worker], None]) -> None:
+    ``on_idle`` is called whenever the runtime asks for an event, so a worker that answers and then ends is never given
+    another one; ``on_end`` once, when the process is gone.
+    """
+
+    def __init__(
+        self, function: FunctionConfig, on_idle: Callable[[Worker], None], on_end: Callable[[Worker], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.function = function
         self.ready: asyncio.Future[Failure | None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.idle_since = time.monotonic()
         self._loop = loop
+        self._on_idle = on_idle
         self._on_end = on_end
         self._started = time.monotonic()
         self._init_seconds: float | None = None
         self._next: RuntimeConnection | None = None
-        self._asks: asyncio.Future[None] = loop.create_future()
+        self._limit: asyncio.TimerHandle | None = None
+        self._peak_kb = 0
         self._running: str | None = None
         self._answer: asyncio.Future[Outcome | Failure] | None = None
         self._init_error: bytes | None = None
@@ -76,8 +84,10 @@ class Worker:
 
     @property
     def usable(self) -> bool:
-        """Whether another invocation may be given to it."""
-        return not self._killed and not self.ended.done()
+        """Whether an invocation may be given to it: it asked for one and its process is there."""
+        if self._killed or self._next is None or self._process is None or self._process.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     async def start(self, command: WorkerCommand, work_folder: Path) -> None:
         """Start the process and return at once; ``ready`` tells how it went. Must run in the main thread."""
@@ -112,21 +122,20 @@ class Worker:
         self._loop.add_reader(self._process.stdout.fileno(), self._read_log)
         self._exits = os.pidfd_open(self._process.pid)
         self._loop.add_reader(self._exits, self._exited)
-        limit = INIT_SECONDS + self.function.timeout
-        self._init_limit = self._loop.call_later(limit, self._init_timed_out)
+        self._limit = self._loop.call_later(INIT_SECONDS + self.function.timeout, self._init_timed_out)
 
     # --- what the runtime says -----------------------------------------------------------------------------------
 
     def next_asked(self, connection: RuntimeConnection) -> None:
         self._next = connection
+        self.idle_since = time.monotonic()
+        if self._limit is not None:
+            self._limit.cancel()
         if not self.ready.done():
             self._init_seconds = time.monotonic() - self._started
-            self._init_limit.cancel()
             self._init_log = self.take_log()
-            self.idle_since = time.monotonic()
             self.ready.set_result(None)
-        if not self._asks.done():
-            self._asks.set_result(None)
+        self._on_idle(self)
 
     def answered(self, request_id: str, payload: bytes) -> bool:
         return self._settle(request_id, Outcome(Status.OK, payload))
@@ -150,24 +159,25 @@ class Worker:
     # --- an invocation -------------------------------------------------------------------------------------------
 
     async def invoke(self, invocation: Invocation) -> Outcome:
-        """Run one event on a worker that is ready and idle. The function's time limit is kept here."""
-        self._answer = self._loop.create_future()
+        """Run one event on a usable worker. The function's time limit is kept here."""
+        answer = self._answer = self._loop.create_future()
         self._running = invocation.request_id
         started, limit = time.monotonic(), self.function.timeout
         try:
-            if not await self._send(invocation, limit):
-                ending = self._answer.result() if self._answer.done() else self._exit_failure()
-            else:
-                ending = await self._wait(self._answer, started + limit)
+            connection, self._next = self._next, None
+            if connection is None or not connection.send_event(self._headers(invocation, limit), invocation.event):
+                self.kill()  # it hung up, and its end is the answer
+            ending = await self._wait(answer, started + limit)
             return self._conclude(invocation, ending, time.monotonic() - started)
         except asyncio.CancelledError:
             self.kill()
             raise
         finally:
             self._running = self._answer = None
-            self.idle_since = time.monotonic()
+            if self._next is None:  # it has as long again to ask for the next event
+                self._limit = self._loop.call_later(limit, self.kill)
 
-    async def _send(self, invocation: Invocation, limit: int) -> bool:
+    def _headers(self, invocation: Invocation, limit: int) -> dict[str, str]:
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + limit) * 1000)),
@@ -175,14 +185,7 @@ class Worker:
         }
         if invocation.trace_id:
             headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
-        while not self.ended.done():
-            connection, self._next = self._next, None
-            if connection is not None and connection.send_event(headers, invocation.event):
-                return True
-            # It answered the event before and has not asked for the next yet.
-            self._asks = self._loop.create_future()
-            await asyncio.wait((self._asks, self.ended), return_when=asyncio.FIRST_COMPLETED)
-        return False
+        return headers
 
     async def _wait(self, answer: asyncio.Future[Outcome | Failure], deadline: float) -> Outcome | Failure:
         while not answer.done():
@@ -191,13 +194,15 @@ class Worker:
                 self.kill()
                 return Failure("Sandbox.Timedout", f"Task timed out after {self.function.timeout}.00 seconds")
             await asyncio.wait((answer,), timeout=min(MEMORY_SECONDS, left))
-            if not answer.done() and self._memory_kb() > self.function.memory * 1024:
-                self.kill()
+            if not answer.done():
+                self._peak_kb = self._memory_kb()
+                if self._peak_kb > self.function.memory * 1024:
+                    self.kill()
         return answer.result()
 
     def _conclude(self, invocation: Invocation, ending: Outcome | Failure, seconds: float) -> Outcome:
         """The outcome with its log: what the handler wrote between the platform's own lines."""
-        peak = self._memory_kb(peak=True)
+        peak = max(self._peak_kb, self._memory_kb(peak=True))
         request_id, status = invocation.request_id, ""
         lines = [self._init_log, f"START RequestId: {request_id} Version: {self.function.version}", self.take_log()]
         self._init_log = ""
@@ -282,11 +287,11 @@ class Worker:
         self._finish(self._exit_failure())
 
     def _finish(self, failure: Failure) -> None:
-        if self._process is not None:
-            self._init_limit.cancel()
-            if self._process.stdout is not None and not self._process.stdout.closed:
-                self._loop.remove_reader(self._process.stdout.fileno())
-                self._process.stdout.close()
+        if self._limit is not None:
+            self._limit.cancel()
+        if self._process is not None and self._process.stdout is not None and not self._process.stdout.closed:
+            self._loop.remove_reader(self._process.stdout.fileno())
+            self._process.stdout.close()
         if self._server is not None:
             self._server.close()
         if self._folder is not None:

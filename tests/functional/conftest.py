@@ -1,14 +1,10 @@
-"""The embedded AWS for tests: one emulator per test process, on a free port of loopback, with IAM enforced."""
+"""The embedded AWS for tests: one per test process, on a free port of loopback, with IAM enforced.
+
+It has the process runtime, so functions whose images are pushed run.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from pipeline.local.emulator import environment
-
-REGION = "us-east-1"
+from pipeline.local.control import LocalAws, local_session
 
 
 @dataclass(frozen=True)
@@ -31,8 +25,12 @@ class EmbeddedAws:
     access_key_id: str
     secret_access_key: str
     folder: Path
-    region: str = REGION
+    region: str = "us-east-1"
     account: str = "000000000000"
+
+    @classmethod
+    def of(cls, local: LocalAws) -> EmbeddedAws:
+        return cls(local.endpoint, local.access_key_id, local.secret_access_key, local.folder, local.region)
 
     @property
     def registry_host(self) -> str:
@@ -54,34 +52,5 @@ class EmbeddedAws:
 
 @pytest.fixture(scope="session")
 def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    folder = tmp_path_factory.mktemp("embedded aws")
-    (folder / "tmp").mkdir()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        variables = environment(folder, port=port, region=REGION, access_key_id="test", secret_access_key="test")
-        with (folder / "emulator.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.local.emulator", "--socket", str(listener.fileno())],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, env=variables, pass_fds=[listener.fileno()],
-            )  # fmt: skip
-    aws = EmbeddedAws(f"http://127.0.0.1:{port}", "test", "test", folder)
-    try:
-        _wait(aws, process)
-        yield aws
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=30)
-
-
-def _wait(aws: EmbeddedAws, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(f"{aws.endpoint}/_ministack/health", timeout=30) as answer:
-                json.load(answer)
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"the emulator did not start:\n{(aws.folder / 'emulator.log').read_text()}{os.linesep}")
+    with local_session(tmp_path_factory.mktemp("embedded aws")) as local:
+        yield EmbeddedAws.of(local)

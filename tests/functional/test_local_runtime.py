@@ -1,0 +1,475 @@
+"""The process runtime: what was pushed runs as on Lambda, in all the ways it can go well or badly."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.functional.conftest import EmbeddedAws
+from tests.functional.local_images import Function, Registry, make_role, runtime_client, tar
+
+HANDLER = """
+import os, sys, time
+STARTED = time.time()
+print("starting")
+
+def handle(event, context):
+    print("event", sorted(event))
+    if "write" in event:
+        open(event["write"], "w").write(str(os.getpid()))
+    if "sleep" in event:
+        time.sleep(event["sleep"])
+    if "raise" in event:
+        raise ValueError(event["raise"])
+    if "exit" in event:
+        os._exit(event["exit"])
+    if "allocate" in event:
+        kept = bytearray(event["allocate"] << 20)
+        time.sleep(30)
+    if "answer" in event:
+        return "x" * event["answer"]
+    return {
+        "version": VERSION, "pid": os.getpid(), "started": STARTED, "id": context.aws_request_id, "cwd": os.getcwd(),
+        "path": sys.path, "arn": context.invoked_function_arn, "left": context.get_remaining_time_in_millis(),
+        "environment": dict(os.environ), "modules": sorted(name for name in sys.modules if "." not in name),
+    }
+"""
+
+
+def handler(version: int = 1) -> dict[str, str]:
+    return {"handler.py": f"VERSION = {version}\n{HANDLER}"}
+
+
+@pytest.fixture(scope="session")
+def registry(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return Registry(embedded_aws, tar(runtime_client(tmp_path_factory.mktemp("client"))))
+
+
+@pytest.fixture(scope="session")
+def role(embedded_aws: EmbeddedAws) -> str:
+    return make_role(embedded_aws, "runtime")
+
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def make(embedded_aws: EmbeddedAws, registry: Registry, role: str) -> Iterator[Callable[..., Function]]:
+    """Make a function of a handler's files, or of an image that is there."""
+    made: list[str] = []
+
+    def make(files: dict[str, str] | None = None, *, uri: str = "", image: Any = None, **settings: Any) -> Function:
+        name = f"function-{next(_NUMBERS)}"
+        uri = uri or registry.push(name, files or handler(), **(image or {}))
+        made.append(name)
+        return Function.create(embedded_aws, name, uri, settings.pop("role", role), **settings)
+
+    yield make
+    client = embedded_aws.client("lambda")
+    for name in made:
+        with contextlib.suppress(client.exceptions.ResourceNotFoundException):
+            client.delete_function(FunctionName=name)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.01)
+    return found
+
+
+def test_runs_in_the_environment_that_lambda_promises(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
+    function = make(Environment={"Variables": {"TABLE_NAME": "table"}})
+    answer = function.invoke()
+    assert answer.error is None
+    payload, variables = answer.payload, answer.payload["environment"]
+    assert payload["cwd"] == variables["LAMBDA_TASK_ROOT"]
+    assert variables["LAMBDA_TASK_ROOT"].endswith("/var/task")
+    assert variables["AWS_LAMBDA_FUNCTION_NAME"] == function.name
+    assert variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
+    assert variables["AWS_LAMBDA_LOG_GROUP_NAME"] == function.name
+    assert variables["_HANDLER"] == "handler.handle"
+    assert variables["AWS_REGION"] == "us-east-1"
+    assert variables["AWS_ENDPOINT_URL"] == embedded_aws.endpoint
+    assert variables["AWS_ACCESS_KEY_ID"].startswith("ASIA")
+    assert variables["TABLE_NAME"] == "table"
+    assert payload["arn"] == f"arn:aws:lambda:us-east-1:000000000000:function:{function.name}"
+    assert 4000 < payload["left"] <= 5000
+
+
+def test_sees_the_packages_of_its_image_and_no_others(make: Callable[..., Function]) -> None:
+    payload = make().invoke().payload
+    assert not [path for path in payload["path"] if "site-packages" in path or "dist-packages" in path]
+    assert "awslambdaric" in payload["modules"]
+    assert not {"site", "botocore", "pipeline"} & set(payload["modules"])
+
+
+def test_does_not_inherit_the_variables_of_who_started_it(make: Callable[..., Function]) -> None:
+    variables = make().invoke().payload["environment"]
+    assert not {"VIRTUAL_ENV", "PYTEST_CURRENT_TEST", "USER", "PWD"} & set(variables)
+
+
+def test_log_has_the_platform_lines_around_what_the_handler_wrote(make: Callable[..., Function]) -> None:
+    function = make()
+    first, second = function.invoke({"a": 1}), function.invoke({"b": 1})
+    request_id = first.payload["id"]
+    lines = first.log.splitlines()
+    assert lines[:3] == ["starting", f"START RequestId: {request_id} Version: $LATEST", "event ['a']"]
+    assert lines[3] == f"END RequestId: {request_id}"
+    assert "Init Duration:" in lines[4]
+    assert "Init Duration:" not in second.log
+    assert "event ['b']" in second.log
+    assert "event ['a']" not in second.log
+
+
+def test_log_lines_are_in_the_log_group(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
+    function = make()
+    request_id = function.invoke({"seen": 1}).payload["id"]
+    events = embedded_aws.client("logs").filter_log_events(logGroupName=function.name)["events"]
+    messages = [event["message"] for event in events]
+    assert "event ['seen']" in messages
+    assert sum(f"START RequestId: {request_id}" in message for message in messages) == 1
+    assert sum(message.startswith(f"REPORT RequestId: {request_id}") for message in messages) == 1
+
+
+def test_an_exception_of_the_handler_is_a_function_error(make: Callable[..., Function]) -> None:
+    answer = make().invoke({"raise": "no such card"})
+    assert answer.error == "Unhandled"
+    assert answer.payload["errorType"] == "ValueError"
+    assert answer.payload["errorMessage"] == "no such card"
+    assert "handler.py" in answer.payload["stackTrace"][0]
+
+
+def test_a_process_that_ends_fails_its_invocation_and_the_next_finds_another(make: Callable[..., Function]) -> None:
+    function = make()
+    before = function.invoke().payload["pid"]
+    answer = function.invoke({"exit": 3})
+    assert answer.payload["errorType"] == "Runtime.ExitError"
+    assert answer.payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 3")
+    assert function.invoke().payload["pid"] != before
+
+
+def test_a_worker_killed_from_outside_fails_its_invocation_alone(make: Callable[..., Function], tmp_path: Path) -> None:
+    function, file = make(), tmp_path / "pid"
+    with ThreadPoolExecutor() as threads:
+        killed = threads.submit(function.invoke, {"sleep": 4, "write": str(file)})
+        other = threads.submit(function.invoke, {"sleep": 1})
+        os.kill(int(wait_for(lambda: file.exists() and file.read_text())), signal.SIGKILL)
+        assert killed.result().payload["errorMessage"].endswith("Runtime exited with error: signal: killed")
+        assert other.result().error is None
+    assert function.invoke().error is None
+
+
+def test_an_idle_worker_killed_from_outside_is_not_noticed(make: Callable[..., Function]) -> None:
+    function = make()
+    for _ in range(5):
+        os.kill(function.invoke().payload["pid"], signal.SIGKILL)
+        assert function.invoke().error is None
+
+
+def test_the_time_limit_is_kept(make: Callable[..., Function]) -> None:
+    function = make(Timeout=1)
+    before = function.invoke().payload["pid"]
+    answer = function.invoke({"sleep": 30})
+    assert 1 <= answer.seconds < 3
+    assert answer.payload["errorType"] == "Sandbox.Timedout"
+    assert answer.payload["errorMessage"].endswith("Error: Task timed out after 1.00 seconds")
+    assert "Status: timeout" in answer.log
+    assert not Path(f"/proc/{before}").exists()
+    assert function.invoke().error is None
+
+
+def test_the_memory_limit_is_kept(make: Callable[..., Function]) -> None:
+    answer = make(MemorySize=128).invoke({"allocate": 400})
+    assert answer.payload["errorType"] == "Runtime.ExitError"
+    assert answer.seconds < 4
+
+
+def test_an_answer_that_is_too_large_is_an_error_and_the_next_is_well(make: Callable[..., Function]) -> None:
+    function = make()
+    assert function.invoke({"answer": 7_000_000}).payload["errorType"] == "Function.ResponseSizeTooLarge"
+    assert function.invoke().error is None
+
+
+def test_a_large_answer_comes_back_whole(make: Callable[..., Function]) -> None:
+    assert len(make().invoke({"answer": 6_000_000}).payload) == 6_000_000
+
+
+@pytest.mark.parametrize(
+    ("files", "error_type", "message"),
+    [
+        ({"handler.py": "import absent"}, "Runtime.ImportModuleError", "No module named 'absent'"),
+        ({"handler.py": "def handle(:"}, "Runtime.UserCodeSyntaxError", "Syntax error in module 'handler'"),
+        ({"handler.py": "x = 1"}, "Runtime.HandlerNotFound", "Handler 'handle' missing"),
+        ({"handler.py": "raise RuntimeError('no table')"}, "RuntimeError", "no table"),
+        ({"handler.py": "import os; os._exit(7)"}, "Runtime.ExitError", "exit status 7"),
+    ],
+)
+def test_a_function_that_cannot_start_says_why(
+    make: Callable[..., Function], files: dict[str, str], error_type: str, message: str
+) -> None:
+    answer = make(files).invoke()
+    assert answer.error == "Unhandled"
+    assert answer.payload["errorType"] == error_type
+    assert message in answer.payload["errorMessage"]
+    assert f"Error Type: {error_type}" in answer.log
+
+
+def test_a_placeholder_says_what_to_do(make: Callable[..., Function]) -> None:
+    answer = make(image={"Labels": {"transaction-pipeline.placeholder": "true"}}).invoke()
+    assert answer.payload["errorType"] == "PlaceholderImage"
+    assert "run `up`" in answer.payload["errorMessage"]
+
+
+@pytest.mark.parametrize(
+    ("image", "error_type", "message"),
+    [
+        ({"architecture": "riscv64"}, "Runtime.InvalidArchitecture", "made for riscv64"),
+        ({"Entrypoint": ["/lambda-entrypoint.sh"]}, "Runtime.InvalidEntrypoint", "--runtime docker"),
+        ({"Entrypoint": [], "Cmd": []}, "Runtime.InvalidEntrypoint", "no entrypoint"),
+        ({"Entrypoint": ["python3.8", "-m", "awslambdaric"]}, "Runtime.InvalidPython", "made for Python 3.8"),
+        ({"WorkingDir": "/srv"}, "Runtime.InvalidWorkingDir", "/srv"),
+        ({"lie": True}, "ImageUnavailable", "not what the image's manifest and config promise"),
+    ],
+)
+def test_an_image_that_cannot_run_here_says_so(
+    make: Callable[..., Function], image: dict[str, Any], error_type: str, message: str
+) -> None:
+    answer = make(image=image).invoke()
+    assert answer.payload["errorType"] == error_type
+    assert message in answer.payload["errorMessage"]
+
+
+def test_an_image_made_for_another_python_says_so(make: Callable[..., Function]) -> None:
+    name = f"runtime_client.cpython-3{sys.version_info.minor + 1}-x86_64-linux-gnu.so"
+    own = f"runtime_client.cpython-3{sys.version_info.minor}-x86_64-linux-gnu.so"
+    function = make(handler() | {name: "", f".wh.{own}": ""})
+    answer = function.invoke()
+    assert answer.payload["errorType"] == "Runtime.InvalidPython"
+    assert f"made for Python 3.{sys.version_info.minor + 1}" in answer.payload["errorMessage"]
+
+
+def test_an_image_that_was_deleted_says_so(make: Callable[..., Function], registry: Registry) -> None:
+    uri = registry.repository("empty") + "@sha256:" + "0" * 64
+    answer = make(uri=uri).invoke()
+    assert answer.payload["errorType"] == "ImageUnavailable"
+    assert "not in the registry" in answer.payload["errorMessage"]
+
+
+def test_an_image_named_by_tag_is_refused(make: Callable[..., Function], registry: Registry) -> None:
+    answer = make(uri=registry.repository("tagged") + ":latest").invoke()
+    assert "pinned as repository@sha256" in answer.payload["errorMessage"]
+
+
+def test_an_image_index_is_refused(make: Callable[..., Function], registry: Registry) -> None:
+    uri = registry.repository("index")
+    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+    answer = make(uri=f"{uri}@{registry.put_manifest('index', index)}").invoke()
+    assert "image index" in answer.payload["errorMessage"]
+
+
+def test_an_image_that_was_unavailable_runs_once_it_is_there(make: Callable[..., Function], registry: Registry) -> None:
+    uri = registry.push("late", handler(5))
+    manifest = registry.take_manifest("late", uri.partition("@")[2])
+    function = make(uri=uri)
+    assert function.invoke().payload["errorType"] == "ImageUnavailable"
+    registry.put_manifest("late", manifest)
+    assert function.invoke().payload["version"] == 5
+
+
+def test_twenty_invocations_run_at_once(make: Callable[..., Function]) -> None:
+    function = make()
+    function.invoke()
+    with ThreadPoolExecutor(20) as threads:
+        started = time.monotonic()
+        answers = list(threads.map(lambda _: function.invoke({"sleep": 2}), range(20)))
+        seconds = time.monotonic() - started
+    assert len({answer.payload["pid"] for answer in answers}) == 20
+    assert seconds < 20  # forty seconds of sleep, one after the other
+
+
+def test_workers_are_reused(make: Callable[..., Function]) -> None:
+    function = make()
+    assert len({function.invoke().payload["pid"] for _ in range(10)}) == 1
+
+
+def test_a_new_image_takes_over_without_losing_an_invocation(
+    make: Callable[..., Function], registry: Registry, tmp_path: Path
+) -> None:
+    function, file = make(), tmp_path / "pid"
+    old = function.invoke().payload["pid"]
+    new = registry.push(function.name, handler(2))
+    with ThreadPoolExecutor() as threads:
+        in_flight = threads.submit(function.invoke, {"sleep": 2, "write": str(file)})
+        wait_for(lambda: file.exists() and file.read_text())
+        function.update(new)
+        assert function.invoke().payload["version"] == 2
+        assert not in_flight.done()
+        assert in_flight.result().payload["version"] == 1
+    wait_for(lambda: not Path(f"/proc/{old}").exists())
+    assert function.invoke().payload["version"] == 2
+
+
+def test_no_stale_image_runs_after_an_update(make: Callable[..., Function], registry: Registry) -> None:
+    function = make()
+    for version in range(2, 8):
+        function.update(registry.push(function.name, handler(version)))
+        assert function.invoke().payload["version"] == version
+
+
+def test_a_change_of_the_same_size_and_time_is_seen(make: Callable[..., Function], registry: Registry) -> None:
+    # Layers give every file the same time, which is all that Python's byte code would go by.
+    function = make(handler(1) | {"rules.py": "LIMIT = 1\n"})
+    code = HANDLER.replace("VERSION", "rules.LIMIT").replace("import os", "import rules, os")
+    for limit in (1, 2, 1):
+        function.update(registry.push(function.name, {"handler.py": code, "rules.py": f"LIMIT = {limit}\n"}))
+        assert function.invoke().payload["version"] == limit
+
+
+def test_a_changed_setting_gets_new_workers(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
+    function = make()
+    function.invoke()
+    embedded_aws.client("lambda").update_function_configuration(
+        FunctionName=function.name, Environment={"Variables": {"LEVEL": "debug"}}
+    )
+    assert function.invoke().payload["environment"]["LEVEL"] == "debug"
+
+
+def test_a_worker_is_warm_before_the_first_invocation(make: Callable[..., Function], registry: Registry) -> None:
+    function = make()
+    time.sleep(1.5)
+    asked = time.time()
+    assert function.invoke().payload["started"] < asked
+    function.update(registry.push(function.name, handler(2)))
+    time.sleep(1.5)
+    asked = time.time()
+    answer = function.invoke()
+    assert answer.payload["version"] == 2
+    assert answer.payload["started"] < asked
+
+
+def test_workers_of_a_deleted_function_end(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
+    function = make()
+    pid = function.invoke().payload["pid"]
+    embedded_aws.client("lambda").delete_function(FunctionName=function.name)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_the_image_on_disk_stays_what_was_pushed(make: Callable[..., Function]) -> None:
+    payload = make().invoke().payload
+    task_root = Path(payload["cwd"])
+    assert not list(task_root.rglob("__pycache__"))
+    assert Path(payload["environment"]["PYTHONPYCACHEPREFIX"]).is_dir()
+
+
+def test_a_function_may_do_what_its_role_says_and_nothing_else(
+    make: Callable[..., Function], embedded_aws: EmbeddedAws
+) -> None:
+    allowed = {"Effect": "Allow", "Action": "dynamodb:ListTables", "Resource": "*"}
+    site = Path(pytest.__file__).parents[1]
+    code = f"""
+import sys
+sys.path.append({str(site)!r})
+import boto3
+
+def handle(event, context):
+    print(boto3.client("dynamodb").list_tables()["TableNames"])
+    boto3.client("sqs").list_queues()
+"""
+    answer = make({"handler.py": code}, role=make_role(embedded_aws, "lister", allowed), Timeout=30).invoke()
+    assert answer.payload["errorType"] == "ClientError"
+    assert "AccessDenied" in answer.payload["errorMessage"]
+    assert "ListQueues" in answer.payload["errorMessage"]
+
+
+def test_a_step_function_sees_the_name_of_the_error(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
+    function = make()
+    machine = _machine(embedded_aws, "names", function.name)
+    for event, error in (({"raise": "x"}, "ValueError"), ({"exit": 1}, "Runtime.ExitError")):
+        output = _run(embedded_aws, machine, event)
+        assert output["Error"] == error
+
+
+def _machine(aws: EmbeddedAws, name: str, function: str) -> str:
+    invoke = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}
+    definition = {
+        "QueryLanguage": "JSONata",
+        "StartAt": "Call",
+        "States": {
+            "Call": {
+                "Type": "Task",
+                "Resource": "arn:aws:states:::lambda:invoke",
+                "Arguments": {"FunctionName": function, "Payload": "{% $states.input %}"},
+                "Output": "{% $states.result.Payload %}",
+                "Catch": [{"ErrorEquals": ["States.ALL"], "Output": "{% $states.errorOutput %}", "Next": "Failed"}],
+                "End": True,
+            },
+            "Failed": {"Type": "Pass", "End": True},
+        },
+    }
+    made = aws.client("stepfunctions").create_state_machine(
+        name=name, type="EXPRESS", definition=json.dumps(definition),
+        roleArn=make_role(aws, f"machine-{name}", invoke, service="states.amazonaws.com"),
+    )  # fmt: skip
+    return str(made["stateMachineArn"])
+
+
+def _run(aws: EmbeddedAws, machine: str, event: Any) -> Any:
+    answer = aws.client("stepfunctions").start_sync_execution(stateMachineArn=machine, input=json.dumps(event))
+    return json.loads(answer["output"])
+
+
+def test_a_zip_function_runs_under_its_own_role(embedded_aws: EmbeddedAws, role: str) -> None:
+    code = (
+        "import boto3, os\n"
+        "def handle(event, context):\n"
+        "    return [boto3.client('sts').get_caller_identity()['Arn'], os.environ['AWS_ENDPOINT_URL']]\n"
+    )
+    client = embedded_aws.client("lambda")
+    client.create_function(
+        FunctionName="inline", Runtime="python3.13", Handler="index.handle", Role=role, Timeout=30,
+        Code={"ZipFile": _zip("index.py", code)},
+    )  # fmt: skip
+    arn, endpoint = json.loads(client.invoke(FunctionName="inline")["Payload"].read())
+    assert arn.startswith("arn:aws:sts::000000000000:assumed-role/runtime/")
+    assert endpoint == embedded_aws.endpoint
+
+
+def _zip(name: str, content: str) -> bytes:
+    import io
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_invoking_what_is_not_there_is_the_services_own_error(embedded_aws: EmbeddedAws) -> None:
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        embedded_aws.client("lambda").invoke(FunctionName="absent")
+
+
+def test_a_warm_invocation_costs_a_few_milliseconds(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
+    function, client = make({"handler.py": "def handle(event, context): return 1"}), embedded_aws.client("lambda")
+    function.invoke()
+    taken = []
+    for _ in range(100):
+        started = time.perf_counter()
+        client.invoke(FunctionName=function.name, Payload=b"{}")["Payload"].read()
+        taken.append(time.perf_counter() - started)
+    assert statistics.median(taken) < 0.05
