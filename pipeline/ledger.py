@@ -240,10 +240,10 @@ def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str) -> s
 
 def _parse(number: int, value: str) -> Release:
     """Raises ReleaseError for a record that this version does not understand."""
-    text = (
-        zlib.decompress(base64.b64decode(value.removeprefix(_PACKED))).decode() if value.startswith(_PACKED) else value
-    )
     try:
+        text = value
+        if value.startswith(_PACKED):
+            text = zlib.decompress(base64.b64decode(value.removeprefix(_PACKED))).decode()
         record = json.loads(text)
         content = ReleaseContent(
             images={function: Digest(digest) for function, digest in record["images"]},
@@ -254,7 +254,7 @@ def _parse(number: int, value: str) -> Release:
             number, content, at=datetime.fromisoformat(record["at"]), by=record["by"], revision=record["revision"],
             mark=Digest.of(value.encode()).hex[:8],
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, zlib.error) as problem:
         raise ReleaseError(
             f"release {number} was not read",
             f"its record in SSM is not one of this version's ({problem!r})",
@@ -284,9 +284,22 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
             imageDigest=str(digest),
         )
     except ClientError as problem:
-        # Somebody, or an earlier run of this, was here: the tag carries a mark of the record, so it is the same image.
-        if _code(problem) not in ("ImageAlreadyExistsException", "ImageTagAlreadyExistsException"):
+        # An earlier run of this was here: the tag carries a mark of the record.
+        if _code(problem) == "ImageTagAlreadyExistsException":
+            _expect_tag(ecr, repository, digest, release)
+        elif _code(problem) != "ImageAlreadyExistsException":
             raise
+
+
+def _expect_tag(ecr: Any, repository: str, digest: Digest, release: Release) -> None:
+    found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": release.tag}])["imageDetails"]
+    if any(each["imageDigest"] == str(digest) for each in found):
+        return
+    raise ReleaseError(
+        f"release {release.number} was not recorded completely",
+        f"the tag {release.tag} of {repository} belongs to another image than {digest}",
+        "Remove the tag if somebody set it by hand, then run ./bootstrap.py up again.",
+    )
 
 
 def _code(problem: ClientError) -> str:

@@ -154,13 +154,21 @@ def read_in_use(clients: Callable[[str], Any], stacks: Iterable[str], repositori
             if digest := _digest_in(text):
                 used.setdefault(digest, f"stack {name}")
     lambda_client, ours = clients("lambda"), frozenset(repositories)
-    for page in lambda_client.get_paginator("list_functions").paginate(FunctionVersion="ALL"):
+    for name, version in _image_functions(lambda_client):
+        for digest in _image_of(lambda_client, name, version, ours):
+            used[digest] = f"function {name}:{version}"
+    return used
+
+
+def _image_functions(lambda_client: Any) -> Iterator[tuple[str, str]]:
+    """Every image function of the region in every version, as name and version."""
+    for page in lambda_client.get_paginator("list_functions").paginate():
         for function in page["Functions"]:
             if function.get("PackageType") != "Image":
                 continue
-            for digest in _image_of(lambda_client, function["FunctionName"], function.get("Version", "$LATEST"), ours):
-                used[digest] = f"function {function['FunctionName']}:{function.get('Version', '$LATEST')}"
-    return used
+            name = function["FunctionName"]
+            for versions in lambda_client.get_paginator("list_versions_by_function").paginate(FunctionName=name):
+                yield from ((name, each["Version"]) for each in versions["Versions"])
 
 
 def _refuse_restless(state: StackState) -> None:

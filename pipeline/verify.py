@@ -51,6 +51,19 @@ def verify_function(
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
+def restore_function(lambda_client: Any, name: str, pushed: PushedImage, *, timeout: float = 300.0) -> bool:
+    """Put a function back that was pointed elsewhere by hand; False when it runs the pushed image already.
+
+    For a stack that stands as it should while its function does not: CloudFormation has nothing to change then, and
+    Lambda is told directly what the stack says anyway. Raises FunctionError as ``verify_function`` does.
+    """
+    if running_digest(lambda_client, name) == pushed.digest:
+        return False
+    lambda_client.update_function_code(FunctionName=name, ImageUri=pushed.uri)
+    verify_function(lambda_client, name, pushed, timeout=timeout)
+    return True
+
+
 def running_digest(lambda_client: Any, name: str, qualifier: str | None = None) -> Digest | None:
     """The digest that the function runs; None for a function without an image. Raises FunctionError if it is absent."""
     return _resolved(_read(lambda_client, name, qualifier))
