@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from troposphere import Sub
+from troposphere import GetAtt, Ref, Sub
 
 from cfn.names import Names, image_parameter, pascal_case
 from cfn.settings import Call, FunctionDefinition, Settings
 from pipeline.errors import SettingsError
+
+# Logical ids.
+STATE_TABLE, ALERT_TOPIC, DEAD_LETTER_QUEUE = "StateTable", "AlertTopic", "DeadLetterQueue"
 
 TABLE_INDEXES = ("customer",)
 
@@ -98,26 +102,23 @@ def _call_findings(name: str, call: Call) -> Iterator[str]:
             yield f"{name} calls the action {action!r}, which is not one plain action such as Query"
 
 
-def resource_arn(names: Names, resource: str) -> Sub:
-    """The ARN behind a symbolic name.
-
-    Written out instead of taken from the resource: the names are fixed, and a role that refers to the state machine
-    that calls its function would close a circle.
-    """
+def resource_arn(names: Names, resource: str) -> Any:
+    """The ARN behind a symbolic name, as an intrinsic. ``cfn.data`` makes what it refers to."""
     match resource.split("/"):
         case ["state-table"]:
-            tail = f"dynamodb:${{AWS::Region}}:${{AWS::AccountId}}:table/{names.table}"
+            return GetAtt(STATE_TABLE, "Arn")
         case ["state-table", "index", index]:
-            tail = f"dynamodb:${{AWS::Region}}:${{AWS::AccountId}}:table/{names.table}/index/{index}"
+            return Sub(f"${{{STATE_TABLE}.Arn}}/index/{index}")
         case ["alert-topic"]:
-            tail = f"sns:${{AWS::Region}}:${{AWS::AccountId}}:{names.alert_topic}"
+            return Ref(ALERT_TOPIC)
         case ["dead-letter-queue"]:
-            tail = f"sqs:${{AWS::Region}}:${{AWS::AccountId}}:{names.dead_letter_queue}"
+            return GetAtt(DEAD_LETTER_QUEUE, "Arn")
         case ["state-machine"]:
-            tail = f"states:${{AWS::Region}}:${{AWS::AccountId}}:stateMachine:{names.state_machine}"
-        case _:
-            raise KeyError(resource)
-    return Sub("arn:${AWS::Partition}:" + tail)
+            # Written out: the state machine refers to the functions, so a reference to it would close a circle.
+            return Sub(
+                "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:" + names.state_machine
+            )
+    raise KeyError(resource)
 
 
 def call_statements(names: Names, calls: Sequence[Call]) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from troposphere import GetAtt, Ref, Sub, Template, dynamodb, kms, sns, sqs
 
+from cfn.calls import ALERT_TOPIC, DEAD_LETTER_QUEUE, STATE_TABLE
 from cfn.names import Names
 from cfn.settings import Settings
 
@@ -36,7 +37,7 @@ def add_data(template: Template, settings: Settings, names: Names) -> Data:
 def _add_table(template: Template, settings: Settings, names: Names, policy: str) -> Any:
     return template.add_resource(
         dynamodb.Table(
-            "StateTable",
+            STATE_TABLE,
             TableName=names.table,
             BillingMode="PAY_PER_REQUEST",
             # Key attributes of the table and its index, and no other: DynamoDB refuses the rest.
@@ -67,7 +68,7 @@ def _add_table(template: Template, settings: Settings, names: Names, policy: str
 
 def _add_alert_topic(template: Template, names: Names) -> Any:
     # Publishers are principals of this account, which the key alias/aws/sns admits.
-    topic = template.add_resource(sns.Topic("AlertTopic", TopicName=names.alert_topic, KmsMasterKeyId="alias/aws/sns"))
+    topic = template.add_resource(sns.Topic(ALERT_TOPIC, TopicName=names.alert_topic, KmsMasterKeyId="alias/aws/sns"))
     template.add_resource(
         sns.TopicPolicy(
             "AlertTopicPolicy",
@@ -136,7 +137,7 @@ def _add_alarm_topic(template: Template, names: Names) -> Any:
 def _add_dead_letter_queue(template: Template, names: Names, policy: str) -> Any:
     queue = template.add_resource(
         sqs.Queue(
-            "DeadLetterQueue",
+            DEAD_LETTER_QUEUE,
             QueueName=names.dead_letter_queue,
             MessageRetentionPeriod=DEAD_LETTER_SECONDS,
             SqsManagedSseEnabled=True,

@@ -54,14 +54,14 @@ class FunctionResources:
     """What a function became.
 
     function  the Lambda function resource
-    image     the image URI in use: the parameter, or the placeholder while that is empty
+    digest    the digest of the image in use: the parameter's, or the placeholder's while that is empty
     target    the ARN that the workflow calls: the alias ``live``, so that a release can shift traffic behind it
     """
 
     definition: FunctionDefinition
     function: Any
     alias: Any
-    image: Any
+    digest: Any
 
     @property
     def target(self) -> Any:
@@ -230,7 +230,7 @@ def _add_function(
             f"{stem}Alias", Name=ALIAS, FunctionName=Ref(resource), FunctionVersion=GetAtt(version, "Version")
         )
     )
-    return FunctionResources(definition=function, function=resource, alias=alias, image=image)
+    return FunctionResources(definition=function, function=resource, alias=alias, digest=image_digest)
 
 
 def _add_image(template: Template, names: Names, function: FunctionDefinition, digest: str) -> tuple[Any, Any]:
@@ -241,7 +241,7 @@ def _add_image(template: Template, names: Names, function: FunctionDefinition, d
             Type="String",
             Default="",
             AllowedPattern=IMAGE_PATTERN,
-            ConstraintDescription="must be <account>.dkr.ecr.<region>.<suffix>/<repository>@sha256:<64 hex digits>",
+            ConstraintDescription="must be <ECR repository URI>@sha256:<64 hex digits>, or empty",
             Description=f"Image of {function.name} by digest. Empty: its placeholder",
         )
     )

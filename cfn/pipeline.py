@@ -61,7 +61,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     }
     for name, each in resources.items():
         outputs[f"{pascal_case(name)}FunctionName"] = Ref(each.function)
-        outputs[f"{pascal_case(name)}ImageUri"] = each.image
+        outputs[f"{pascal_case(name)}ImageDigest"] = each.digest
     for key, value in outputs.items():
         template.add_output(Output(key, Value=value))
     return template

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cfn.calls import RESOURCES, call_statements, calls_by_endpoint, check_functions
@@ -8,23 +10,27 @@ from cfn.settings import Call, FunctionDefinition, Settings
 from pipeline.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, VELOCITY
 
-ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
-
 
 @pytest.mark.parametrize(
     ("resource", "arn"),
     [
-        ("state-table", f"dynamodb:{ACCOUNT}:table/transaction-state-dev"),
-        ("state-table/index/customer", f"dynamodb:{ACCOUNT}:table/transaction-state-dev/index/customer"),
-        ("alert-topic", f"sns:{ACCOUNT}:fraud-alerts-dev"),
-        ("dead-letter-queue", f"sqs:{ACCOUNT}:transaction-dlq-dev"),
-        ("state-machine", f"states:{ACCOUNT}:stateMachine:transaction-pipeline-dev"),
+        ("state-table", {"Fn::GetAtt": ["StateTable", "Arn"]}),
+        ("state-table/index/customer", {"Fn::Sub": "${StateTable.Arn}/index/customer"}),
+        ("alert-topic", {"Ref": "AlertTopic"}),
+        ("dead-letter-queue", {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}),
+        (
+            "state-machine",
+            {
+                "Fn::Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:"
+                "transaction-pipeline-dev"
+            },
+        ),
     ],
 )
-def test_symbolic_name_becomes_one_arn(resource: str, arn: str) -> None:
+def test_symbolic_name_becomes_one_arn(resource: str, arn: dict[str, Any]) -> None:
     call = Call(RESOURCES[resource], ("Act",), resource)
     (statement,) = call_statements(Names("dev"), [call])
-    assert statement["Resource"].to_dict() == {"Fn::Sub": "arn:${AWS::Partition}:" + arn}  # type: ignore[attr-defined]
+    assert statement["Resource"].to_dict() == arn  # type: ignore[attr-defined]
     assert statement["Action"] == [f"{call.service}:Act"]
 
 

@@ -25,6 +25,9 @@ TEMPLATES = {
 
 
 def text(template: dict[str, Any]) -> str:
+    for resource in template["Resources"].values():
+        if "DefinitionString" in resource["Properties"]:  # readable, state by state
+            resource["Properties"]["DefinitionString"] = json.loads(resource["Properties"]["DefinitionString"])
     return json.dumps(template, indent=1, sort_keys=True) + "\n"
 
 

@@ -105,7 +105,7 @@ def test_endpoint_lets_through_what_is_called_for_this_account_only() -> None:
     template = pipeline(DEV, (*FUNCTIONS, SENDING))
     (statement,) = statements(endpoint(template, "SqsEndpoint")["PolicyDocument"])
     assert statement["Action"] == ["sqs:SendMessage"]
-    assert statement["Resource"]["Fn::Sub"].endswith(":transaction-dlq-dev")
+    assert statement["Resource"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
     assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}}
     (statement,) = statements(endpoint(template, "DynamodbEndpoint")["PolicyDocument"])
     assert statement["Action"] == ["dynamodb:Query"]

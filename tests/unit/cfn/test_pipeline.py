@@ -60,7 +60,6 @@ def test_function_falls_back_to_the_placeholder_without_asking_the_other_stack(t
             {"Fn::Sub": f"{registry}/fraud-detection-dev@{placeholder_digest('arm64')}"},
         ]
     }
-    assert template["Outputs"]["FraudDetectionImageUri"]["Value"] == image
     assert "Fn::ImportValue" not in str(template)
 
 
@@ -90,6 +89,13 @@ def test_function_learns_its_digest_its_table_and_its_names(template: dict[str, 
         "POWERTOOLS_METRICS_NAMESPACE": "TransactionPipeline",
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
+    assert template["Outputs"]["FraudDetectionImageDigest"]["Value"] == {
+        "Fn::If": [
+            "HasFraudDetectionImage",
+            {"Fn::Select": [1, {"Fn::Split": ["@", {"Ref": "FraudDetectionImageUri"}]}]},
+            placeholder_digest("arm64"),
+        ]
+    }
     others = template["Resources"]["ComplianceCheckingFunction"]["Properties"]["Environment"]["Variables"]
     assert "TABLE_NAME" not in others
 
@@ -98,7 +104,7 @@ def test_role_allows_the_declared_calls_and_the_own_log_only(template: dict[str,
     log, query = role_statements(template, "FraudDetectionRole")
     assert log["Resource"] == {"Fn::GetAtt": ["FraudDetectionLogGroup", "Arn"]}
     assert query["Action"] == ["dynamodb:Query"]
-    assert query["Resource"]["Fn::Sub"].endswith(":table/transaction-state-dev/index/customer")
+    assert query["Resource"] == {"Fn::Sub": "${StateTable.Arn}/index/customer"}
     assert len(role_statements(template, "ComplianceCheckingRole")) == 1
 
 
@@ -267,7 +273,7 @@ def test_outputs_give_the_command_line_what_it_needs(template: dict[str, Any]) -
         "AlertTopicArn",
         "AlarmTopicArn",
         "FraudDetectionFunctionName",
-        "FraudDetectionImageUri",
+        "FraudDetectionImageDigest",
     } <= template["Outputs"].keys()
 
 
