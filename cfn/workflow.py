@@ -11,7 +11,7 @@ from troposphere import GetAtt, Ref, Tags, Template, iam, logs, stepfunctions
 
 from cfn.names import Names
 from cfn.settings import Settings
-from cfn.workflow_expressions import COMPLIANCE, FRAUD, VALIDATION
+from cfn.workflow_expressions import COMPLIANCE, EXECUTION, FRAUD, INPUT, LET_FINGERPRINT, VALIDATION, compact
 from cfn.workflow_states import definition
 from cfn.workflow_tasks import State
 from pipeline.errors import SettingsError
@@ -124,9 +124,9 @@ def add_workflow(
             StateMachineName=names.state_machine,
             StateMachineType="EXPRESS",
             RoleArn=GetAtt(role, "Arn"),
-            DefinitionString=definition_text(states or definition()),
+            DefinitionString=_shorten(definition_text(states or definition())),
             DefinitionSubstitutions={
-                "Partition": Ref("AWS::Partition"),
+                **_SHORT,
                 "Table": Ref(table),
                 "AlertTopic": Ref(alert_topic),
                 "DeadLetterQueue": Ref(dead_letter_queue),
@@ -150,6 +150,17 @@ def add_workflow(
         )
     )
     return Workflow(state_machine, role, log_group)
+
+
+# Text that the definition repeats, and that a template of 51,200 bytes has no room for more than once. CloudFormation
+# puts it back, so the state machine itself carries the whole definition.
+_SHORT = {"Fingerprint": compact(LET_FINGERPRINT), "Input": INPUT, "Execution": EXECUTION}
+
+
+def _shorten(text: str) -> str:
+    for name, long in _SHORT.items():
+        text = text.replace(long, f"${{{name}}}")
+    return text
 
 
 def _document(*statements: dict[str, Any]) -> dict[str, Any]:

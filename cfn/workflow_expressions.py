@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 VALIDATION, FRAUD, COMPLIANCE = "transaction-validation", "fraud-detection", "compliance-checking"
 CALLED_FUNCTIONS = (VALIDATION, FRAUD, COMPLIANCE)
 
@@ -24,9 +26,20 @@ DETAILS_PREFIX, PARKED_PREFIX = "details#", "parked#"
 PARKED_CUSTOMER = "#parked"
 
 
+_STRING = re.compile(r"('[^']*')")
+# Beside punctuation, but never beside a word, which might be an operator.
+_SPACE = re.compile(r"(?<=[:;,?&=<>{}()\[\]])\s+(?!\w)|(?<!\w)\s+(?=[:;,?&=<>{}()\[\]])")
+
+
+def compact(text: str) -> str:
+    """JSONata without the spaces that only people need; a template has no room for them. Strings stay as they are."""
+    parts = _STRING.split(" ".join(text.split()))
+    return "".join(part if index % 2 else _SPACE.sub("", part) for index, part in enumerate(parts))
+
+
 def expression(text: str) -> str:
-    """A JSONata expression as the States Language writes it, without the line breaks it has here."""
-    return "{% " + " ".join(text.split()) + " %}"
+    """A JSONata expression as the States Language writes it."""
+    return "{% " + compact(text) + " %}"
 
 
 INPUT = "$states.context.Execution.Input"
@@ -75,10 +88,10 @@ OTHER_PAYLOAD = (
 REFUSED_TOO_LARGE = refusal("too-large", f"a transaction has at most {TRANSACTION_MAX_CHARACTERS} characters")
 
 
-def answer_fields(outcome: str, transaction_id: str = f"{INPUT}.transaction_id") -> str:
-    """The first fields of every answer; ``outcome`` is a name or a variable."""
+def answer_fields(outcome: str, transaction_id: str = f"{INPUT}.transaction_id", at: str = NOW) -> str:
+    """The first fields of every answer; ``outcome`` is a name or a variable, the others are expressions."""
     value = outcome if outcome.startswith("$") else f"'{outcome}'"
-    return f"'transaction_id': {transaction_id}, 'outcome': {value}, 'repeat': false, 'decided_at': {NOW}"
+    return f"'transaction_id': {transaction_id}, 'outcome': {value}, 'repeat': false, 'decided_at': {at}"
 
 
 def judge_of(answered: str) -> str:

@@ -17,7 +17,7 @@ from cfn.workflow_expressions import (
     answer_fields,
     expression,
 )
-from cfn.workflow_tasks import SERVICE_SECONDS, TABLE_SECONDS, State, park_on_error, retry, table_task, update_arguments
+from cfn.workflow_tasks import SERVICE_SECONDS, TABLE_SECONDS, State, park_on_error, table_task, update_arguments
 
 
 def known_states(patience_seconds: int) -> dict[str, State]:
@@ -83,12 +83,11 @@ def park_states() -> dict[str, State]:
     return {
         "Park": {
             "Type": "Task",
-            "Resource": "arn:${Partition}:states:::sqs:sendMessage",
+            "Resource": "arn:aws:states:::sqs:sendMessage",
             "Arguments": {"QueueUrl": "${DeadLetterQueue}", "MessageBody": expression(message)},
             "TimeoutSeconds": SERVICE_SECONDS,
-            # A refused message is not in the queue. One that timed out may be, so it is not sent again but noted in the
-            # table, under the same execution's name: who redrives sees one parked submission.
-            "Retry": retry(["States.TaskFailed"], attempts=2),
+            # Never sent twice: an error does not tell whether the queue has the message. It is noted in the table under
+            # the same execution's name instead, and who redrives sees one parked submission.
             "Output": same,
             "Next": "Release",
             "Catch": [{"ErrorEquals": ["States.ALL"], "Output": same, "Next": "ParkInTable"}],
@@ -111,7 +110,7 @@ def park_states() -> dict[str, State]:
         # So that a redrive need not wait for the lease. Best effort: without it, the lease runs out by itself.
         "Release": {
             "Type": "Task",
-            "Resource": "arn:${Partition}:states:::dynamodb:updateItem",
+            "Resource": "arn:aws:states:::dynamodb:updateItem",
             "TimeoutSeconds": TABLE_SECONDS,
             "Arguments": update_arguments(
                 expression(f"$token != '' ? {INPUT}.transaction_id : $error('no claim')"),

@@ -16,7 +16,7 @@ EXPRESS_SECONDS = 300
 
 # A rule of a Choice that holds once so many milliseconds have passed since the execution began: what comes after it in
 # the Choice is only reached before that time.
-_PATIENCE = re.compile(r"\$millis\(\) - \$toMillis\(\$states\.context\.Execution\.StartTime\) >= (\d+)")
+_PATIENCE = re.compile(r"\$millis\(\) ?- ?\$toMillis\(\$states\.context\.Execution\.StartTime\) ?>= ?(\d+)")
 
 
 @dataclass(frozen=True, slots=True)

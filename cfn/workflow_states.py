@@ -225,7 +225,7 @@ def _judge() -> dict[str, State]:
         "Refused": {
             "Type": "Pass",
             "Output": expression(
-                f"({LET_INPUT} $faults := {FAULTS}; {{{answer_fields('REJECTED', 'null')},"
+                f"({LET_INPUT} $faults := {FAULTS}; {{{answer_fields('REJECTED', f'({USABLE_ID} ? $id : null)')},"
                 f" 'reasons': $count($faults) > 0 ? $faults : {TOO_LARGE} ? [{REFUSED_TOO_LARGE}]"
                 f" : $type($in) = 'object' ? [{NO_USABLE_ID}] : [{NOT_AN_OBJECT}]}})"
             ),
@@ -261,6 +261,7 @@ def _branch(task: str, function: str, checked: str) -> State:
 
 
 def _record(details_days: int) -> dict[str, State]:
+    refused = f"{{{answer_fields('REJECTED', at='$received_at')}, 'reasons': [{REFUSED_TOO_LARGE}]}}"
     return {
         "Record": table_task(
             "updateItem",
@@ -278,7 +279,8 @@ def _record(details_days: int) -> dict[str, State]:
             Next="Flagged",
             Catch=park_on_error("Record", {"ErrorEquals": CONDITION_FAILED, "Next": "Recall"}),
         ),
-        # What is refused for its size needs no judge, so the claim and the decision are one write.
+        # What is refused for its size needs no judge, so the claim and the decision are one write; and its answer is
+        # known, so it is given even when it cannot be recorded.
         "RecordRefusal": table_task(
             "updateItem",
             Arguments=update_arguments(
@@ -288,13 +290,14 @@ def _record(details_days: int) -> dict[str, State]:
                 " outcome = :outcome, decided_at = :at, answer = :answer",
                 f"({LET_INPUT} {LET_FINGERPRINT} {{':decided': {{'S': 'DECIDED'}}, ':outcome': {{'S': 'REJECTED'}},"
                 f" ':fingerprint': {{'S': $fingerprint}}, ':execution': {{'S': {EXECUTION}}},"
-                f" ':at': {{'S': $received_at}}, ':answer': {{'S': $string({{{answer_fields('REJECTED')},"
-                f" 'reasons': [{REFUSED_TOO_LARGE}]}})}}}})",
-                ReturnValues="ALL_NEW",
+                f" ':at': {{'S': $received_at}}, ':answer': {{'S': $string({refused})}}}})",
             ),
-            Output=expression("$parse($states.result.Attributes.answer.S)"),
+            Output=expression(refused),
             Next="Answered",
-            Catch=park_on_error("RecordRefusal", {"ErrorEquals": CONDITION_FAILED, "Next": "Recall"}),
+            Catch=[
+                {"ErrorEquals": CONDITION_FAILED, "Next": "Recall"},
+                {"ErrorEquals": ["States.ALL"], "Next": "Refused"},
+            ],
         ),
         # Repeats come here too: to try a refused payment again is suspicious, and an alert that could not be sent is
         # sent when its parked message is redriven.
@@ -322,7 +325,7 @@ def _record(details_days: int) -> dict[str, State]:
         ),
         "Alert": {
             "Type": "Task",
-            "Resource": "arn:${Partition}:states:::sns:publish",
+            "Resource": "arn:aws:states:::sns:publish",
             "Arguments": {
                 "TopicArn": "${AlertTopic}",
                 "Message": expression(

@@ -11,7 +11,6 @@ State = dict[str, Any]
 
 # What ``${…}`` in the definition stands for.
 SUBSTITUTIONS = (
-    "Partition",
     "Table",
     "AlertTopic",
     "DeadLetterQueue",
@@ -39,13 +38,12 @@ def dynamodb_errors(*names: str) -> list[str]:
 
 
 CONDITION_FAILED = dynamodb_errors("ConditionalCheckFailedException")
-# As the optimised integration spells them; ThrottlingException is not modelled, so it may come under the client's name.
+# As the optimised integration spells them, which is the one in use.
 DYNAMODB_ERRORS = (
     "DynamoDB.ProvisionedThroughputExceededException",
     "DynamoDB.RequestLimitExceeded",
     "DynamoDB.ThrottlingException",
     "DynamoDB.InternalServerError",
-    "DynamoDB.SdkClientException",
 )
 
 
@@ -74,7 +72,7 @@ def park_on_error(state: str, *first: State, unbounded: bool = False) -> list[St
 def table_task(action: str, **fields: Any) -> State:
     return {
         "Type": "Task",
-        "Resource": f"arn:${{Partition}}:states:::dynamodb:{action}",
+        "Resource": f"arn:aws:states:::dynamodb:{action}",
         "TimeoutSeconds": TABLE_SECONDS,
         "Retry": retry(DYNAMODB_ERRORS),
         **fields,
@@ -97,7 +95,7 @@ def update_arguments(transaction_id: str, condition: str, update: str, values: s
 def invoke_task(function: str, transaction: str, seconds: int, **fields: Any) -> State:
     return {
         "Type": "Task",
-        "Resource": "arn:${Partition}:states:::lambda:invoke",
+        "Resource": "arn:aws:states:::lambda:invoke",
         "Arguments": {
             "FunctionName": f"${{{function}}}",
             "Payload": expression(
