@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -65,7 +64,7 @@ class EcrCredentials:
             data = answer["authorizationData"][0]
             username, _, password = base64.b64decode(data["authorizationToken"], validate=True).decode().partition(":")
             left = data["expiresAt"].timestamp() - time.time()
-        except (LookupError, AttributeError, binascii.Error, UnicodeDecodeError):
+        except (LookupError, AttributeError, ValueError):
             # Without the cause: its text can quote the token.
             raise CredentialsError(
                 what, "ecr:GetAuthorizationToken was answered without a readable token", "Run the command again."

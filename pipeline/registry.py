@@ -64,6 +64,11 @@ class Registry:
         quota = is_ecr(host) and not is_loopback(self._transport.base.partition("://")[2])
         self._pace = Pace(ECR_MANIFESTS_PER_SECOND if quota else None)
 
+    @property
+    def manifests_per_second(self) -> int | None:
+        """How many manifests are stored in a second at most; None where no quota is known."""
+        return self._pace.per_second
+
     def close(self) -> None:
         """Close the connections; the registry can be used again afterwards."""
         self._transport.close()

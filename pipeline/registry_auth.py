@@ -6,7 +6,6 @@ Docker's configuration is only read, never written. A password or a token appear
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -303,7 +302,7 @@ def _parse_entry(entry: object, path: Path, host: str) -> Credentials | None:
     if isinstance(encoded, str) and encoded:
         try:
             username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             # Without the cause: its text can quote the secret.
             raise CredentialsError(
                 f"the login for {host} was not read",

@@ -64,18 +64,25 @@ class Retries:
 class Pace:
     """Lets at most ``per_second`` pass in any second, for as many threads as call it."""
 
-    def __init__(self, per_second: int | None) -> None:
-        self._limit = per_second
+    def __init__(
+        self,
+        per_second: int | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.per_second = per_second
+        self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._passed: deque[float] = deque(maxlen=per_second)
 
     def wait(self) -> None:
-        if self._limit is None:
+        if self.per_second is None:
             return
         with self._lock:
-            if len(self._passed) == self._limit:
-                time.sleep(max(0.0, self._passed[0] + 1.0 - time.monotonic()))
-            self._passed.append(time.monotonic())
+            if len(self._passed) == self.per_second:
+                self._sleep(max(0.0, self._passed[0] + 1.0 - self._clock()))
+            self._passed.append(self._clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,15 @@ class Answer:
         if self.stream is not None:
             self.stream.close()
             self.stream.release_conn()
+
+
+def _may_have_expired(answer: Answer) -> bool:
+    """Whether a refusal can be about the age of a token rather than about rights.
+
+    ECR tells of it with 403, ECR Public with 400, and neither with a challenge (aws/containers-roadmap #2835). An
+    answer to HEAD has no words.
+    """
+    return answer.status in (400, 403) and (answer.method == "HEAD" or _EXPIRED.search(answer.content) is not None)
 
 
 def is_loopback(host: str) -> bool:
@@ -248,22 +264,19 @@ class Transport:
         limit: int,
         stream: bool,
     ) -> Answer:
-        """One request, and once more with a new token when the registry wants one."""
+        """One request, repeated with a login when the registry wants one, and with a new one when that has ended."""
         ours = _origin(url) == self._origin
         header = self._auth.header(scopes) if ours else None
-        for last in (False, True):
+        for last in (False, False, True):
             sent = headers | {"Authorization": header} if header is not None else headers
             answer = self._follow(method, url, sent, body, limit, stream)
             if last or not ours:
                 break
+            renewed: str | None = None
             if answer.status == 401:
                 renewed = self._auth.answer(answer.headers.get("WWW-Authenticate", ""), scopes, header)
-            elif answer.status in (400, 403) and header is not None and _EXPIRED.search(answer.content):
-                # ECR tells of an expired token with 403, ECR Public with 400, and neither with a challenge
-                # (aws/containers-roadmap #2835).
+            elif header is not None and _may_have_expired(answer):
                 renewed = self._auth.after_expiry(scopes, header)
-            else:
-                break
             if renewed is None:
                 break
             header = renewed

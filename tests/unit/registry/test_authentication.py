@@ -148,6 +148,14 @@ def test_wrong_login_is_told_once_with_the_cure(server: LoopbackRegistry, client
     with pytest.raises(RegistryRefused, match=r"answered 401") as caught:
         upload(client(credentials=source))
     assert "docker login" in caught.value.next_step
+    assert len(server.calls) == 3
+    assert source.renewals == 1
+
+
+def test_login_that_cannot_be_renewed_is_tried_once(server: LoopbackRegistry, client: Client) -> None:
+    server.auth = "basic"
+    with pytest.raises(RegistryRefused, match="answered 401"):
+        upload(client(credentials=Credentials("user", "wrong")))
     assert len(server.calls) == 2
 
 
