@@ -68,7 +68,7 @@ class DefinitionRefused(TemplateRule):
             yield Finding(level.path, f"StartAt names {start!r}, which is not one of its states")
         ends = False
         for state in level.states:
-            ends = ends or bool(state.body.get("End")) or state.type in _TERMINAL or not is_known(state.type)
+            ends = ends or "End" in state.body or state.type in _TERMINAL or state.type not in _REQUIRED
             for field, target in _targets(state):
                 if isinstance(target, str) and is_known(target) and target not in names:
                     yield Finding(state.path, f"Missing 'Next' target: {target} at {state.where}/{field}")

@@ -55,7 +55,7 @@ class EndpointTypeUnsupported(TemplateRule):
             wrong = ("SubnetIds", "SecurityGroupIds") if kind == "Gateway" else ("RouteTableIds",)
             for name in wrong:
                 if as_list(endpoint.get(name)):
-                    yield Finding(endpoint.at(name), f"A {kind} endpoint takes no {name}")
+                    yield Finding(endpoint.at(name), f"{name} cannot be given for the type {kind}")
 
 
 class EndpointWithoutPrivateDns(TemplateRule):

@@ -116,11 +116,16 @@ class View:
             if not isinstance(raw, dict) or not isinstance(raw.get("Type"), str):
                 continue
             if self.scenario.decisions.get(str(raw.get("Condition")), True):
-                properties = as_dict(self.resolve(raw.get("Properties")))
-                section = _SAM_GLOBALS.get(raw["Type"])
-                shared = as_dict(as_dict(self.template.get("Globals")).get(section)) if section else {}
-                found[str(name)] = Resource(str(name), str(raw["Type"]), {**self._resolved(shared), **properties}, raw)
+                properties = {**self._globals(raw), **as_dict(self.resolve(raw.get("Properties")))}
+                found[str(name)] = Resource(str(name), str(raw["Type"]), properties, raw)
         return found
+
+    def _globals(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What SAM adds to a resource from Globals, but for what the resource ignores."""
+        section = _SAM_GLOBALS.get(str(raw["Type"]))
+        shared = as_dict(as_dict(self.template.get("Globals")).get(section)) if section else {}
+        ignored = as_list(raw.get("IgnoreGlobals"))
+        return {k: v for k, v in as_dict(self.resolve(shared)).items() if k not in ignored and "*" not in ignored}
 
     def resources(self, *types: str) -> list[Resource]:
         return [resource for resource in self.all.values() if resource.type in types]
@@ -159,9 +164,6 @@ class View:
                 reached.add(name)
                 waiting.append(name)
         return reached
-
-    def _resolved(self, value: dict[str, Any]) -> dict[str, Any]:
-        return as_dict(self.resolve(value))
 
     def resolve(self, node: Any, depth: int = 0) -> Any:
         if depth > _MAX_DEPTH:
