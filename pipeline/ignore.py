@@ -152,12 +152,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
         char = pattern[position]
         position += 1
         if char == "*" and pattern.startswith("*", position):
-            position += 1
-            if pattern.startswith("/", position):
-                position += 1
-                out.append("(?:.*/)?")
-            else:
-                out.append(".*")
+            position += 2 if pattern.startswith("/", position + 1) else 1
+            out.append("(?:.*/)?" if position < len(pattern) else ".*")
         elif char == "*":
             out.append("[^/]*")
         elif char == "?":

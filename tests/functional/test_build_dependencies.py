@@ -1,0 +1,245 @@
+"""Locked wheels into layers with the real installer, from wheels made here: no index is asked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cfn.settings import Architecture, FunctionDefinition
+from pipeline.blobs import BlobStore
+from pipeline.dependencies import install, read_lock
+from pipeline.errors import DependencyError
+from pipeline.events import Event
+from pipeline.layers import lay_out
+from pipeline.model import FunctionSource, Layer, Platform, PythonVersion
+from pipeline.slim import Slim
+
+ARM = Platform(Architecture.ARM64, PythonVersion(3, 13))
+INTEL = Platform(Architecture.X86_64, PythonVersion(3, 13))
+
+
+@dataclass
+class Index:
+    """A folder of wheels, and locks for them."""
+
+    folder: Path
+    hashes: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        tag: str,
+        files: Mapping[str, str],
+        *,
+        needs: str = "",
+        scripts: bool = False,
+        version: str = "1.0",
+    ) -> None:
+        """Write a wheel as any packer would; ``needs`` is a requirement of it."""
+        info = f"{name}-{version}.dist-info"
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + (
+            f"Requires-Dist: {needs}\n" if needs else ""
+        )
+        contents = {
+            **files,
+            f"{info}/METADATA": metadata,
+            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        }
+        if scripts:
+            contents[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {name}:main\n"
+        record = io.StringIO()
+        for path, text in contents.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            record.write(f"{path},sha256={digest},{len(text.encode())}\n")
+        record.write(f"{info}/RECORD,,\n")
+        wheel = self.folder / f"{name}-{version}-{tag}.whl"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path, text in {**contents, f"{info}/RECORD": record.getvalue()}.items():
+                archive.writestr(path, text)
+        self.hashes.setdefault(f"{name}=={version}", []).append(hashlib.sha256(wheel.read_bytes()).hexdigest())
+
+    def lock(self, *pins: str) -> str:
+        lines = []
+        for pin in pins:
+            hashes = self.hashes.get(pin.partition(" ")[0], ["0" * 64])
+            lines.append(f"{pin} " + " ".join(f"--hash=sha256:{each}" for each in hashes))
+        return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    return Index(folder)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "store")
+
+
+def _source(folder: Path, name: str, lock: str) -> FunctionSource:
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    (place / "handler.py").write_text("def handle(event, context):\n    return event\n")
+    (place / "requirements.txt").write_text(lock)
+    return FunctionSource(FunctionDefinition(name), place, "handler.handle", place / "requirements.txt")
+
+
+def _members(store: BlobStore, layer: Layer) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(store.path(layer.descriptor.digest)) as tar:
+        return {member.name.removeprefix("var/task/"): member for member in tar.getmembers() if not member.isdir()}
+
+
+def test_each_target_gets_its_own_wheels(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("native", "cp313-cp313-manylinux_2_28_aarch64", {"native/arm.so": "arm"})
+    index.add("native", "cp313-cp313-manylinux_2_17_x86_64", {"native/intel.so": "intel"})
+    index.add("native", "cp311-cp311-manylinux_2_17_x86_64", {"native/other.so": "other"})
+    source = _source(tmp_path, "f", index.lock("native==1.0"))
+    arm, intel = (lay_out(source, platform, store)[0] for platform in (ARM, INTEL))
+    assert "native/arm.so" in _members(store, arm)
+    assert "native/intel.so" in _members(store, intel)
+
+
+def test_nothing_of_this_machine_is_in_the_layer(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("tool", "py3-none-any", {"tool/__init__.py": "def main(): ...\n"}, scripts=True)
+    source = _source(tmp_path, "f", index.lock("tool==1.0"))
+    (layer, _) = lay_out(source, ARM, store, slim=Slim(enabled=False))
+    assert sorted(_members(store, layer)) == [
+        "tool-1.0.dist-info/METADATA",
+        "tool-1.0.dist-info/WHEEL",
+        "tool-1.0.dist-info/entry_points.txt",
+        "tool/__init__.py",
+    ]
+
+
+def test_functions_with_one_lock_share_one_layer_and_one_installation(
+    index: Index, store: BlobStore, tmp_path: Path
+) -> None:
+    index.add("tool", "py3-none-any", {"tool.py": ""})
+    events: list[Event] = []
+    sources = [_source(tmp_path, name, index.lock("tool==1.0")) for name in ("one", "two")]
+    first, second = (lay_out(source, ARM, store, slim=Slim(), report=events.append)[0] for source in sources)
+    assert first == second
+    assert sum(1 for event in events if type(event).__name__ == "StepFinished") == 1
+
+
+def test_another_installation_of_the_same_lock_gives_the_same_layer(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add("tool", "py3-none-any", {f"tool/m{number}.py": "x = 1\n" for number in range(30)}, scripts=True)
+    source = _source(tmp_path, "f", index.lock("tool==1.0"))
+    first = lay_out(source, ARM, BlobStore(tmp_path / "one"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "another cache"))
+    monkeypatch.setenv("UV_LINK_MODE", "copy")
+    assert lay_out(source, ARM, BlobStore(tmp_path / "two")) == first
+
+
+def test_slim_leaves_out_what_no_function_needs(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    data = {f"botocore/data/{service}/2012/service-2.json.gz": "{}" for service in ("dynamodb", "ec2", "sts")}
+    index.add(
+        "botocore",
+        "py3-none-any",
+        {**data, "botocore/data/endpoints.json": "{}", "botocore/__init__.py": "", "botocore/tests/test_x.py": ""},
+    )
+    index.add("typed", "py3-none-any", {"typed/__init__.py": "", "typed/__init__.pyi": "", "typed/py.typed": ""})
+    index.add(
+        "uses_tests",
+        "py3-none-any",
+        {"uses_tests/__init__.py": "from .tests import x\n", "uses_tests/tests/__init__.py": "x=1"},
+    )
+    index.add("lazy", "py3-none-any", {"lazy/__init__.py": "lazy_loader.attach_stub(1)\n", "lazy/__init__.pyi": ""})
+    source = _source(tmp_path, "f", index.lock("botocore==1.0", "typed==1.0", "uses_tests==1.0", "lazy==1.0"))
+    full, slim = (
+        {name for name in _members(store, lay_out(source, ARM, store, slim=each)[0]) if "dist-info" not in name}
+        for each in (Slim(enabled=False), Slim(services=frozenset({"dynamodb"})))
+    )
+    assert full - slim == {
+        "botocore/data/ec2/2012/service-2.json.gz",
+        "botocore/tests/test_x.py",
+        "typed/__init__.pyi",
+    }
+    assert slim < full
+
+
+def test_the_services_of_all_functions_count(tmp_path: Path) -> None:
+    from cfn.settings import Call
+
+    one = FunctionSource(FunctionDefinition("one", calls=(Call("sns", ("Publish",), "t"),)), tmp_path, "h.h")
+    two = FunctionSource(FunctionDefinition("two", calls=(Call("sqs", ("SendMessage",), "q"),)), tmp_path, "h.h")
+    assert Slim.for_sources([one, two]).services == {"sns", "sqs"}
+
+
+def test_a_package_without_a_wheel_for_the_target_is_named(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("only_intel", "cp313-cp313-manylinux_2_17_x86_64", {"only_intel.py": ""})
+    source = _source(tmp_path, "f", index.lock("only_intel==1.0"))
+    lay_out(source, INTEL, store)
+    with pytest.raises(DependencyError) as caught:
+        lay_out(source, ARM, store)
+    assert "linux/arm64 python3.13" in caught.value.what
+    assert "only-intel" in caught.value.why
+    assert "only-intel" in caught.value.next_step
+    assert "nothing is built from source" in caught.value.next_step
+
+
+def test_a_source_distribution_is_never_built(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    archive = index.folder / "from_source-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        setup = b"open('/tmp/this-ran', 'w')"
+        info = tarfile.TarInfo("from_source-1.0/setup.py")
+        info.size = len(setup)
+        tar.addfile(info, io.BytesIO(setup))
+    index.hashes["from_source==1.0"] = [hashlib.sha256(archive.read_bytes()).hexdigest()]
+    with pytest.raises(DependencyError) as caught:
+        lay_out(_source(tmp_path, "f", index.lock("from_source==1.0")), ARM, store)
+    assert "from-source" in caught.value.why
+    assert "wheel" in caught.value.why
+
+
+def test_a_wheel_that_is_not_the_locked_one_is_refused(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("tool", "py3-none-any", {"tool.py": ""})
+    index.hashes["tool==1.0"] = ["0" * 64]
+    with pytest.raises(DependencyError) as caught:
+        lay_out(_source(tmp_path, "f", index.lock("tool==1.0")), ARM, store)
+    assert "Hash mismatch for `tool==1.0`" in caught.value.why
+    assert "lock was edited" in caught.value.next_step
+    assert not list((store.root / "work").iterdir())
+
+
+def test_a_dependency_that_the_lock_leaves_out_is_named(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("leaf", "py3-none-any", {"leaf.py": ""})
+    index.add("tool", "py3-none-any", {"tool.py": ""}, needs="leaf")
+    with pytest.raises(DependencyError) as caught:
+        lay_out(_source(tmp_path, "f", index.lock("tool==1.0")), ARM, store)
+    assert "leaf" in caught.value.why
+    assert "Write the lock anew" in caught.value.next_step
+
+
+def test_a_package_that_nobody_has_is_named(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    with pytest.raises(DependencyError, match="no-such-package"):
+        lay_out(_source(tmp_path, "f", index.lock("no-such-package==1.0")), ARM, store)
+
+
+def test_without_a_network_the_error_says_so(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.delenv("UV_FIND_LINKS")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    lock = read_lock(_source(tmp_path, "f", index.lock("tool==1.0")).requirements or Path())
+    for offline in (True, False):
+        with pytest.raises(DependencyError) as caught:
+            install(lock, ARM, tmp_path / "target", offline=offline)
+        assert "tool" in caught.value.why
+        assert "Connect to the package index" in caught.value.next_step
