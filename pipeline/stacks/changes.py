@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -22,21 +22,28 @@ from pipeline.stacks.plan import (
     WantedStack,
 )
 from pipeline.stacks.state import StackState
+from pipeline.stacks.values import Values, differences
 from pipeline.stacks.watch import Deadline
+
+# What these lose by being replaced is made anew in the same moment: a version is a snapshot, an alias and a permission
+# are names for what stays.
+_HOLD_NOTHING = frozenset({"AWS::Lambda::Version", "AWS::Lambda::Alias", "AWS::Lambda::Permission"})
 
 
 @dataclass(frozen=True, slots=True)
 class PropertyChange:
-    """One changed property. before and after as CloudFormation shows them; None where it shows nothing.
+    """One changed property. before and after as text; None where nothing is known or there.
 
-    path      such as "Properties.Code.ImageUri"
-    recreates whether this property alone makes CloudFormation replace the resource: Never, Conditionally, Always
+    path       such as "Properties.Code.ImageUri"
+    recreates  whether this property alone makes CloudFormation replace the resource: Never, Conditionally, Always
+    certain    False when it changes only if something that it refers to does
     """
 
     path: str
     before: str | None = None
     after: str | None = None
     recreates: str = "Never"
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class ResourceChange:
 
     action       Add, Modify, Remove, Import, Dynamic, or SyncWithActual (API_ResourceChange)
     replacement  True, False or Conditional for Modify, else ""
+    policy       what happens to the physical resource: Delete, Retain, ReplaceAndDelete, …; "" where nobody says
     """
 
     logical_id: str
@@ -52,13 +60,21 @@ class ResourceChange:
     action: str
     replacement: str = ""
     physical_id: str = ""
+    policy: str = ""
     scope: tuple[str, ...] = ()
     properties: tuple[PropertyChange, ...] = ()
 
     @property
+    def certain(self) -> bool:
+        """False for a resource that changes only if something that it refers to does."""
+        return self.action != "Modify" or not self.properties or any(each.certain for each in self.properties)
+
+    @property
     def destructive(self) -> bool:
         """Whether the resource, or what is in it, may be lost: ask before."""
-        return self.action == "Remove" or self.replacement in ("True", "Conditional")
+        if self.resource_type in _HOLD_NOTHING or "Retain" in self.policy or "Snapshot" in self.policy:
+            return False
+        return self.action == "Remove" or (self.certain and self.replacement in ("True", "Conditional"))
 
 
 def describe_change(
@@ -102,7 +118,9 @@ def _ask(
     if made.empty:
         return ()
     with dropped_on_failure(cfn, made):
-        changes = tuple(_parse(each, wanted, state) for each in _read_changes(cfn, made.change_set_id))
+        old = Values.of(state.template, state.parameters, made.stack_id) if state else Values({}, {})
+        new = Values.of(wanted.template_body, wanted.parameters, made.stack_id)
+        changes = tuple(_parse(each, old, new) for each in _read_changes(cfn, made.change_set_id))
     drop_change_set(cfn, made)
     return changes
 
@@ -117,7 +135,7 @@ def _read_changes(cfn: Any, change_set_id: str) -> Iterator[Mapping[str, Any]]:
         request["NextToken"] = page["NextToken"]
 
 
-def _parse(change: Mapping[str, Any], wanted: WantedStack, state: StackState | None) -> ResourceChange:
+def _parse(change: Mapping[str, Any], old: Values, new: Values) -> ResourceChange:
     logical_id = change["LogicalResourceId"]
     return ResourceChange(
         logical_id=logical_id,
@@ -125,56 +143,44 @@ def _parse(change: Mapping[str, Any], wanted: WantedStack, state: StackState | N
         action=change["Action"],
         replacement=change.get("Replacement", ""),
         physical_id=change.get("PhysicalResourceId", ""),
+        policy=change.get("PolicyAction", ""),
         scope=tuple(change.get("Scope", ())),
-        properties=_merge(_property(each, logical_id, wanted, state) for each in change.get("Details", ())),
+        properties=_merge(
+            each for detail in change.get("Details", ()) for each in _property(detail, logical_id, old, new)
+        ),
     )
 
 
-def _property(
-    detail: Mapping[str, Any], logical_id: str, wanted: WantedStack, state: StackState | None
-) -> PropertyChange:
+def _property(detail: Mapping[str, Any], logical_id: str, old: Values, new: Values) -> Iterator[PropertyChange]:
+    """The changes that one detail tells: CloudFormation's own values, else those that the templates tell."""
     target = detail.get("Target", {})
     attribute, name = target.get("Attribute", "Properties"), target.get("Name")
-    path = (
-        ".".join(part for part in target["Path"].split("/") if part)
-        if target.get("Path")
-        else (f"{attribute}.{name}" if name else attribute)
-    )
+    path = f"{attribute}.{name}" if name else attribute
+    if target.get("Path"):
+        path = ".".join(part for part in target["Path"].split("/") if part)
+    recreates = target.get("RequiresRecreation", "Never")
+    # A Dynamic evaluation depends on a value that is known only while the stack is updated (API_ResourceChangeDetail).
+    certain = detail.get("Evaluation") != "Dynamic"
     before, after = target.get("BeforeValue"), target.get("AfterValue")
-    if before is None and after is None and name and state is not None:
-        # CloudFormation shows values only where it can; what the templates say plainly is shown all the same.
-        before = _plain_value(state.template, state.parameters, logical_id, name)
-        after = _plain_value(wanted.template_body, wanted.parameters, logical_id, name)
-    return PropertyChange(path, before, after, target.get("RequiresRecreation", "Never"))
+    if before is not None or after is not None:
+        yield PropertyChange(path, before, after, recreates, certain)
+        return
+    known = list(differences(path, old.property(logical_id, name), new.property(logical_id, name))) if name else []
+    for place, was, becomes in known:
+        yield PropertyChange(place, was, becomes, recreates)
+    if not known:
+        yield PropertyChange(path, recreates=recreates, certain=certain)
 
 
-def _merge(properties: Iterator[PropertyChange]) -> tuple[PropertyChange, ...]:
-    """One line for a property, though CloudFormation tells one for each cause of its change."""
+def _merge(properties: Iterable[PropertyChange]) -> tuple[PropertyChange, ...]:
+    """One line for a property, though CloudFormation tells one for each cause of its change; the gravest wins."""
     merged: dict[str, PropertyChange] = {}
     for each in properties:
         known = merged.get(each.path)
-        if known is None or known.recreates == "Never":
+        if known is None or _weight(each) > _weight(known):
             merged[each.path] = each
     return tuple(merged.values())
 
 
-def _plain_value(body: str, parameters: Mapping[str, str], logical_id: str, name: str) -> str | None:
-    """A property as text, with parameters filled in; None when it depends on what only CloudFormation knows."""
-    try:
-        template = json.loads(body)
-        value = template["Resources"][logical_id]["Properties"][name]
-    except (ValueError, KeyError):
-        return None
-    defaults = {key: each.get("Default") for key, each in template.get("Parameters", {}).items()}
-    filled = _fill(value, {**defaults, **parameters})
-    return filled if isinstance(filled, str) or filled is None else json.dumps(filled, sort_keys=True)
-
-
-def _fill(value: Any, parameters: Mapping[str, Any]) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"Ref"} and value["Ref"] in parameters:
-            return parameters[value["Ref"]]
-        return {key: _fill(each, parameters) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_fill(each, parameters) for each in value]
-    return value
+def _weight(change: PropertyChange) -> tuple[bool, int]:
+    return change.certain, ("Never", "Conditionally", "Always").index(change.recreates)

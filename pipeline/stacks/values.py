@@ -1,0 +1,142 @@
+"""Properties of a template as plain values, as far as its text and its parameters tell.
+
+CloudFormation shows old and new values of a change only in part (and the embedded AWS none), so what can be known here
+is worked out here. What only a deployment knows (``Fn::GetAtt``, references to resources) stays as it is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_REFERENCE = re.compile(r"\$\{([^!}][^}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A template with its parameters filled in. names: parameters and pseudo parameters."""
+
+    template: Mapping[str, Any]
+    names: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, template_body: str, parameters: Mapping[str, str], stack_id: str) -> Values:
+        """``stack_id`` (an ARN) gives the account and the region. A template that is not JSON has no values."""
+        try:
+            template = json.loads(template_body)
+        except ValueError:
+            template = {}
+        defaults = {name: each.get("Default", "") for name, each in template.get("Parameters", {}).items()}
+        return cls(template, {**_pseudo_parameters(stack_id), **defaults, **parameters})
+
+    def property(self, logical_id: str, name: str) -> Any:
+        """One property of a resource; None when it is not there."""
+        properties = self.template.get("Resources", {}).get(logical_id, {}).get("Properties", {})
+        value = self.evaluate(properties.get(name))
+        return None if value is _NO_VALUE else value
+
+    def evaluate(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [each for each in map(self.evaluate, value) if each is not _NO_VALUE]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            (function, argument), = value.items()  # fmt: skip
+            if function == "Ref" or function.startswith("Fn::"):
+                return self._call(function, argument, value)
+        evaluated = {key: self.evaluate(each) for key, each in value.items()}
+        return {key: each for key, each in evaluated.items() if each is not _NO_VALUE}
+
+    def _call(self, function: str, argument: Any, written: Any) -> Any:
+        """An intrinsic function's result, or ``written`` where only a deployment knows it."""
+        match function, argument:
+            case "Ref", "AWS::NoValue":
+                return _NO_VALUE
+            case "Ref", str():
+                return self.names.get(argument, written)
+            case "Fn::If", [str() as condition, yes, no]:
+                holds = self._holds({"Condition": condition})
+                return written if holds is None else self.evaluate(yes if holds else no)
+            case "Fn::Sub", str():
+                text = _REFERENCE.sub(lambda match: str(self.names.get(match[1], match[0])), argument)
+                return {"Fn::Sub": text} if _REFERENCE.search(text) else text
+            case "Fn::Join", [str() as separator, _]:
+                parts = self.evaluate(argument[1])
+                known = isinstance(parts, list) and all(isinstance(part, str | int) for part in parts)
+                return separator.join(map(str, parts)) if known else {function: [separator, parts]}
+            case "Fn::Split", [str() as separator, _]:
+                text = self.evaluate(argument[1])
+                return text.split(separator) if isinstance(text, str) else {function: [separator, text]}
+            case "Fn::Select", [index, _]:
+                choices = self.evaluate(argument[1])
+                known = isinstance(choices, list) and str(index).isdigit() and int(index) < len(choices)
+                return choices[int(index)] if known else {function: [index, choices]}
+        return written
+
+    def _holds(self, condition: Any) -> bool | None:
+        """Whether a condition holds; None when the template's text does not tell."""
+        match condition:
+            case {"Condition": str() as name}:
+                return self._holds(self.template.get("Conditions", {}).get(name))
+            case {"Fn::Equals": [left, right]}:
+                left, right = self.evaluate(left), self.evaluate(right)
+                return None if isinstance(left, dict) or isinstance(right, dict) else str(left) == str(right)
+            case {"Fn::Not": [inner]}:
+                holds = self._holds(inner)
+                return None if holds is None else not holds
+            case {"Fn::And": [*inner]}:
+                return _combine([self._holds(each) for each in inner], decisive=False)
+            case {"Fn::Or": [*inner]}:
+                return _combine([self._holds(each) for each in inner], decisive=True)
+        return None
+
+
+def differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, str | None, str | None]]:
+    """The innermost places where two values differ: path, old and new as text; None for one that is not there."""
+    if isinstance(before, dict) and isinstance(after, dict) and not _is_call(before) and not _is_call(after):
+        for key in sorted({*before, *after}):
+            yield from differences(f"{path}.{key}", before.get(key), after.get(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(f"{path}.{index}", old, new)
+    elif before != after:
+        yield path, _text(before), _text(after)
+
+
+class _NoValue:
+    """A property that ``AWS::NoValue`` takes away."""
+
+
+_NO_VALUE = _NoValue()
+
+
+def _combine(holds: list[bool | None], *, decisive: bool) -> bool | None:
+    if decisive in holds:
+        return decisive
+    return None if None in holds else not decisive
+
+
+def _is_call(value: Mapping[str, Any]) -> bool:
+    return len(value) == 1 and all(key == "Ref" or key.startswith("Fn::") for key in value)
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _pseudo_parameters(stack_id: str) -> dict[str, str]:
+    parts = stack_id.split(":")
+    if len(parts) != 6:
+        return {}
+    _, partition, _, region, account, stack = parts
+    return {
+        "AWS::AccountId": account,
+        "AWS::Partition": partition,
+        "AWS::Region": region,
+        "AWS::StackId": stack_id,
+        "AWS::StackName": stack.split("/")[1] if "/" in stack else stack,
+        "AWS::URLSuffix": "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com",
+    }
