@@ -17,7 +17,7 @@ from pipeline.errors import SettingsError
 _KNOWS_PREFIX_LISTS = "KnowsPrefixLists"
 
 # Always there: what runs in these subnets may hand transactions to the state machine.
-_SUBMITTING = (Call("states", ("DescribeExecution", "StartExecution"), "state-machine"),)
+_SUBMITTING = (Call("states", ("StartExecution",), "state-machine"),)
 SUBNET_MIN_ADDRESSES = 16  # Amazon VPC user guide: a subnet is a /28 or larger
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from troposphere import Output, Ref, Template
 
 from cfn.alarms import add_alarms
-from cfn.calls import check_functions
+from cfn.checks import check_functions, check_settings
 from cfn.data import add_data
 from cfn.functions import add_functions, add_roles
 from cfn.names import Names, pascal_case
 from cfn.network import add_network
 from cfn.settings import FunctionDefinition, Settings
-from cfn.shifting import add_shifting, check_release
+from cfn.shifting import add_shifting
 from cfn.workflow import add_workflow
 
 
@@ -22,7 +22,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
 
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
     """
-    check_release(settings)
+    check_settings(settings)
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = Names(settings.environment)

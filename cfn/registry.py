@@ -11,7 +11,7 @@ from typing import Any
 from troposphere import AWSObject, GetAtt, Output, Ref, Sub, Template, awslambda, ecr, iam, logs
 
 from cfn import placeholder
-from cfn.calls import check_functions
+from cfn.checks import check_functions, check_settings
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import Names, pascal_case, placeholder_output, repository_output
 from cfn.settings import FunctionDefinition, Settings
@@ -84,8 +84,9 @@ class PlaceholderImage(AWSObject):  # type: ignore[misc]
 def registry_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> Template:
     """The registry stack of one environment; its outputs are each function's repository and placeholder URI.
 
-    Raises SettingsError for functions that cannot be deployed.
+    Raises SettingsError for settings or functions that cannot be deployed.
     """
+    check_settings(settings)
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = Names(settings.environment)

@@ -22,6 +22,6 @@ def render(template: Any) -> str:
         raise SettingsError(
             f"the template {document.get('Description', '')!r} cannot be deployed",
             f"it has {len(text):,} bytes, and CloudFormation takes at most {TEMPLATE_BODY_MAX:,} as TemplateBody",
-            "Spread the functions over several environments, or shorten their descriptions and calls.",
+            "Give this environment fewer functions, or let them call less.",
         )
     return text

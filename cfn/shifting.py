@@ -9,28 +9,10 @@ from troposphere import GetAtt, Ref, Sub, Template, codedeploy, iam
 from troposphere.policies import CodeDeployLambdaAliasUpdate, UpdatePolicy
 
 from cfn.alarms import error_alarm
+from cfn.checks import ALL_AT_ONCE
 from cfn.functions import FunctionResources
 from cfn.names import Names, pascal_case
 from cfn.settings import Settings
-from pipeline.errors import SettingsError
-
-ALL_AT_ONCE = "AllAtOnce"
-# CodeDeploy user guide, "Predefined deployment configurations for an AWS Lambda compute platform".
-PREFERENCES = (
-    *(f"LambdaCanary10Percent{minutes}Minutes" for minutes in (5, 10, 15, 30)),
-    "LambdaLinear10PercentEvery1Minute",
-    *(f"LambdaLinear10PercentEvery{minutes}Minutes" for minutes in (2, 3, 10)),
-)
-
-
-def check_release(settings: Settings) -> None:
-    """Raises SettingsError for a release preference that CodeDeploy does not have."""
-    if settings.release not in (ALL_AT_ONCE, *PREFERENCES):
-        raise SettingsError(
-            f"the release {settings.release!r} cannot be used",
-            "CodeDeploy does not have it",
-            f"Choose one of {', '.join((ALL_AT_ONCE, *PREFERENCES))}.",
-        )
 
 
 def add_shifting(
@@ -44,7 +26,7 @@ def add_shifting(
     if settings.release == ALL_AT_ONCE or not functions:
         return
     application = template.add_resource(
-        codedeploy.Application("Releases", ApplicationName=f"{names.pipeline_stack}", ComputePlatform="Lambda")
+        codedeploy.Application("Releases", ApplicationName=names.pipeline_stack, ComputePlatform="Lambda")
     )
     role = template.add_resource(
         iam.Role(

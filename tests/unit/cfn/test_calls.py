@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from cfn.calls import RESOURCES, call_statements, calls_by_endpoint, check_functions
+from cfn.calls import RESOURCES, call_statements, calls_by_endpoint
+from cfn.checks import check_functions, check_settings
 from cfn.names import Names
 from cfn.settings import Call, FunctionDefinition, Settings
 from pipeline.errors import SettingsError
@@ -112,3 +114,12 @@ def test_the_shipped_functions_can_be_deployed() -> None:
     check_functions(DEV, FUNCTIONS)
     check_functions(Settings("a" * 16), FUNCTIONS)
     assert VELOCITY in FUNCTIONS[1].calls
+
+
+def test_settings_that_aws_refuses_are_named_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_settings(replace(DEV, log_retention_days=31, reserved_concurrency=-1, release="Slowly"))
+    why = caught.value.why
+    assert "log_retention_days is 31 and CloudWatch Logs has 1, 3, 5" in why
+    assert "reserved_concurrency is -1" in why
+    assert "release is 'Slowly'" in why

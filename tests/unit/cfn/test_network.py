@@ -9,17 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfn.network import subnet_blocks
-from cfn.settings import Call, FunctionDefinition
+from cfn.settings import Call
 from pipeline.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, of_type, pipeline, statements
 
-SENDING = FunctionDefinition(
-    "sending",
-    calls=(
-        Call("sns", ("Publish",), "alert-topic"),
-        Call("sqs", ("SendMessage",), "dead-letter-queue"),
-        Call("states", ("StartSyncExecution",), "state-machine"),
+SENDING = (
+    replace(
+        FUNCTIONS[0],
+        calls=(
+            Call("sns", ("Publish",), "alert-topic"),
+            Call("sqs", ("SendMessage",), "dead-letter-queue"),
+            Call("states", ("StartSyncExecution",), "state-machine"),
+        ),
     ),
+    *FUNCTIONS[1:],
 )
 
 
@@ -90,7 +93,7 @@ def test_gateways_are_gateways_and_interfaces_have_private_dns(template: dict[st
 
 
 def test_endpoints_follow_from_the_calls() -> None:
-    endpoints = of_type(pipeline(DEV, (*FUNCTIONS, SENDING)), "AWS::EC2::VPCEndpoint")
+    endpoints = of_type(pipeline(DEV, SENDING), "AWS::EC2::VPCEndpoint")
     assert endpoints.keys() == {
         "DynamodbEndpoint",
         "S3Endpoint",
@@ -102,7 +105,7 @@ def test_endpoints_follow_from_the_calls() -> None:
 
 
 def test_endpoint_lets_through_what_is_called_for_this_account_only() -> None:
-    template = pipeline(DEV, (*FUNCTIONS, SENDING))
+    template = pipeline(DEV, SENDING)
     (statement,) = statements(endpoint(template, "SqsEndpoint")["PolicyDocument"])
     assert statement["Action"] == ["sqs:SendMessage"]
     assert statement["Resource"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}

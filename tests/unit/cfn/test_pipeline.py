@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from cfn.checks import SHIFTING
 from cfn.functions import IMAGE_PATTERN
 from cfn.placeholder import placeholder_digest
 from cfn.settings import Call, Settings
-from cfn.shifting import PREFERENCES
 from pipeline.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, of_type, pipeline, role_statements, statements
 
@@ -170,7 +170,7 @@ def test_all_at_once_needs_no_codedeploy(template: dict[str, Any]) -> None:
     assert "UpdatePolicy" not in template["Resources"]["FraudDetectionAlias"]
 
 
-@pytest.mark.parametrize("preference", PREFERENCES)
+@pytest.mark.parametrize("preference", SHIFTING)
 def test_shifting_release_is_stopped_by_the_error_alarm(preference: str) -> None:
     template = pipeline(replace(DEV, release=preference))
     group = template["Resources"]["FraudDetectionRelease"]["Properties"]
@@ -186,7 +186,7 @@ def test_shifting_release_is_stopped_by_the_error_alarm(preference: str) -> None
 
 
 def test_unknown_release_is_refused() -> None:
-    with pytest.raises(SettingsError, match="'Canary' cannot be used"):
+    with pytest.raises(SettingsError, match="release is 'Canary' and CodeDeploy has AllAtOnce, LambdaCanary"):
         pipeline(replace(DEV, release="Canary"))
 
 

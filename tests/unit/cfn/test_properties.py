@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfn.calls import GATEWAY_SERVICES, OWN_VARIABLES, RESOURCES, endpoint_service
+from cfn.calls import GATEWAY_SERVICES, RESOURCES, endpoint_service
+from cfn.checks import OWN_VARIABLES
 from cfn.names import image_parameter, pascal_case, placeholder_output, repository_output
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
