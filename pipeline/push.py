@@ -30,7 +30,7 @@ from pipeline.model import (
     PushedImage,
 )
 from pipeline.registry import Registry, RegistryRefused, connect
-from pipeline.registry_errors import is_ecr
+from pipeline.registry_errors import MediaTypeConflict, is_ecr
 
 # Blobs and manifests that move at the same time.
 PARALLEL = 8
@@ -200,21 +200,26 @@ def _repository(registry: Registry, push: Push) -> str:
 
 
 def _find(registry: Registry, item: _Work) -> None:
-    item.present = _read_back(registry, item) is not None
+    try:
+        item.present = _read_back(registry, item)
+    except MediaTypeConflict:
+        # Kept as something else, as the embedded ECR does with a manifest whose repository was deleted and made anew.
+        # Storing it again sets it right, or the read-back after that will tell.
+        item.present = False
 
 
-def _read_back(registry: Registry, item: _Work) -> Manifest | None:
-    """The image's manifest as the registry has it, held against ours; None when it is not there."""
+def _read_back(registry: Registry, item: _Work) -> bool:
+    """Whether the registry has the image. Raises MediaTypeConflict when it has our bytes as something else."""
     image = item.push.checked.image
     found = registry.find_manifest(item.repository, image.digest, push=True)
     if found is not None and (found.content, found.media_type) != (image.manifest, image.manifest_media_type):
-        raise RegistryError(
+        raise MediaTypeConflict(
             f"{item.push.checked.function} was not pushed",
             f"{registry.host}/{item.repository} has {image.digest} as {found.media_type} "
             f"instead of {image.manifest_media_type}",
             "Delete that image from the repository and run the command again.",
         )
-    return found
+    return found is not None
 
 
 def _bring(registry: Registry, users: list[tuple[_Work, _Blob]], store: BlobStore, sources: _Sources) -> None:
@@ -270,7 +275,7 @@ def _complete(registry: Registry, item: _Work, store: BlobStore) -> PushedImage:
     if not item.present:
         registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type))
         item.sent(len(image.manifest))
-        if _read_back(registry, item) is None:
+        if not _read_back(registry, item):
             raise RegistryError(
                 f"{item.push.checked.function} was not pushed",
                 f"{registry.host}/{item.repository} took the manifest {image.digest}, and does not have it",

@@ -19,7 +19,7 @@ from pipeline.model import (
     Manifest,
 )
 from pipeline.registry_auth import Credentials, CredentialSource, docker_credentials, repository_scope
-from pipeline.registry_errors import RegistryRefused, RegistryUnreachable, is_ecr
+from pipeline.registry_errors import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
 from pipeline.registry_transport import BLOCK, SMALL, Answer, ConnectionLost, Pace, Retries, Transport, is_loopback
 from pipeline.registry_upload import CHUNK, Upload
 
@@ -255,7 +255,7 @@ class Registry:
         own = document.get("mediaType")
         if isinstance(own, str) and declared in _MANIFEST_TYPES and own != declared:
             # Two readings of one manifest are how CVE-2021-41190 works.
-            raise RegistryError(
+            raise MediaTypeConflict(
                 what,
                 f"it calls itself {own}, and the registry calls it {declared}",
                 "Push the image again, with one media type.",

@@ -22,6 +22,10 @@ class RegistryRefused(RegistryError):
     code: str = ""
 
 
+class MediaTypeConflict(RegistryError):
+    """A manifest that calls itself something else than its registry does."""
+
+
 def is_ecr(host: str) -> bool:
     """Whether ``host`` is a private registry of Amazon ECR."""
     return _ECR_HOST.fullmatch(host) is not None

@@ -98,6 +98,7 @@ class LoopbackRegistry:
     immutable      tags cannot be set again, not even to what they name, as in ECR
     referrers      answers OCI-Subject
     create         repositories come into being by a push; otherwise they must be in ``repositories``
+    manifest_type  the media type that every manifest is served with, whatever it was pushed as
     blob_answer    replaces the content of a blob that is fetched; ``lengths`` the Content-Length announced for it
     """
 
@@ -125,6 +126,7 @@ class LoopbackRegistry:
         self.blob_answer: Callable[[bytes], bytes] = lambda content: content
         self.lengths: Callable[[int], int | None] = lambda length: length
         self.manifest_answer: Callable[[bytes], bytes] = lambda content: content
+        self.manifest_type: str | None = None
         self.received = 0
         self.on_received: Callable[[int], None] = lambda _count: None
         self.put_times: list[float] = []
@@ -240,7 +242,9 @@ class LoopbackRegistry:
         if found is None:
             return problem(404, "MANIFEST_UNKNOWN", f"no manifest {reference}")
         return Answered(
-            200, {"Content-Type": found[1], "Docker-Content-Digest": digest}, self.manifest_answer(found[0])
+            200,
+            {"Content-Type": self.manifest_type or found[1], "Docker-Content-Digest": digest},
+            self.manifest_answer(found[0]),
         )
 
     def _blob(

@@ -217,17 +217,28 @@ def test_manifest_that_comes_back_changed_is_noticed(
     assert all(not repository.tags for repository in server.repositories.values())
 
 
-def test_manifest_that_is_kept_as_something_else_is_noticed(
-    server: LoopbackRegistry, client: Client, store: BlobStore
+@pytest.mark.parametrize("says_what_it_is", [True, False])
+@pytest.mark.parametrize("stays", [True, False])
+def test_manifest_that_is_kept_as_something_else_is_set_right_or_noticed(
+    server: LoopbackRegistry, client: Client, store: BlobStore, says_what_it_is: bool, stays: bool
 ) -> None:
     image = pair(store)[0]
-    plain = json.loads(image.image.manifest)
-    del plain["mediaType"]
-    image = CheckedImage(image.function, replace(image.image, manifest=json.dumps(plain).encode()))
-    server.repository("app").manifests[str(image.image.digest)] = (image.image.manifest, DOCKER_MANIFEST)
+    if not says_what_it_is:
+        document = json.loads(image.image.manifest)
+        del document["mediaType"]
+        image = CheckedImage(image.function, replace(image.image, manifest=json.dumps(document).encode()))
+    manifests = server.repository("app").manifests
+    manifests[str(image.image.digest)] = (image.image.manifest, DOCKER_MANIFEST)
+    if stays:
+        server.manifest_type = DOCKER_MANIFEST
     registry = client()
-    with pytest.raises(RegistryError, match=re.escape(f"as {DOCKER_MANIFEST} instead of")):
-        push_image(registry, f"{registry.host}/app", image, store)
+    if stays:
+        with pytest.raises(RegistryError, match=re.escape(DOCKER_MANIFEST)):
+            push_image(registry, f"{registry.host}/app", image, store, tag="v1")
+        assert server.repositories["app"].tags == {}
+    else:
+        push_image(registry, f"{registry.host}/app", image, store, tag="v1")
+        assert manifests[str(image.image.digest)][1] == image.image.manifest_media_type
 
 
 def test_manifest_that_is_taken_and_gone_is_noticed(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
