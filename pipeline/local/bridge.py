@@ -62,6 +62,7 @@ class InvocationServer:
         self._runtime = runtime
         self._parsed: dict[bytes, FunctionConfig] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = False
 
     async def serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection, limit=2**20)
@@ -69,15 +70,22 @@ class InvocationServer:
             while (parts := await receive_frame(reader)) is not None:
                 header = json.loads(parts[0])
                 if header["kind"] == "functions":
-                    self._follow(parts[1:], header["warm"])
+                    if not self._ending:
+                        self._follow(parts[1:], header["warm"])
                 else:
                     task = asyncio.create_task(self._answer(header, parts[1], parts[2], writer))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
         finally:
-            for task in self._tasks:
-                task.cancel()
+            await self.end()
             writer.close()
+
+    async def end(self) -> None:
+        """Give up what runs and take nothing new; each is answered as a service error, which its caller may retry."""
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _follow(self, documents: Sequence[bytes], warm: Sequence[int]) -> None:
         wanted, functions = set(warm), []
@@ -103,11 +111,15 @@ class InvocationServer:
 
     async def _answer(self, header: dict[str, Any], document: bytes, event: bytes, out: asyncio.StreamWriter) -> None:
         try:
+            if self._ending:
+                raise asyncio.CancelledError
             function = self._parse(document)
             invocation = Invocation(header["request_id"], event, header["arn"], header["trace_id"])
             outcome = await self._runtime.invoke(function, invocation)
         except ValueError as error:
             outcome = Outcome.error("ImageUnavailable", str(error))
+        except asyncio.CancelledError:
+            outcome = Outcome.unavailable("the runtime of the functions is ending")
         except Exception as error:
             log.exception("invocation %s failed in the runtime", header["request_id"])
             outcome = Outcome.unavailable(f"{type(error).__name__}: {error}")

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from pipeline.local.ecr_uploads import join_uploads
 from pipeline.local.hooks import InvocationClient, hook_invocations, verify_ministack
-from pipeline.local.processes import die_with_parent, kill_children
+from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 
 SERVICES = (
     "cloudformation", "cloudwatch", "dynamodb", "ec2", "ecr", "iam", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm",
@@ -124,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_serve(socket.socket(fileno=chosen.socket), ends))
     finally:
         kill_children()
+        kill_marked(Path(os.environ["STATE_DIR"]).parent)
     (Path(os.environ["STATE_DIR"]) / SAVED).touch()
     # Threads that wait for an answer of the runtime must not hold the process.
     sys.stdout.flush()

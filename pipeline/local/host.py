@@ -34,6 +34,7 @@ from pipeline.local.bridge import InvocationServer
 from pipeline.local.emulator import SAVE_SECONDS, SAVED, environment
 from pipeline.local.hooks import MINISTACK_VERSION, require_version
 from pipeline.local.invocation import Runtime
+from pipeline.local.processes import kill_marked
 from pipeline.local.runtime import ProcessRuntime
 from pipeline.local.state import FILE, HostState, read_state, start_time, write_state
 
@@ -111,6 +112,7 @@ class Host:
     """The running whole: emulator, bridge and runtime."""
 
     def __init__(self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool) -> None:
+        kill_marked(folder)  # left by a host and an emulator that were both killed
         self._folder = folder
         self._attached = attached
         self._lock = lock
@@ -137,7 +139,8 @@ class Host:
         process = os.pidfd_open(self._emulator.pid)
         loop.add_reader(process, gone.set)
         runtime: Runtime = ProcessRuntime(self._folder, self._endpoint)
-        bridge = asyncio.create_task(InvocationServer(runtime).serve(self._connection))
+        server = InvocationServer(runtime)
+        bridge = asyncio.create_task(server.serve(self._connection))
         try:
             await self._ready(gone)
             self._publish()
@@ -149,6 +152,7 @@ class Host:
             # First of all nobody should find what is about to end.
             (self._folder / FILE).unlink(missing_ok=True)
             loop.remove_reader(process)
+            await server.end()
             await runtime.close()
             await asyncio.to_thread(self._end_emulator, process)
             bridge.cancel()

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+# In the environment of workers and of what they start: the local folder they belong to.
+MARK = "TRANSACTION_PIPELINE_FOLDER"
 _PR_SET_PDEATHSIG = 1
 # Loaded here, because nothing may be loaded between fork and exec.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +33,18 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def kill_marked(folder: Path) -> None:
+    """Kill every process that workers of ``folder`` started, also when nobody is their parent any more."""
+    mark = f"\0{MARK}={folder}\0".encode()
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal() and place.name != str(os.getpid()):
+            try:
+                if mark in b"\0" + (place / "environ").read_bytes():
+                    os.kill(int(place.name), signal.SIGKILL)
+            except OSError:  # gone meanwhile, or another user's
+                continue
 
 
 def kill_children() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipeline.local.command import WorkerCommand
 from pipeline.local.invocation import PAYLOAD_MAX, FunctionConfig, Invocation, Outcome, Status
-from pipeline.local.processes import die_with_parent
+from pipeline.local.processes import MARK, die_with_parent
 from pipeline.local.runtime_api import RuntimeConnection, serve_runtime_api
 
 # Lambda gives INIT 10 seconds, and then once more the function's own timeout (AWS documentation, "Lambda lifecycle").
@@ -100,6 +100,7 @@ class Worker:
             "AWS_LAMBDA_LOG_STREAM_NAME": f"{now:%Y/%m/%d}/[{self.function.version}]{uuid.uuid4().hex}",
             "TMPDIR": str(self._folder),
             "HOME": str(self._folder),
+            MARK: str(work_folder.parent),
         }
         owner = os.getpid()
         try:
