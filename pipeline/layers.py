@@ -27,13 +27,15 @@ from pipeline.ignore import IgnoreRules, read_rules
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
 from pipeline.records import code_version, read_record, write_record
 from pipeline.slim import Slim, compile_tree, shipped_files
-from pipeline.tarball import TarEntry, store_layer, tar_chunks
+from pipeline.tarball import TarEntry, store_layer
 
 TASK_ROOT = "var/task"
 RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
-# Files up to this size are read once and kept; larger ones are streamed, once to know them and once to pack them.
+# Files up to this size are read and kept; larger ones are streamed into their layer.
 _SMALL = 1 << 20
 _SLOWLY = "This Python compresses unlike zlib, so layers are compressed in Python to get the digest of other machines:"
+# The coarsest clock of a file system in use (FAT).
+_SETTLED_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600
 
 
@@ -186,17 +188,35 @@ def _judge_collisions(source: FunctionSource, shared: list[TarEntry], own: list[
 
 
 def _source_layer(entries: list[TarEntry], title: str, platform: Platform, store: BlobStore, slim: Slim) -> Layer:
-    """A layer of files that people write; known by the digest of its tar, compressed once."""
+    """A layer of files that people write; known by what is in it, compressed once."""
     if slim.compiles_for(platform.python):
         entries = entries + _byte_code(entries, store)
+    key = _contents(entries)
+    if key is None:
+        return store_layer(store, entries, title)
+    record = store.root / "layers" / f"{key}-{_code_version()}.json"
+    return _recorded(record, title, store) or _record(record, store_layer(store, entries, title))
+
+
+def _contents(entries: list[TarEntry]) -> str | None:
+    """A digest of everything that a layer of these entries depends on.
+
+    A large file counts by its identity, size and times, as in Git's index, so that an unchanged model of some
+    gigabytes is not read again. None while one changed so recently that a later change could have the same times.
+    """
     hasher = hashlib.sha256()
-    for chunk in tar_chunks(entries):
-        hasher.update(chunk)
-    record = store.root / "layers" / f"{hasher.hexdigest()}-{_code_version()}.json"
-    known = _recorded(record, title, store)
-    if known is not None:
-        return known
-    return _record(record, store_layer(store, entries, title))
+    for entry in entries:
+        content = ""
+        if isinstance(entry.content, bytes):
+            content = hashlib.sha256(entry.content).hexdigest()
+        elif entry.content is not None:
+            status = entry.content.stat()
+            if time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_SECONDS:
+                return None
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            content = repr((os.fspath(entry.content.resolve()), status.st_dev, status.st_ino, status.st_size, *times))
+        hasher.update(repr((entry.path, entry.kind, entry.size, entry.executable, entry.target, content)).encode())
+    return hasher.hexdigest()
 
 
 def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
