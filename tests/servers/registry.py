@@ -18,6 +18,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -102,7 +103,7 @@ class LoopbackRegistry:
     blob_answer    replaces the content of a blob that is fetched; ``lengths`` the Content-Length announced for it
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.calls: list[str] = []
@@ -131,7 +132,8 @@ class LoopbackRegistry:
         self.on_received: Callable[[int], None] = lambda _count: None
         self.put_times: list[float] = []
         self.lock = threading.RLock()
-        self._server = _Server(self)
+        self._server = _Server(self, tls)
+        self._scheme = "https" if tls is not None else "http"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -140,7 +142,7 @@ class LoopbackRegistry:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self._scheme}://{self.host}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -320,8 +322,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, registry: LoopbackRegistry) -> None:
+    def __init__(self, registry: LoopbackRegistry, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.registry = registry
         self._open: set[socket.socket] = set()
 
