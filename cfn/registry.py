@@ -16,8 +16,11 @@ from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import Names, pascal_case, placeholder_output, repository_output
 from cfn.settings import FunctionDefinition, Settings
 
-# Tags that may move, and images that may go by themselves: build caches, which Lambda cannot run at all.
+# Build caches: their tags move, and they may go by themselves. Lambda cannot run them at all.
 CACHE_TAGS = "cache-*"
+# The list of what refers to an image (its SBOM, its signatures), where a client keeps it under a tag: it grows, so its
+# tag moves (OCI distribution specification, "Referrers Tag Schema").
+REFERRER_TAGS = "sha256-*"
 
 # Lifecycle rules do not know what is deployed, and one for untagged images deletes what runs by digest. So nothing but
 # caches expires here. The first rule exists for its order: an image that matches a rule's tags cannot be expired by
@@ -146,13 +149,13 @@ def _add_repository(template: Template, settings: Settings, names: Names, functi
         ecr.Repository(
             f"{pascal_case(function.name)}Repository",
             RepositoryName=names.repository(function.name),
-            # A tag names one image for ever, but for caches, which overwrite their tag on each build.
+            # A tag names one image for ever. What these patterns match is none that a function could run.
             ImageTagMutability="IMMUTABLE_WITH_EXCLUSION",
             ImageTagMutabilityExclusionFilters=[
                 ecr.ImageTagMutabilityExclusionFilter(
-                    ImageTagMutabilityExclusionFilterType="WILDCARD",
-                    ImageTagMutabilityExclusionFilterValue=CACHE_TAGS,
+                    ImageTagMutabilityExclusionFilterType="WILDCARD", ImageTagMutabilityExclusionFilterValue=pattern
                 )
+                for pattern in (CACHE_TAGS, REFERRER_TAGS)
             ],
             ImageScanningConfiguration=ecr.ImageScanningConfiguration(ScanOnPush=True),
             EncryptionConfiguration=ecr.EncryptionConfiguration(EncryptionType=settings.encryption),

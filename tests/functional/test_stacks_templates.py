@@ -160,6 +160,25 @@ def test_the_queue_takes_and_gives_messages(standing: Environment) -> None:
     sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
+def test_a_transaction_that_meets_a_placeholder_is_parked_with_the_reason(standing: Environment) -> None:
+    # The whole chain of permissions: the machine's role, the alias, the queue behind its TLS-only policy.
+    outputs = standing.outputs(standing.names.pipeline_stack)
+    transaction = {
+        "transaction_id": "meets-placeholder", "amount": 100, "currency": "USD",
+        "merchant_id": "merchant-001", "customer_id": "customer-001",
+    }  # fmt: skip
+    done = standing.aws.client("stepfunctions").start_sync_execution(
+        stateMachineArn=outputs["StateMachineArn"], input=json.dumps(transaction)
+    )
+    assert done["status"] == "FAILED"
+    sqs, url = standing.aws.client("sqs"), outputs["DeadLetterQueueUrl"]
+    (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    parked = json.loads(message["Body"])
+    assert parked["input"] == transaction
+    assert parked["error"] == "PlaceholderImage", parked
+
+
 def test_one_image_switches_one_function_and_moves_its_alias_alone(embedded_aws: EmbeddedAws) -> None:
     environment = Environment(embedded_aws, Settings("switching"))
     environment.create_both()

@@ -38,19 +38,20 @@ def test_lifecycle_expires_nothing_that_a_release_or_a_placeholder_is_tagged_wit
 
     assert days_until_expiry() is None
     assert days_until_expiry("v1") is None
+    assert days_until_expiry("sha256-" + "0a" * 32) is None
     assert days_until_expiry("cache-main") == 14
     for kept in ("release-7", placeholder_tag(placeholder_digest("arm64"))):
         assert days_until_expiry(kept) == 36_500
         assert days_until_expiry(kept, "cache-main") == 36_500
 
 
-def test_only_tags_of_caches_may_move() -> None:
+def test_only_tags_of_what_cannot_run_may_move() -> None:
     properties = repository()["Properties"]
     assert properties["ImageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"  # type: ignore[index]
     assert [
         each["ImageTagMutabilityExclusionFilterValue"]
         for each in properties["ImageTagMutabilityExclusionFilters"]  # type: ignore[index]
-    ] == ["cache-*"]
+    ] == ["cache-*", "sha256-*"]
 
 
 @pytest.mark.parametrize(
