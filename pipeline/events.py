@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,13 +48,27 @@ class ResourceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Submitted:
+    """How far a file of submissions, or a redrive, is: ``done`` of ``total`` (0 when unknown) after ``seconds``.
+
+    outcomes  how often each came: an answer's outcome, "parked", "unanswered" or "malformed"
+    """
+
+    step: str
+    done: int
+    total: int
+    seconds: float
+    outcomes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A line that people should read, such as a fallback that was taken."""
 
     text: str
 
 
-Event = StepStarted | StepFinished | BytesMoved | ResourceChanged | Note
+Event = StepStarted | StepFinished | BytesMoved | ResourceChanged | Submitted | Note
 Report = Callable[[Event], None]
 
 

@@ -7,7 +7,8 @@ own process: each task is held against the machine's role, as AWS does; each may
 slow, or take the whole execution down; and the three functions answer what the transaction tells them to.
 
 The control socket takes one JSON document per line and answers each with one:
-{"faults": [...]} replaces the faults that are due, {"trace": true} gives and forgets what ran.
+{"faults": [...]} replaces the faults that are due, {"trace": true} gives and forgets what ran, {"surface": true} ends
+every visibility timeout.
 """
 
 from __future__ import annotations
@@ -56,7 +57,16 @@ class Adversary:
                 if command.get("trace"):
                     reply = {"trace": self.trace}
                     self.trace = []
+            if command.get("surface"):
+                self.surface()
             control.sendall(json.dumps(reply).encode() + b"\n")
+
+    def surface(self) -> None:
+        from ministack.services import sqs
+
+        for queue in sqs._queues.values():
+            for message in queue["messages"]:
+                message["visible_at"] = 0.0
 
 
 def answer(function: str, event: dict[str, Any]) -> Any:

@@ -1,0 +1,225 @@
+"""What was parked is submitted again, once, and forgotten only when it is answered."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pipeline.errors import SubmissionError
+from pipeline.events import Event, Submitted
+from pipeline.redrive import Redriver, Result, redrive
+from pipeline.transactions import Parked
+from tests.functional.workflow_lab import Lab, running_lab
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("redrive lab")) as lab:
+        lab.deploy(patience_seconds=1)
+        yield lab
+
+
+@pytest.fixture
+def lab(started: Lab) -> Lab:
+    started.clear()
+    return started
+
+
+def redriver(lab: Lab, **more: Any) -> Redriver:
+    return Redriver(
+        lab.client("sqs"),
+        lab.client("dynamodb"),
+        lab.client("stepfunctions"),
+        lab.outputs["QueueUrl"],
+        lab.names.table,
+        lab.machine,
+        **more,
+    )
+
+
+def transaction(number: int, **more: Any) -> dict[str, Any]:
+    return {"transaction_id": f"t-{number}", "amount": "10.00", "currency": "USD", "customer_id": "c-1", **more}
+
+
+def park(lab: Lab, numbers: range, state: str = "Validate", **more: Any) -> None:
+    # An alert is tried three times.
+    tries = 3 if state == "Alert" else 1
+    lab.faults(lab.fault(state, error="PlaceholderImage", times=len(numbers) * tries))
+    for number in numbers:
+        with pytest.raises(Parked):
+            lab.submit(transaction(number, **more))
+    lab.faults()
+
+
+def test_everything_is_answered_and_nothing_is_left(lab: Lab) -> None:
+    park(lab, range(15))
+    events: list[Event] = []
+    result = redrive(redriver(lab), report=events.append)
+    assert [each.result for each in result.messages] == [Result.ANSWERED] * 15
+    assert (result.remaining, result.counts) == (0, {"answered": 15})
+    assert {each.answer.outcome for each in result.messages if each.answer} == {"APPROVED"}
+    assert lab.parked() == []
+    assert isinstance(events[-1], Submitted)
+    assert events[-1].done == 15
+
+
+def test_why_each_was_parked_is_shown(lab: Lab) -> None:
+    park(lab, range(1), "Compliance")
+    [shown] = redrive(redriver(lab), dry_run=True).to_json()["messages"]
+    assert (shown["transaction_id"], shown["state"], shown["error"], shown["result"]) == (
+        "t-0", "Compliance", "PlaceholderImage", "waiting",
+    )  # fmt: skip
+    assert shown["parked_at"]
+
+
+def test_a_dry_run_changes_nothing(lab: Lab) -> None:
+    park(lab, range(12))
+    lab.trace()
+    result = redrive(redriver(lab), dry_run=True)
+    assert len(result.messages) == result.remaining == 12
+    assert lab.trace() == []
+    assert len(lab.parked()) == 12
+
+
+def test_one_transaction_is_picked_out(lab: Lab) -> None:
+    park(lab, range(12))
+    result = redrive(redriver(lab), transaction_id="t-7")
+    assert [each.message.transaction_id for each in result.messages] == ["t-7"]
+    # The others can be had at once.
+    assert {message["input"]["transaction_id"] for message in lab.parked()} == {
+        f"t-{number}" for number in range(12) if number != 7
+    }
+
+
+def test_a_limit_is_kept(lab: Lab) -> None:
+    park(lab, range(12))
+    assert len(redrive(redriver(lab), limit=5).messages) == 5
+    assert len(lab.parked()) == 7
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_senseless_limit_is_refused(lab: Lab, limit: int) -> None:
+    with pytest.raises(SubmissionError, match="1 or more"):
+        redrive(redriver(lab), limit=limit)
+
+
+def test_what_is_parked_again_stays_parked_once(lab: Lab) -> None:
+    park(lab, range(6))
+    lab.faults(lab.fault("Validate", error="Boom", times=100))
+    result = redrive(redriver(lab))
+    assert [each.result for each in result.messages] == [Result.PARKED_AGAIN] * 6
+    assert "Boom" in result.messages[0].why
+    parked = lab.parked()
+    assert sorted(message["input"]["transaction_id"] for message in parked) == [f"t-{number}" for number in range(6)]
+    lab.faults()
+    assert redrive(redriver(lab)).remaining == 0
+    assert lab.parked() == []
+
+
+def test_an_answer_that_was_given_before_counts(lab: Lab) -> None:
+    park(lab, range(1), "Alert", score=60)
+    [redriven] = redrive(redriver(lab)).messages
+    assert redriven.answer is not None
+    assert (redriven.answer.outcome, redriven.answer.repeat) == ("REVIEW", True)
+
+
+def test_what_lies_in_the_table_is_redriven_too(lab: Lab) -> None:
+    lab.faults(lab.fault("Validate", times=3), lab.fault("Park", times=2))
+    for number in range(3):
+        with pytest.raises(Parked):
+            lab.submit(transaction(number))
+    result = redrive(redriver(lab))
+    assert sorted(each.message.place for each in result.messages) == ["queue", "table", "table"]
+    assert result.remaining == 0
+    assert lab.parked_in_table() == []
+
+
+def test_a_dry_run_leaves_the_table_alone(lab: Lab) -> None:
+    lab.faults(lab.fault("Validate"), lab.fault("Park"))
+    with pytest.raises(Parked):
+        lab.submit(transaction(0))
+    for _twice in range(2):
+        assert len(redrive(redriver(lab), dry_run=True).messages) == 1
+
+
+def test_a_submission_in_both_places_is_one(lab: Lab) -> None:
+    lab.faults(lab.fault("Validate"), lab.fault("Park", when="after"))
+    with pytest.raises(Parked):
+        lab.submit(transaction(0))
+    assert len(lab.parked()) == len(lab.parked_in_table()) == 1
+    assert len(redrive(redriver(lab)).messages) == 1
+    assert lab.parked() == lab.parked_in_table() == []
+
+
+@pytest.mark.parametrize("body", ["not json", "[]", '{"execution":"x","excerpt":"{"}', '{"a":1}'])
+def test_what_holds_no_input_is_shown_and_kept(lab: Lab, body: str) -> None:
+    lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
+    park(lab, range(2))
+    result = redrive(redriver(lab))
+    assert result.counts == {"answered": 2, "unreadable": 1}
+    left = lab.client("sqs").receive_message(QueueUrl=lab.outputs["QueueUrl"])["Messages"]
+    assert [message["Body"] for message in left] == [body]
+
+
+def test_input_that_is_no_transaction_is_answered_too(lab: Lab) -> None:
+    lab.faults(lab.fault("Validate"))
+    with pytest.raises(Parked):
+        lab.submit({"amount": "1"})
+    [redriven] = redrive(redriver(lab)).messages
+    assert redriven.answer is not None
+    assert redriven.answer.outcome == "REJECTED"
+
+
+def test_two_redrives_at_once_share_the_work(lab: Lab) -> None:
+    park(lab, range(30))
+    lab.trace()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(redrive, redriver(lab, workers=2)) for _ in range(2))
+        counts = [len(each.result().messages) for each in (first, second)]
+    assert sum(counts) == 30
+    assert lab.parked() == []
+    assert [call["state"] for call in lab.trace()].count("Record") == 30
+
+
+def test_a_killed_redrive_loses_nothing(lab: Lab) -> None:
+    park(lab, range(20))
+    lab.faults(lab.fault("Compliance", when="slow", seconds=0.2, times=1_000))
+    child = multiprocessing.get_context("spawn").Process(target=_redrive_in_a_process, args=(lab.endpoint, lab.outputs))
+    child.start()
+    until = time.monotonic() + 30
+    while not _decided(lab) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert 0 < _decided(lab) < 20
+    lab.faults()
+    lab.ask(surface=True)  # six minutes pass: what the killed redrive held comes back
+    time.sleep(0.5)  # executions that the killed redrive started come to their end
+    result = redrive(redriver(lab))
+    assert result.remaining == 0
+    assert lab.parked() == []
+    assert _decided(lab) == 20
+
+
+def _decided(lab: Lab) -> int:
+    items = lab.client("dynamodb").scan(TableName=lab.names.table)["Items"]
+    return sum(item.get("status", {}).get("S") == "DECIDED" for item in items)
+
+
+def _redrive_in_a_process(endpoint: str, outputs: dict[str, str]) -> None:
+    import socket
+    from pathlib import Path
+
+    from cfn.names import Names
+
+    lab = Lab(endpoint, socket.socket(), Path())
+    lab.outputs, lab.names = outputs, Names("lab")
+    redrive(redriver(lab, workers=2))
