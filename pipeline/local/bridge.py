@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Runtime
 
 _COUNT = struct.Struct("!I")
+_ENDING = "the runtime of the functions is ending"
 
 log = logging.getLogger("pipeline.local.bridge")
 
@@ -110,20 +111,24 @@ class InvocationServer:
         return function
 
     async def _answer(self, header: dict[str, Any], document: bytes, event: bytes, out: asyncio.StreamWriter) -> None:
-        try:
-            if self._ending:
-                raise asyncio.CancelledError
-            function = self._parse(document)
-            invocation = Invocation(header["request_id"], event, header["arn"], header["trace_id"])
-            outcome = await self._runtime.invoke(function, invocation)
-        except ValueError as error:
-            outcome = Outcome.error("ImageUnavailable", str(error))
-        except asyncio.CancelledError:
-            outcome = Outcome.unavailable("the runtime of the functions is ending")
-        except Exception as error:
-            log.exception("invocation %s failed in the runtime", header["request_id"])
-            outcome = Outcome.unavailable(f"{type(error).__name__}: {error}")
+        outcome = await self._outcome(header, document, event)
         answer = {"id": header["id"], "status": outcome.status, "log": outcome.log}
         with contextlib.suppress(ConnectionError):
             out.write(pack(json.dumps(answer).encode(), outcome.payload))
             await out.drain()
+
+    async def _outcome(self, header: dict[str, Any], document: bytes, event: bytes) -> Outcome:
+        if self._ending:
+            return Outcome.unavailable(_ENDING)
+        try:
+            function = self._parse(document)
+        except ValueError as error:
+            return Outcome.error("ImageUnavailable", str(error))
+        invocation = Invocation(header["request_id"], event, header["arn"], header["trace_id"])
+        try:
+            return await self._runtime.invoke(function, invocation)
+        except asyncio.CancelledError:
+            return Outcome.unavailable(_ENDING)
+        except Exception as error:
+            log.exception("invocation %s failed in the runtime", invocation.request_id)
+            return Outcome.unavailable(f"{type(error).__name__}: {error}")

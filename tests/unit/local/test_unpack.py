@@ -1,0 +1,211 @@
+"""Layers are unpacked as they are meant, and nothing in an archive reaches beyond its folder."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.local.unpack import UnsafeLayer, inner_target, merge_layers, unpack_layer
+
+
+def entry(
+    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", content: bytes = b"", mode: int = 0o644
+) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.mode = kind, link, mode
+    made.size = len(content)
+    made.pax_headers = {"content": content.hex()} if content else {}
+    return made
+
+
+def archive(path: Path, *entries: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for made in entries:
+            content = bytes.fromhex(made.pax_headers.pop("content", ""))
+            tar.addfile(made, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def unpack(tmp_path: Path) -> Callable[..., Path]:
+    numbers = iter(range(100))
+
+    def unpack(*entries: tarfile.TarInfo, bytes_max: int = 1 << 20) -> Path:
+        number = next(numbers)
+        folder = tmp_path / f"layer-{number}"
+        unpack_layer(archive(tmp_path / f"{number}.tar", *entries), folder, bytes_max=bytes_max)
+        return folder
+
+    return unpack
+
+
+def test_files_folders_and_links(unpack: Callable[..., Path]) -> None:
+    folder = unpack(
+        entry("./var", tarfile.DIRTYPE, mode=0o755),
+        entry("var/task/handler.py", content=b"x = 1"),
+        entry("var/task/run", content=b"#!", mode=0o4755),
+        entry("var/task/link.py", tarfile.SYMTYPE, "handler.py"),
+        entry("var/task/same.py", tarfile.LNKTYPE, "var/task/handler.py"),
+    )
+    task = folder / "files/var/task"
+    assert (task / "handler.py").read_bytes() == b"x = 1"
+    assert (task / "link.py").readlink() == Path("handler.py")
+    assert (task / "same.py").samefile(task / "handler.py")
+    assert stat.S_IMODE((task / "run").stat().st_mode) == 0o555
+
+
+def test_the_last_of_two_entries_counts(unpack: Callable[..., Path]) -> None:
+    assert (unpack(entry("a", content=b"1"), entry("a", content=b"2")) / "files/a").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([entry("../outside", content=b"x")], "climbs out"),
+        ([entry("var/../../outside", content=b"x")], "climbs out"),
+        ([entry("link", tarfile.SYMTYPE, "../../outside")], "leads out of the image"),
+        ([entry("a/link", tarfile.SYMTYPE, "b/../../../x")], "leads out of the image"),
+        ([entry("door", tarfile.SYMTYPE, "."), entry("door/file", content=b"x")], "goes through a link"),
+        ([entry("a", content=b"x"), entry("a/b", content=b"x")], "goes through a file"),
+        ([entry("hard", tarfile.LNKTYPE, "../../etc/passwd")], "climbs out"),
+        ([entry("hard", tarfile.LNKTYPE, "absent")], "which is no file before it"),
+        ([entry("s", tarfile.SYMTYPE, "x"), entry("hard", tarfile.LNKTYPE, "s")], "which is no file before it"),
+        ([entry("null", tarfile.CHRTYPE)], "device"),
+        ([entry("disk", tarfile.BLKTYPE)], "device"),
+        ([entry("pipe", tarfile.FIFOTYPE)], "device"),
+        ([entry("a", content=b"x" * 600), entry("b", content=b"x" * 600)], "more bytes"),
+    ],
+)
+def test_an_unsafe_archive_is_refused(
+    unpack: Callable[..., Path], entries: list[tarfile.TarInfo], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsafeLayer, match=message):
+        unpack(*entries, bytes_max=1000)
+    assert {path.name for path in tmp_path.iterdir()} == {"0.tar", "layer-0"}
+
+
+def test_an_absolute_path_is_inside_the_layer(unpack: Callable[..., Path]) -> None:
+    folder = unpack(entry("/etc/motd", content=b"x"))
+    assert (folder / "files/etc/motd").read_bytes() == b"x"
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("bomb")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    path = tmp_path / "bomb.tar"
+    with path.open("wb") as file:
+        file.write(header.tobuf())
+        file.truncate(1 << 30)  # sparse: it takes no room
+    with pytest.raises(UnsafeLayer, match="extended header"):
+        unpack_layer(path, tmp_path / "layer")
+
+
+def test_a_file_of_nothing_but_zeros_counts_with_its_whole_size(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("huge")
+    header.size = 1 << 33
+    path = tmp_path / "huge.tar"
+    with path.open("wb") as file:
+        file.write(header.tobuf())
+        file.truncate(1 << 34)
+    with pytest.raises(UnsafeLayer, match="more bytes"):
+        unpack_layer(path, tmp_path / "layer", bytes_max=1 << 20)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive at all" * 100])
+def test_what_is_no_archive_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(content)
+    with pytest.raises(tarfile.TarError):
+        unpack_layer(tmp_path / "x.tar", tmp_path / "layer")
+
+
+def test_a_changed_source_of_the_same_size_has_another_time(unpack: Callable[..., Path]) -> None:
+    made = [unpack(entry("a.py", content=text)) for text in (b"x = 1", b"x = 2", b"x = 1")]
+    times = [(folder / "files/a.py").stat().st_mtime for folder in made]
+    assert times[0] == times[2] != times[1]
+    assert all(315_532_800 <= moment < 2**32 for moment in times)
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "wanted"),
+    [
+        ("usr/bin/python", "/usr/local/bin/python3", "../local/bin/python3"),
+        ("lib", "usr/lib", "usr/lib"),
+        ("a/b/c", "../d", "../d"),
+        ("a/b", "x/../y", "y"),
+        ("root", "/", "."),
+        ("a/up", "..", ".."),
+    ],
+)
+def test_inner_target(path: str, target: str, wanted: str) -> None:
+    assert inner_target(path, target) == wanted
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "..", ".", ""]), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_a_link_never_leads_out(parts: list[str], target: list[str], absolute: bool) -> None:
+    path, text = "/".join(parts), ("/" if absolute else "") + ("/".join(target) or ".")
+    try:
+        made = inner_target(path, text or ".")
+    except UnsafeLayer:
+        return
+    climbs = made.split("/").count("..")
+    assert made.split("/")[:climbs] == [".."] * climbs
+    assert climbs <= len(parts) - 1
+    assert not made.startswith("/")
+
+
+def test_upper_layers_replace_remove_and_hide(unpack: Callable[..., Path], tmp_path: Path) -> None:
+    lower = unpack(
+        entry("app/old.py", content=b"old"),
+        entry("app/kept.py", content=b"kept"),
+        entry("app/changed.py", content=b"1"),
+        entry("data/a", content=b"a"),
+        entry("folder/x", content=b"x"),
+        entry("file", content=b"f"),
+    )
+    upper = unpack(
+        entry("app/.wh.old.py"),
+        entry("app/changed.py", content=b"2"),
+        entry("data/.wh..wh..opq"),
+        entry("data/b", content=b"b"),
+        entry("folder", content=b"now a file"),
+        entry("file/inner", content=b"now a folder"),
+        entry("link", tarfile.SYMTYPE, "app"),
+    )
+    root = tmp_path / "root"
+    merge_layers([lower, upper], root)
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert found >= {"app/kept.py", "app/changed.py", "data/b", "folder", "file/inner"}
+    assert not {"app/old.py", "data/a", "folder/x"} & found
+    assert (root / "app/changed.py").read_bytes() == b"2"
+    assert (root / "link").readlink() == Path("app")
+    # The layers themselves are as before.
+    assert (lower / "files/app/old.py").read_bytes() == b"old"
+
+
+def test_a_whiteout_does_not_reach_through_a_link(unpack: Callable[..., Path], tmp_path: Path) -> None:
+    lower = unpack(entry("real/file", content=b"x"), entry("door", tarfile.SYMTYPE, "real"))
+    upper = unpack(entry("door/.wh.file"))
+    root = tmp_path / "root"
+    merge_layers([lower, upper], root)
+    assert (root / "real/file").exists()
+
+
+def test_a_folder_over_a_link_replaces_it(unpack: Callable[..., Path], tmp_path: Path) -> None:
+    lower = unpack(entry("real/file", content=b"x"), entry("door", tarfile.SYMTYPE, "real"))
+    upper = unpack(entry("door/file", content=b"y"))
+    root = tmp_path / "root"
+    merge_layers([lower, upper], root)
+    assert (root / "real/file").read_bytes() == b"x"
+    assert (root / "door/file").read_bytes() == b"y"
+    assert not (root / "door").is_symlink()
