@@ -105,8 +105,9 @@ def push_images(
         _all(pool.submit(_bring, registry, users, store, sources) for users in ordered)
         return tuple(_all(pool.submit(_complete, registry, item, store) for item in work))
     except BaseException:
-        # Also for Ctrl-C: uploads that are under way end at their next block instead of being waited for.
+        # Also for Ctrl-C: what is under way ends at its next block or wait instead of being waited for.
         stop.set()
+        registry.interrupt()
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -20,7 +20,8 @@ from pipeline.model import (
 )
 from pipeline.registry_auth import Credentials, CredentialSource, docker_credentials, repository_scope
 from pipeline.registry_errors import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
-from pipeline.registry_transport import BLOCK, SMALL, Answer, ConnectionLost, Pace, Retries, Transport, is_loopback
+from pipeline.registry_retries import Pace, Retries
+from pipeline.registry_transport import BLOCK, SMALL, Answer, ConnectionLost, Transport, is_loopback
 from pipeline.registry_upload import CHUNK, Upload
 
 __all__ = ["Credentials", "Registry", "RegistryRefused", "RegistryUnreachable", "Retries", "connect"]
@@ -72,6 +73,10 @@ class Registry:
     def close(self) -> None:
         """Close the connections; the registry can be used again afterwards."""
         self._transport.close()
+
+    def interrupt(self) -> None:
+        """End the waits between attempts that are under way in other threads, whose calls then fail."""
+        self._transport.interrupt()
 
     def __enter__(self) -> Registry:
         return self

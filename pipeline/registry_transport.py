@@ -6,14 +6,10 @@ find out first how far it came, reported as ``ConnectionLost`` for its caller to
 
 from __future__ import annotations
 
-import random
 import re
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -22,6 +18,7 @@ from pipeline.blobs import WrongContent
 from pipeline.events import Note, Report, ignore
 from pipeline.registry_auth import Authenticator, CredentialSource
 from pipeline.registry_errors import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words
+from pipeline.registry_retries import Retries, retry_after
 
 if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not need
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -37,52 +34,8 @@ class ConnectionLost(Exception):
     """The connection broke before a whole answer came; what the registry did is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How a request is repeated: exponential backoff with full jitter, and ``Retry-After`` where it is given.
-
-    attempts  requests in all
-    base      upper bound of the first wait, in seconds; doubles with each attempt up to ``cap``
-    patience  the longest ``Retry-After`` that is waited for, in seconds; a longer one ends the attempts
-    """
-
-    attempts: int = 6
-    base: float = 0.3
-    cap: float = 20.0
-    patience: float = 120.0
-
-    def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
-        """Seconds to wait after the failed attempt number ``attempt`` (from 1), or None to give up."""
-        if attempt >= self.attempts:
-            return None
-        jitter = random.uniform(0, min(self.cap, self.base * 2.0 ** (attempt - 1)))  # noqa: S311
-        if retry_after is None:
-            return jitter
-        return retry_after + jitter if retry_after <= self.patience else None
-
-
-class Pace:
-    """Lets at most ``per_second`` pass in any second, for as many threads as call it."""
-
-    def __init__(
-        self,
-        per_second: int | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self.per_second = per_second
-        self._clock, self._sleep = clock, sleep
-        self._lock = threading.Lock()
-        self._passed: deque[float] = deque(maxlen=per_second)
-
-    def wait(self) -> None:
-        if self.per_second is None:
-            return
-        with self._lock:
-            if len(self._passed) == self.per_second:
-                self._sleep(max(0.0, self._passed[0] + 1.0 - self._clock()))
-            self._passed.append(self._clock())
+class Interrupted(Exception):
+    """A wait for the next attempt was ended by ``Transport.interrupt``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +136,7 @@ class Transport:
         )
         self._pool: PoolManager | None = None
         self._pool_lock = threading.Lock()
+        self._interrupted = threading.Event()
 
     def close(self) -> None:
         if self._pool is not None:
@@ -232,7 +186,13 @@ class Transport:
     def pause(self, seconds: float, why: str) -> None:
         if seconds >= 2:
             self._report(Note(f"{why}; next try in {seconds:.0f} s"))
-        time.sleep(seconds)
+        if self._interrupted.wait(seconds):
+            raise Interrupted
+
+    def interrupt(self) -> None:
+        """End every wait that is under way, with Interrupted; waits that begin later are not concerned."""
+        under_way, self._interrupted = self._interrupted, threading.Event()
+        under_way.set()
 
     def refusal(self, answer: Answer, what: str) -> RegistryRefused:
         """The error for an answer that says no: its status, the registry's own code and message, and the cure."""
@@ -395,19 +355,6 @@ class Transport:
         parts = urlsplit(url)
         place = self.host if _origin(url) == self._origin else parts.netloc.rpartition("@")[2]
         return f"{method} {parts.path} at {place}"
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, in either of its forms; None without one."""
-    value = (headers.get("Retry-After") or "").strip()
-    if not value:
-        return None
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 def _read(raw: BaseHTTPResponse, most: int) -> bytes:

@@ -20,7 +20,8 @@ from pipeline.errors import RegistryError
 from pipeline.model import Descriptor, Digest
 from pipeline.registry_auth import repository_scope
 from pipeline.registry_errors import BUSY
-from pipeline.registry_transport import BLOCK, Answer, Body, ConnectionLost, Transport, retry_after
+from pipeline.registry_retries import retry_after
+from pipeline.registry_transport import BLOCK, Answer, Body, ConnectionLost, Transport
 
 # ECR takes parts of 5 to 10 MiB (FACTS: `partSize`); other registries take any.
 CHUNK = 10 * 1024 * 1024
@@ -103,6 +104,7 @@ class Upload:
                 delay = self._transport.retries.delay(setbacks, setback.wait)
                 if delay is None:
                     raise setback.error from setback
+                self._moved(0)  # the caller's chance to end it here
                 self._transport.pause(delay, f"the upload of {self._descriptor.digest.short} was interrupted")
                 if self._is_there():
                     break  # only the answer was lost

@@ -259,7 +259,7 @@ class TestEcr:
 
 
 def test_manifests_are_kept_below_the_quota_of_ecr() -> None:
-    from pipeline.registry_transport import Pace
+    from pipeline.registry_retries import Pace
 
     now = [0.0]
     waited: list[float] = []

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -371,6 +372,22 @@ def test_ctrl_c_in_the_middle_ends_soon_and_is_finished_by_the_next_push(
     assert_whole(server)
     push_images(registry, pushes(registry, images), store)
     assert_whole(server)
+
+
+def test_error_of_one_blob_does_not_wait_for_the_patience_of_another(
+    server: LoopbackRegistry, client: Client, store: BlobStore
+) -> None:
+    server.faults += [
+        Fault("PATCH */fraud-detection-dev/*", status=503, headers={"Retry-After": "60"}, times=None),
+        Fault("PUT */compliance-checking-dev/*", status=403, times=None),
+    ]
+    registry, images = client(), pair(store, own=5000)
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match="answered 403"):
+        push_images(registry, pushes(registry, images), store)
+    assert time.monotonic() - started < 10
+    server.faults.clear()
+    push_images(registry, pushes(registry, images), store)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -16,7 +16,8 @@ from pipeline.events import Event, Note
 from pipeline.model import Digest
 from pipeline.registry import Credentials, Registry, RegistryUnreachable, Retries
 from pipeline.registry_errors import cure, is_ecr
-from pipeline.registry_transport import is_loopback, retry_after
+from pipeline.registry_retries import retry_after
+from pipeline.registry_transport import is_loopback
 from tests.servers.registry import Fault, LoopbackRegistry
 
 Client = Callable[..., Registry]
@@ -134,10 +135,16 @@ def test_proxy_is_not_used_for_this_machine(
 
 def test_long_wait_is_told(server: LoopbackRegistry, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("pipeline.registry_transport.time.sleep", slept.append)
+
+    def wait(seconds: float) -> bool:
+        slept.append(seconds)
+        return False
+
     events: list[Event] = []
     server.faults.append(Fault("HEAD *", status=503, headers={"Retry-After": "30"}))
-    client(report=events.append).head_blob("app", EMPTY)
+    registry = client(report=events.append)
+    monkeypatch.setattr(registry._transport._interrupted, "wait", wait)
+    registry.head_blob("app", EMPTY)
     assert [round(seconds) for seconds in slept] == [30]
     assert len(events) == 1
     assert isinstance(events[0], Note)
