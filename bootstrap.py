@@ -76,11 +76,12 @@ def main() -> None:
 @main.command()
 @shared_options
 @click.option("--no-smoke", is_flag=True, help="Do not submit a sample transaction at the end.")
+@click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to the images.")
 def up(**options: Any) -> None:
     """Both phases: repositories and placeholders, then the built images, then the functions switched to them."""
     from commands import releasing
 
-    run(releasing.up, *shared(options), smoke=not options["no_smoke"])
+    run(releasing.up, *shared(options), smoke=not options["no_smoke"], sbom=not options["no_sbom"])
 
 
 @main.command()
@@ -94,11 +95,12 @@ def infra(**options: Any) -> None:
 
 @main.command()
 @shared_options
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the images as an OCI layout.")
 def build(**options: Any) -> None:
     """Build and check the images of all functions; pushes nothing."""
     from commands import releasing
 
-    run(releasing.build, *shared(options))
+    run(releasing.build, *shared(options), output=options["output"])
 
 
 @main.command()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
+from commands.deploying import build_of, command_line, deployment_of, releaser
 from commands.display import seconds_text
-from pipeline.blobs import BlobStore, cache_folder
+from pipeline.blobs import cache_folder
 from pipeline.events import step
 
+if TYPE_CHECKING:
+    from pipeline.release import Released
+
 SAMPLE = {
+    "transaction_id": "test-123",
     "amount": 100,
     "currency": "USD",
     "merchant_id": "merchant-001",
@@ -20,43 +25,44 @@ SAMPLE = {
 }
 
 
-def up(context: Context, *, smoke: bool) -> Outcome:
+def up(context: Context, *, smoke: bool, sbom: bool) -> Outcome:
     """Both phases; afterwards every function runs what was built here, and a sample transaction was answered."""
     from pipeline.release import release
     from pipeline.target import explained
 
     started = time.monotonic()
+    build = build_of(context, sbom=sbom)  # before anything starts: bad input must cost nothing
     with explained(context.target_name, f"{context.environment} was not released"):
-        deployment = deployment_of(context, started=True)
-        released = release(deployment, context.report)
-        answer = None
-        if smoke and released.changed:
-            answer = _smoke(context, deployment, released)
-    total = time.monotonic() - started
+        target = context.started_target()
+        deployment = deployment_of(context, target, build)
+        released = release(deployment, context.report, by=releaser(context, target), smoke=smoke)
+    return _released(context, released, time.monotonic() - started)
+
+
+def _released(context: Context, released: Released, seconds: float) -> Outcome:
     result: dict[str, Any] = {
         "environment": context.environment,
         "target": context.target_name,
         "changed": released.changed,
+        "release": released.record.number if released.record else None,
         "stacks": [{"name": stack.stack, "changed": stack.changed} for stack in released.stacks],
         "functions": [
             {"name": context.names.function(image.function), "image": image.uri, "digest": str(image.digest)}
             for image in released.functions
         ],
-        "seconds": {**released.seconds, "total": round(total, 3)},
+        "seconds": {**released.seconds, "total": round(seconds, 3)},
     }
-    if answer is not None:
-        result["sample"] = {"transaction_id": answer.transaction_id, "outcome": answer.outcome}
-    lines = [
-        f"{context.environment} is up on {context.target_name}"
-        + ("" if released.changed else "; nothing had changed")
-        + f", {seconds_text(total)}",
-        *(f"  {context.names.function(image.function):<40} {image.digest.short}" for image in released.functions),
-    ]
-    if answer is not None:
-        lines.append(f"  a sample transaction was answered: {answer.outcome}")
-    sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
+    head = f"{context.environment} is up on {context.target_name}"
+    if released.record:
+        head += f", release {released.record.number}"
+    lines = [f"{head}{'' if released.changed else '; nothing had changed'}, {seconds_text(seconds)}"]
+    lines += [f"  {context.names.function(image.function):<40} {image.digest.short}" for image in released.functions]
+    if released.sample is not None:
+        result["sample"] = {"transaction_id": released.sample.transaction_id, "outcome": released.sample.outcome}
+        lines.append(f"  a sample transaction was answered: {released.sample.outcome}")
+    sample = json.dumps(SAMPLE, separators=(",", ":"))
     commands = (f"submit '{sample}'", "status", "down")
-    lines += ["", "Next:", *(f"  {_again(context, command)}" for command in commands)]
+    lines += ["", "Next:", *(f"  {command_line(context, command)}" for command in commands)]
     return Outcome(result, "\n".join(lines))
 
 
@@ -65,9 +71,9 @@ def infra(context: Context) -> Outcome:
     from pipeline.release import prepare
     from pipeline.target import explained
 
+    build = build_of(context)
     with explained(context.target_name, f"the infrastructure of {context.environment} was not made"):
-        deployment = deployment_of(context, started=True)
-        prepared = prepare(deployment, context.report)
+        prepared = prepare(deployment_of(context, context.started_target(), build), context.report)
     return Outcome(
         {
             "environment": context.environment,
@@ -76,18 +82,20 @@ def infra(context: Context) -> Outcome:
             "seconds": prepared.seconds,
         },
         f"both stacks of {context.environment} stand{'' if prepared.changed else '; nothing had changed'}\n\n"
-        f"Next:\n  {_again(context, 'up')}",
+        f"Next:\n  {command_line(context, 'up')}",
     )
 
 
-def build(context: Context) -> Outcome:
+def build(context: Context, *, output: Path | None) -> Outcome:
     """Build and check every function's image; pushes nothing and needs no target."""
-    from pipeline.base import choose_base
     from pipeline.release import build_images
 
-    store = BlobStore(cache_folder())
-    base = choose_base(_base(context), context.platform, store, report=context.report)
-    images = build_images(context.sources, context.platform, base, store, context.report, _slim(context))
+    plan = build_of(context)
+    images = build_images(plan, context.report)
+    if output is not None:
+        from pipeline.layout import write_layout
+
+        write_layout(images, output, plan.store)
     return Outcome(
         {
             "platform": str(context.platform),
@@ -140,57 +148,6 @@ def down(context: Context) -> Outcome:
     return Outcome({"deleted": deleted, "stopped": stopped}, text or "nothing was there")
 
 
-def deployment_of(context: Context, *, started: bool = False) -> Any:
-    """What a release of the context's environment is made from."""
-    from pipeline.release import Deployment
-
-    sources, platform = context.sources, context.platform  # before anything starts: bad input must cost nothing
-    target = context.started_target() if started else context.running_target()
-    return Deployment(
-        target, context.settings, sources, platform, _base(context), BlobStore(cache_folder()), _slim(context)
-    )
-
-
-def _slim(context: Context) -> Any:
-    from pipeline.slim import Slim
-
-    choices = context.choices
-    return Slim.for_sources(context.sources, enabled=choices.slim is not False, byte_code=bool(choices.byte_code))
-
-
-def _base(context: Context) -> str:
-    """Processes of this machine need no base: their images hold everything but the interpreter."""
-    return "empty" if context.target_name == "local" else (context.choices.base or "")
-
-
-def _smoke(context: Context, deployment: Any, released: Any) -> Any:
-    import uuid
-
-    from pipeline.transactions import submit
-
-    outputs = released.stacks[-1]
-    with step(context.report, "sample transaction") as running:
-        answer = submit(
-            deployment.target.client("stepfunctions"),
-            outputs["StateMachineArn"],
-            json.dumps({"transaction_id": f"sample-{uuid.uuid4()}", **SAMPLE}),
-        )
-        running.detail = answer.outcome
-    return answer
-
-
 def _other_environments(cloudformation: Any) -> list[str]:
     pages = cloudformation.get_paginator("describe_stacks").paginate()
     return [stack["StackName"] for page in pages for stack in page["Stacks"]]
-
-
-def _again(context: Context, command: str) -> str:
-    """A command line of ours that speaks of the same environment."""
-    parts = ["./bootstrap.py", command]
-    if context.environment != "dev":
-        parts += ["--environment", context.environment]
-    if context.target_name != "local":
-        parts += ["--target", context.target_name]
-    if context.region:
-        parts += ["--region", context.region]
-    return " ".join(parts)

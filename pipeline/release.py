@@ -6,59 +6,55 @@ Every step is safe to repeat: a run that was killed anywhere is finished by the 
 
 from __future__ import annotations
 
+import json
+import threading
+import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from cfn.names import Names, image_parameter, repository_output
-from cfn.settings import Settings
-from pipeline.account import account_parameters
+from cfn.names import repository_output
 from pipeline.base import choose_base
-from pipeline.blobs import BlobStore
 from pipeline.build import build_image
 from pipeline.check import check_image
-from pipeline.events import Event, Report, Step, StepFinished, step
+from pipeline.deployment import (
+    Build,
+    Deployment,
+    bring_pipeline,
+    bring_registry,
+    current_images,
+    read_pipeline,
+    switch_images,
+)
+from pipeline.errors import ReleaseError, SubmissionError
+from pipeline.events import Event, Report, StepFinished, step
 from pipeline.graph import Task, run_tasks
-from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
+from pipeline.ledger import Release, ReleaseContent, record_release, template_digest
+from pipeline.model import Artifact, CheckedImage, Digest, ImageReference, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.push import Push, push_images
-from pipeline.slim import Slim
-from pipeline.stacks import NoChange, StackOutputs, StackPlan, WantedStack, apply_stack, plan_stack, read_stack
-from pipeline.synth import Templates, synthesise
-from pipeline.target import Target
+from pipeline.stacks import StackOutputs, StackState, WantedStack
+from pipeline.transactions import Answer, submit
 from pipeline.verify import verify_function
 
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """Everything that a release of one environment is made from; read once, never changed.
-
-    base  a registry reference, the path of an OCI layout, or "empty"
-    """
-
-    target: Target
-    settings: Settings
-    sources: tuple[FunctionSource, ...]
-    platform: Platform
-    base: str
-    store: BlobStore
-    slim: Slim
-
-    @property
-    def names(self) -> Names:
-        return Names(self.settings.environment)
-
-    @property
-    def templates(self) -> Templates:
-        return synthesise(self.settings, [source.definition for source in self.sources], self.store.root)
+# How long a finished stack 1 waits for images that are nearly built before stack 2 is begun on placeholders (seconds).
+IMAGES_NEARLY = 2.0
+SAMPLE = {"amount": 100, "currency": "USD", "merchant_id": "merchant-001", "customer_id": "customer-001"}
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a release did: ``changed`` is False when everything was already as wanted."""
+    """What a release did: ``changed`` is False when everything was already as wanted.
+
+    record  the release's entry in the ledger; None when only the infrastructure was made
+    sample  the answer of the sample transaction; None when none was submitted
+    """
 
     changed: bool
     stacks: tuple[StackOutputs, ...]
     functions: tuple[PushedImage, ...]
+    record: Release | None = None
+    sample: Answer | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -75,59 +71,81 @@ class Clock:
         self._report(event)
 
 
-def release(deployment: Deployment, report: Report) -> Released:
-    """Both phases. Stack 1 and the builds run side by side; the functions are switched when their images are in."""
+def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = True) -> Released:
+    """Both phases, as a graph of steps; at the end every function runs what was built here.
+
+    Stack 1 and the builds run side by side. Where stack 2 is not there yet and the images take longer than stack 1,
+    it is begun on placeholders, and the functions are switched when their images are in.
+
+    by     who releases, for the ledger
+    smoke  submit a sample transaction after a change; when it is not answered, the functions go back to what they ran
+    """
     clock = Clock(report)
-    names = deployment.names
+    built = threading.Event()
 
     def build() -> tuple[CheckedImage, ...]:
-        base = choose_base(deployment.base, deployment.platform, deployment.store, report=clock)
-        return build_images(deployment.sources, deployment.platform, base, deployment.store, clock, deployment.slim)
+        try:
+            return build_images(deployment.build, clock)
+        finally:
+            built.set()
 
     def push(registry: StackOutputs, images: tuple[CheckedImage, ...]) -> tuple[PushedImage, ...]:
         return push_all(deployment, registry, images, clock)
 
-    def switch(pushed: tuple[PushedImage, ...]) -> StackOutputs:
-        return bring_pipeline(deployment, image_parameters(pushed), clock)
+    def begin(state: StackState, _registry: StackOutputs) -> StackState:
+        if not state.status.gone or built.wait(IMAGES_NEARLY):
+            return state
+        bring_pipeline(deployment, state, {}, clock)
+        return read_pipeline(deployment)
 
-    def verify(pushed: tuple[PushedImage, ...], _stack: StackOutputs) -> None:
-        with step(clock, "verify", "") as running:
-            for image in pushed:
-                verify_function(deployment.target.client("lambda"), names.function(image.function), image)
-            running.detail = f"{len(pushed)} functions run what was pushed"
+    def switch(state: StackState, pushed: tuple[PushedImage, ...]) -> tuple[StackOutputs, WantedStack]:
+        return bring_pipeline(deployment, state, image_parameters(pushed), clock)
 
     results = run_tasks(
         [
             Task("registry stack", lambda: bring_registry(deployment, clock)),
             Task("images", build),
+            Task("before", lambda: read_pipeline(deployment)),
             Task("push", push, ("registry stack", "images")),
-            Task("pipeline stack", switch, ("push",)),
-            Task("verify", verify, ("push", "pipeline stack")),
+            Task("begun", begin, ("before", "registry stack")),
+            Task("pipeline stack", switch, ("begun", "push")),
+            Task("verify", lambda pushed, _: verify(deployment, pushed, clock), ("push", "pipeline stack")),
         ]
     )
-    stacks = (results["registry stack"], results["pipeline stack"])
+    pipeline, wanted = results["pipeline stack"]
+    stacks: tuple[StackOutputs, ...] = (results["registry stack"], pipeline)
     pushed: tuple[PushedImage, ...] = results["push"]
     changed = any(stack.changed for stack in stacks) or any(image.uploaded for image in pushed)
-    return Released(changed, stacks, pushed, clock.seconds)
+    sample = None
+    if smoke and changed and pushed:
+        sample = _smoke(deployment, pipeline, current_images(deployment, results["before"]), clock)
+    recorded = record(deployment, pushed, wanted, by=by)
+    return Released(changed, stacks, pushed, recorded, sample, clock.seconds)
 
 
 def prepare(deployment: Deployment, report: Report) -> Released:
     """Both stacks without building: every function keeps the image that it has, or stands on its placeholder."""
     clock = Clock(report)
     registry = bring_registry(deployment, clock)
-    pipeline = bring_pipeline(deployment, None, clock)
-    return Released(registry.changed or pipeline.changed, (registry, pipeline), (), clock.seconds)
+    state = read_pipeline(deployment)
+    pipeline, _ = bring_pipeline(deployment, state, current_images(deployment, state), clock)
+    return Released(registry.changed or pipeline.changed, (registry, pipeline), (), seconds=clock.seconds)
 
 
-def build_images(
-    sources: Sequence[FunctionSource], platform: Platform, base: Base, store: BlobStore, report: Report, slim: Slim
-) -> tuple[CheckedImage, ...]:
+def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     """Every function's image, held against Lambda's rules; functions with the same dependencies share a layer."""
+    base = choose_base(build.base, build.platform, build.store, report=report)
     images = []
-    for source in sources:
+    for source in build.sources:
         with step(report, "build", source.name) as running:
-            image = build_image(source, platform, base, store, slim=slim, report=report)
-            images.append(check_image(image, source, store))
+            labels = build.labels.get(source.name)
+            image = build_image(
+                source, build.platform, base, build.store, slim=build.slim, labels=labels, report=report
+            )
+            images.append(check_image(image, source, build.store))
+            # Kept, so that an image that somebody deletes from its repository can be put back by its digest.
+            build.store.add(image.manifest)
+            build.store.add(image.config)
             running.detail = f"sha256:{image.digest.short}"
     return tuple(images)
 
@@ -136,16 +154,22 @@ def push_all(
     deployment: Deployment, registry: StackOutputs, images: Sequence[CheckedImage], report: Report
 ) -> tuple[PushedImage, ...]:
     """Each image in its function's repository, tagged so that no clean-up takes it for a leftover, and read back."""
-    pushes = [
-        Push(registry[repository_output(image.function)], image, tag=image_tag(image.image.digest)) for image in images
-    ]
-    hosts = {ImageReference.parse(push.repository_uri).registry for push in pushes}
     with step(report, "push") as running:
-        # One account and region has one registry; an empty project has none.
+        pushes = [
+            Push(
+                registry[repository_output(image.function)],
+                image,
+                tag=image_tag(image.image.digest),
+                artifacts=_artifacts(deployment, image),
+            )
+            for image in images
+        ]
+        hosts = {ImageReference.parse(push.repository_uri).registry for push in pushes}
+        # One account and region has one registry; a project without functions has none.
         pushed = tuple(
             image
             for host in hosts
-            for image in push_images(deployment.target.registry(host), pushes, deployment.store, report=report)
+            for image in push_images(deployment.target.registry(host), pushes, deployment.build.store, report=report)
         )
         uploaded = sum(image.uploaded for image in pushed)
         running.detail = f"{uploaded:,} bytes sent" if uploaded else "everything was there"
@@ -157,42 +181,69 @@ def image_tag(digest: Digest) -> str:
     return f"image-{digest.hex[:16]}"
 
 
-def bring_pipeline(deployment: Deployment, images: Mapping[str, str] | None, report: Report) -> StackOutputs:
-    """Stack 2 with ``images`` by parameter, None for those it has; a function without one is on its placeholder."""
-    name = deployment.names.pipeline_stack
-    with step(report, "stack", name) as running:
-        cloudformation = deployment.target.client("cloudformation")
-        state = read_stack(cloudformation, name)
-        parameters = account_parameters(
-            deployment.target,
-            len(deployment.sources),
-            deployment.settings.reserved_concurrency,
-            state.parameters,
-            report,
-        )
-        if images is None:
-            own = [image_parameter(source.name) for source in deployment.sources]
-            images = {parameter: state.parameters[parameter] for parameter in own if state.parameters.get(parameter)}
-        wanted = WantedStack(
-            name, deployment.templates.pipeline, parameters={**parameters, **images}, tags=_tags(deployment)
-        )
-        return _apply(deployment, plan_stack(state, wanted), report, running)
+def verify(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> None:
+    """Every function runs what was pushed. Raises FunctionError."""
+    client = deployment.target.client("lambda")
+    with step(report, "verify") as running, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda image: verify_function(client, deployment.names.function(image.function), image), pushed))
+        running.detail = f"{len(pushed)} functions run what was pushed"
 
 
-def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
-    """Stack 1: the repositories and their placeholders."""
-    name = deployment.names.registry_stack
-    with step(report, "stack", name) as running:
-        state = read_stack(deployment.target.client("cloudformation"), name)
-        wanted = WantedStack(name, deployment.templates.registry, tags=_tags(deployment))
-        return _apply(deployment, plan_stack(state, wanted), report, running)
+def submit_sample(deployment: Deployment, pipeline: StackOutputs, report: Report) -> Answer:
+    """A harmless transaction under an id and a customer of its own, through the whole workflow."""
+    mark = uuid.uuid4().hex[:12]
+    transaction = {"transaction_id": f"sample-{mark}", **SAMPLE, "customer_id": f"sample-{mark}"}
+    with step(report, "sample transaction") as running:
+        client = deployment.target.client("stepfunctions")
+        answer = submit(client, pipeline["StateMachineArn"], json.dumps(transaction))
+        running.detail = answer.outcome
+    return answer
 
 
-def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
-    outputs = apply_stack(deployment.target.client("cloudformation"), plan, report)
-    running.detail = "unchanged" if isinstance(plan, NoChange) else f"{type(plan).__name__.lower()}d"
-    return outputs
+def _smoke(deployment: Deployment, pipeline: StackOutputs, before: Mapping[str, str], report: Report) -> Answer:
+    try:
+        return submit_sample(deployment, pipeline, report)
+    except SubmissionError as problem:
+        environment = deployment.settings.environment
+        if not before:
+            raise ReleaseError(
+                f"{environment} was released, but a sample transaction was not answered",
+                f"{problem.what}: {problem.why}",
+                "There is no earlier release to go back to. Mend the cause and run `./bootstrap.py up` again.",
+            ) from problem
+        switch_images(deployment, before, report)
+        raise ReleaseError(
+            f"the release of {environment} was taken back: its functions run what they ran before",
+            f"a sample transaction was not answered: {problem.what}: {problem.why}",
+            "Mend the cause and run `./bootstrap.py up` again; --no-smoke releases without the sample.",
+        ) from problem
 
 
-def _tags(deployment: Deployment) -> dict[str, str]:
-    return {"transaction-pipeline:environment": deployment.settings.environment, **dict(deployment.settings.tags)}
+def record(deployment: Deployment, pushed: Sequence[PushedImage], wanted: WantedStack, *, by: str) -> Release:
+    """The release's entry in the ledger, and its images tagged with its number; one call when nothing is new."""
+    images = image_parameters(pushed)
+    content = ReleaseContent(
+        images={image.function: image.digest for image in pushed},
+        template=template_digest(wanted.template_body),
+        parameters={name: value for name, value in wanted.parameters.items() if name not in images},
+    )
+    client = deployment.target.client
+    release, _new = record_release(
+        client("ssm"),
+        client("ecr"),
+        deployment.settings.environment,
+        content,
+        {image.function: deployment.names.repository(image.function) for image in pushed},
+        by=by,
+        revision=deployment.build.revision,
+    )
+    return release
+
+
+def _artifacts(deployment: Deployment, image: CheckedImage) -> tuple[Artifact, ...]:
+    if not deployment.build.sbom:
+        return ()
+    from pipeline.sbom import sbom_referrer
+
+    source = next(source for source in deployment.sources if source.name == image.function)
+    return (sbom_referrer(image.image, source, deployment.build.store),)

@@ -1,0 +1,69 @@
+"""What the releasing commands share: the deployment that the options name."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import TYPE_CHECKING
+
+from commands.context import Context
+from pipeline.blobs import BlobStore, cache_folder
+
+if TYPE_CHECKING:
+    from pipeline.deployment import Build, Deployment
+    from pipeline.slim import Slim
+    from pipeline.target import Target
+
+
+def build_of(context: Context, *, sbom: bool = True) -> Build:
+    """What the context's functions are built from."""
+    from pipeline.deployment import Build
+    from pipeline.revision import source_labels
+
+    return Build(
+        context.sources,
+        context.platform,
+        base_of(context),
+        BlobStore(cache_folder()),
+        slim_of(context),
+        sbom=sbom,
+        labels=source_labels(context.sources),
+    )
+
+
+def deployment_of(context: Context, target: Target, build: Build) -> Deployment:
+    """Everything that a release of the context's environment is made from."""
+    from pipeline.deployment import Deployment
+
+    return Deployment(target, context.settings, build)
+
+
+def base_of(context: Context) -> str:
+    """Processes of this machine need no base: their images hold everything but the interpreter."""
+    return "empty" if context.target_name == "local" else (context.choices.base or "")
+
+
+def slim_of(context: Context) -> Slim:
+    from pipeline.slim import Slim
+
+    choices = context.choices
+    return Slim.for_sources(context.sources, enabled=choices.slim is not False, byte_code=bool(choices.byte_code))
+
+
+def releaser(context: Context, target: Target) -> str:
+    """Who releases, for the ledger: on AWS the caller's ARN, here the user and the machine."""
+    if context.target_name == "aws":
+        return str(target.client("sts").get_caller_identity()["Arn"])
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def command_line(context: Context, command: str) -> str:
+    """A command line of ours that speaks of the same environment."""
+    parts = ["./bootstrap.py", command]
+    if context.environment != "dev":
+        parts += ["--environment", context.environment]
+    if context.target_name != "local":
+        parts += ["--target", context.target_name]
+    if context.region:
+        parts += ["--region", context.region]
+    return " ".join(parts)
