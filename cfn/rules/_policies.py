@@ -156,7 +156,7 @@ def _glob(pattern: str) -> str:
 
 
 def arn_of(view: View, resource: Resource) -> str | None:
-    """The ARN pattern of a resource: account, region and partition left open, a generated name as its token."""
+    """The ARN of a resource, a generated name as its token."""
     if resource.type in _QUALIFIED:
         owner = view.named(resource.get("FunctionName"), "FunctionName", *list(_ARNS)[:2])
         return f"{arn_of(view, owner)}:*" if owner else None
@@ -165,7 +165,12 @@ def arn_of(view: View, resource: Resource) -> str | None:
         return None
     service, before, name_property = known
     name = text(resource.get(name_property)) or "${" + resource.id + "}"
-    return f"arn:*:{service}:*:*:{before}{name}"
+    return arn(service, before + name)
+
+
+def arn(service: str, rest: str) -> str:
+    """An ARN of this account and region: ``arn("sqs", "jobs")``."""
+    return f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{rest}"
 
 
 def may_be_same(view: View, pattern: str, resource: str) -> bool:
@@ -175,16 +180,19 @@ def may_be_same(view: View, pattern: str, resource: str) -> bool:
 
 _PIECE = re.compile(r"\$\{([^}]*)\}|(.)", re.DOTALL)
 _ANY = "*"
+_FIELD = "\0"  # anything within one field of an ARN: the account, the region, the partition
 _NAME_ATTRIBUTES = frozenset({"", "QueueName", "TopicName", "Name"})
 _REF_IS_ARN = frozenset({"AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", "AWS::Serverless::StateMachine"})
 
 
 def _symbols(view: View, written: str, expand: bool = True) -> Iterator[str]:
-    """Characters, ``*`` for anything, and ``<Id>`` for the generated name of a resource of the template."""
+    """Characters, wildcards, and ``<Id>`` for the generated name of a resource of the template."""
     for match in _PIECE.finditer(written):
         name, char = match.groups()
         if name is None:
             yield _ANY if char in "*?" else char.lower()
+        elif name.startswith("AWS::"):
+            yield _FIELD
         elif expand:
             yield from _token_symbols(view, name)
         else:
@@ -198,9 +206,9 @@ def _token_symbols(view: View, name: str) -> Iterator[str]:
         yield _ANY  # a parameter, a pseudo parameter, an import, or a type whose names are not modelled: anything
         return
     is_arn = attribute.endswith("Arn") or (not attribute and resource.type in {*_REF_IS_ARN, *_QUALIFIED})
-    arn = arn_of(view, resource) if is_arn else None
-    if arn:
-        yield from _symbols(view, arn, expand=False)
+    known = arn_of(view, resource) if is_arn else None
+    if known:
+        yield from _symbols(view, known, expand=False)
     elif attribute in _NAME_ATTRIBUTES and not is_arn:
         written = text(resource.get(_ARNS[resource.type][2])) if resource.type in _ARNS else ""
         yield from _symbols(view, written or "${" + base + "}", expand=False)
@@ -215,22 +223,39 @@ def _is_name(symbol: str) -> bool:
 def _overlap(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     """Whether some text matches both patterns.
 
-    A generated name is itself and never another generated name, but a pattern may spell it out in literal characters:
+    A generated name is itself and never another generated name. Nobody can write it out beforehand (it ends in random
+    characters), but a pattern with ``*`` may cover it: literal characters of a name, with a ``*`` among them.
     """
     rows, columns = len(left) + 1, len(right) + 1
     reached = [[False] * columns for _ in range(rows)]
-    by_left = [[False] * columns for _ in range(rows)]  # left's generated name is being spelled by right
-    by_right = [[False] * columns for _ in range(rows)]
+    # A generated name of one side being covered by the other: 1 by characters only, 2 when a "*" was among them.
+    by_left = [[0] * columns for _ in range(rows)]
+    by_right = [[0] * columns for _ in range(rows)]
     reached[0][0] = True
     for i in range(rows):
         for j in range(columns):
-            if i and left[i - 1] == _ANY:
-                reached[i][j] |= reached[i - 1][j] or bool(j and reached[i][j - 1])
-            if j and right[j - 1] == _ANY:
-                reached[i][j] |= reached[i][j - 1] or bool(i and reached[i - 1][j])
+            if i and left[i - 1] in (_ANY, _FIELD):
+                reached[i][j] |= reached[i - 1][j] or bool(
+                    j and reached[i][j - 1] and _takes(left[i - 1], right[j - 1])
+                )
+            if j and right[j - 1] in (_ANY, _FIELD):
+                reached[i][j] |= reached[i][j - 1] or bool(
+                    i and reached[i - 1][j] and _takes(right[j - 1], left[i - 1])
+                )
             if i and j:
                 one, other = left[i - 1], right[j - 1]
-                by_left[i][j] = _is_name(one) and not _is_name(other) and (reached[i - 1][j - 1] or by_left[i][j - 1])
-                by_right[i][j] = _is_name(other) and not _is_name(one) and (reached[i - 1][j - 1] or by_right[i - 1][j])
-                reached[i][j] |= (one == other and reached[i - 1][j - 1]) or by_left[i][j] or by_right[i][j]
+                before = reached[i - 1][j - 1]
+                by_left[i][j] = _covered(one, other, before, by_left[i][j - 1])
+                by_right[i][j] = _covered(other, one, before, by_right[i - 1][j])
+                reached[i][j] |= (one == other and before) or 2 in (by_left[i][j], by_right[i][j])
     return reached[-1][-1]
+
+
+def _takes(wildcard: str, symbol: str) -> bool:
+    return wildcard == _ANY or symbol not in (":", _ANY)
+
+
+def _covered(name: str, symbol: str, begins: bool, so_far: int) -> int:
+    if not _is_name(name) or _is_name(symbol) or symbol in ":/" or not (begins or so_far):
+        return 0
+    return 2 if symbol in (_ANY, _FIELD) else max(so_far, 1)

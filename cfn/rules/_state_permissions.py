@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ._policies import Verdict, grants_of, role_of
+from ._policies import Verdict, arn, grants_of, role_of
 from ._states import Machine, State, machines
 from ._template import (
     FUNCTIONS,
@@ -90,12 +90,10 @@ def _function_arn(view: View, name: Any, qualifier: Any = None) -> str | None:
         return None
     function = view.target(name, *FUNCTIONS)
     if function:
-        arn = "${" + function.id + ".Arn}" if "." not in name or name.endswith(".Arn}") else None
-    elif "${" in name or name.startswith("arn:"):
-        arn = name
+        found = "${" + function.id + ".Arn}" if "." not in name or name.endswith(".Arn}") else None
     else:
-        arn = f"arn:*:lambda:*:*:function:{name}"
-    return f"{arn}:{text(qualifier)}" if arn and qualifier is not None else arn
+        found = name if "${" in name or name.startswith("arn:") else arn("lambda", f"function:{name}")
+    return f"{found}:{text(qualifier)}" if found and qualifier is not None else found
 
 
 def _named(view: View, name: Any, service: str, before: str, *types: str) -> str | None:
@@ -107,7 +105,7 @@ def _named(view: View, name: Any, service: str, before: str, *types: str) -> str
         return "${" + target.id + ".Arn}"
     if name.startswith("arn:"):
         return name
-    return f"arn:*:{service}:*:*:{before}{name.rpartition('/')[2]}" if is_known(name) else None
+    return arn(service, before + name.rpartition("/")[2]) if is_known(name) else None
 
 
 def _resource(view: View, service: str, action: str, arguments: dict[str, Any]) -> str | None:
