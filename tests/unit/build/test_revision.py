@@ -1,0 +1,111 @@
+"""A revision is said only when it is true, and only changes with what it is about."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.revision import LABEL, source_labels
+from pipeline.sources import find_sources
+from tests.unit.build.conftest import MakeFolder
+
+Git = Callable[..., str]
+
+
+@pytest.fixture
+def git(images: Path) -> Git:
+    def run(*arguments: str) -> str:
+        identity = {
+            f"GIT_{who}_{what}": "x@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+        environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+        done = subprocess.run(["git", *arguments], cwd=images.parent, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def committed(make_function: MakeFolder, git: Git, images: Path) -> dict[str, str]:
+    """Two functions and a shared package, committed one after the other; the commit of each function."""
+    (images / "common").mkdir()
+    (images / "common" / "__init__.py").touch()
+    (images.parent / ".gitignore").write_text("__pycache__/\n*.local\n")
+    git("init", "-q")
+    commits = {}
+    for name in ("one", "two"):
+        make_function(name)
+        git("add", "-A", ".")
+        git("commit", "-q", "-m", name)
+        commits[name] = git("rev-parse", "HEAD")
+    return commits
+
+
+def _labels(images: Path) -> dict[str, str | None]:
+    return {name: labels.get(LABEL) for name, labels in source_labels(find_sources(images)).items()}
+
+
+def test_each_function_has_the_commit_that_changed_it_last(committed: dict[str, str], images: Path) -> None:
+    assert _labels(images) == committed
+
+
+def test_a_commit_elsewhere_changes_no_label(committed: dict[str, str], images: Path, git: Git) -> None:
+    (images.parent / "README.md").write_text("words")
+    git("add", "-A", ".")
+    git("commit", "-q", "-m", "words")
+    assert _labels(images) == committed
+
+
+def test_a_commit_to_the_shared_package_changes_all_labels(committed: dict[str, str], images: Path, git: Git) -> None:
+    (images / "common" / "money.py").write_text("x = 1\n")
+    git("add", "-A", ".")
+    git("commit", "-q", "-m", "money")
+    assert set(_labels(images).values()) == {git("rev-parse", "HEAD")}
+
+
+@pytest.mark.parametrize(
+    ("path", "dirty"),
+    [
+        ("images/one/handler.py", {"one"}),
+        ("images/one/new.py", {"one"}),
+        ("images/one/ignored.local", {"one"}),
+        ("images/one/requirements.txt", {"one"}),
+        ("images/common/new.py", {"one", "two"}),
+        ("images/one/__pycache__/x.pyc", set()),
+        ("images/one/tests/test_x.py", set()),
+        ("images/one/.env", set()),
+        ("README.md", set()),
+    ],
+)
+def test_only_a_file_that_is_shipped_makes_a_function_dirty(
+    committed: dict[str, str], images: Path, path: str, dirty: set[str]
+) -> None:
+    place = images.parent / path
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("def handle(event, context): ...\n" if path.endswith(".py") else "")
+    assert {name for name, commit in _labels(images).items() if commit is None} == dirty
+
+
+def test_a_shallow_clone_says_nothing(committed: dict[str, str], images: Path, git: Git, tmp_path: Path) -> None:
+    git("clone", "-q", "--depth", "1", f"file://{images.parent}", str(tmp_path / "clone"))
+    assert _labels(tmp_path / "clone" / "images") == {"one": None, "two": None}
+
+
+def test_a_full_clone_says_the_same(committed: dict[str, str], images: Path, git: Git, tmp_path: Path) -> None:
+    git("clone", "-q", f"file://{images.parent}", str(tmp_path / "clone"))
+    assert _labels(tmp_path / "clone" / "images") == committed
+
+
+def test_outside_a_repository_and_without_git_nothing_is_said(
+    make_function: MakeFolder, images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_function("one")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert _labels(images) == {"one": None}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _labels(images) == {"one": None}
