@@ -134,7 +134,7 @@ class LoopbackRegistry:
         self.lock = threading.RLock()
         self._server = _Server(self, tls)
         self._scheme = "https" if tls is not None else "http"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.002}, daemon=True)
 
     @property
     def host(self) -> str:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -371,6 +372,17 @@ def test_ctrl_c_in_the_middle_ends_soon_and_is_finished_by_the_next_push(
     assert server.received < 90_000
     assert_whole(server)
     push_images(registry, pushes(registry, images), store)
+    assert_whole(server)
+
+
+def test_two_pushes_of_the_same_images_at_once(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
+    server.immutable = True
+    images = pair(store, shared=20_000)
+    registries = [client() for _ in range(4)]
+    with ThreadPoolExecutor(len(registries)) as pool:
+        results = list(pool.map(lambda registry: push_images(registry, pushes(registry, images), store), registries))
+    assert {tuple(one.digest for one in pushed) for pushed in results} == {tuple(one.image.digest for one in images)}
+    assert [len(repository.tags) for repository in server.repositories.values()] == [1, 1]
     assert_whole(server)
 
 
