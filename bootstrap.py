@@ -105,6 +105,47 @@ def build(**options: Any) -> None:
 
 @main.command()
 @shared_options
+def plan(**options: Any) -> None:
+    """What `up` would do to both stacks and every function, changing nothing; exit code 2 for a difference."""
+    from commands import history
+
+    run(history.plan, *shared(options))
+
+
+@main.command()
+@shared_options
+def releases(**options: Any) -> None:
+    """Every release of the environment, newest first."""
+    from commands import history
+
+    run(history.releases, *shared(options))
+
+
+@main.command()
+@shared_options
+@click.option(
+    "--to", type=click.IntRange(min=1), metavar="N", help="The release to go back to; default: the one before."
+)
+def rollback(**options: Any) -> None:
+    """Switch the functions back to an earlier release in one stack update; builds and pushes nothing."""
+    from commands import history
+
+    run(history.rollback, *shared(options), to=options["to"])
+
+
+@main.command()
+@shared_options
+@click.option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Releases whose images stay.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def prune(**options: Any) -> None:
+    """Delete images that no function, stack, placeholder or kept release uses."""
+    from commands import history
+
+    run(history.prune, *shared(options), keep=options["keep"], dry_run=options["dry_run"])
+
+
+@main.command()
+@shared_options
 @click.argument("transaction", metavar="JSON")
 def submit(**options: Any) -> None:
     """Submit one transaction, as JSON text or - for standard input, and print its answer."""

@@ -1,0 +1,188 @@
+"""Commands about what would change and what was: plan, releases, rollback, prune."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from commands.context import Context, Outcome
+from commands.deploying import build_of, command_line, deployment_of, releaser
+
+if TYPE_CHECKING:
+    from pipeline.ledger import Release
+    from pipeline.planning import StackDecision
+
+
+def plan(context: Context) -> Outcome:
+    """What ``up`` would do, decided without changing anything; exit code 2 when something would change."""
+    from pipeline.planning import plan_release
+    from pipeline.target import explained
+
+    build = build_of(context)
+    with explained(context.target_name, f"{context.environment} was not planned"):
+        planned = plan_release(deployment_of(context, context.running_target(), build), context.report)
+    result = {
+        "environment": context.environment,
+        "changes": planned.changes,
+        "stacks": [_stack(decision) for decision in planned.stacks],
+        "functions": [
+            {"name": each.name, "from": each.before, "to": each.after, "changes": each.changes}
+            for each in planned.functions
+        ],
+    }
+    lines = [line for decision in planned.stacks for line in _stack_lines(decision)]
+    lines += [
+        f"{each.name:<40} {_short(each.before)} → {_short(each.after)}"
+        if each.changes
+        else f"{each.name:<40} {_short(each.after)}  unchanged"
+        for each in planned.functions
+    ]
+    lines += ["", f"Next: {command_line(context, 'up')}" if planned.changes else "nothing would change"]
+    return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
+
+
+def releases(context: Context) -> Outcome:
+    """Every release of the environment, newest first."""
+    from pipeline.ledger import list_releases
+    from pipeline.target import explained
+
+    with explained(context.target_name, f"the releases of {context.environment} were not read"):
+        found = list_releases(context.running_target().client("ssm"), context.environment)
+    newest = [*reversed(found)]
+    lines = [
+        f"{each.number:>4}  {each.at.astimezone():%Y-%m-%d %H:%M}  {each.by:<28} {each.revision[:12] or '-':<12}  "
+        + "  ".join(f"{name} {digest.short}" for name, digest in sorted(each.images.items()))
+        for each in newest
+    ]
+    return Outcome({"releases": [_release(each) for each in newest]}, "\n".join(lines) or "there is no release yet")
+
+
+def rollback(context: Context, *, to: int | None) -> Outcome:
+    """Switch the functions back to an earlier release, by default the one before the last."""
+    from pipeline.rollback import roll_back
+    from pipeline.target import explained
+
+    build = build_of(context)
+    with explained(context.target_name, f"{context.environment} was not rolled back"):
+        target = context.running_target()
+        done = roll_back(deployment_of(context, target, build), to, context.report, by=releaser(context, target))
+    result = {
+        "environment": context.environment,
+        "to": done.to.number,
+        "release": done.record.number,
+        "changed": done.changed,
+        "functions": [
+            {"name": context.names.function(name), "digest": str(digest)}
+            for name, digest in sorted(done.to.images.items())
+        ],
+        "unaffected": [context.names.function(name) for name in done.unaffected],
+    }
+    lines = [
+        f"{context.environment} runs release {done.to.number} again, recorded as release {done.record.number}"
+        if done.changed
+        else f"{context.environment} runs release {done.to.number} already"
+    ]
+    lines += [f"  {context.names.function(name):<40} {digest.short}" for name, digest in sorted(done.to.images.items())]
+    return Outcome(result, "\n".join(lines))
+
+
+def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
+    """Delete images that nothing uses and no kept release needs."""
+    from pipeline.ledger import list_releases
+    from pipeline.prune import plan_prune, prune_images, read_in_use
+    from pipeline.repository import read_images
+    from pipeline.target import explained
+
+    with explained(context.target_name, f"{context.environment} was not pruned"):
+        target = context.running_target()
+        names = context.names
+        repositories = [names.repository(source.name) for source in context.sources]
+        ecr = target.client("ecr")
+        planned = plan_prune(
+            [image for repository in repositories for image in read_images(ecr, repository)],
+            read_in_use(target.client, [names.registry_stack, names.pipeline_stack], repositories),
+            list_releases(target.client("ssm"), context.environment),
+            keep,
+            now=datetime.now(UTC),
+        )
+        failures: tuple[Any, ...] = ()
+        if not dry_run and planned.delete:
+            failures = prune_images(ecr, planned, context.report).failures
+    deleted = [image for image in planned.delete if image not in [failed for failed, _ in failures]]
+    result = {
+        "dry_run": dry_run,
+        "delete": [{"repository": image.repository, "digest": str(image.digest)} for image in deleted],
+        "kept": [
+            {"repository": image.repository, "digest": str(image.digest), "reason": reason}
+            for image, reason in planned.kept
+        ],
+        "failed": [
+            {"repository": image.repository, "digest": str(image.digest), "reason": reason}
+            for image, reason in failures
+        ],
+        "bytes": sum(image.size for image in deleted),
+    }
+    verb = "would delete" if dry_run else "deleted"
+    lines = [f"{verb} {image.repository}  {image.digest.short}  {' '.join(image.tags)}" for image in deleted]
+    lines += [f"kept {image.repository}  {image.digest.short}  {reason}" for image, reason in planned.kept]
+    lines += [f"not deleted: {image.repository}  {image.digest.short}  {reason}" for image, reason in failures]
+    lines.append(f"{verb} {len(deleted)} images, kept {len(planned.kept)}")
+    return Outcome(result, "\n".join(lines), 1 if failures else 0)
+
+
+def _release(release: Release) -> dict[str, Any]:
+    return {
+        "number": release.number,
+        "at": release.at.isoformat(),
+        "by": release.by,
+        "revision": release.revision,
+        "template": str(release.content.template),
+        "parameters": dict(release.content.parameters),
+        "functions": [{"name": name, "digest": str(digest)} for name, digest in sorted(release.images.items())],
+    }
+
+
+def _stack(decision: StackDecision) -> dict[str, Any]:
+    return {
+        "name": decision.name,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "parameters": {name: {"from": old, "to": new} for name, (old, new) in decision.parameters.items()},
+        "resources": [
+            {
+                "logical_id": each.logical_id,
+                "type": each.resource_type,
+                "action": each.action,
+                "replacement": each.replacement,
+                "properties": [{"path": one.path, "before": one.before, "after": one.after} for one in each.properties],
+            }
+            for each in decision.resources
+        ],
+    }
+
+
+_MARKS = {"Add": "+", "Remove": "-", "Modify": "~", "Import": "<"}
+
+
+def _stack_lines(decision: StackDecision) -> list[str]:
+    lines = [f"{decision.name:<40} {decision.decision}{f': {decision.reason}' if decision.reason else ''}"]
+    if decision.decision == "create":
+        return [*lines, f"  {len(decision.resources)} resources are added"]
+    for each in decision.resources:
+        mark = "REPLACE" if each.replacement in ("True", "Conditional") else _MARKS.get(each.action, "~")
+        lines.append(f"  {mark} {each.logical_id}  ({each.resource_type})")
+        lines += [f"      {one.path}: {_value(one.before)} → {_value(one.after)}" for one in each.properties]
+    return lines
+
+
+def _value(text: str | None) -> str:
+    if text is None:
+        return "(none)"
+    return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+def _short(image: str | None) -> str:
+    """The digest of an image URI, for people."""
+    if not image:
+        return "placeholder"
+    return image.partition("@sha256:")[2][:12] or image

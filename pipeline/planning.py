@@ -1,0 +1,124 @@
+"""What a release would do, read and decided without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cfn.names import image_parameter, repository_output
+from pipeline.deployment import (
+    Deployment,
+    current_images,
+    read_pipeline,
+    read_registry,
+    wanted_pipeline,
+    wanted_registry,
+)
+from pipeline.events import Report
+from pipeline.graph import Task, run_tasks
+from pipeline.release import build_images
+from pipeline.stacks import NoChange, Refuse, ResourceChange, StackPlan, Update, describe_change, plan_stack
+
+DECISIONS = {
+    "Create": "create",
+    "Adopt": "create around what is there",
+    "CleanUpReview": "drop an abandoned review, then create",
+    "Update": "update",
+    "ReplaceFailed": "delete the failed stack, then create",
+    "Wait": "wait until CloudFormation is done",
+    "ContinueRollback": "continue the rollback",
+    "NoChange": "nothing",
+    "Refuse": "refuse",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StackDecision:
+    """What would be done with one stack; ``parameters`` are those that change, as (old, new)."""
+
+    name: str
+    decision: str
+    reason: str = ""
+    parameters: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    resources: tuple[ResourceChange, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        return self.decision != DECISIONS["NoChange"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDecision:
+    """Which image a function has and would get, as URIs; None for its placeholder."""
+
+    name: str
+    before: str | None
+    after: str
+
+    @property
+    def changes(self) -> bool:
+        return self.before != self.after
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan:
+    """The decisions for both stacks and all functions."""
+
+    stacks: tuple[StackDecision, ...]
+    functions: tuple[FunctionDecision, ...]
+
+    @property
+    def changes(self) -> bool:
+        return any(each.changes for each in self.stacks) or any(each.changes for each in self.functions)
+
+
+def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
+    """Builds the images (into the cache only), reads both stacks, and decides as a release would.
+
+    CloudFormation is asked for the resources of an update by a change set, which is deleted again.
+    """
+    cloudformation = deployment.target.client("cloudformation")
+    results = run_tasks(
+        [
+            Task("images", lambda: build_images(deployment.build, report)),
+            Task("registry", lambda: read_registry(deployment)),
+            Task("pipeline", lambda: read_pipeline(deployment)),
+        ]
+    )
+    registry, pipeline = results["registry"], results["pipeline"]
+    after = {}
+    for image in results["images"]:
+        # Before stack 1 is there, its repositories have no address yet; their names are known.
+        repository = registry.outputs.get(
+            repository_output(image.function), deployment.names.repository(image.function)
+        )
+        after[image.function] = f"{repository}@{image.image.digest}"
+    before = current_images(deployment, pipeline)
+    images = {image_parameter(name): uri for name, uri in after.items()}
+    plans = {
+        deployment.names.registry_stack: plan_stack(registry, wanted_registry(deployment)),
+        deployment.names.pipeline_stack: plan_stack(pipeline, wanted_pipeline(deployment, pipeline, images, report)),
+    }
+    described = run_tasks(
+        [Task(name, lambda plan=plan: describe_change(cloudformation, plan)) for name, plan in plans.items()]
+    )
+    return ReleasePlan(
+        tuple(_decision(name, plan, described[name]) for name, plan in plans.items()),
+        tuple(
+            FunctionDecision(deployment.names.function(name), before.get(image_parameter(name)), uri)
+            for name, uri in sorted(after.items())
+        ),
+    )
+
+
+def _decision(name: str, plan: StackPlan, resources: tuple[ResourceChange, ...]) -> StackDecision:
+    decision = DECISIONS[type(plan).__name__]
+    match plan:
+        case Refuse(reason=reason, next_step=next_step):
+            return StackDecision(name, decision, f"{reason}. {next_step}")
+        case Update(parameters=parameters):
+            return StackDecision(name, decision, "", parameters, resources)
+        case NoChange():
+            return StackDecision(name, decision)
+        case _:
+            return StackDecision(name, decision, resources=resources)
