@@ -2,7 +2,7 @@
 
 Python compresses with whatever library it was linked with, and zlib-ng, Apple's and others write other bytes than
 zlib. Which one this is shows in a sample: when the known answer comes back, the linked library is used; otherwise
-``pipeline.zlib_in_python`` writes zlib's bytes, about fifty times slower. See docs/decisions/0010-one-digest.md.
+``pipeline.zlib_in_python`` writes zlib's bytes, about fifty times slower. See docs/decisions/one-digest.md.
 """
 
 from __future__ import annotations
