@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.stacks.failures import StackFailed, explain, validation_failures
 from pipeline.stacks.plan import WantedStack
-from pipeline.stacks.state import ChangeSetSummary, StackStatus, read_change_sets, read_status
+from pipeline.stacks.state import ChangeSetSummary, StackStatus, maker, read_change_sets, read_status
 from pipeline.stacks.watch import Deadline, Pause
 
 Kind = Literal["CREATE", "UPDATE"]
@@ -96,7 +94,7 @@ def make_change_set(cfn: Any, wanted: WantedStack, kind: Kind, target: str, dead
         # (API_CreateChangeSet, API_ExecuteChangeSet). Rolled back, a failed stack keeps the story of its failure and
         # runs what it ran.
         "OnStackFailure": "ROLLBACK",
-        "Description": f"by {_who()}",
+        "Description": maker(),
     }
     if wanted.existing and kind == "CREATE":
         request["ImportExistingResources"] = True
@@ -182,11 +180,3 @@ def _made_already(cfn: Any, problem: ClientError, target: str, name: str) -> Any
     except ClientError:
         raise problem from None
     return {"Id": found["ChangeSetId"], "StackId": found["StackId"]}
-
-
-def _who() -> str:
-    """For the person who finds the change set in the console."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):
-        return socket.gethostname()

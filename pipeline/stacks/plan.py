@@ -126,8 +126,11 @@ def plan_stack(state: StackState, wanted: WantedStack) -> StackPlan:
         case StackStatus.ABSENT | StackStatus.DELETE_COMPLETE:
             return Adopt(wanted) if wanted.existing else Create(wanted)
         case StackStatus.REVIEW_IN_PROGRESS:
-            fresh = any(each.age < REVIEW_PATIENCE and each.status != "FAILED" for each in state.change_sets)
-            return Wait(wanted, state) if fresh else CleanUpReview(wanted, state)
+            at_work = any(
+                each.age < REVIEW_PATIENCE and each.status != "FAILED" and not each.abandoned
+                for each in state.change_sets
+            )
+            return Wait(wanted, state) if at_work else CleanUpReview(wanted, state)
         case (
             StackStatus.CREATE_IN_PROGRESS
             | StackStatus.ROLLBACK_IN_PROGRESS

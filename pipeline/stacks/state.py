@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,12 +75,17 @@ UPDATABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ChangeSetSummary:
-    """A change set that waits on a stack. age in seconds, by CloudFormation's own clock."""
+    """A change set that waits on a stack.
+
+    age        seconds, by CloudFormation's own clock
+    abandoned  it was made on this machine by a process that is gone
+    """
 
     name: str
     change_set_id: str
     status: str
     age: float
+    abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +222,36 @@ def read_change_sets(cfn: Any, stack: str) -> tuple[ChangeSetSummary, ...]:
                 change_set_id=each["ChangeSetId"],
                 status=each["Status"],
                 age=(now - each["CreationTime"]).total_seconds(),
+                abandoned=is_abandoned(each.get("Description", "")),
             )
             for each in page.get("Summaries", [])
         ]
         if not page.get("NextToken"):
             return tuple(found)
         request["NextToken"] = page["NextToken"]
+
+
+def maker() -> str:
+    """Who makes a change set: for the person who finds it, and for ``is_abandoned``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
+    return f"by {user} on {socket.gethostname()}, process {os.getpid()}"
+
+
+def is_abandoned(description: str) -> bool:
+    """Whether the process that ``maker`` told of ran on this machine and is gone; False where that cannot be known."""
+    made = re.fullmatch(r"by \S+ on (\S+), process (\d+)", description)
+    if made is None or made[1] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(made[2]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False  # it is there, and somebody else's
+    return False
 
 
 def _describe(cfn: Any, name: str) -> Any:

@@ -24,7 +24,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -115,6 +115,8 @@ class FaultProxy:
         self._faults: list[Fault] = []
         self._interludes: list[_Interlude] = []
         self._lock = threading.Lock()
+        self._busy = threading.Condition()
+        self._under_way = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -132,6 +134,22 @@ class FaultProxy:
         """Let something happen when the call of ``action`` (after ``skip`` others) has left but not arrived."""
         with self._lock:
             self._interludes.append(_Interlude(action, happens, skip))
+
+    def wait_until_idle(self) -> None:
+        """Wait until no call is on its way: one whose caller is gone may still be about to arrive."""
+        with self._busy:
+            self._busy.wait_for(lambda: self._under_way == 0, timeout=10)
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        with self._busy:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._busy:
+                self._under_way -= 1
+                self._busy.notify_all()
 
     def clear(self) -> None:
         """Forget all faults and calls."""
@@ -186,6 +204,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self._read_body()
+        with self.server.proxy.under_way():
+            self._carry(body)
+
+    def _carry(self, body: bytes) -> None:
         action = action_of(self.command, self.path, dict(self.headers.items()), body)
         fault = self.server.proxy.strike(action)
         if fault is None:

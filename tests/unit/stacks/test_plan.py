@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from pipeline.stacks import (
     plan_stack,
 )
 from pipeline.stacks.plan import REVIEW_PATIENCE, TEMPLATE_BODY_MAX
-from pipeline.stacks.state import canonical_template
+from pipeline.stacks.state import canonical_template, is_abandoned, maker
 
 TEMPLATE: dict[str, Any] = {
     "Parameters": {"Image": {"Type": "String", "Default": ""}, "Size": {"Type": "Number", "Default": 1}},
@@ -178,6 +181,22 @@ def test_a_review_that_just_began_is_somebody_else_at_work(age: float, status: s
     change_set = ChangeSetSummary("transaction-pipeline-1", "arn:…", status, age)
     state = replace(STANDS, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
     assert type(plan_stack(state, WANTED)) is decision
+
+
+def test_a_review_whose_maker_is_gone_is_nobody_at_work() -> None:
+    change_set = ChangeSetSummary("transaction-pipeline-1", "arn:…", "CREATE_COMPLETE", 0.0, abandoned=True)
+    state = replace(STANDS, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
+    assert isinstance(plan_stack(state, WANTED), CleanUpReview)
+
+
+def test_a_maker_is_gone_only_when_that_is_known() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = maker()
+    assert not is_abandoned(here)
+    assert is_abandoned(here.replace(f"process {os.getpid()}", f"process {ended.pid}"))
+    assert not is_abandoned(f"by x on another-machine, process {ended.pid}")
+    assert not is_abandoned("made in the console")
 
 
 @pytest.mark.parametrize("status", [status for status, (equal, _) in DECISIONS.items() if equal is ReplaceFailed])
