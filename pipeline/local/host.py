@@ -19,6 +19,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -42,6 +43,8 @@ REGION = "us-east-1"
 # ministack takes this key as the account's root and does not look at its signature.
 ACCESS_KEY = "test"
 READY_SECONDS = 50.0
+# In the state's folder: the port that the state speaks of.
+PORT = "port"
 _NOT_STARTED = "the embedded AWS was not started"
 
 log = logging.getLogger("pipeline.local.host")
@@ -108,6 +111,33 @@ def start_emulator(
     return process
 
 
+def saved_port(folder: Path) -> int:
+    """The port that the saved state speaks of, or 0."""
+    try:
+        return int((folder / "state" / PORT).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def settle_port(folder: Path, port: int) -> None:
+    """Make the saved state speak of ``port``: ministack keeps queues and the like under URLs with its own address."""
+    before = saved_port(folder)
+    if before == port:
+        return
+    moved = re.compile(rb"127\.0\.0\.1:%d(?!\d)" % before)
+    for file in (folder / "state").glob("*.json") if before else ():
+        content = file.read_bytes()
+        if moved.search(content):
+            replace_file(file, moved.sub(b"127.0.0.1:%d" % port, content))
+    replace_file(folder / "state" / PORT, str(port).encode())
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    temporary = file.with_suffix(".new")
+    temporary.write_bytes(content)
+    temporary.replace(file)
+
+
 class Host:
     """The running whole: emulator, bridge and runtime."""
 
@@ -117,9 +147,9 @@ class Host:
         self._attached = attached
         self._lock = lock
         self._answer = answer
-        before = read_state(folder)
-        listener = bind(port, before.port if before is not None else 0)
+        listener = bind(port, saved_port(folder))
         self._port = listener.getsockname()[1]
+        settle_port(folder, self._port)
         self._endpoint = f"http://127.0.0.1:{self._port}"
         saved = folder / "state" / SAVED
         self._fresh = not any((folder / "state").glob("*.json"))

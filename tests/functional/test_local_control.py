@@ -153,9 +153,30 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
 
 def test_comes_back_on_the_same_port(folder: Path) -> None:
     first = start_local(folder)
-    os.kill(first.pid, signal.SIGKILL)
+    stop_local(folder)
+    second = start_local(folder)
+    assert second.endpoint == first.endpoint
+    os.kill(second.pid, signal.SIGKILL)
     wait_for(lambda: find_local(folder) is None)
     assert start_local(folder).endpoint == first.endpoint
+
+
+def test_state_follows_to_another_port_when_the_old_one_is_taken(folder: Path) -> None:
+    first = start_local(folder)
+    url = EmbeddedAws.of(first).client("sqs").create_queue(QueueName="parked")["QueueUrl"]
+    assert url.startswith(first.endpoint)
+    EmbeddedAws.of(first).client("sqs").send_message(QueueUrl=url, MessageBody="kept")
+    stop_local(folder)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(first.endpoint.rpartition(":")[2])))
+        other.listen()
+        second = start_local(folder)
+    assert second.endpoint != first.endpoint
+    sqs = EmbeddedAws.of(second).client("sqs")
+    moved = sqs.get_queue_url(QueueName="parked")["QueueUrl"]
+    assert moved.startswith(second.endpoint)
+    assert sqs.receive_message(QueueUrl=moved)["Messages"][0]["Body"] == "kept"
 
 
 def test_a_state_file_of_a_process_that_is_gone_is_not_believed(folder: Path) -> None:
