@@ -6,15 +6,16 @@ The lock is a requirements file with one ``name==version`` and its SHA-256 hashe
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cfn.settings import Architecture
+from pipeline.blobs import storing
 from pipeline.errors import DependencyError, StorageError
 from pipeline.model import Platform
 
@@ -90,7 +91,7 @@ def _parse(line: str) -> LockedPackage | str:
     """The package of a line, "" for an option that changes nothing that is shipped, or what is wrong with it."""
     if line.startswith("-"):
         option = line.split()[0].split("=")[0]
-        if option in ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-binary", "--only-binary"):
+        if option in ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--only-binary"):
             return ""
         return f"the option {option} does not belong into a lock"
     requirement, _, hashes = line.partition("--hash=")
@@ -108,52 +109,64 @@ def _parse(line: str) -> LockedPackage | str:
 def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = False) -> None:
     """Install the lock's wheels for ``platform`` into the new folder ``target``; byte code is not compiled.
 
-    Raises DependencyError when a package has no wheel for the target, a hash differs, a dependency is missing from
-    the lock or the index cannot be reached; StorageError when the disk is full.
+    Without a network, wheels in uv's cache are enough; ``offline`` asks no index at all. Raises DependencyError when a
+    package has no wheel for the target, a hash differs, a dependency is missing from the lock or the index cannot be
+    reached; StorageError when the disk is full.
     """
     from uv import find_uv_bin  # the package costs milliseconds that a build with nothing to install need not pay
 
     machine = "aarch64" if platform.architecture is Architecture.ARM64 else "x86_64"
-    command = [find_uv_bin(), "pip", "install", "--target", str(target), "--requirement", str(lock.path)]
-    command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--no-progress", "--color", "never"]
-    command += ["--python", sys.executable, "--python-version", str(platform.python)]
-    command += ["--python-platform", f"{machine}-{_GLIBC}", "--link-mode", _link_mode()]
-    if offline:
-        command.append("--offline")
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    uv = find_uv_bin()
+    with storing(target.parent), tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        # What was read is what is installed, whoever writes to the lock meanwhile.
+        copy = Path(folder) / "requirements.txt"
+        copy.write_bytes(lock.content)
+        command = [uv, "pip", "install", "--target", str(target), "--requirement", str(copy)]
+        command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--no-progress", "--color", "never"]
+        command += ["--python", sys.executable, "--python-version", str(platform.python)]
+        command += ["--python-platform", f"{machine}-{_GLIBC}"]
+        done = _run([*command, "--offline"] if offline else command)
+        if done.returncode != 0 and not offline and _NETWORK.search(done.stderr):
+            again = _run([*command, "--offline"])
+            done = again if again.returncode == 0 else done
     if done.returncode != 0:
         raise _refusal(lock, platform, done.stderr)
 
 
-def _link_mode() -> str:
-    # Files are only read before the folder is removed, so sharing them with uv's cache is safe and saves the copy.
-    return os.environ.get("UV_LINK_MODE", "hardlink")
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+
+
+_NETWORK = re.compile(r"network was disabled|error sending request|Failed to fetch|dns error|timed out")
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+# What uv says, and what can be done about it; the first that fits counts.
+_CURES = (
+    (_NETWORK, "Connect to the package index (UV_DEFAULT_INDEX names another one), or build where it is cached."),
+    (
+        re.compile("Hash mismatch"),
+        f"The lock was edited, or the file on the index changed. Write the lock anew: `{_COMPILE}`.",
+    ),
+    (re.compile("no trusted hash"), f"The lock leaves it out. Write the lock anew: `{_COMPILE}`."),
+    (
+        re.compile("wheel"),
+        "Choose a version that has a wheel for {platform}, or replace the package: nothing is built from source.",
+    ),
+)
 
 
 def _refusal(lock: Lock, platform: Platform, said: str) -> DependencyError | StorageError:
-    function = lock.path.parent.name
-    what = f"the dependencies of {function} were not installed for {platform}"
-    causes = re.split(r"^\s*(?:error|cause|hint|warning): ", said, flags=re.MULTILINE)
-    told = [" ".join(part.split()) for part in causes[1:]] or [" ".join(said.split()) or "uv gave no reason"]
-    lines = re.findall(r"^\s*(?:error|cause): (.*(?:\n(?!\s*(?:error|cause|hint|warning): ).*)*)", said, re.MULTILINE)
-    why = ": ".join(" ".join(line.split()) for line in lines) or told[0]
-    if "No space left on device" in said or "Disk quota exceeded" in said or "File too large" in said:
+    """uv's own words, which name the package, and the next step."""
+    what = f"the dependencies of {lock.path.parent.name} were not installed for {platform}"
+    if _FULL.search(said):
         return StorageError(what, "the disk is full", "Free some space, or set TRANSACTION_PIPELINE_CACHE elsewhere.")
-    if "network was disabled" in said or re.search(r"error sending request|Failed to fetch|dns error|timed out", said):
-        step = "Connect to the package index (UV_DEFAULT_INDEX names another one), or build where it is cached."
-        return DependencyError(what, why, step)
-    if "Hash mismatch" in said:
-        step = f"The lock was edited, or the file on the index changed. Write the lock anew: `{_COMPILE}`."
-        return DependencyError(what, why, step)
-    if "no trusted hash" in said or "must have a hash" in said or "must have their versions pinned" in said:
-        step = f"The lock leaves it out. Write the lock anew: `{_COMPILE}`."
-        return DependencyError(what, why, step)
-    if "wheel" in said:
-        named = re.findall(rf"(?:Wheels are required for|because) `?({_NAME})`?|({_NAME})==\S+ has no", said)
-        names = sorted({name for pair in named for name in pair if name and name != "building"})
-        step = (
-            f"Choose a version of {', '.join(names) or 'it'} that has a wheel for {platform}, or replace the package: "
-            "nothing is built from source."
-        )
-        return DependencyError(what, why, step)
-    return DependencyError(what, why, f"Mend requirements.in and write the lock anew: `{_COMPILE}`.")
+    # "error: …", "cause: …" and "hint: …", each up to the next one; hints speak of uv's options.
+    parts = re.split(r"^\s*(error|cause|hint|warning): ", said, flags=re.MULTILINE)
+    told = [" ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True) if kind in _TOLD]
+    why = ": ".join(told) or " ".join(said.split()) or "uv gave no reason"
+    step = next((cure for pattern, cure in _CURES if pattern.search(said)), None)
+    if step is None:
+        return DependencyError(what, why, f"Mend requirements.in and write the lock anew: `{_COMPILE}`.")
+    return DependencyError(what, why, step.format(platform=platform))
+
+
+_TOLD = ("error", "cause")

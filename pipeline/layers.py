@@ -225,8 +225,9 @@ def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
         for entry in entries:
             if entry.kind == "file" and entry.path.endswith(".py") and isinstance(entry.content, bytes):
                 path = root / entry.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(entry.content)
+                with storing(root):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(entry.content)
         compile_tree(root, "/")
         found = sorted(root.rglob("__pycache__/*.pyc"))
         return [_file_entry(path, path.relative_to(root).as_posix(), keep=True) for path in found]

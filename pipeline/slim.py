@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pipeline.errors import StorageError
 from pipeline.model import FunctionSource, PythonVersion
 
 # Differs from machine to machine, and nothing reads it in an image: who installed, from where, with which hashes.
@@ -127,14 +128,13 @@ def compile_tree(root: Path, shipped_at: str) -> None:
 
     One fresh process without site packages, with a fixed hash seed and in sorted order: marshal writes what is shared
     in memory as references, and the order of sets, so both must not depend on what ran before. Modules that this
-    Python cannot compile are left without.
+    Python cannot compile are left without. Raises StorageError when it cannot be written.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
-    subprocess.run(
-        [sys.executable, "-S", "-s", "-B", "-c", _COMPILE, str(root), shipped_at],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-    )
+    command = [sys.executable, "-S", "-s", "-B", "-c", _COMPILE, str(root), shipped_at]
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        # Source that does not compile is passed over, so this is the disk.
+        reason = done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}"
+        raise StorageError(f"no byte code was written to {root}", reason, "Free some space, or set byte_code = false.")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import shutil
 import tarfile
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,11 @@ from pipeline.slim import Slim
 
 ARM = Platform(Architecture.ARM64, PythonVersion(3, 13))
 INTEL = Platform(Architecture.X86_64, PythonVersion(3, 13))
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @dataclass
@@ -190,7 +199,7 @@ def test_a_package_without_a_wheel_for_the_target_is_named(index: Index, store: 
         lay_out(source, ARM, store)
     assert "linux/arm64 python3.13" in caught.value.what
     assert "only-intel" in caught.value.why
-    assert "only-intel" in caught.value.next_step
+    assert "a wheel for linux/arm64 python3.13" in caught.value.next_step
     assert "nothing is built from source" in caught.value.next_step
 
 
@@ -243,3 +252,22 @@ def test_without_a_network_the_error_says_so(index: Index, tmp_path: Path, monke
             install(lock, ARM, tmp_path / "target", offline=offline)
         assert "tool" in caught.value.why
         assert "Connect to the package index" in caught.value.next_step
+
+
+def test_wheels_that_are_cached_need_no_network(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add("tool", "py3-none-any", {"tool.py": ""})
+    site = tmp_path / "site" / "simple" / "tool"
+    site.mkdir(parents=True)
+    for wheel in index.folder.iterdir():
+        shutil.copy(wheel, site)
+    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.delenv("UV_FIND_LINKS")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    source = _source(tmp_path, "f", index.lock("tool==1.0"))
+    handler = partial(QuietHandler, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/simple")
+        online = lay_out(source, ARM, BlobStore(tmp_path / "one"))
+        server.shutdown()
+    assert lay_out(source, ARM, BlobStore(tmp_path / "two")) == online
