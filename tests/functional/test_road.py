@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.functional.command_line import ROOT, CommandLine
+
 TRANSACTION = {
     "transaction_id": "test-123",
     "amount": 100,
@@ -23,32 +20,6 @@ TRANSACTION = {
     "customer_id": "customer-001",
 }
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """``bootstrap.py`` on an embedded AWS of its own, in a folder whose name has spaces."""
-
-    local: Path
-    cache: Path
-
-    def run(self, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
-            "TRANSACTION_PIPELINE_LOCAL": str(self.local),
-            "TRANSACTION_PIPELINE_CACHE": str(self.cache),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "HOME": str(self.local.parent),
-            **variables,
-        }
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "bootstrap.py"), *arguments],
-            env=environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def json(self, *arguments: str, code: int = 0, **variables: str) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code, **variables).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -150,16 +121,7 @@ def test_wrong_usage_is_exit_code_2(line: CommandLine) -> None:
 
 def _waiting(line: CommandLine, queue: str) -> int:
     """Messages in a queue of the embedded AWS."""
-    import boto3
-
-    state = json.loads((line.local / "local.json").read_text())
-    sqs = boto3.client(
-        "sqs",
-        endpoint_url=state["endpoint"],
-        region_name=state["region"],
-        aws_access_key_id=state["access_key_id"],
-        aws_secret_access_key=state["secret_access_key"],
-    )
+    sqs = line.client("sqs")
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
     return int(found["Attributes"]["ApproximateNumberOfMessages"])
