@@ -49,7 +49,6 @@ requirements*.txt
 # tests
 **/tests
 **/test_*.py
-**/*_test.py
 **/conftest.py
 # secrets
 **/.env

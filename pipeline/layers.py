@@ -15,7 +15,8 @@ import tempfile
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.blobs import BlobStore, storing
@@ -33,7 +34,7 @@ TASK_ROOT = "var/task"
 RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
 # Files up to this size are read and kept; larger ones are streamed into their layer.
 _SMALL = 1 << 20
-_SLOWLY = "This Python compresses unlike zlib, so layers are compressed in Python to get the digest of other machines:"
+_SLOWLY = "This Python compresses unlike zlib; to get every machine's digest, {} is compressed by Python itself, once."
 # The coarsest clock of a file system in use (FAT).
 _SETTLED_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600
@@ -57,17 +58,17 @@ def lay_out(
     StorageError for a full disk.
     """
     slim = slim if slim is not None else Slim.for_sources([source])
-    layers = []
-    if runtime:
-        layers.append(_dependency_layer(RUNTIME_LOCK, "runtime", platform, store, slim, report))
+    locks = {"runtime": RUNTIME_LOCK} if runtime else {}
     if source.requirements is not None:
-        layers.append(_dependency_layer(source.requirements, "dependencies", platform, store, slim, report))
+        locks["dependencies"] = source.requirements
+    layers = _dependency_layers(locks, platform, store, slim, report)
     shared = [entry for folder in source.shared for entry in collect_files(folder, f"{TASK_ROOT}/{folder.name}")]
-    layers.append(_source_layer(shared, "shared", platform, store, slim) if shared else None)
+    if shared:
+        layers.append(_source_layer(shared, "shared", platform, store, slim))
     own = collect_files(source.folder, TASK_ROOT)
     _judge_collisions(source, shared, own)
     layers.append(_source_layer(own, "function", platform, store, slim))
-    return tuple(layer for layer in layers if layer is not None)
+    return tuple(layers)
 
 
 def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
@@ -233,40 +234,65 @@ def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
         return [_file_entry(path, path.relative_to(root).as_posix(), keep=True) for path in found]
 
 
-def _dependency_layer(
-    requirements: Path, title: str, platform: Platform, store: BlobStore, slim: Slim, report: Report
-) -> Layer | None:
-    """The layer of a lock, or None for a lock without packages; installed once per content, target and setting."""
-    lock = read_lock(requirements)
-    if not lock.packages:
-        return None
-    key = hashlib.sha256(f"{_code_version()} {platform} {slim.key(platform.python)} ".encode() + lock.content)
-    record = store.root / "dependencies" / f"{key.hexdigest()}.json"
-    known = _recorded(record, title, store)
-    if known is not None:
-        return known
-    with _installing(record):
-        # Another thread may have installed the same lock while this one waited.
-        known = _recorded(record, title, store)
-        if known is None:
+def _dependency_layers(
+    locks: Mapping[str, Path], platform: Platform, store: BlobStore, slim: Slim, report: Report
+) -> list[Layer]:
+    """The layers of locks by title, none for a lock without packages; missing ones are installed side by side."""
+    read = {title: read_lock(path) for title, path in locks.items()}
+    wanted = [_Installation(lock, title, platform, store, slim) for title, lock in read.items() if lock.packages]
+    missing = [each for each in wanted if each.known() is None]
+    if len(missing) > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(missing)) as pool:
+            list(pool.map(lambda each: each.layer(report), missing))
+    return [each.layer(report) for each in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class _Installation:
+    """A layer made of a lock: installed once per content, target and setting."""
+
+    lock: Lock
+    title: str
+    platform: Platform
+    store: BlobStore
+    slim: Slim
+
+    @property
+    def record(self) -> Path:
+        settings = f"{_code_version()} {self.platform} {self.slim.key(self.platform.python)} "
+        return self.store.root / "dependencies" / f"{Digest.of(settings.encode() + self.lock.content).hex}.json"
+
+    def known(self) -> Layer | None:
+        return _recorded(self.record, self.title, self.store)
+
+    def layer(self, report: Report) -> Layer:
+        known = self.known()
+        if known is not None:
+            return known
+        with _installing(self.record):
+            # Another thread may have installed the same lock while this one waited.
+            known = self.known()
+            if known is not None:
+                return known
+            subject = self.lock.path.parent.name if self.title == "dependencies" else self.title
             if not writes_like_zlib():
-                report(Note(f"{_SLOWLY} the dependencies of {requirements.parent.name} take a while, once."))
-            with step(report, "install", requirements.parent.name):
-                known = _record(record, _install_layer(lock, title, platform, store, slim))
-    return known
+                report(Note(_SLOWLY.format(subject)))
+            with step(report, "install", subject):
+                return _record(self.record, self._install())
 
-
-def _install_layer(lock: Lock, title: str, platform: Platform, store: BlobStore, slim: Slim) -> Layer:
-    with _work_folder(store) as root:
-        target = root / "installed"
-        install(lock, platform, target)
-        files = shipped_files(target, slim)
-        if slim.compiles_for(platform.python):
-            # Hard links into uv's cache are only read: byte code goes into new files, beside the shipped modules only.
-            compile_tree(target, f"/{TASK_ROOT}")
-            files += [pyc for file in files if file.suffix == ".py" for pyc in _compiled(file)]
-        entries = [_file_entry(file, f"{TASK_ROOT}/{file.relative_to(target).as_posix()}") for file in files]
-        return store_layer(store, entries, title)
+    def _install(self) -> Layer:
+        with _work_folder(self.store) as root:
+            target = root / "installed"
+            install(self.lock, self.platform, target)
+            files = shipped_files(target, self.slim)
+            if self.slim.compiles_for(self.platform.python):
+                # Files of uv's cache are only read: byte code goes into new files, beside shipped modules only.
+                compile_tree(target, f"/{TASK_ROOT}")
+                files += [pyc for file in files if file.suffix == ".py" for pyc in _compiled(file)]
+            entries = [_file_entry(file, f"{TASK_ROOT}/{file.relative_to(target).as_posix()}") for file in files]
+            return store_layer(self.store, entries, self.title)
 
 
 def _compiled(module: Path) -> list[Path]:

@@ -21,6 +21,7 @@ import msgspec
 from cfn.names import pascal_case
 from cfn.settings import ENVIRONMENT_MAX, Call, FunctionDefinition
 from pipeline.errors import SourceError
+from pipeline.ignore import read_rules
 from pipeline.model import FunctionSource, PythonVersion
 
 MANIFEST = "function.toml"
@@ -223,9 +224,15 @@ def _judge_handler(folder: Path, handler: str, python: PythonVersion | None) -> 
     name = f"{path.relative_to(folder)}"
     try:
         text = path.read_bytes()
+        ignored = read_rules(folder).ignores(path.relative_to(folder).as_posix())
     except OSError as error:
         yield f"handler = {handler!r}, but {name} cannot be read ({error.strerror})"
         return
+    except SourceError as error:
+        yield error.why
+        return
+    if ignored:
+        yield f"handler = {handler!r}, but {name} is not shipped: a built-in rule or .dockerignore leaves it out"
     try:
         defined = _defines(ast.parse(text, filename=name), match["function"])
     except (SyntaxError, ValueError) as problem:

@@ -92,6 +92,8 @@ def _toml(line: str) -> dict[str, str]:
         ("f", {"handler.py": "def outer():\n    def handle(e, c): ..."}, "defines no handle"),
         ("f", {"function.toml": 'handler = "handle"'}, "not written like"),
         ("f", {"function.toml": 'handler = "../x.handle"'}, "not written like"),
+        ("f", {".dockerignore": "*.py"}, "handler.py is not shipped"),
+        ("f", {".dockerignore": "["}, ".dockerignore cannot be used"),
         ("f", {"requirements.in": "boto3"}, "no requirements.txt beside it"),
         ("f", {"function.toml": None}, "f: it has no function.toml"),
     ],
