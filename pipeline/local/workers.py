@@ -26,6 +26,8 @@ from pipeline.local.runtime_api import RuntimeConnection, serve_runtime_api
 INIT_SECONDS = 10.0
 # How often the memory of a worker at work is looked at.
 MEMORY_SECONDS = 0.25
+# A killed process is gone within this time, or it hangs in the kernel.
+END_SECONDS = 5.0
 _LOG_MAX = 4 << 20
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -193,6 +195,8 @@ class Worker:
             left = deadline - time.monotonic()
             if left <= 0:
                 self.kill()
+                # Nothing of it goes on once its caller is answered.
+                await asyncio.wait((self.ended,), timeout=END_SECONDS)
                 return Failure("Sandbox.Timedout", f"Task timed out after {self.function.timeout}.00 seconds")
             await asyncio.wait((answer,), timeout=min(MEMORY_SECONDS, left))
             if not answer.done():

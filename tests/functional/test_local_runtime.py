@@ -23,8 +23,9 @@ from tests.functional.local_images import Function, Registry, make_role, runtime
 
 HANDLER = """
 import os, sys, time
-STARTED = time.time()
 print("starting")
+if "STARTED" in os.environ:
+    open(os.environ["STARTED"], "a").write(f"version {VERSION}\\n")
 
 def handle(event, context):
     print("event", sorted(event))
@@ -32,6 +33,8 @@ def handle(event, context):
         open(event["write"], "w").write(str(os.getpid()))
     if "sleep" in event:
         time.sleep(event["sleep"])
+    while "until" in event and not os.path.exists(event["until"]):
+        time.sleep(0.01)
     if "raise" in event:
         raise ValueError(event["raise"])
     if "exit" in event:
@@ -42,7 +45,7 @@ def handle(event, context):
     if "answer" in event:
         return "x" * event["answer"]
     return {
-        "version": VERSION, "pid": os.getpid(), "started": STARTED, "id": context.aws_request_id, "cwd": os.getcwd(),
+        "version": VERSION, "pid": os.getpid(), "id": context.aws_request_id, "cwd": os.getcwd(),
         "path": sys.path, "arn": context.invoked_function_arn, "left": context.get_remaining_time_in_millis(),
         "environment": dict(os.environ), "modules": sorted(name for name in sys.modules if "." not in name),
     }
@@ -181,22 +184,21 @@ def test_an_idle_worker_killed_from_outside_is_not_noticed(make: Callable[..., F
         assert function.invoke().error is None
 
 
-def test_the_time_limit_is_kept(make: Callable[..., Function]) -> None:
-    function = make(Timeout=1)
-    before = function.invoke().payload["pid"]
-    answer = function.invoke({"sleep": 30})
-    assert 1 <= answer.seconds < 3
+def test_the_time_limit_is_kept(make: Callable[..., Function], tmp_path: Path) -> None:
+    function, file = make(Timeout=1), tmp_path / "pid"
+    answer = function.invoke({"sleep": 30, "write": str(file)})
+    assert 1 <= answer.seconds < 10
     assert answer.payload["errorType"] == "Sandbox.Timedout"
     assert answer.payload["errorMessage"].endswith("Error: Task timed out after 1.00 seconds")
     assert "Status: timeout" in answer.log
-    assert not Path(f"/proc/{before}").exists()
+    assert not Path(f"/proc/{file.read_text()}").exists()
     assert function.invoke().error is None
 
 
 def test_the_memory_limit_is_kept(make: Callable[..., Function]) -> None:
     answer = make(MemorySize=128).invoke({"allocate": 400})
     assert answer.payload["errorType"] == "Runtime.ExitError"
-    assert answer.seconds < 4
+    assert answer.seconds < 20
 
 
 def test_an_answer_that_is_too_large_is_an_error_and_the_next_is_well(make: Callable[..., Function]) -> None:
@@ -299,7 +301,7 @@ def test_twenty_invocations_run_at_once(make: Callable[..., Function]) -> None:
         answers = list(threads.map(lambda _: function.invoke({"sleep": 2}), range(20)))
         seconds = time.monotonic() - started
     assert len({answer.payload["pid"] for answer in answers}) == 20
-    assert seconds < 20  # forty seconds of sleep, one after the other
+    assert seconds < 30  # forty seconds of sleep, one after the other
 
 
 def test_workers_are_reused(make: Callable[..., Function]) -> None:
@@ -310,15 +312,15 @@ def test_workers_are_reused(make: Callable[..., Function]) -> None:
 def test_a_new_image_takes_over_without_losing_an_invocation(
     make: Callable[..., Function], registry: Registry, tmp_path: Path
 ) -> None:
-    function, file = make(), tmp_path / "pid"
-    old = function.invoke().payload["pid"]
+    function, running, go_on = make(Timeout=60), tmp_path / "running", tmp_path / "go on"
     new = registry.push(function.name, handler(2))
     with ThreadPoolExecutor() as threads:
-        in_flight = threads.submit(function.invoke, {"sleep": 2, "write": str(file)})
-        wait_for(lambda: file.exists() and file.read_text())
+        in_flight = threads.submit(function.invoke, {"until": str(go_on), "write": str(running)})
+        old = int(wait_for(lambda: running.exists() and running.read_text()))
         function.update(new)
         assert function.invoke().payload["version"] == 2
         assert not in_flight.done()
+        go_on.touch()
         assert in_flight.result().payload["version"] == 1
     wait_for(lambda: not Path(f"/proc/{old}").exists())
     assert function.invoke().payload["version"] == 2
@@ -349,17 +351,16 @@ def test_a_changed_setting_gets_new_workers(make: Callable[..., Function], embed
     assert function.invoke().payload["environment"]["LEVEL"] == "debug"
 
 
-def test_a_worker_is_warm_before_the_first_invocation(make: Callable[..., Function], registry: Registry) -> None:
-    function = make()
-    time.sleep(1.5)
-    asked = time.time()
-    assert function.invoke().payload["started"] < asked
+def test_a_worker_starts_before_anybody_invokes(
+    make: Callable[..., Function], registry: Registry, tmp_path: Path
+) -> None:
+    file = tmp_path / "started"
+    function = make(Environment={"Variables": {"STARTED": str(file)}})
+    wait_for(lambda: file.exists() and "version 1" in file.read_text())
     function.update(registry.push(function.name, handler(2)))
-    time.sleep(1.5)
-    asked = time.time()
-    answer = function.invoke()
-    assert answer.payload["version"] == 2
-    assert answer.payload["started"] < asked
+    wait_for(lambda: "version 2" in file.read_text())
+    assert function.invoke().payload["version"] == 2
+    assert file.read_text().count("version 2") == 1
 
 
 def test_workers_of_a_deleted_function_end(make: Callable[..., Function], embedded_aws: EmbeddedAws) -> None:
@@ -472,4 +473,4 @@ def test_a_warm_invocation_costs_a_few_milliseconds(make: Callable[..., Function
         started = time.perf_counter()
         client.invoke(FunctionName=function.name, Payload=b"{}")["Payload"].read()
         taken.append(time.perf_counter() - started)
-    assert statistics.median(taken) < 0.05
+    assert statistics.median(taken) < 0.1
