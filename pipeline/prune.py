@@ -18,6 +18,8 @@ from pipeline.stacks import StackState, StackStatus, read_stack
 
 # Tags that this tool sets; any other was set by somebody who wants the image.
 OWN_TAGS = ("image-", "release-")
+# The registry stack's own images: with them gone, the infrastructure could not be made anew.
+PLACEHOLDER_TAG = "placeholder-"
 # An image this young may belong to a release that is under way on another machine.
 GRACE = timedelta(hours=1)
 
@@ -73,6 +75,8 @@ def plan_prune(
     for image in images:
         if image.digest in needed:
             reasons[image.digest] = needed[image.digest]
+        elif any(tag.startswith(PLACEHOLDER_TAG) for tag in image.tags):
+            reasons[image.digest] = "a placeholder"
         elif foreign := [tag for tag in image.tags if not tag.startswith(OWN_TAGS) and not _names_subject(image, tag)]:
             reasons[image.digest] = f"tagged {', '.join(foreign)} by somebody"
         elif now - image.pushed_at < grace:

@@ -20,6 +20,7 @@ from pipeline.stacks.changeset import (
     unique_name,
 )
 from pipeline.stacks.deletion import delete_stack
+from pipeline.stacks.existing import with_retained
 from pipeline.stacks.failures import StackFailed, explain, missing_images, read_failures, stack_failed
 from pipeline.stacks.plan import (
     Adopt,
@@ -71,8 +72,11 @@ def apply_stack(cfn: Any, plan: StackPlan, report: Report = ignore, *, timeout: 
                 case ContinueRollback():
                     _roll_back(cfn, plan, report, deadline)
                     changed = True
-                case Create(wanted=wanted) | Adopt(wanted=wanted):
+                case Create(wanted=wanted):
                     return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
+                case Adopt(wanted=wanted):
+                    _adopt(cfn, wanted, report, deadline)
+                    changed = True
                 case CleanUpReview(wanted=wanted, state=state):
                     drop_leftovers(cfn, state.change_sets)
                     return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
@@ -114,6 +118,13 @@ def _execute(
         cfn, f"the stack {wanted.name} was not {verb}", wanted.name, made.stack_id, settled.status, settled.events,
         _advice(settled.status),
     )  # fmt: skip
+
+
+def _adopt(cfn: Any, wanted: WantedStack, report: Report, deadline: Deadline) -> None:
+    """Create the stack around what exists. Where the template would not retain it, the next decision is an update."""
+    report(Note(f"{wanted.name} adopts {', '.join(wanted.existing)}"))
+    adopting = replace(wanted, template_body=with_retained(wanted.template_body, wanted.existing))
+    _execute(cfn, adopting, "CREATE", wanted.name, report, deadline)
 
 
 def _start(cfn: Any, made: ChangeSet, token: str) -> None:

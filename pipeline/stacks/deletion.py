@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import Any
 
@@ -11,6 +10,7 @@ from botocore.exceptions import ClientError
 from pipeline.errors import StackError
 from pipeline.events import Note, Report, ignore
 from pipeline.stacks.changeset import unique_name
+from pipeline.stacks.existing import with_retained
 from pipeline.stacks.failures import stack_failed
 from pipeline.stacks.state import StackState, StackStatus, read_stack
 from pipeline.stacks.watch import Deadline, Pause, follow, wait_until_settled
@@ -35,7 +35,7 @@ def delete_stack(
     state = read_stack(cfn, name)
     for attempt in range(1, _ATTEMPTS + 1):
         while state.status.in_progress and state.status is not StackStatus.DELETE_IN_PROGRESS:
-            report(Note(f"{name} is in {state.status}; its deletion waits until that is over"))
+            report(Note(f"{state.name} is in {state.status}; its deletion waits until that is over"))
             wait_until_settled(cfn, name, state.stack_id, report, deadline)
             state = read_stack(cfn, name)
         if state.status.gone:
@@ -52,7 +52,7 @@ def delete_stack(
         last = attempt == _ATTEMPTS
         if _delete_once(cfn, state, retain, report, deadline, last=last):
             return True
-        report(Note(f"{name} was not deleted completely; trying again"))
+        report(Note(f"{state.name} was not deleted completely; trying again"))
         Pause(deadline)(name)
         state = read_stack(cfn, state.stack_id)
     raise AssertionError("the last attempt returns or raises")
@@ -113,21 +113,9 @@ def _retain_in_template(
     from pipeline.stacks.apply import apply_stack
     from pipeline.stacks.plan import WantedStack, plan_stack
 
-    template = json.loads(state.template)
-    lacking = [
-        logical_id
-        for logical_id in sorted(retain)
-        if logical_id in template["Resources"]
-        and template["Resources"][logical_id].get("DeletionPolicy") not in ("Retain", "RetainExceptOnCreate")
-    ]
-    if not lacking:
+    body = with_retained(state.template, retain)
+    if body == state.template:
         return
-    for logical_id in lacking:
-        resource = template["Resources"][logical_id]
-        resource["DeletionPolicy"] = "Retain"
-        # A policy alone may not count as a change (AWS documentation, DeletionPolicy); metadata does.
-        resource["Metadata"] = {**resource.get("Metadata", {}), "KeptOnDeletion": True}
-    report(Note(f"{state.name} keeps {', '.join(lacking)}"))
-    body = json.dumps(template, sort_keys=True, separators=(",", ":"))
+    report(Note(f"{state.name} keeps {', '.join(sorted(retain))}"))
     wanted = WantedStack(state.name, body, state.parameters, tags=state.tags)
     apply_stack(cfn, plan_stack(state, wanted), report, timeout=max(1.0, deadline.left))

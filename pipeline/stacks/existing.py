@@ -7,7 +7,7 @@ those whose template names them and retains them on deletion (API_CreateChangeSe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,27 +26,54 @@ class RetainedResource:
 
 
 def retained_resources(template_body: str) -> tuple[RetainedResource, ...]:
-    """The resources of a template that a deleted stack may have left behind. Pure."""
-    resources: Mapping[str, Any] = json.loads(template_body).get("Resources", {})
-    return tuple(
-        RetainedResource(logical_id, each["Type"], name)
-        for logical_id, each in resources.items()
-        if each.get("DeletionPolicy") in RETAINING
-        and each.get("Type") in _LOOKUPS
-        and isinstance(name := each.get("Properties", {}).get(_LOOKUPS[each["Type"]].name), str)
-    )
+    """The resources of a template that outlive its stack because their ``DeletionPolicy`` says so. Pure."""
+    return tuple(each for each, policy in _named_resources(template_body) if policy in RETAINING)
 
 
 def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[str, ...]:
-    """Logical ids of the template's retained resources that exist; for ``WantedStack.existing`` before a creation.
+    """Logical ids of the template's resources whose fixed name exists; for ``WantedStack.existing`` at a creation.
 
     clients  gives the boto3 client of a service, such as ``Target.client``
+
+    Looks for types that CloudFormation can adopt and that are ever kept: tables, repositories, log groups. Only worth
+    its calls where there is no stack: in one that stands, its own resources exist.
     """
     return tuple(
         each.logical_id
-        for each in retained_resources(template_body)
+        for each, _ in _named_resources(template_body)
         if _LOOKUPS[each.resource_type].exists(clients, each.name)
     )
+
+
+def with_retained(template_body: str, logical_ids: Collection[str]) -> str:
+    """The template with ``DeletionPolicy: Retain`` on those resources that have none that retains; else as it is. Pure.
+
+    CloudFormation adopts only such resources, and leaves only such ones behind.
+    """
+    template = json.loads(template_body)
+    resources = template.get("Resources", {})
+    lacking = [
+        logical_id
+        for logical_id in logical_ids
+        if logical_id in resources and resources[logical_id].get("DeletionPolicy") not in RETAINING
+    ]
+    if not lacking:
+        return template_body
+    for logical_id in lacking:
+        resource = resources[logical_id]
+        resource["DeletionPolicy"] = "Retain"
+        # A policy alone may not count as a change (AWS documentation, DeletionPolicy); metadata does.
+        resource["Metadata"] = {**resource.get("Metadata", {}), "KeptOnDeletion": True}
+    return json.dumps(template, sort_keys=True, separators=(",", ":"))
+
+
+def _named_resources(template_body: str) -> Iterator[tuple[RetainedResource, str]]:
+    """Resources of types that can be adopted, under a fixed name, each with its deletion policy."""
+    resources: Mapping[str, Any] = json.loads(template_body).get("Resources", {})
+    for logical_id, each in resources.items():
+        lookup = _LOOKUPS.get(each.get("Type"))
+        if lookup and isinstance(name := each.get("Properties", {}).get(lookup.name), str):
+            yield RetainedResource(logical_id, each["Type"], name), each.get("DeletionPolicy", "Delete")
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,9 @@ class Provider:
 import json, urllib.request
 def handler(event, context):
     reason = REASON
-    deleting = event["RequestType"] == "Delete"
+    failing = reason and (event["RequestType"] != "Delete" or DELETING)
     answer = {
-        "Status": "FAILED" if reason and not deleting else "SUCCESS", "Reason": reason or "fine",
+        "Status": "FAILED" if failing else "SUCCESS", "Reason": reason or "fine",
         "PhysicalResourceId": event.get("PhysicalResourceId", "thing"), "StackId": event["StackId"],
         "RequestId": event["RequestId"], "LogicalResourceId": event["LogicalResourceId"],
     }
@@ -86,16 +86,17 @@ def handler(event, context):
     def resource(self, value: str) -> dict[str, Any]:
         return {"Type": "Custom::Thing", "Properties": {"ServiceToken": self.arn, "Value": value}}
 
-    def fail(self, reason: str) -> None:
-        self._lambda.update_function_code(FunctionName=self._name, ZipFile=self._zip(reason))
+    def fail(self, reason: str, *, deleting: bool = False) -> None:
+        """Fail creations and updates from now on, and deletions too when ``deleting``."""
+        self._lambda.update_function_code(FunctionName=self._name, ZipFile=self._zip(reason, deleting))
 
     def succeed(self) -> None:
         self.fail("")
 
-    def _zip(self, reason: str) -> bytes:
+    def _zip(self, reason: str, deleting: bool = False) -> bytes:
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
-            archive.writestr("index.py", self.CODE.replace("REASON", repr(reason)))
+            archive.writestr("index.py", self.CODE.replace("REASON", repr(reason)).replace("DELETING", str(deleting)))
         return content.getvalue()
 
 

@@ -31,7 +31,7 @@ from pipeline.stacks import (
 )
 from pipeline.stacks.plan import REVIEW_PATIENCE
 from tests.functional.conftest import EmbeddedAws
-from tests.functional.stack_templates import Provider, decide, parameter, table, template, up, wanted
+from tests.functional.stack_templates import Provider, decide, history, parameter, table, template, up, wanted
 
 
 @pytest.fixture
@@ -199,10 +199,11 @@ def test_an_empty_change_set_is_no_change(cfn: Any, name: str) -> None:
     assert "FAILED" not in statuses
 
 
-def test_what_a_deleted_stack_retained_is_adopted(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
-    body = template(Table=table(f"{name}-table", DeletionPolicy="Retain"))
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_what_a_deleted_stack_kept_is_adopted(embedded_aws: EmbeddedAws, cfn: Any, name: str, policy: str) -> None:
+    body = template(Table=table(f"{name}-table", DeletionPolicy=policy))
     up(cfn, wanted(name, body=body))
-    assert delete_stack(cfn, name)
+    assert delete_stack(cfn, name, retain=["Table"])
     existing = find_existing(embedded_aws.client, json.dumps(body))
     assert existing == ("Table",)
     plan = decide(cfn, wanted(name, body=body, existing=existing))
@@ -251,6 +252,32 @@ def test_a_failed_rollback_is_continued_once_its_cause_is_mended(cfn: Any, name:
     assert isinstance(decide(cfn, wanted(name)), ContinueRollback)
     assert up(cfn, wanted(name, body=template(Thing=provider.resource("second")))).changed
     assert read_stack(cfn, name).status is StackStatus.UPDATE_COMPLETE
+
+
+def test_a_deletion_that_fails_names_what_holds_it_and_goes_on_once_that_is_mended(
+    cfn: Any, name: str, provider: Provider
+) -> None:
+    body = template(Thing=provider.resource("first"))
+    up(cfn, wanted(name, body=body))
+    provider.fail("it is still needed", deleting=True)
+    with pytest.raises(StackFailed, match=r"Thing \(Custom::Thing\): .*it is still needed") as caught:
+        delete_stack(cfn, name)
+    assert caught.value.status is StackStatus.DELETE_FAILED
+    assert list(history(cfn, name)).count("DELETE_FAILED") == 3, "what holds it may let go a little later"
+
+    assert isinstance(decide(cfn, wanted(name)), ReplaceFailed)
+    provider.succeed()
+    assert up(cfn, wanted(name)).changed
+    assert read_stack(cfn, name).status is StackStatus.CREATE_COMPLETE
+
+
+def test_what_a_stack_failed_to_delete_can_be_kept(cfn: Any, name: str, provider: Provider) -> None:
+    up(cfn, wanted(name, body=template(Thing=provider.resource("first"))))
+    provider.fail("it is still needed", deleting=True)
+    with pytest.raises(StackFailed):
+        delete_stack(cfn, name)
+    assert delete_stack(cfn, name, retain=["Thing"])
+    assert read_stack(cfn, name).status.gone
 
 
 def test_a_failing_custom_resource_is_told_with_its_own_words(cfn: Any, name: str, provider: Provider) -> None:

@@ -65,6 +65,11 @@ def test_what_somebody_tagged_stays() -> None:
     assert plan.kept[0][1] == "tagged golden by somebody"
 
 
+def test_a_placeholder_stays_while_nothing_stands_on_it() -> None:
+    plan = plan_prune([image("placeholder", "placeholder-abc")], {}, [], 1, now=NOW)
+    assert plan.kept[0][1] == "a placeholder"
+
+
 def test_an_sbom_goes_with_its_image_and_stays_with_it() -> None:
     images = [image("kept"), image("sbom", subject="kept"), image("gone"), image("its sbom", subject="gone")]
     plan = plan_prune(images, {digest("kept"): "a function"}, [], 1, now=NOW)

@@ -1,0 +1,94 @@
+"""The end of an environment: interfaces that Lambda is slow to give up, and data that stays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from pipeline.events import Event, Note
+from pipeline.teardown import free_network_interfaces, kept_by
+
+
+class Aws:
+    """Lambda and EC2 as they behave together on AWS: interfaces outlive functions, and become free one by one."""
+
+    def __init__(self, *, polls_until_free: int, in_vpc: bool = True) -> None:
+        self.functions = {"fraud-dev": ["sg-1"] if in_vpc else []}
+        self.interfaces = {"eni-1": polls_until_free, "eni-2": polls_until_free + 1}
+
+    def client(self, service: str) -> Any:
+        assert service in ("lambda", "ec2")
+        return self
+
+    def get_function_configuration(self, *, FunctionName: str) -> Any:
+        if FunctionName not in self.functions:
+            raise _refusal("ResourceNotFoundException")
+        return {"VpcConfig": {"SecurityGroupIds": self.functions[FunctionName]}}
+
+    def delete_function(self, *, FunctionName: str) -> None:
+        del self.functions[FunctionName]
+
+    def get_paginator(self, call: str) -> Any:
+        assert call == "describe_network_interfaces"
+        return self
+
+    def paginate(self, *, Filters: Any) -> Any:
+        assert {"Name": "group-id", "Values": ["sg-1"]} in Filters
+        shown = []
+        for name, polls in self.interfaces.items():
+            shown.append({"NetworkInterfaceId": name, "Status": "available" if polls <= 0 else "in-use"})
+            self.interfaces[name] = polls - 1
+        return [{"NetworkInterfaces": shown}]
+
+    def delete_network_interface(self, *, NetworkInterfaceId: str) -> None:
+        del self.interfaces[NetworkInterfaceId]
+        if NetworkInterfaceId == "eni-2":
+            raise _refusal("InvalidNetworkInterfaceID.NotFound")  # Lambda was faster
+
+
+def _refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "call")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+def test_functions_go_first_and_their_interfaces_as_lambda_gives_them_up() -> None:
+    aws = Aws(polls_until_free=2)
+    assert free_network_interfaces(aws.client, ["fraud-dev", "gone-already"]) == 1
+    assert (aws.functions, aws.interfaces) == ({}, {})
+
+
+def test_what_lambda_does_not_give_up_in_time_is_left_to_cloudformation() -> None:
+    aws, events = Aws(polls_until_free=10**6), list[Event]()
+    assert free_network_interfaces(aws.client, ["fraud-dev"], events.append, timeout=0.0) == 0
+    assert [event.text for event in events if isinstance(event, Note)] == [
+        "Lambda still holds 2 network interfaces; CloudFormation waits for them"
+    ]
+
+
+def test_a_function_outside_of_a_vpc_is_left_to_its_stack() -> None:
+    aws = Aws(polls_until_free=0, in_vpc=False)
+    assert free_network_interfaces(aws.client, ["fraud-dev"]) == 0
+    assert aws.functions == {"fraud-dev": []}
+
+
+def test_what_stays_is_told_with_the_command_that_deletes_it() -> None:
+    def resource(kind: str, policy: str, **properties: str) -> dict[str, Any]:
+        return {"Type": kind, "DeletionPolicy": policy, "Properties": properties}
+
+    body = {
+        "Table": resource("AWS::DynamoDB::Table", "Retain", TableName="transaction-state-dev"),
+        "Repository": resource("AWS::ECR::Repository", "RetainExceptOnCreate", RepositoryName="fraud-dev"),
+        "Logs": resource("AWS::Logs::LogGroup", "Delete", LogGroupName="fraud-dev"),
+        "Queue": resource("AWS::SQS::Queue", "Retain", QueueName="x"),
+    }
+    assert [(each.resource.logical_id, each.command) for each in kept_by(json.dumps({"Resources": body}))] == [
+        ("Table", "aws dynamodb delete-table --table-name transaction-state-dev"),
+        ("Repository", "aws ecr delete-repository --force --repository-name fraud-dev"),
+    ]
