@@ -92,11 +92,11 @@ def _opener(layer: Layer, store: BlobStore) -> LayerOpener | None:
 
 
 def _judge_handler(image: Image, source: FunctionSource) -> Iterator[Finding]:
-    config = json.loads(image.config)
-    if config["config"].get("Cmd") != [source.handler]:
+    command = _run(_parse(image.config) or {}).get("Cmd")
+    if command != [source.handler]:
         yield Finding(
             "command",
-            f"its command is {config['config'].get('Cmd')}, not the handler {source.handler!r}",
+            f"its command is {command}, not the handler {source.handler!r}",
             "Set CMD to the handler of function.toml.",
             "AWS Lambda developer guide, Deploy Python Lambda functions with container images",
         )
@@ -140,7 +140,7 @@ def find_findings(
 def _parse(content: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -247,8 +247,7 @@ def _judge_config(settings: dict[str, Any], document: dict[str, Any], expected: 
             f"Build with --platform linux/{expected.architecture.oci}, or change the function's architecture.",
             _GUIDE,
         )
-    run = settings.get("config")
-    run = run if isinstance(run, dict) else {}
+    run = _run(settings)
     if not run.get("Entrypoint") and not run.get("Cmd"):
         yield Finding(
             "entrypoint",
@@ -341,16 +340,22 @@ def _judge_content(place: str, facts: LayerFacts) -> Iterator[Finding]:
 
 def _is_needed(path: str, settings: dict[str, Any]) -> bool:
     """Whether a function needs a path: it is in, or above, the task root, a runtime folder or the working folder."""
-    run = settings.get("config")
-    run = run if isinstance(run, dict) else {}
+    run = _run(settings)
     variables = run.get("Env")
     roots = [*_NEEDED, str(run.get("WorkingDir") or "")]
-    roots += [str(each).partition("=")[2] for each in variables or () if str(each).startswith("LAMBDA_TASK_ROOT=")]
+    if isinstance(variables, list):
+        roots += [str(each).partition("=")[2] for each in variables if str(each).startswith("LAMBDA_TASK_ROOT=")]
     return any(
         path == root or path.startswith(f"{root}/") or root.startswith(f"{path}/")
         for root in (each.strip("/") for each in roots)
         if root
     )
+
+
+def _run(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a config says of how to run the image."""
+    run = settings.get("config")
+    return run if isinstance(run, dict) else {}
 
 
 def _place(number: int, layer: dict[str, Any]) -> str:

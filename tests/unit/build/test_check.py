@@ -268,7 +268,7 @@ def test_an_index_with_several_fitting_images_offers_none() -> None:
     assert "2 images" in finding.cure
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 100_000])
 def test_a_manifest_that_is_no_json_object_is_found(content: bytes) -> None:
     (finding,) = find_findings(Manifest(content, OCI_MANIFEST), None, ())
     assert finding.rule == "manifest"
@@ -276,11 +276,20 @@ def test_a_manifest_that_is_no_json_object_is_found(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [{}, {"config": 3, "layers": 4}, {"layers": [None, {}, {"digest": 5}]}, {"manifests": "x"}],
+    [{}, {"mediaType": []}, {"config": 3, "layers": 4}, {"layers": [None, {}, {"digest": 5}]}, {"manifests": "x"}],
 )
 def test_a_strange_manifest_is_judged_and_not_a_bug(document: dict[str, Any]) -> None:
     content = json.dumps(document).encode()
     assert find_findings(Manifest(content, OCI_MANIFEST), b"{}", (None, None, None))
+
+
+@pytest.mark.parametrize(
+    "run", [None, 3, [], {"Env": 3, "WorkingDir": 4, "Cmd": ["x"]}, {"Env": [None], "Entrypoint": "x"}]
+)
+def test_a_strange_config_is_judged_and_not_a_bug(run: object) -> None:
+    pushed = Pushed(tar(folder("var"), folder("var/task"), file("var/task/x", 0o600)))
+    pushed.config["config"] = run
+    assert "unreadable-file" in {finding.rule for finding in pushed.findings()}
 
 
 def test_findings_come_all_at_once_and_with_their_cures(

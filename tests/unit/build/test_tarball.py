@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import deflate
@@ -49,6 +49,7 @@ def _tar(chosen: Iterable[TarEntry]) -> bytes:
     return b"".join(tar_chunks(chosen))
 
 
+@settings(deadline=None)
 @given(entries(), st.randoms(use_true_random=False))
 def test_a_tar_holds_its_entries_in_one_order_with_fixed_metadata(
     chosen: list[TarEntry], chance: random.Random
@@ -75,6 +76,7 @@ def test_a_tar_holds_its_entries_in_one_order_with_fixed_metadata(
                 assert member.linkname == entry.target
 
 
+@settings(deadline=None)
 @given(entries())
 def test_a_layer_breaks_no_rule_of_lambda(chosen: list[TarEntry]) -> None:
     layer = b"".join(gzip_chunks(tar_chunks(chosen)))

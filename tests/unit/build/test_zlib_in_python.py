@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import deflate
@@ -34,6 +34,7 @@ _repetitive = st.lists(
 
 
 @needs_zlib
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=3000), _repetitive.map(b"".join), st.text("ab", max_size=2000).map(str.encode)))
 def test_small_data_compresses_to_zlibs_bytes(data: bytes) -> None:
     assert _compressed(PythonCompressor(), data) == _compressed(linked_compressor(), data)
