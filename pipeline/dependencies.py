@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,17 @@ def _parse(line: str) -> LockedPackage | str:
     return LockedPackage(name, version, url, digests, (match["marker"] or "").strip())
 
 
+_FINDING = threading.Lock()
+
+
+def _uv() -> str:
+    """The resolver's program. One thread at a time: Python 3.11 fills its table of settings while others read it."""
+    from uv import find_uv_bin  # the package costs milliseconds that a build with nothing to install need not pay
+
+    with _FINDING:
+        return find_uv_bin()
+
+
 def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = False) -> None:
     """Install the lock's wheels for ``platform`` into the new folder ``target``; byte code is not compiled.
 
@@ -113,10 +125,8 @@ def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = Fal
     package has no wheel for the target, a hash differs, a dependency is missing from the lock or the index cannot be
     reached; StorageError when the disk is full.
     """
-    from uv import find_uv_bin  # the package costs milliseconds that a build with nothing to install need not pay
-
     machine = "aarch64" if platform.architecture is Architecture.ARM64 else "x86_64"
-    uv = find_uv_bin()
+    uv = _uv()
     with storing(target.parent), tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # What was read is what is installed, whoever writes to the lock meanwhile.
         copy = Path(folder) / "requirements.txt"
