@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,26 @@ except ModuleNotFoundError:
     sys.exit("error: the project's environment is not there yet. Make it and deploy with: make up")
 
 from commands.context import Context, Outcome
-from commands.display import PlainLines
+from commands.display import JsonLines, LateView, PlainLines
 from pipeline.errors import PipelineError
+from pipeline.events import Report
 
 Command = Callable[..., Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How the result is printed, and whether events are too."""
+
+    as_json: bool
+    events: bool
 
 
 def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     """The options that every command takes."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+        click.option("--events", is_flag=True, help="With --json: every event as a line of JSON before the result."),
         click.option("--region", metavar="REGION", help="AWS region; default: the profile's, locally us-east-1."),
         click.option("--target", type=click.Choice(["local", "aws"]), default="local", show_default=True),
         click.option("--environment", "-e", metavar="NAME", default="dev", show_default=True),
@@ -47,24 +59,41 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def run(
-    command: Command, environment: str, target: str, region: str | None, as_json: bool, /, **arguments: Any
+    command: Command, environment: str, target: str, region: str | None, output: Output, /, **arguments: Any
 ) -> None:
     """Run a command, print its outcome or its error, and exit."""
-    report = PlainLines(lambda line: click.echo(line, err=True))
-    context = Context(environment=environment, target_name=target, region=region, report=report, root=ROOT)
+    context = Context(environment=environment, target_name=target, region=region, root=ROOT)
     try:
-        outcome = command(context, **arguments)
+        with progress(f"{command.__name__} {environment} on {target}", output) as report:
+            context.report = report
+            outcome = command(context, **arguments)
     except PipelineError as error:
-        if as_json:
-            click.echo(json.dumps({"what": error.what, "why": error.why, "next_step": error.next_step}, indent=2))
+        if output.as_json:
+            document = {"what": error.what, "why": error.why, "next_step": error.next_step}
+            click.echo(json.dumps(document, indent=None if output.events else 2))
         else:
             click.echo(f"error: {error.what}\n  why:  {error.why}\n  next: {error.next_step}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
         sys.exit(130)
-    click.echo(json.dumps(outcome.result, indent=2) if as_json else outcome.text)
+    text = json.dumps(outcome.result, indent=None if output.events else 2) if output.as_json else outcome.text
+    click.echo(text)
     sys.exit(outcome.exit_code)
+
+
+@contextmanager
+def progress(title: str, output: Output) -> Iterator[Report]:
+    """How progress looks: redrawn in place on a terminal, plain lines elsewhere, JSON lines with --events."""
+    if output.events:
+        yield JsonLines(click.echo)
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from pipeline.blobs import cache_folder
+
+        with LateView(title, lambda line: click.echo(line, err=True), cache_folder() / "timings.json") as view:
+            yield view
+    else:
+        yield PlainLines(lambda line: click.echo(line, err=True))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -195,9 +224,10 @@ def down(**options: Any) -> None:
     run(releasing.down, *shared(options))
 
 
-def shared(options: dict[str, Any]) -> tuple[str, str, str | None, bool]:
+def shared(options: dict[str, Any]) -> tuple[str, str, str | None, Output]:
     """The shared options in the order that ``run`` takes them."""
-    return options["environment"], options["target"], options["region"], options["as_json"]
+    output = Output(as_json=options["as_json"] or options["events"], events=options["events"])
+    return options["environment"], options["target"], options["region"], output
 
 
 if __name__ == "__main__":

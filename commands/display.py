@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from pipeline.events import BytesMoved, Event, Note, ResourceChanged, StepFinished, StepStarted
+from pipeline.events import BytesMoved, Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted, Submitted
 
 
 def seconds_text(seconds: float) -> str:
@@ -33,5 +39,95 @@ class PlainLines:
                     self._write(f"  {event.logical_id} {event.status}: {event.reason}")
                 case Note():
                     self._write(f"  {event.text}")
-                case StepStarted() | BytesMoved() | ResourceChanged():
+                case StepFailed():
+                    name = f"{event.step} {event.subject}".strip()
+                    self._write(f"  {name:<44} {'failed':<36} {seconds_text(event.seconds):>8}")
+                case StepStarted() | BytesMoved() | ResourceChanged() | Submitted():
                     pass
+
+
+class JsonLines:
+    """A report that writes each event as one line of JSON: its kind, and the fields of the event."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        line = json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, default=dict)
+        with self._lock:
+            self._write(line)
+
+
+# A command that ends sooner is not drawn: its lines are printed when it ends, and the library is never loaded.
+DRAWN_AFTER = 0.4
+
+
+class LateView:
+    """A report for terminals: draws once the command has lasted a moment, else writes plain lines at the end.
+
+    timings  a file that remembers how long each command took, for the expected time
+    """
+
+    def __init__(self, title: str, write: Callable[[str], None], timings: Path) -> None:
+        self._title = title
+        self._write = write
+        self._timings = timings
+        self._lock = threading.Lock()
+        self._told: list[tuple[float, Event]] = []
+        self._view: Any = None
+        self._ended = False
+
+    def __enter__(self) -> LateView:
+        self._started = time.monotonic()
+        self._timer = threading.Timer(DRAWN_AFTER, self._begin)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._ended = True
+        if self._view is not None:
+            self._view.__exit__(kind, *rest)
+        else:
+            lines = PlainLines(self._write)
+            for _, event in self._told:
+                lines(event)
+        if kind is None:
+            self._remember(time.monotonic() - self._started)
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if self._view is None:
+                self._told.append((time.monotonic(), event))
+                return
+        self._view(event)
+
+    def _begin(self) -> None:
+        from rich.console import Console
+
+        from commands.live import LiveView
+
+        expected = self._read().get(self._title)
+        view = LiveView(Console(stderr=True), self._title, self._started, expected)
+        with self._lock:
+            if self._ended:
+                return
+            for at, event in self._told:
+                view(event, at)
+            self._view = view.__enter__()
+
+    def _read(self) -> dict[str, float]:
+        try:
+            return dict(json.loads(self._timings.read_bytes()))
+        except (OSError, ValueError):
+            return {}
+
+    def _remember(self, seconds: float) -> None:
+        from pipeline.synth import write_atomically
+
+        # A memory that cannot be written costs a guess, nothing else.
+        with contextlib.suppress(OSError):
+            write_atomically(self._timings, json.dumps(self._read() | {self._title: round(seconds, 2)}).encode())

@@ -27,6 +27,15 @@ class StepFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A named step ended in an exception after ``seconds``; the exception itself tells why."""
+
+    step: str
+    subject: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class BytesMoved:
     """``done`` of ``total`` bytes of ``subject`` went through ``step`` ("push", "fetch"); total 0 when unknown."""
 
@@ -68,7 +77,7 @@ class Note:
     text: str
 
 
-Event = StepStarted | StepFinished | BytesMoved | ResourceChanged | Submitted | Note
+Event = StepStarted | StepFinished | StepFailed | BytesMoved | ResourceChanged | Submitted | Note
 Report = Callable[[Event], None]
 
 
@@ -85,8 +94,12 @@ class Step:
 
 @contextmanager
 def step(report: Report, name: str, subject: str = "") -> Iterator[Step]:
-    """Report the start of a step, and its end when the block ends without an exception."""
+    """Report the start of a step, and how it ended."""
     report(StepStarted(name, subject))
     running, started = Step(), time.monotonic()
-    yield running
+    try:
+        yield running
+    except BaseException:
+        report(StepFailed(name, subject, time.monotonic() - started))
+        raise
     report(StepFinished(name, subject, time.monotonic() - started, running.detail))
