@@ -20,7 +20,7 @@ from cfn.workflow_expressions import (
 from cfn.workflow_tasks import SERVICE_SECONDS, TABLE_SECONDS, State, park_on_error, table_task, update_arguments
 
 
-def known_states(patience_seconds: int) -> dict[str, State]:
+def known_states(patience_seconds: float) -> dict[str, State]:
     return {
         # The claim was refused, or lost before the answer was recorded: what does the record say?
         "Recall": table_task(
@@ -54,7 +54,7 @@ def known_states(patience_seconds: int) -> dict[str, State]:
                 },
                 # A parked message asks again later, when the other execution has answered or its lease is over.
                 {
-                    "Condition": expression(f"$millis() - {STARTED} >= {patience_seconds * 1000}"),
+                    "Condition": expression(f"$millis() - {STARTED} >= {int(patience_seconds * 1000)}"),
                     "Output": {"Error": "TransactionInProgress", "Cause": "another execution holds the claim"},
                     "Assign": {"failed": "Known"},
                     "Next": "Park",

@@ -55,7 +55,7 @@ from cfn.workflow_tasks import (
 def definition(
     *,
     lease_seconds: int = LEASE_SECONDS,
-    patience_seconds: int = PATIENCE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
     details_days: int = DETAILS_DAYS,
 ) -> State:
     """The state machine as a value, with ``${…}`` for what belongs to a stack.

@@ -65,14 +65,18 @@ def read_message(place: str, handle: str, name: str, body: str) -> ParkedMessage
 
 
 class ParkedQueue:
-    """The dead-letter queue."""
+    """The dead-letter queue.
 
-    def __init__(self, sqs: Any, url: str) -> None:
-        self._sqs, self._url = sqs, url
+    last_poll  seconds to wait for a message when a short poll found none: it asks only some of the queue's servers, a
+               long one asks all (Amazon SQS guide, "Short and long polling")
+    """
+
+    def __init__(self, sqs: Any, url: str, last_poll: int = 1) -> None:
+        self._sqs, self._url, self._last_poll = sqs, url, last_poll
 
     def take(self, count: int) -> list[ParkedMessage]:
         """Up to ``count`` (1 to 10) messages, held for HOLD_SECONDS; none when the queue has no more to give."""
-        for wait in (0, 1):  # a short poll asks only some of the queue's servers, so the last word has a long one
+        for wait in (0, self._last_poll):
             answer = self._sqs.receive_message(
                 QueueUrl=self._url, MaxNumberOfMessages=count, VisibilityTimeout=HOLD_SECONDS, WaitTimeSeconds=wait
             )

@@ -99,9 +99,10 @@ class Redriver:
     table: str
     state_machine_arn: str
     workers: int = WORKERS
+    last_poll: int = 1
 
     def places(self) -> tuple[ParkedQueue, ParkedTable]:
-        return ParkedQueue(self.sqs, self.queue_url), ParkedTable(self.dynamodb, self.table)
+        return ParkedQueue(self.sqs, self.queue_url, self.last_poll), ParkedTable(self.dynamodb, self.table)
 
 
 def redrive(

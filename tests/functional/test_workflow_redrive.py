@@ -40,6 +40,7 @@ def redriver(lab: Lab, **more: Any) -> Redriver:
         lab.outputs["QueueUrl"],
         lab.names.table,
         lab.machine,
+        last_poll=0,
         **more,
     )
 

@@ -32,7 +32,7 @@ REGION = "us-east-1"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def lab_template(environment_name: str = "lab", **limits: int) -> Template:
+def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
     """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow_states.definition``."""
     names, template = Names(environment_name), Template()
     table = template.add_resource(
@@ -124,7 +124,7 @@ class Lab:
         found: list[dict[str, Any]] = self.ask(trace=True)["trace"]
         return found
 
-    def deploy(self, environment_name: str = "lab", **limits: int) -> None:
+    def deploy(self, environment_name: str = "lab", **limits: Any) -> None:
         cloudformation = self.client("cloudformation")
         cloudformation.create_stack(
             StackName=environment_name,

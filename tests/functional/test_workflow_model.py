@@ -1,0 +1,242 @@
+"""Random submissions, repeats, conflicts, failures, lost responses, deaths, leases and redrives, against a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pipeline.redrive import Redriver, redrive
+from pipeline.transactions import Answer, Parked, Unanswered
+from tests.functional.workflow_lab import Lab, running_lab
+
+PAYLOADS: dict[str, tuple[dict[str, Any], str]] = {
+    "clean": ({"amount": "10.00", "currency": "USD"}, "APPROVED"),
+    "other": ({"amount": "11.00", "currency": "USD"}, "APPROVED"),
+    "doubtful": ({"amount": "10.00", "currency": "USD", "score": 60}, "REVIEW"),
+    "blocked": ({"amount": "10.00", "currency": "USD", "findings": ["BLOCK"]}, "DECLINED"),
+    "broken": ({"currency": "USD"}, "REJECTED"),
+    "large": ({"amount": "10.00", "currency": "USD", "pad": "x" * 9_000}, "REJECTED"),
+}
+THROTTLED, LOST = "DynamoDB.ThrottlingException", "DynamoDB.InternalServerError"
+# name → (state, when, error, times)…; what they may lead to is the model's to say.
+TROUBLES: dict[str, list[tuple[str, str, str, int]]] = {
+    "none": [],
+    "validation fails": [("Validate", "before", "Boom", 1)],
+    "fraud detection fails": [("FraudDetection", "before", "Boom", 1)],
+    "compliance fails late": [("Compliance", "after", "Boom", 1)],
+    "claim fails": [("Claim", "before", "Boom", 1)],
+    "claim throttled": [("Claim", "before", THROTTLED, 2)],
+    "claim throttled for good": [("Claim", "before", THROTTLED, 9)],
+    "claim's response lost": [("Claim", "after", LOST, 1)],
+    "claim's response lost, no retry": [("Claim", "after", "States.Timeout", 1)],
+    "recall fails": [("Recall", "before", "Boom", 1)],
+    "record fails": [("Record", "before", "Boom", 1)],
+    "record throttled": [("Record", "before", THROTTLED, 3)],
+    "record's response lost": [("Record", "after", LOST, 1)],
+    "record's response lost, no retry": [("Record", "after", "States.Timeout", 1)],
+    "refusal fails": [("RecordRefusal", "before", "Boom", 1)],
+    "details fail": [("KeepDetails", "before", "Boom", 1)],
+    "alert fails": [("Alert", "before", "Boom", 3)],
+    "queue down": [("Validate", "before", "Boom", 1), ("Park", "before", "Boom", 1)],
+    "queue's response lost": [("Compliance", "before", "Boom", 1), ("Park", "after", "Boom", 1)],
+    "release fails": [("Validate", "before", "Boom", 1), ("Release", "before", "Boom", 1)],
+    "dies after the claim": [("Validate", "die", "", 1)],
+    "dies in the claim": [("Claim", "die-after", "", 1)],
+    "dies before the record": [("Record", "die", "", 1)],
+    "dies after the record": [("Record", "die-after", "", 1)],
+    "dies before the alert": [("Alert", "die", "", 1)],
+}
+
+
+@dataclass
+class Entry:
+    """What the model knows of an id. ``payload`` is None until a claim may have been made."""
+
+    payload: str | None = None
+    sure: bool = False
+    answer: Answer | None = None
+
+
+class Workflow(RuleBasedStateMachine):
+    lab: Lab
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab.clear()
+        self.entries: dict[str, Entry] = {}
+        self.parked: dict[str, tuple[str, str]] = {}
+
+    @rule(
+        transaction_id=st.sampled_from("abcdefgh"),
+        payload=st.just("clean") | st.just("doubtful") | st.sampled_from(sorted(PAYLOADS)),
+        trouble=st.sampled_from(sorted(TROUBLES)),
+    )
+    def submit(self, transaction_id: str, payload: str, trouble: str) -> None:
+        self.lab.faults(*(self.lab.fault(state, when, error, times) for state, when, error, times in TROUBLES[trouble]))
+        document = {"transaction_id": transaction_id, **PAYLOADS[payload][0]}
+        entry = self.entries.setdefault(transaction_id, Entry())
+        try:
+            self.check_answer(entry, payload, trouble, self.lab.submit(document))
+        except Parked as error:
+            self.check_parked(trouble, error)
+            self.parked[error.execution] = (transaction_id, payload)
+            self.may_have_claimed(entry, payload)
+        except Unanswered:
+            assert trouble.startswith("dies")
+            self.may_have_claimed(entry, payload)
+        finally:
+            self.lab.faults()
+
+    @staticmethod
+    def check_parked(trouble: str, error: Parked) -> None:
+        """Parked only for a reason: trouble now, or a claim that trouble left behind."""
+        assert trouble != "none" or error.error == "TransactionInProgress"
+
+    def may_have_claimed(self, entry: Entry, payload: str) -> None:
+        """An id that nobody has answered yet may belong to this payload now."""
+        if entry.payload is None:
+            entry.payload = payload
+        elif not entry.sure and entry.payload != payload:
+            entry.payload = None  # either of them
+
+    def check_answer(self, entry: Entry, payload: str, trouble: str, answer: Answer) -> None:
+        if answer.outcome == "CONFLICT":
+            assert not entry.sure or entry.payload != payload
+            assert not answer.repeat
+        elif entry.answer is not None:
+            if payload == "large" and trouble == "refusal fails":
+                assert answer.outcome == "REJECTED"
+                return
+            assert (payload, answer.repeat) == (entry.payload, True)
+            assert answer == self.repeated(entry.answer)
+        else:
+            assert answer.outcome == PAYLOADS[payload][1]
+            if payload == "large" and trouble == "refusal fails":
+                return  # answered, and recorded nowhere
+            assert not entry.sure or entry.payload == payload
+            entry.payload, entry.sure, entry.answer = payload, True, answer
+
+    @staticmethod
+    def repeated(answer: Answer) -> Answer:
+        document = answer.to_json() | {"repeat": True}
+        return Answer(
+            document["transaction_id"], document["outcome"], tuple(document["reasons"]), True, document["decided_at"],
+            document.get("score"),
+        )  # fmt: skip
+
+    @rule()
+    def leases_run_out(self) -> None:
+        for item in self.lab.client("dynamodb").scan(TableName=self.lab.names.table)["Items"]:
+            if "lease_until" in item:
+                self.lab.expire_lease(item["transaction_id"]["S"])
+
+    @precondition(lambda self: self.parked)
+    @rule()
+    def redrive(self) -> None:
+        result = redrive(self.redriver())
+        assert {each.message.execution for each in result.messages} == set(self.parked)
+        for each in result.messages:
+            transaction_id, payload = self.parked.pop(each.message.execution)
+            if each.answer is None:
+                assert "TransactionInProgress" in each.why
+            else:
+                self.check_answer(self.entries[transaction_id], payload, "none", each.answer)
+        # What is parked again has the name of the execution that parked it again.
+        for message in self.lab.parked() + self.lab.parked_in_table():
+            self.parked[message["execution"]] = (
+                message["input"]["transaction_id"],
+                next(
+                    name
+                    for name, (fields, _outcome) in PAYLOADS.items()
+                    if {"transaction_id": message["input"]["transaction_id"], **fields} == message["input"]
+                ),
+            )
+
+    def redriver(self) -> Redriver:
+        lab = self.lab
+        return Redriver(
+            lab.client("sqs"), lab.client("dynamodb"), lab.client("stepfunctions"), lab.outputs["QueueUrl"],
+            lab.names.table, lab.machine, workers=1, last_poll=0,
+        )  # fmt: skip
+
+    @invariant()
+    def a_decision_never_changes(self) -> None:
+        for transaction_id, entry in self.entries.items():
+            record = self.lab.record(transaction_id) or {}
+            if entry.answer is not None:
+                assert (record["status"], record["outcome"]) == ("DECIDED", entry.answer.outcome)
+                assert record["decided_at"] == entry.answer.decided_at
+
+    @invariant()
+    def each_parked_submission_is_parked_once(self) -> None:
+        queue = [message["execution"] for message in self.lab.parked()]
+        table = [message["execution"] for message in self.lab.parked_in_table()]
+        assert len(set(queue)) == len(queue)
+        assert set(queue) | set(table) == set(self.parked)
+
+    def teardown(self) -> None:
+        self.leases_run_out()
+        result = redrive(self.redriver())
+        assert result.remaining == 0
+        assert self.lab.parked() == self.lab.parked_in_table() == []
+        for transaction_id, entry in self.entries.items():
+            # Nothing hangs: whoever asks now is answered.
+            name = entry.payload or "clean"
+            assert self.lab.submit({"transaction_id": transaction_id, **PAYLOADS[name][0]}).outcome
+
+
+def run(lab: Lab, examples: int, **more: Any) -> None:
+    Workflow.lab = lab
+    Workflow.TestCase.settings = settings(
+        max_examples=examples,
+        stateful_step_count=15,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
+    Workflow.TestCase().runTest()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("model lab")) as lab:
+        lab.deploy(patience_seconds=0.2)
+        yield lab
+
+
+def test_the_workflow_keeps_its_invariants(lab: Lab) -> None:
+    run(lab, examples=20)
+
+
+def parks_twice(states: dict[str, Any]) -> None:
+    states["Park"]["Retry"] = [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 2, "IntervalSeconds": 1}]
+
+
+def decides_again(states: dict[str, Any]) -> None:
+    claim = states["Claim"]["Arguments"]
+    claim["ConditionExpression"] = "fingerprint = :fingerprint OR attribute_not_exists(transaction_id)" + (
+        " OR (#status = :claimed AND lease_until < :now AND claim_token = :token)"
+    )
+
+
+@pytest.mark.parametrize("sabotage", [parks_twice, decides_again])
+def test_the_model_sees_a_machine_that_does_not(lab: Lab, sabotage: Callable[[dict[str, Any]], None]) -> None:
+    stepfunctions = lab.client("stepfunctions")
+    right = stepfunctions.describe_state_machine(stateMachineArn=lab.machine)["definition"]
+    wrong = json.loads(right)
+    sabotage(wrong["States"])
+    stepfunctions.update_state_machine(stateMachineArn=lab.machine, definition=json.dumps(wrong))
+    try:
+        with pytest.raises((AssertionError, Flaky, ExceptionGroup)):
+            run(lab, examples=40, phases=[Phase.generate], derandomize=True, database=None)
+    finally:
+        stepfunctions.update_state_machine(stateMachineArn=lab.machine, definition=right)
