@@ -46,6 +46,9 @@ lock: $(STAMP)
 		--extra local --extra test $(UPGRADE) pyproject.toml -o requirements.lock
 	grep -oE '^uv==[0-9.]+' requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --no-header - -o requirements-uv.lock
+	for each in images/*/requirements.in pipeline/runtime-requirements.in tests/packages/*/requirements.in; do \
+		cd "$(CURDIR)/$$(dirname $$each)" && name=$$(basename $$each .in) && "$(CURDIR)/$(BIN)/uv" pip compile --quiet --universal \
+			--generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 
 clean: down
 	rm -rf $(VENV) .local

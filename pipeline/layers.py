@@ -261,8 +261,10 @@ class _Installation:
 
     @property
     def record(self) -> Path:
-        settings = f"{_code_version()} {self.platform} {self.slim.key(self.platform.python)} "
-        return self.store.root / "dependencies" / f"{Digest.of(settings.encode() + self.lock.content).hex}.json"
+        # By what is pinned, not by the file: comments say where the file lies, and indexes only where wheels come from.
+        pinned = sorted(repr(package) for package in self.lock.packages)
+        key = repr((_code_version(), str(self.platform), self.slim.key(self.platform.python), pinned))
+        return self.store.root / "dependencies" / f"{Digest.of(key.encode()).hex}.json"
 
     def known(self) -> Layer | None:
         return _recorded(self.record, self.title, self.store)

@@ -139,7 +139,7 @@ def test_functions_with_one_lock_share_one_layer_and_one_installation(
 ) -> None:
     index.add("tool", "py3-none-any", {"tool.py": ""})
     events: list[Event] = []
-    sources = [_source(tmp_path, name, index.lock("tool==1.0")) for name in ("one", "two")]
+    sources = [_source(tmp_path, name, index.lock("tool==1.0") + f"# via {name}\n") for name in ("one", "two")]
     first, second = (lay_out(source, ARM, store, slim=Slim(), report=events.append)[0] for source in sources)
     assert first == second
     assert sum(1 for event in events if type(event).__name__ == "StepFinished") == 1
