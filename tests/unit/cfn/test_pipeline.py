@@ -69,7 +69,11 @@ def test_function_is_what_the_design_says(template: dict[str, Any]) -> None:
     assert properties["PackageType"] == "Image"
     assert (properties["MemorySize"], properties["Timeout"], properties["Architectures"]) == (3072, 60, ["arm64"])
     assert not {"Handler", "Runtime", "Layers"} & properties.keys(), "Lambda refuses these with an image"
-    assert properties["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": "FraudDetectionLogGroup"}}
+    assert properties["LoggingConfig"] == {
+        "LogFormat": "JSON",
+        "SystemLogLevel": "WARN",
+        "LogGroup": {"Ref": "FraudDetectionLogGroup"},
+    }
     assert len(properties["VpcConfig"]["SubnetIds"]) == 3
 
 
