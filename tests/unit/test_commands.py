@@ -1,0 +1,111 @@
+"""The command line itself: usage, output and exit codes, without a target."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import bootstrap
+from commands.context import Context, Outcome
+from pipeline.errors import SourceError
+from pipeline.events import Note
+
+ROOT = Path(bootstrap.__file__).parent
+SHARED = {"environment", "target", "region", "as_json", "events"}
+
+
+@pytest.mark.parametrize("name", sorted(bootstrap.main.commands))
+def test_every_command_takes_the_shared_options_and_helps(name: str) -> None:
+    command = bootstrap.main.commands[name]
+    assert {parameter.name for parameter in command.params} >= SHARED
+    shown = CliRunner().invoke(bootstrap.main, [name, "--help"])
+    assert shown.exit_code == 0
+    assert command.help
+    assert command.help.split()[0] in shown.output
+
+
+def outcome(context: Context, *, code: int) -> Outcome:
+    context.report(Note("half way"))
+    return Outcome({"code": code}, f"ended {code}", code)
+
+
+def failing(_context: Context) -> Outcome:
+    raise SourceError("the image was not built", "it has no handler", "Write one.")
+
+
+def run(
+    command: object, output: bootstrap.Output, capsys: pytest.CaptureFixture[str], **more: object
+) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        bootstrap.run(command, "dev", "local", None, output, **more)  # type: ignore[arg-type]
+    shown = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, shown.out, shown.err
+
+
+TEXT = bootstrap.Output(as_json=False, events=False)
+JSON = bootstrap.Output(as_json=True, events=False)
+EVENTS = bootstrap.Output(as_json=True, events=True)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_the_result_goes_to_stdout_and_progress_to_stderr(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(outcome, TEXT, capsys, code=code) == (code, f"ended {code}\n", "  half way\n")
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(outcome, JSON, capsys, code=0)
+    assert json.loads(out) == {"code": 0}
+
+
+def test_events_are_lines_before_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, err = run(outcome, EVENTS, capsys, code=0)
+    assert [json.loads(line) for line in out.splitlines()] == [{"event": "Note", "text": "half way"}, {"code": 0}]
+    assert err == ""
+
+
+def test_an_expected_error_has_three_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(failing, TEXT, capsys)
+    assert (code, out) == (1, "")
+    assert err == "error: the image was not built\n  why:  it has no handler\n  next: Write one.\n"
+    _, out, _ = run(failing, JSON, capsys)
+    assert json.loads(out) == {
+        "what": "the image was not built",
+        "why": "it has no handler",
+        "next_step": "Write one.",
+    }
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def bug(_context: Context) -> Outcome:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        bootstrap.run(bug, "dev", "local", None, TEXT)
+
+
+def test_only_the_command_line_prints_and_exits() -> None:
+    found = []
+    for path in [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "cfn").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "exit"):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []
+
+
+def test_help_needs_no_heavy_library() -> None:
+    heavy = "boto3,botocore,docker,troposphere,rich,urllib3,uv"
+    script = (
+        "import sys, bootstrap\n"
+        "try: bootstrap.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in '{heavy}'.split(',') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
