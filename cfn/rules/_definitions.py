@@ -64,7 +64,7 @@ class DefinitionRefused(TemplateRule):
             if not machine.is_plain and not level.definition.get("States"):
                 yield Finding(level.path, "The definition has no States")
             return
-        if not machine.is_plain and (start is None or (is_known(start) and start not in names)):
+        if not machine.is_plain and is_known(start) and (not isinstance(start, str) or start not in names):
             yield Finding(level.path, f"StartAt names {start!r}, which is not one of its states")
         ends = False
         for state in level.states:
@@ -74,7 +74,8 @@ class DefinitionRefused(TemplateRule):
                     yield Finding(state.path, f"Missing 'Next' target: {target} at {state.where}/{field}")
             if not machine.is_plain:
                 yield from self._shape(state)
-        if not ends and all(isinstance(t, str) and t in names for s in level.states for _, t in _targets(s)):
+        goes_on = [[target for _, target in _targets(state)] for state in level.states]
+        if not ends and all(goes_on) and all(isinstance(t, str) and t in names for each in goes_on for t in each):
             yield Finding(level.path, "The workflow has no terminal state: none ends it, succeeds or fails")
 
     def _shape(self, state: State) -> Iterator[Finding]:
@@ -118,10 +119,14 @@ class UnreachableState(TemplateRule):
         states = {state.name: state for state in level.states}
         start = level.definition.get("StartAt")
         transitions = [target for state in level.states for _, target in _targets(state)]
-        if start not in states or not all(isinstance(t, str) and is_known(t) for t in transitions):
+        if (
+            not isinstance(start, str)
+            or start not in states
+            or not all(isinstance(t, str) and is_known(t) for t in transitions)
+        ):
             return
         reached: set[str] = set()
-        waiting = [str(start)]
+        waiting = [start]
         while waiting:
             name = waiting.pop()
             if name in states and name not in reached:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cfnlint.rules import CloudFormationLintRule, RuleMatch
 
@@ -282,15 +283,24 @@ _INTRINSICS: dict[str, Callable[[View, Any, int], Any]] = {
 }
 
 
-def views(template: Mapping[str, Any], concerns: tuple[str, ...]) -> list[View]:
-    """A view for each way in which the conditions of the resources of these types can fall (all types when empty)."""
+def conditions_of(template: Mapping[str, Any], concerns: tuple[str, ...]) -> set[str]:
+    """The conditions that decide about resources of these types (all types when empty; ``AWS::IAM::*`` a family)."""
     wanted: set[str] = set()
     for resource in as_dict(template.get("Resources")).values():
         kind = text(as_dict(resource).get("Type"))
         if not concerns or any(kind == c or (c.endswith("*") and kind.startswith(c[:-1])) for c in concerns):
             wanted |= conditions_in(resource)
-    found = scenarios(template, wanted, lambda node, scenario: View(template, scenario).resolve(node))
+    return wanted
+
+
+def views(template: Mapping[str, Any], conditions: set[str]) -> list[View]:
+    """A view for each way in which these conditions can fall."""
+    found = scenarios(template, conditions, lambda node, scenario: View(template, scenario).resolve(node))
     return [View(template, scenario) for scenario in found]
+
+
+# The rules look at one template after the other, and most of them at the same conditions.
+_SEEN: WeakKeyDictionary[Any, dict[frozenset[str], list[View]]] = WeakKeyDictionary()
 
 
 class TemplateRule(CloudFormationLintRule):  # type: ignore[misc]
@@ -310,7 +320,11 @@ class TemplateRule(CloudFormationLintRule):  # type: ignore[misc]
                 yield view, finding
 
     def match(self, cfn: Any) -> list[Any]:
-        seen = views(as_dict(cfn.template), self.concerns)
+        template = as_dict(cfn.template)
+        conditions = conditions_of(template, self.concerns)
+        kept = _SEEN.setdefault(cfn, {})
+        seen = kept.get(frozenset(conditions)) or views(template, conditions)
+        kept[frozenset(conditions)] = seen
         where: dict[tuple[str, str], tuple[Finding, list[View]]] = {}
         for view, finding in self.find_all(seen):
             key = (json.dumps(finding.path), finding.message)
