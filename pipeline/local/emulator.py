@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.local.ecr_uploads import join_uploads
-from pipeline.local.hooks import InvocationClient, hook_invocations, verify_ministack
+from pipeline.local.hooks import InvocationClient, hook_invocations, save_state, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 
 SERVICES = (
@@ -36,6 +37,8 @@ SERVICES = (
 SAVED = "saved"
 # Time for the state to reach the disk after the end was asked for (seconds); then the process leaves without it.
 SAVE_SECONDS = 20.0
+# Time for answers that are ready to reach their callers.
+ANSWER_SECONDS = 0.1
 
 
 def environment(folder: Path, *, port: int, region: str, access_key_id: str, secret_access_key: str) -> dict[str, str]:
@@ -73,7 +76,8 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
     }
 
 
-async def _serve(listener: socket.socket, ends: threading.Event) -> None:
+async def _serve(listener: socket.socket, asked: asyncio.Event) -> None:
+    """Serve until ``asked``; raises what the server raises."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack.app import app
@@ -81,20 +85,40 @@ async def _serve(listener: socket.socket, ends: threading.Event) -> None:
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
-    config.graceful_timeout = 1.0
     config.loglevel = "WARNING"
+    # Never told to shut down: it would wait for every request, and a workflow may be at one for minutes.
+    server = asyncio.create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait))
+    end = asyncio.create_task(asked.wait())
+    await asyncio.wait((server, end), return_when=asyncio.FIRST_COMPLETED)
+    if server.done():
+        server.result()
+    await asyncio.sleep(ANSWER_SECONDS)
+
+
+async def _run(listener: socket.socket) -> int:
+    """Serve until the owner is gone or asks for the end, then save; returns the exit status."""
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end(*_: object) -> None:
+        # On threads, so that a handler that keeps the loop busy cannot keep the process.
+        watchdog = threading.Timer(SAVE_SECONDS, os._exit, (1,))
+        watchdog.daemon = True
+        watchdog.start()
+        loop.call_soon_threadsafe(asked.set)
+
+    def watch_owner() -> None:
+        while os.read(0, 4096):
+            pass
+        end()
+
+    threading.Thread(target=watch_owner, daemon=True, name="owner").start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ends.set)
-
-    def wait() -> None:
-        ends.wait()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it ended by itself
-            loop.call_soon_threadsafe(asked.set)
-        threading.Timer(SAVE_SECONDS, os._exit, (1,)).start()
-
-    threading.Thread(target=wait, daemon=True, name="end").start()
-    await serve(app, config, shutdown_trigger=asked.wait)
+        signal.signal(number, end)
+    await _serve(listener, asked)
+    if not save_state():
+        return 1
+    (Path(os.environ["STATE_DIR"]) / SAVED).touch()
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,14 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     os.environ.pop("PYTHONPATH", None)  # what ministack starts has no business with our modules
     die_with_parent(signal.SIGTERM)
-    ends = threading.Event()
-
-    def watch_owner() -> None:
-        while os.read(0, 4096):
-            pass
-        ends.set()
-
-    threading.Thread(target=watch_owner, daemon=True, name="owner").start()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     lambda_svc = verify_ministack()
@@ -120,16 +136,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
     hook_invocations(lambda_svc, client)
     join_uploads()
+    asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
+    raise AssertionError("the process has ended")
+
+
+async def _end_with(running: Coroutine[Any, Any, int]) -> None:
+    """End the process with the status of ``running``, whatever other threads are still at."""
+    status = 1
     try:
-        asyncio.run(_serve(socket.socket(fileno=chosen.socket), ends))
+        status = await running
+    except BaseException:
+        logging.getLogger("pipeline.local.emulator").exception("the emulator failed")
+        raise
     finally:
         kill_children()
         kill_marked(Path(os.environ["STATE_DIR"]).parent)
-    (Path(os.environ["STATE_DIR"]) / SAVED).touch()
-    # Threads that wait for an answer of the runtime must not hold the process.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,30 @@ def hook_invocations(lambda_svc: Any, client: InvocationClient | None) -> None:
     lambda_svc._execute_function_proxy = _execute_function_proxy
 
 
+def save_state() -> bool:
+    """Write everything that ministack knows to its state folder, as it does when it ends; False when some was not.
+
+    Taken on its own, because ministack would wait for all requests first.
+    """
+    from ministack import app
+    from ministack.core import persistence
+
+    failures: list[str] = []
+
+    class Failures(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            failures.append(record.getMessage())
+
+    # ministack goes on after a failure, and says so here only.
+    logging.getLogger("persistence").addHandler(Failures(logging.ERROR))
+    for _ in range(3):  # a thread that is at work may change what is being read
+        failures.clear()
+        persistence.save_all(app._build_persistence_save_dict())
+        if not failures:
+            return True
+    return False
+
+
 def describe_function(config: dict[str, Any], credentials: dict[str, str]) -> bytes:
     """The parts of ministack's function record that decide what runs, as JSON that is equal for equal functions."""
     document = {
