@@ -1,0 +1,139 @@
+"""A file of transactions through the real state machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from pipeline.errors import SubmissionError
+from pipeline.events import Event, Submitted
+from pipeline.submissions import GIVE_UP_AFTER, default_results, submit_file
+from tests.functional.workflow_lab import ROOT, Lab, running_lab
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("submission lab")) as lab:
+        lab.deploy(patience_seconds=1)
+        yield lab
+
+
+@pytest.fixture
+def lab(started: Lab) -> Lab:
+    started.clear()
+    return started
+
+
+def transactions(folder: Path, count: int, **more: Any) -> Path:
+    path = folder / "t.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"transaction_id": f"t-{number}", "amount": "1.00", "currency": "USD", **more}) + "\n"
+            for number in range(count)
+        )
+    )
+    return path
+
+
+def test_every_line_is_accounted_for(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    documents = [
+        {"transaction_id": "a", "amount": "1.00", "currency": "USD"},
+        {"transaction_id": "b", "amount": "1.00", "currency": "USD", "score": 60},
+        {"transaction_id": "c"},
+        {"transaction_id": "a", "amount": "2.00", "currency": "USD"},
+        {"transaction_id": "a", "amount": "1.00", "currency": "USD"},
+    ]
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents) + "{oops\n")
+    events: list[Event] = []
+    summary = submit_file(lab.client("stepfunctions"), lab.machine, path, workers=1, report=events.append)
+    assert summary.counts == {"APPROVED": 2, "CONFLICT": 1, "REJECTED": 1, "REVIEW": 1, "malformed": 1}
+    assert (summary.lines, summary.before, summary.repeats) == (6, 0, 1)
+    assert [number for number, _why in summary.malformed] == [6]
+    assert json.loads(json.dumps(summary.to_json()))["malformed"][0]["line"] == 6
+    last = events[-1]
+    assert isinstance(last, Submitted)
+    assert (last.done, last.total, last.outcomes["APPROVED"]) == (6, 6, 2)
+    results = [json.loads(line) for line in default_results(path).read_text().splitlines()]
+    assert [result["line"] for result in results] == [1, 2, 3, 4, 5, 6]
+    assert results[1]["answer"]["outcome"] == "REVIEW"
+
+
+def test_a_csv_file_is_answered_too(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("transaction_id,amount,currency\na,1.00,USD\nb,2.00,\n")
+    assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 1, "REJECTED": 1}
+
+
+def test_a_second_run_does_nothing_again(lab: Lab, tmp_path: Path) -> None:
+    path = transactions(tmp_path, 20)
+    submit_file(lab.client("stepfunctions"), lab.machine, path)
+    lab.trace()
+    summary = submit_file(lab.client("stepfunctions"), lab.machine, path)
+    assert (summary.lines, summary.before, summary.counts) == (20, 20, {"APPROVED": 20})
+    assert lab.trace() == []
+
+
+def test_parked_lines_are_counted_and_not_submitted_again(lab: Lab, tmp_path: Path) -> None:
+    path = transactions(tmp_path, 5)
+    lab.faults(lab.fault("Validate", times=2))
+    for _twice in range(2):
+        assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 3, "parked": 2}
+    assert len(lab.parked()) == 2
+
+
+def test_what_was_not_answered_is_submitted_by_the_next_run(lab: Lab, tmp_path: Path) -> None:
+    path = transactions(tmp_path, 5)
+    lab.faults(lab.fault("Record", when="die-after"))
+    first = submit_file(lab.client("stepfunctions"), lab.machine, path)
+    assert (first.counts, len(first.unanswered)) == ({"APPROVED": 4, "unanswered": 1}, 1)
+    second = submit_file(lab.client("stepfunctions"), lab.machine, path)
+    assert (second.counts, second.before, second.repeats) == ({"APPROVED": 5}, 4, 1)
+
+
+def test_it_gives_up_when_nobody_answers(lab: Lab, tmp_path: Path) -> None:
+    path = transactions(tmp_path, 200)
+    nobody = boto3.client(
+        "stepfunctions", endpoint_url="http://127.0.0.1:9", region_name="us-east-1", aws_access_key_id="x",
+        aws_secret_access_key="x", config=Config(inject_host_prefix=False, retries={"total_max_attempts": 1}),
+    )  # fmt: skip
+    with pytest.raises(SubmissionError, match="got no answer"):
+        submit_file(nobody, lab.machine, path, workers=4)
+    tried = default_results(path).read_text().splitlines()
+    assert GIVE_UP_AFTER <= len(tried) <= GIVE_UP_AFTER + 4
+    assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 200}
+
+
+def test_a_killed_program_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None:
+    path = transactions(tmp_path, 300)
+    code = (
+        "import sys; from pathlib import Path; import boto3; from botocore.config import Config;"
+        "from pipeline.submissions import submit_file;"
+        "client = boto3.client('stepfunctions', endpoint_url=sys.argv[1], region_name='us-east-1',"
+        " aws_access_key_id='test', aws_secret_access_key='test', config=Config(inject_host_prefix=False));"
+        "submit_file(client, sys.argv[2], Path(sys.argv[3]), workers=4)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, lab.endpoint, lab.machine, str(path)], cwd=ROOT)
+    results, until = default_results(path), time.monotonic() + 30
+    while (not results.exists() or results.read_bytes().count(b"\n") < 20) and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    done = results.read_bytes().count(b"\n")
+    assert 20 <= done < 300
+    time.sleep(0.5)
+    summary = submit_file(lab.client("stepfunctions"), lab.machine, path)
+    assert (summary.counts, summary.before) == ({"APPROVED": 300}, done)
+    decided = lab.client("dynamodb").scan(TableName=lab.names.table)["Items"]
+    assert [item["attempts"]["N"] for item in decided] == ["1"] * 300
