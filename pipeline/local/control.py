@@ -46,6 +46,7 @@ class LocalAws:
     pid: int
     folder: Path
     fresh: bool = False
+    runtime: str = "process"
 
 
 def find_local(folder: Path) -> LocalAws | None:
@@ -57,14 +58,17 @@ def find_local(folder: Path) -> LocalAws | None:
 def _local_aws(state: HostState, folder: Path) -> LocalAws:
     return LocalAws(
         state.endpoint, state.endpoint, state.region, state.access_key_id, state.secret_access_key, state.pid, folder,
-        state.fresh,
+        state.fresh, state.runtime,
     )  # fmt: skip
 
 
-def start_local(folder: Path, *, port: int | None = None, report: Report = ignore) -> LocalAws:
+def start_local(
+    folder: Path, *, port: int | None = None, runtime: str | None = None, report: Report = ignore
+) -> LocalAws:
     """Start the embedded AWS and its runtime for ``folder``, or find them running.
 
-    port  of 127.0.0.1; None takes the one used before if it is free, else any free one.
+    port     of 127.0.0.1; None takes the one used before if it is free, else any free one.
+    runtime  "process" or "docker"; None takes what runs, and starts with processes.
     Raises LocalError.
     """
     if sys.platform != "linux":
@@ -76,7 +80,7 @@ def start_local(folder: Path, *, port: int | None = None, report: Report = ignor
         with step(report, "emulator") as running_step:
             _make_folder(folder)
             _require_ministack()
-            answer = _start_host(folder, port)
+            answer = _start_host(folder, port, runtime or "process")
             running = _await_started(folder, answer)
             running_step.detail = running.endpoint
         if answer.get("unsaved"):
@@ -89,18 +93,24 @@ def start_local(folder: Path, *, port: int | None = None, report: Report = ignor
             f"it runs already at {running.endpoint}",
             "Leave the port out, or run `down` first.",
         )
+    if runtime is not None and running.runtime != runtime:
+        raise LocalError(
+            f"functions were not started in the {runtime} runtime",
+            f"the embedded AWS runs already, with the {running.runtime} runtime",
+            "Leave --runtime out, or run `down` first.",
+        )
     return running
 
 
 @contextlib.contextmanager
-def local_session(folder: Path, *, port: int | None = None) -> Iterator[LocalAws]:
+def local_session(folder: Path, *, port: int | None = None, runtime: str = "process") -> Iterator[LocalAws]:
     """An embedded AWS of its own for the block, such as a test: it ends with the block, and with this process.
 
     Raises LocalError, also when one runs for ``folder`` already.
     """
     _make_folder(folder)
     _require_ministack()
-    process, answer = _spawn_host(folder, port, "--attached")
+    process, answer = _spawn_host(folder, port, runtime, "--attached")
     try:
         found = find_local(folder)
         if found is None or "busy" in answer:
@@ -189,14 +199,16 @@ def _require_ministack() -> None:
         raise LocalError(_NOT_STARTED, "the package ministack is not installed", "Run: pip install '.[local]'")
 
 
-def _start_host(folder: Path, port: int | None) -> dict[str, Any]:
+def _start_host(folder: Path, port: int | None, runtime: str) -> dict[str, Any]:
     """Start the host, apart from this process, and return its one line: ready or busy. Raises LocalError."""
-    process, answer = _spawn_host(folder, port)
+    process, answer = _spawn_host(folder, port, runtime)
     process.wait()  # it forked and left, so that the host is nobody's child
     return answer
 
 
-def _spawn_host(folder: Path, port: int | None, *options: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+def _spawn_host(
+    folder: Path, port: int | None, runtime: str, *options: str
+) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     import subprocess
 
     for name in ("host.log", "emulator.log"):
@@ -204,7 +216,8 @@ def _spawn_host(folder: Path, port: int | None, *options: str) -> tuple[subproce
             (folder / name).replace(folder / f"{name}.previous")
     reader, writer = os.pipe()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer), *options]
+    arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer)]
+    arguments += ["--runtime", runtime, *options]
     with os.fdopen(reader, "rb") as answers, (folder / "host.log").open("wb") as log_file:
         try:
             process = subprocess.Popen(

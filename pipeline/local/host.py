@@ -1,6 +1,6 @@
 """The process behind the local target: it owns the emulator and the runtime, and ends when it is asked to.
 
-    python -m pipeline.local.host --folder FOLDER --port PORT --answer FD [--attached]
+    python -m pipeline.local.host --folder FOLDER --port PORT --answer FD [--runtime docker] [--attached]
 
 Started by ``pipeline.local.control`` and apart from it: it forks once, and writes one line of JSON to FD when the
 embedded AWS answers or when it cannot. SIGTERM ends it cleanly; attached, it does not fork, and the end of its standard
@@ -141,10 +141,13 @@ def replace_file(file: Path, content: bytes) -> None:
 class Host:
     """The running whole: emulator, bridge and runtime."""
 
-    def __init__(self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool) -> None:
+    def __init__(
+        self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool, engine: Any = None
+    ) -> None:
         kill_marked(folder)  # left by a host and an emulator that were both killed
         self._folder = folder
         self._attached = attached
+        self._engine = engine
         self._lock = lock
         self._answer = answer
         listener = bind(port, saved_port(folder))
@@ -168,7 +171,7 @@ class Host:
             loop.add_reader(0, asked.set)
         process = os.pidfd_open(self._emulator.pid)
         loop.add_reader(process, gone.set)
-        runtime: Runtime = ProcessRuntime(self._folder, self._endpoint)
+        runtime = self._start_runtime()
         server = InvocationServer(runtime)
         bridge = asyncio.create_task(server.serve(self._connection))
         try:
@@ -192,6 +195,13 @@ class Host:
         log.error("the emulator ended by itself, with status %s", self._emulator.returncode)
         return 1
 
+    def _start_runtime(self) -> Runtime:
+        if self._engine is None:
+            return ProcessRuntime(self._folder, self._endpoint)
+        from pipeline.local.docker_runtime import ContainerRuntime
+
+        return ContainerRuntime(self._folder, self._endpoint, self._engine)
+
     async def _ready(self, gone: asyncio.Event) -> None:
         until = time.monotonic() + READY_SECONDS
         while not await asyncio.to_thread(answers, self._port):
@@ -206,7 +216,7 @@ class Host:
     def _publish(self) -> None:
         state = HostState(
             os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION, ACCESS_KEY, ACCESS_KEY,
-            self._fresh,
+            self._fresh, "process" if self._engine is None else "docker",
         )  # fmt: skip
         write_state(self._folder, state)
         say(self._answer, {"ready": True, "unsaved": self._unsaved})
@@ -247,11 +257,26 @@ def say(descriptor: int, answer: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def serve(folder: Path, port: int, answer: int, attached: bool) -> int:
+def prepare_engine(folder: Path, runtime: str) -> Any:
+    """The engine for the container runtime, else None; then what a killed run left in an engine is removed."""
+    if runtime == "docker":
+        from pipeline.local.docker_runtime import open_engine
+
+        return open_engine()
+    if (folder / "containers").exists():
+        from pipeline.local.docker_runtime import open_engine, sweep_folder
+
+        with contextlib.suppress(LocalError):  # no engine: nothing of ours is in it
+            sweep_folder(open_engine(), folder)
+    return None
+
+
+def serve(folder: Path, port: int, answer: int, attached: bool, runtime: str) -> int:
     try:
         require_version()
         lock = take_lock(folder)
-        return asyncio.run(Host(folder, port, lock, answer, attached).run())
+        engine = prepare_engine(folder, runtime)
+        return asyncio.run(Host(folder, port, lock, answer, attached, engine).run())
     except Busy:
         say(answer, {"busy": True})
         return 0
@@ -270,6 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True, help="0 for any")
     parser.add_argument("--answer", type=int, required=True, help="file descriptor for one line of JSON")
     parser.add_argument("--attached", action="store_true", help="end with standard input, and do not fork")
+    parser.add_argument("--runtime", choices=["process", "docker"], default="process")
     chosen = parser.parse_args(arguments)
     if not chosen.attached and os.fork():
         os._exit(0)
@@ -277,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.set_inheritable(chosen.answer, False)
     os.chdir("/")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return serve(chosen.folder, chosen.port, chosen.answer, chosen.attached)
+    return serve(chosen.folder, chosen.port, chosen.answer, chosen.attached, chosen.runtime)
 
 
 if __name__ == "__main__":

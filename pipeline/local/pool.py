@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from pipeline.local.command import CannotRun, WorkerCommand, worker_command
-from pipeline.local.images import ImageStore, ImageUnavailable, LocalImage
+from pipeline.local.command import CannotRun, WorkerCommand
+from pipeline.local.images import ImageUnavailable
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
 from pipeline.local.workers import Failure, Worker, init_failure_outcome
 
@@ -29,15 +30,23 @@ Turn: TypeAlias = "asyncio.Future[Worker | tuple[Failure, str]]"
 
 
 class WorkerPool:
-    """Runs invocations of one FunctionConfig. ``starts`` is shared by all pools: how many may start at one time."""
+    """Runs invocations of one FunctionConfig.
+
+    prepare  brings the function's image, in a thread, and gives what a worker is started with; raises CannotRun and
+             ImageUnavailable
+    starts   shared by all pools: how many workers may start at one time
+    """
 
     def __init__(
-        self, function: FunctionConfig, images: ImageStore, endpoint: str, work_folder: Path, starts: asyncio.Semaphore
+        self,
+        function: FunctionConfig,
+        prepare: Callable[[FunctionConfig], WorkerCommand],
+        work_folder: Path,
+        starts: asyncio.Semaphore,
     ) -> None:
         self.function = function
         self.retired = False
-        self._images = images
-        self._endpoint = endpoint
+        self._prepare = prepare
         self._work_folder = work_folder
         self._starts = starts
         self._invocations = 0
@@ -92,12 +101,8 @@ class WorkerPool:
     async def _prepared(self) -> WorkerCommand:
         """The command of a worker, once the image is there; a failure is not kept, because it may be mended."""
         if self._command is None or (self._command.done() and self._command.exception() is not None):
-            self._command = asyncio.create_task(self._prepare())
+            self._command = asyncio.create_task(asyncio.to_thread(self._prepare, self.function))
         return await asyncio.shield(self._command)
-
-    async def _prepare(self) -> WorkerCommand:
-        image: LocalImage = await asyncio.to_thread(self._images.ensure, self.function.image)
-        return worker_command(self.function, image, self._endpoint)
 
     async def _acquire(self) -> Worker | tuple[Failure, str]:
         while self._idle:
@@ -133,7 +138,7 @@ class WorkerPool:
             if self._workers and not self._waiting:
                 return
             command = await self._prepared()
-            worker = Worker(self.function, self._release, self._ended)
+            worker = self._new_worker()
             self._workers.add(worker)
             try:
                 await worker.start(command, self._work_folder)
@@ -146,6 +151,9 @@ class WorkerPool:
         failure = await worker.ready
         if failure is not None and (turn := self._next_turn()) is not None:
             turn.set_result((failure, worker.take_log()))
+
+    def _new_worker(self) -> Worker:
+        return Worker(self.function, self._release, self._ended)
 
     def _next_turn(self) -> Turn | None:
         while self._waiting:

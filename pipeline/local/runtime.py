@@ -10,25 +10,29 @@ import asyncio
 import contextlib
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.local.command import WorkerCommand, worker_command
 from pipeline.local.images import ImageStore
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.pool import WorkerPool
+from pipeline.model import Digest
 
 SWEEP_SECONDS = 10.0
 
 log = logging.getLogger("pipeline.local.runtime")
 
 
-class ProcessRuntime:
-    """A ``pipeline.local.invocation.Runtime``. Make and use it on one event loop, in the main thread."""
+class PooledRuntime(ABC):
+    """A ``pipeline.local.invocation.Runtime`` with a pool of workers per function, whatever a worker is.
 
-    def __init__(self, folder: Path, endpoint: str) -> None:
-        self._images = ImageStore(folder, endpoint)
-        self._endpoint = endpoint
+    Make and use it on one event loop, in the main thread.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self._work_folder = folder / "work"
         self._work_folder.mkdir(parents=True, exist_ok=True)
         self._pools: dict[FunctionConfig, WorkerPool] = {}
@@ -53,11 +57,17 @@ class ProcessRuntime:
     def _pool(self, function: FunctionConfig) -> WorkerPool:
         pool = self._pools.get(function)
         if pool is None:
-            pool = WorkerPool(function, self._images, self._endpoint, self._work_folder, self._starts)
-            self._pools[function] = pool
+            pool = self._pools[function] = self._new_pool(function)
         # An invocation that was under way when its function changed still gets what it was sent to.
         pool.retired = self._current.get(function.place, function) != function
         return pool
+
+    @abstractmethod
+    def _new_pool(self, function: FunctionConfig) -> WorkerPool: ...
+
+    @abstractmethod
+    def _prune(self, used: set[Digest]) -> None:
+        """Remove images that nothing uses, called in a thread now and then. May raise OSError and ValueError."""
 
     def _drop_empty(self) -> None:
         for function, pool in list(self._pools.items()):
@@ -72,7 +82,7 @@ class ProcessRuntime:
             self._drop_empty()
             used = {function.image.digest for function in (*self._current.values(), *self._pools)}
             try:
-                await asyncio.to_thread(self._images.prune, {digest for digest in used if digest is not None})
+                await asyncio.to_thread(self._prune, {digest for digest in used if digest is not None})
             except (OSError, ValueError):
                 log.warning("old images could not be removed", exc_info=True)
 
@@ -87,3 +97,21 @@ class ProcessRuntime:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()), return_exceptions=True)
         with contextlib.suppress(OSError):
             self._work_folder.rmdir()
+
+
+class ProcessRuntime(PooledRuntime):
+    """Workers are processes of this machine."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        super().__init__(folder)
+        self._images = ImageStore(folder, endpoint)
+        self._endpoint = endpoint
+
+    def _new_pool(self, function: FunctionConfig) -> WorkerPool:
+        return WorkerPool(function, self._prepare, self._work_folder, self._starts)
+
+    def _prepare(self, function: FunctionConfig) -> WorkerCommand:
+        return worker_command(function, self._images.ensure(function.image), self._endpoint)
+
+    def _prune(self, used: set[Digest]) -> None:
+        self._images.prune(used)

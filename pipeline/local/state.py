@@ -14,7 +14,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """``pid`` and ``start_time`` together name one process for good."""
+    """``pid`` and ``start_time`` together name one process for good; ``runtime`` is "process" or "docker"."""
 
     pid: int
     start_time: int
@@ -24,6 +24,7 @@ class HostState:
     access_key_id: str
     secret_access_key: str
     fresh: bool
+    runtime: str = "process"
     format: int = FORMAT
 
     @property
