@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform as host_platform
 import sys
 import threading
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.registry import Registry
 
 DEFAULT_REGION = "us-east-1"
+# The embedded AWS answers or is gone, which should be known in seconds.
+LOCAL_ATTEMPTS = 3
 
 
 class Target:
@@ -27,14 +30,16 @@ class Target:
     region    the AWS region, also on the local target
     endpoint  the embedded AWS's URL, or None for AWS itself
 
-    Clients are made once and shared; boto3's clients are safe to use from several threads, making them is not.
+    Clients are made once and shared; they are safe to use from several threads, making them is not. They are botocore's
+    own: boto3 would hand out the same ones after loading its S3 transfer library.
     """
 
-    def __init__(self, name: str, region: str, session: Any, endpoint: str | None) -> None:
+    def __init__(self, name: str, region: str, session: Any, endpoint: str | None, *, attempts: int = 9) -> None:
         self.name = name
         self.region = region
         self.endpoint = endpoint
         self._session = session
+        self._attempts = min(attempts, LOCAL_ATTEMPTS) if self.is_local else attempts
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
         self._registries: dict[str, Registry] = {}
@@ -43,14 +48,19 @@ class Target:
     def is_local(self) -> bool:
         return self.endpoint is not None
 
+    def impatient(self) -> Target:
+        """The same account for calls whose failure is an answer too: tried twice, and no more."""
+        return Target(self.name, self.region, self._session, self.endpoint, attempts=2)
+
     def client(self, service: str) -> Any:
-        """The boto3 client of ``service``, with retries that wait on throttling."""
+        """The client of ``service``, with retries that wait on throttling."""
         with self._making:
             if service not in self._clients:
                 from botocore.config import Config
 
                 config = Config(
-                    retries={"mode": "standard", "max_attempts": 8},
+                    # Standard retries wait on throttling. What answers nothing on loopback is not there.
+                    retries={"mode": "standard", "total_max_attempts": self._attempts},
                     # StartSyncExecution puts "sync-" before the host, which a loopback address has no name for.
                     inject_host_prefix=not self.is_local,
                     connect_timeout=5,
@@ -58,7 +68,7 @@ class Target:
                     read_timeout=310 if service == "stepfunctions" else 60,
                     max_pool_connections=50,
                 )
-                self._clients[service] = self._session.client(
+                self._clients[service] = self._session.create_client(
                     service, region_name=self.region, endpoint_url=self.endpoint, config=config
                 )
             return self._clients[service]
@@ -67,11 +77,15 @@ class Target:
         """The ECR registry that is called ``host`` in image URIs."""
         from pipeline.ecr import ecr_credentials
         from pipeline.registry import Registry
+        from pipeline.registry_retries import Retries
 
         ecr = self.client("ecr")
         with self._making:
             if host not in self._registries:
-                self._registries[host] = Registry(host, endpoint_url=self.endpoint, credentials=ecr_credentials(ecr))
+                retries = Retries(attempts=LOCAL_ATTEMPTS) if self.is_local else None
+                self._registries[host] = Registry(
+                    host, endpoint_url=self.endpoint, credentials=ecr_credentials(ecr), retries=retries
+                )
             return self._registries[host]
 
 
@@ -97,23 +111,24 @@ def host_platform_of_functions() -> Platform:
 
 def local_target(local: LocalAws, region: str | None) -> Target:
     """The embedded AWS that runs as ``local``."""
-    import boto3
+    from botocore.session import Session
 
-    session = boto3.Session(
-        aws_access_key_id=local.access_key_id,
-        aws_secret_access_key=local.secret_access_key,
-        region_name=region or DEFAULT_REGION,
-    )
+    # Nothing of the user's AWS configuration has a say here, be it a profile that does not exist.
+    nowhere = (None, None, os.devnull, None)
+    session = Session({"profile": (None, None, None, None), "config_file": nowhere, "credentials_file": nowhere})
+    session.set_credentials(local.access_key_id, local.secret_access_key)
     return Target("local", region or DEFAULT_REGION, session, local.endpoint)
 
 
 def aws_target(region: str | None, profile: str | None = None) -> Target:
-    """AWS with the credentials that boto3 finds. Raises CredentialsError when there are none, or no region."""
-    import boto3
+    """AWS with the credentials that botocore finds. Raises CredentialsError when there are none, or no region."""
     from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
 
     try:
-        session = boto3.Session(profile_name=profile, region_name=region)
+        session = Session(profile=profile)
+        # botocore itself reads AWS_DEFAULT_REGION only; the AWS CLI and all other SDKs read AWS_REGION.
+        region = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         found = session.get_credentials()
     except BotoCoreError as problem:
         raise CredentialsError(
@@ -125,11 +140,11 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
             "no credentials were found in the environment, in ~/.aws or from the machine's role",
             "Run `aws configure` or `aws sso login`, or set AWS_PROFILE. Without AWS: --target local.",
         )
-    if session.region_name is None:
+    if region is None:
         raise CredentialsError(
             "AWS was not reached", "no region is set", "Give --region, or set AWS_REGION or the profile's region."
         )
-    return Target("aws", session.region_name, session, None)
+    return Target("aws", region, session, None)
 
 
 _NOT_SIGNED_IN = {
