@@ -1,10 +1,10 @@
-"""Run the rules of cfn/rules on the AWS samples that cfn-lint, SAM and troposphere ship, and count what fires.
+"""Run the rules of cfn/rules on the AWS samples that cfn-lint, SAM, the CDK and troposphere ship; count what fires.
 
     .venv/bin/python benchmarks/rule_corpus.py [--show ID] [--cache DIR]
 
-The packages are downloaded from the package index with pip when this runs; without an index it says why and ends with
-exit code 0. ``--show`` prints every finding of a rule (or of all) with its template, to be judged true or false;
-docs/rules.md keeps the verdicts.
+The packages are downloaded from the package indexes with pip and npm when this runs; where an index cannot be reached
+it says so and goes on. ``--show`` prints every finding of a rule (or of all) with its template, to be judged true or
+false. Every finding of an error rule has been judged (JUDGED); one that has not is a failure, exit code 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,20 @@ SOURCES = (
     ("aws-sam-translator", True, "tests"),
     (f"troposphere=={version('troposphere')}", True, "examples"),
 )
+# Templates that AWS deploys in its own integration tests: an error rule that fires there is wrong, or has found a bug.
+CDK = "stepfunctions-tasks stepfunctions lambda ec2 sns sqs cloudwatch events-targets dynamodb ecr logs iam rds apigateway"
+NPM = (
+    *(f"@aws-cdk/aws-{name}@1.60.0" for name in CDK.split()),
+    *(f"@aws-solutions-constructs/aws-lambda-{name}@2.56.0" for name in ("dynamodb", "sns", "s3", "stepfunctions")),
+)
 SUFFIXES = (".yaml", ".yml", ".json", ".template")
+# Rule and file name of each true finding of an error rule, with why it is true.
+JUDGED = {
+    ("E9561", "sub_needed.yaml"): "Resource: test is no ARN; the sample is about something else",
+    ("E9570", "DynamoDB_Table_With_GSI_And_NonKeyAttributes_Projection.yaml"): "defines non-key attributes",
+    ("E9590", "SQSEncrypt.yaml"): "KmsMasterKeyId: testing names no key",
+    ("E9563", "integ.custom-state.expected.json"): "the role has no policy at all; the test never starts the machine",
+}
 
 
 def download(package: str, as_source: bool, cache: Path) -> Path | None:
@@ -57,6 +70,20 @@ def download(package: str, as_source: bool, cache: Path) -> Path | None:
         else:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
+    return folder
+
+
+def download_npm(package: str, cache: Path) -> Path | None:
+    folder = cache / package.replace("/", "-")
+    if not folder.exists():
+        try:
+            command = ["npm", "pack", "--silent", "--pack-destination", str(cache), package]
+            packed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()[-1]
+        except (OSError, subprocess.SubprocessError, IndexError) as exc:
+            print(f"skipped {package}: {type(exc).__name__}")
+            return None
+        with tarfile.open(cache / packed) as tar:
+            tar.extractall(folder, filter="data")
     return folder
 
 
@@ -108,29 +135,56 @@ def main() -> None:
     parser.add_argument("--show", action="append", default=[], help="print the findings of a rule")
     parser.add_argument("--cache", type=Path, help="keep the packages here (default: a temporary folder)")
     options = parser.parse_args()
-    totals: collections.Counter[str] = collections.Counter()
-    touched: dict[str, set[str]] = collections.defaultdict(set)
+    corpus = Corpus(options.show)
     with tempfile.TemporaryDirectory() as temporary:
         cache = options.cache or Path(temporary)
+        cache.mkdir(exist_ok=True)
         for package, as_source, where in SOURCES:
             folder = download(package, as_source, cache)
-            if folder is None:
-                continue
-            count, started = 0, time.perf_counter()
-            for path in templates(folder, where):
-                findings = lint(path)
-                if findings is None:
-                    continue
-                count += 1
-                for rule, message in findings:
-                    totals[rule] += 1
-                    touched[rule].add(str(path))
-                    if rule in options.show or "all" in options.show:
-                        print(f"{rule} {path.relative_to(folder)}: {message}")
-            print(f"{package}: {count} templates in {time.perf_counter() - started:.1f} s")
-    for name in cfn.rules.__all__:
-        rule = getattr(cfn.rules, name)
-        print(f"{rule.id}  {totals[rule.id]:4} findings in {len(touched[rule.id]):3} templates  {rule.shortdesc}")
+            if folder is not None:
+                corpus.add(package, folder, templates(folder, where))
+        for package in NPM:
+            folder = download_npm(package, cache)
+            if folder is not None:
+                files = [*folder.rglob("*.expected.json"), *folder.rglob("*.template.json")]
+                corpus.add(package, folder, iter(sorted(files)))
+    corpus.report()
+    sys.exit(1 if corpus.unjudged else 0)
+
+
+class Corpus:
+    """What fired, over all packages."""
+
+    def __init__(self, show: list[str]) -> None:
+        self.show = show
+        self.templates = 0
+        self.findings: collections.Counter[str] = collections.Counter()
+        self.touched: dict[str, set[Path]] = collections.defaultdict(set)
+        self.unjudged: list[str] = []
+
+    def add(self, package: str, folder: Path, paths: Iterator[Path]) -> None:
+        count, started = 0, time.perf_counter()
+        for path in paths:
+            found = lint(path)
+            count += found is not None
+            for rule, message in found or []:
+                self.findings[rule] += 1
+                self.touched[rule].add(path)
+                line = f"{rule} {path.relative_to(folder)}: {message}"
+                if {rule, "all"} & {*self.show}:
+                    print(line)
+                if rule.startswith("E") and (rule, path.name) not in JUDGED:
+                    self.unjudged.append(line)
+        self.templates += count
+        print(f"{package}: {count} templates in {time.perf_counter() - started:.1f} s")
+
+    def report(self) -> None:
+        print(f"\n{self.templates} templates")
+        for rule in sorted((getattr(cfn.rules, name) for name in cfn.rules.__all__), key=lambda r: r.id[1:]):
+            count, files = self.findings[rule.id], len(self.touched[rule.id])
+            print(f"{rule.id}  {count:4} findings in {files:3} templates  {rule.shortdesc}")
+        for line in self.unjudged:
+            print(f"not judged yet: {line}")
 
 
 if __name__ == "__main__":
