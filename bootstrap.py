@@ -106,11 +106,18 @@ def main() -> None:
 @shared_options
 @click.option("--no-smoke", is_flag=True, help="Do not submit a sample transaction at the end.")
 @click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to the images.")
+@click.option("--skip-doctor", is_flag=True, help="On AWS, do not look at the account before anything is changed.")
 def up(**options: Any) -> None:
     """Both phases: repositories and placeholders, then the built images, then the functions switched to them."""
     from commands import releasing
 
-    run(releasing.up, *shared(options), smoke=not options["no_smoke"], sbom=not options["no_sbom"])
+    run(
+        releasing.up,
+        *shared(options),
+        smoke=not options["no_smoke"],
+        sbom=not options["no_sbom"],
+        skip_doctor=options["skip_doctor"],
+    )
 
 
 @main.command()
@@ -191,6 +198,15 @@ def status(**options: Any) -> None:
     from commands import running
 
     run(running.status, *shared(options))
+
+
+@main.command()
+@shared_options
+def doctor(**options: Any) -> None:
+    """Look at the account and the region for what would fail, changing nothing; exit code 1 for an error."""
+    from commands import doctor as examining
+
+    run(examining.doctor, *shared(options))
 
 
 @main.command()

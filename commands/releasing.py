@@ -25,8 +25,12 @@ SAMPLE = {
 }
 
 
-def up(context: Context, *, smoke: bool, sbom: bool) -> Outcome:
-    """Both phases; afterwards every function runs what was built here, and a sample transaction was answered."""
+def up(context: Context, *, smoke: bool, sbom: bool, skip_doctor: bool = False) -> Outcome:
+    """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
+
+    On AWS the account is looked at first (``doctor``), and an error found there stops it before anything is made.
+    """
+    from commands.doctor import require_healthy
     from pipeline.release import release
     from pipeline.target import explained
 
@@ -34,6 +38,8 @@ def up(context: Context, *, smoke: bool, sbom: bool) -> Outcome:
     build = build_of(context, sbom=sbom)  # before anything starts: bad input must cost nothing
     with explained(context.target_name, f"{context.environment} was not released"):
         target = context.started_target()
+        if not target.is_local and not skip_doctor:
+            require_healthy(context, target)
         deployment = deployment_of(context, target, build)
         released = release(deployment, context.report, by=releaser(context, target), smoke=smoke)
     return _released(context, released, time.monotonic() - started)

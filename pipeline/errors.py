@@ -12,6 +12,7 @@
     ├── FunctionError        a function that does not run what was pushed
     ├── SubmissionError      a transaction that could not be submitted or answered
     ├── CredentialsError     no usable credentials for the target
+    ├── AccountError         an account or a region that cannot take what would be deployed
     ├── StorageError         a disk that is full or cannot be written
     └── LocalError           the embedded AWS or its runtime
 
@@ -90,6 +91,10 @@ class SubmissionError(PipelineError):
 
 class CredentialsError(PipelineError):
     """No usable credentials for the target."""
+
+
+class AccountError(PipelineError):
+    """An account or a region that cannot take what would be deployed, with everything that stands in the way."""
 
 
 class StorageError(PipelineError):

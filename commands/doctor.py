@@ -1,0 +1,89 @@
+"""The command doctor, and the same checks as the gate before a release to AWS."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from commands.context import Context, Outcome
+from commands.display import seconds_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.doctor import CheckResult
+    from pipeline.target import Target
+
+
+def doctor(context: Context) -> Outcome:
+    """Every check with its result, evidence and cure; exit code 1 when one found an error. Changes nothing."""
+    from pipeline.doctor import Status
+    from pipeline.target import explained
+
+    started = time.monotonic()
+    with explained(context.target_name, f"{context.environment} was not examined"):
+        results = examine(context, context.running_target())
+    counts = {str(status): sum(each.status is status for each in results) for status in Status}
+    result = {
+        "environment": context.environment,
+        "target": context.target_name,
+        "healthy": not counts["error"],
+        "counts": counts,
+        "checks": [_to_json(each) for each in results],
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    lines = [line for each in results for line in _lines(each)]
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    lines += ["", f"{len(results)} checks: {said}, {seconds_text(time.monotonic() - started)}"]
+    return Outcome(result, "\n".join(lines), 1 if counts["error"] else 0)
+
+
+def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:
+    """All checks on ``target`` for the context's environment."""
+    from pipeline.blobs import cache_folder
+    from pipeline.doctor import run_checks
+    from pipeline.synth import synthesise
+
+    templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
+    return run_checks(target, context.settings, context.sources, context.names, templates)
+
+
+def require_healthy(context: Context, target: Target) -> None:
+    """Stop a release before anything is made. Warnings are told. Raises AccountError with every error."""
+    from pipeline.doctor import Status
+    from pipeline.errors import AccountError
+    from pipeline.events import Note, step
+
+    with step(context.report, "doctor") as running:
+        results = examine(context, target)
+        errors = [each for each in results if each.status is Status.ERROR]
+        warnings = [each for each in results if each.status is Status.WARNING]
+        running.detail = f"{len(results)} checks, {len(errors)} errors, {len(warnings)} warnings"
+    for each in warnings:
+        context.report(Note(f"{each.name}: {each.evidence}. {each.cure}"))
+    if errors:
+        raise AccountError(
+            f"{context.environment} was not released, and nothing was changed",
+            _together([f"{each.name}: {each.evidence}" for each in errors]),
+            _together([f"{each.name}: {each.cure}" for each in errors])
+            + " `up --skip-doctor` goes on without looking.",
+        )
+
+
+def _together(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else "".join(f"\n  - {text}" for text in texts) + "\n "
+
+
+def _to_json(each: CheckResult) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "status": str(each.status),
+        "evidence": each.evidence,
+        "cure": each.cure,
+        "seconds": each.seconds,
+    }
+
+
+def _lines(each: CheckResult) -> list[str]:
+    lines = [f"{each.status:<8} {each.name:<22} {each.evidence}"]
+    return [*lines, f"{'':<31} {each.cure}"] if each.cure else lines

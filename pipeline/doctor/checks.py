@@ -1,0 +1,110 @@
+"""All checks, side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cfn.names import Names
+from cfn.settings import Settings
+from pipeline.doctor.account import check_concurrency, check_quotas
+from pipeline.doctor.credentials import check_clock, check_credentials, check_permissions, check_region, read_caller
+from pipeline.doctor.images import check_images, check_repository_policies
+from pipeline.doctor.keys import check_topic_keys
+from pipeline.doctor.network import check_endpoint_services, check_prefix_lists, check_zones
+from pipeline.doctor.situation import Situation, read_standing
+from pipeline.doctor.stacks import check_log_groups, check_names, check_stacks
+from pipeline.doctor.verdict import CheckResult, Verdict, unknown
+from pipeline.doctor.workflow import check_state_machine
+from pipeline.errors import PipelineError
+from pipeline.model import FunctionSource
+from pipeline.synth import Templates
+from pipeline.target import Target
+
+Check = Callable[[Situation], Verdict]
+
+CHECKS: Mapping[str, Check] = {
+    "credentials": check_credentials,
+    "clock": check_clock,
+    "region": check_region,
+    "permissions": check_permissions,
+    "stacks": check_stacks,
+    "names": check_names,
+    "log groups": check_log_groups,
+    "reserved concurrency": check_concurrency,
+    "quotas": check_quotas,
+    "zones": check_zones,
+    "endpoint services": check_endpoint_services,
+    "prefix lists": check_prefix_lists,
+    "images": check_images,
+    "repository policies": check_repository_policies,
+    "state machine": check_state_machine,
+    "topic keys": check_topic_keys,
+}
+
+
+def run_checks(
+    target: Target, settings: Settings, sources: Sequence[FunctionSource], names: Names, templates: Templates
+) -> tuple[CheckResult, ...]:
+    """Every check's result, in the order of CHECKS. Reads only; the calls run side by side.
+
+    A check that AWS does not answer is ``unknown`` with AWS's own words. Raises what is a defect of this program.
+    """
+    target = target.impatient()
+    bodies = {"registry": templates.registry, "pipeline": templates.pipeline}
+    # One thread for each: a check that waits for a reading must not keep the reading from starting.
+    with ThreadPoolExecutor(len(CHECKS) + 3) as pool:
+        situation = Situation(
+            target,
+            settings,
+            tuple(sources),
+            names,
+            {name: json.loads(body) for name, body in bodies.items()},
+            bodies,
+            pool.submit(lambda: read_caller(target.client("sts"))),
+            pool.submit(lambda: read_standing(target.client("cloudformation"), names.registry_stack)),
+            pool.submit(lambda: read_standing(target.client("cloudformation"), names.pipeline_stack)),
+        )
+        running: list[Future[CheckResult]] = [
+            pool.submit(_run, name, check, situation) for name, check in CHECKS.items()
+        ]
+        return tuple(future.result() for future in running)
+
+
+def _run(name: str, check: Check, situation: Situation) -> CheckResult:
+    started = time.monotonic()
+    verdict = _verdict(check, situation)
+    return CheckResult(
+        name, verdict.status, verdict.evidence, verdict.cure, seconds=round(time.monotonic() - started, 3)
+    )
+
+
+def _verdict(check: Check, situation: Situation) -> Verdict:
+    try:
+        return check(situation)
+    except ClientError as problem:
+        return _refused(problem, situation)
+    except BotoCoreError as problem:
+        return unknown(f"AWS was not reached: {problem}", "Check the network, then run it again.")
+    except PipelineError as problem:
+        return unknown(f"{problem.what}: {problem.why}", problem.next_step)
+
+
+def _refused(problem: ClientError, situation: Situation) -> Verdict:
+    answer: Mapping[str, Any] = problem.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    text = str(answer.get("Error", {}).get("Message", ""))
+    said = f"{problem.operation_name} was answered {code}: {text}".rstrip(": ")
+    if situation.target.is_local:
+        return unknown(f"the embedded AWS cannot tell ({said})")
+    if code in _NOT_ALLOWED:
+        return unknown(said, f"Let the caller use {problem.operation_name}; docs/recovery.md lists what doctor reads.")
+    return unknown(said, "Run it again.")
+
+
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}

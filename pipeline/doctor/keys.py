@@ -1,0 +1,114 @@
+"""The keys behind the topics: an alarm that cannot use the key is silent, and nobody notices."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.doctor.situation import Situation
+from pipeline.doctor.verdict import Verdict, error, ok, together, unknown
+
+# What a publisher does with the key of an encrypted topic (Amazon SNS developer guide, "Enable compatibility between
+# event sources and encrypted topics").
+PUBLISHING = ("kms:Decrypt", "kms:GenerateDataKey")
+_ALARMS = "cloudwatch.amazonaws.com"
+
+
+def check_topic_keys(situation: Situation) -> Verdict:
+    """Every topic that stands has a key that exists, is enabled, and lets its publisher use it.
+
+    Alarms publish as CloudWatch, so they need the key's own policy; the workflow publishes as a role of this account,
+    which the key alias/aws/sns admits.
+    """
+    publishing = {
+        json.dumps(action)
+        for _, _, properties in situation.resources("AWS::CloudWatch::Alarm")
+        for action in properties.get("AlarmActions", [])
+    }
+    return together(_judge(situation, publishing), "no topic stands yet; the stack makes their key")
+
+
+def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
+    for template, logical_id, properties in situation.resources("AWS::SNS::Topic"):
+        arn = situation.standing(template).resources.get(logical_id)
+        if arn is None:
+            continue
+        name = properties["TopicName"]
+        alarms = json.dumps({"Ref": logical_id}) in publishing
+        try:
+            attributes = situation.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
+        except ClientError as problem:
+            if problem.response.get("Error", {}).get("Code") not in ("NotFound", "NotFoundException"):
+                raise
+            yield error(
+                f"the topic {name} is gone though its stack stands",
+                "Make it again under the same name: aws sns create-topic, or `down` and `up` the environment.",
+            )
+            continue
+        yield _judge_key(situation, name, attributes.get("KmsMasterKeyId"), alarms=alarms)
+
+
+def _judge_key(situation: Situation, topic: str, key: str | None, *, alarms: bool) -> Verdict:
+    kms = situation.client("kms")
+    if not key and situation.target.is_local:
+        return unknown("the embedded AWS does not keep which key a topic has")
+    if not key:
+        return error(
+            f"the topic {topic} is not encrypted: somebody took its key away",
+            f"aws sns set-topic-attributes --attribute-name KmsMasterKeyId with the ARN of {topic}.",
+        )
+    if key == "alias/aws/sns":
+        if alarms:
+            return error(
+                f"alarms publish to {topic}, whose key alias/aws/sns does not let CloudWatch in",
+                "Give the topic a key of its own whose policy lets cloudwatch.amazonaws.com use it.",
+            )
+        return ok(f"{topic} has {key}")
+    try:
+        found = kms.describe_key(KeyId=key)["KeyMetadata"]
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") != "NotFoundException":
+            raise
+        return error(f"the key {key} of {topic} does not exist", "Set the topic's KmsMasterKeyId to a key that does.")
+    if found["KeyState"] != "Enabled":
+        return error(
+            f"the key {key} of {topic} is {found['KeyState']}",
+            f"aws kms cancel-key-deletion --key-id {key}, then aws kms enable-key --key-id {key}",
+        )
+    if alarms:
+        policy = json.loads(kms.get_key_policy(KeyId=found["KeyId"], PolicyName="default")["Policy"])
+        lacking = [action for action in PUBLISHING if not lets_service(policy, _ALARMS, action)]
+        if lacking:
+            return error(
+                f"the key {key} of {topic} does not let {_ALARMS} use {', '.join(lacking)}, so alarms are lost",
+                f"Put its policy back: aws kms put-key-policy --key-id {key} --policy-name default",
+            )
+    return ok(f"{topic} has the key {key}")
+
+
+def lets_service(policy: Mapping[str, Any], service: str, action: str) -> bool:
+    """Whether a statement of a resource policy allows a service an action, and none denies it to everybody.
+
+    Conditions are taken as met: what they ask for is the service's own business.
+    """
+    allowed = False
+    for statement in _many(policy.get("Statement", [])):
+        principal = statement.get("Principal")
+        services = _many(principal.get("Service", [])) if isinstance(principal, Mapping) else _many(principal)
+        named = service in services or "*" in services
+        if not named or not any(
+            fnmatch.fnmatchcase(action.lower(), each.lower()) for each in _many(statement.get("Action", []))
+        ):
+            continue
+        if statement["Effect"] == "Deny" and not statement.get("Condition"):
+            return False
+        allowed = allowed or statement["Effect"] == "Allow"
+    return allowed
+
+
+def _many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

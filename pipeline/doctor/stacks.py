@@ -1,0 +1,202 @@
+"""What stands under our names: our own stacks, and things of somebody else that a creation would run into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from botocore.exceptions import ClientError
+
+from pipeline.doctor.situation import Situation, Standing
+from pipeline.doctor.verdict import Verdict, error, ok, together, warning
+from pipeline.stacks import (
+    Adopt,
+    CleanUpReview,
+    ContinueRollback,
+    Create,
+    NoChange,
+    Refuse,
+    ReplaceFailed,
+    Update,
+    Wait,
+    WantedStack,
+    plan_stack,
+)
+
+
+def check_stacks(situation: Situation) -> Verdict:
+    """Both stacks are in a status that ``up`` can go on from; the decision is the one that ``up`` makes itself."""
+    return together(
+        (_judge(situation.standing(name), body) for name, body in situation.bodies.items()), "there are no stacks"
+    )
+
+
+def _judge(standing: Standing, body: str) -> Verdict:
+    state = standing.state
+    said = f"{state.name} is {state.status}" + (f" ({state.reason})" if state.reason else "")
+    parameters: Mapping[str, str] = {} if state.status.gone else state.parameters
+    wanted = WantedStack(state.name, body, parameters={} if not state.template else parameters)
+    match plan_stack(state, wanted):
+        case Refuse() as plan:
+            return error(f"{said}: {plan.reason}", plan.next_step)
+        case ReplaceFailed():
+            return warning(
+                f"{said}: it can only be deleted, and with it goes everything that it still holds",
+                "`up` deletes it and makes it anew. Read why it failed first:"
+                f" aws cloudformation describe-stack-events --stack-name {state.name}",
+            )
+        case ContinueRollback():
+            return warning(said, "`up` brings it back to where it was, then goes on.")
+        case Wait():
+            return warning(f"{said}: somebody is at work on it", "`up` waits until it is over.")
+        case CleanUpReview():
+            return warning(f"{said}: a creation that was prepared and never executed", "`up` drops it.")
+        case Create() | Adopt() | Update() | NoChange():
+            return ok(said)
+        case other:
+            assert_never(other)
+
+
+# What ``up`` imports into a stack that it creates (pipeline.stacks.existing).
+ADOPTED = ("AWS::DynamoDB::Table", "AWS::ECR::Repository", "AWS::Logs::LogGroup")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A resource type with a name that only one can have. what: for people; delete: the command that frees the name."""
+
+    what: str
+    name: str
+    exists: Callable[[Situation, str], bool]
+    delete: str
+
+
+def check_names(situation: Situation) -> Verdict:
+    """No fixed name of the templates belongs to something outside of our stacks, but for log groups (below)."""
+    kinds = {kind: each for kind, each in _KINDS.items() if kind != "AWS::Logs::LogGroup"}
+    return together(_taken(situation, kinds), "every name is free or ours")
+
+
+def check_log_groups(situation: Situation) -> Verdict:
+    """No log group of ours exists outside of our stacks: it would fail as ResourceAlreadyExists.
+
+    CloudFormation's own validation before a deployment does not look for log groups.
+    """
+    return together(
+        _taken(situation, {"AWS::Logs::LogGroup": _KINDS["AWS::Logs::LogGroup"]}), "every log group is free or ours"
+    )
+
+
+def _taken(situation: Situation, kinds: Mapping[str, _Kind]) -> Iterator[Verdict]:
+    foreign = [
+        (kind, template, logical_id, properties[kinds[kind].name])
+        for kind in kinds
+        for template, logical_id, properties in situation.resources(kind)
+        if isinstance(properties.get(kinds[kind].name), str)
+        and logical_id not in situation.standing(template).resources
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda each: kinds[each[0]].exists(situation, each[3]), foreign)
+        for (kind, template, logical_id, name), exists in zip(foreign, found, strict=True):
+            if not exists:
+                continue
+            said = f"the {kinds[kind].what} {name} exists and belongs to no stack of ours"
+            delete = kinds[kind].delete.format(name=name)
+            # CloudFormation adopts at a creation only (API_CreateChangeSet, ImportExistingResources).
+            if kind in ADOPTED and situation.standing(template).state.status.gone:
+                yield warning(said, f"`up` imports it into the stack as {logical_id}. To start without it: {delete}")
+            else:
+                yield error(said, f"Take another --environment, or delete it: {delete}")
+
+
+def _answers(call: Callable[[], Any], *absent: str) -> bool:
+    try:
+        call()
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") in absent:
+            return False
+        raise
+    return True
+
+
+def _table(situation: Situation, name: str) -> bool:
+    client = situation.client("dynamodb")
+    return _answers(lambda: client.describe_table(TableName=name), "ResourceNotFoundException")
+
+
+def _repository(situation: Situation, name: str) -> bool:
+    client = situation.client("ecr")
+    return _answers(lambda: client.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
+
+
+def _log_group(situation: Situation, name: str) -> bool:
+    groups = situation.client("logs").describe_log_groups(logGroupNamePrefix=name).get("logGroups", [])
+    return any(each["logGroupName"] == name for each in groups)
+
+
+def _function(situation: Situation, name: str) -> bool:
+    client = situation.client("lambda")
+    return _answers(lambda: client.get_function_configuration(FunctionName=name), "ResourceNotFoundException")
+
+
+def _topic(situation: Situation, name: str) -> bool:
+    client, arn = situation.client("sns"), situation.arn("sns", name)
+    return _answers(lambda: client.get_topic_attributes(TopicArn=arn), "NotFound", "NotFoundException")
+
+
+def _queue(situation: Situation, name: str) -> bool:
+    client = situation.client("sqs")
+    return _answers(
+        lambda: client.get_queue_url(QueueName=name), "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"
+    )
+
+
+def _state_machine(situation: Situation, name: str) -> bool:
+    client, arn = situation.client("stepfunctions"), situation.arn("states", f"stateMachine:{name}")
+    return _answers(lambda: client.describe_state_machine(stateMachineArn=arn), "StateMachineDoesNotExist")
+
+
+def _alarm(situation: Situation, name: str) -> bool:
+    return bool(situation.client("cloudwatch").describe_alarms(AlarmNames=[name]).get("MetricAlarms"))
+
+
+def _key_alias(situation: Situation, name: str) -> bool:
+    client = situation.client("kms")
+    return _answers(lambda: client.describe_key(KeyId=name), "NotFoundException")
+
+
+def _application(situation: Situation, name: str) -> bool:
+    client = situation.client("codedeploy")
+    return _answers(lambda: client.get_application(applicationName=name), "ApplicationDoesNotExistException")
+
+
+_KINDS = {
+    "AWS::DynamoDB::Table": _Kind(
+        "table", "TableName", _table, "aws dynamodb delete-table --table-name {name}"
+    ),
+    "AWS::ECR::Repository": _Kind(
+        "repository", "RepositoryName", _repository, "aws ecr delete-repository --force --repository-name {name}"
+    ),
+    "AWS::Logs::LogGroup": _Kind(
+        "log group", "LogGroupName", _log_group, "aws logs delete-log-group --log-group-name {name}"
+    ),
+    "AWS::Lambda::Function": _Kind(
+        "function", "FunctionName", _function, "aws lambda delete-function --function-name {name}"
+    ),
+    "AWS::SNS::Topic": _Kind("topic", "TopicName", _topic, "aws sns delete-topic with the ARN of {name}"),
+    "AWS::SQS::Queue": _Kind("queue", "QueueName", _queue, "aws sqs delete-queue with the URL of {name}"),
+    "AWS::StepFunctions::StateMachine": _Kind(
+        "state machine", "StateMachineName", _state_machine,
+        "aws stepfunctions delete-state-machine with the ARN of {name}",
+    ),
+    "AWS::CloudWatch::Alarm": _Kind(
+        "alarm", "AlarmName", _alarm, "aws cloudwatch delete-alarms --alarm-names {name}"
+    ),
+    "AWS::KMS::Alias": _Kind("key alias", "AliasName", _key_alias, "aws kms delete-alias --alias-name {name}"),
+    "AWS::CodeDeploy::Application": _Kind(
+        "CodeDeploy application", "ApplicationName", _application,
+        "aws deploy delete-application --application-name {name}",
+    ),
+}  # fmt: skip

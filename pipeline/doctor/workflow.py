@@ -1,0 +1,53 @@
+"""The state machine's definition, judged by AWS itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.doctor.situation import Situation
+from pipeline.doctor.verdict import Verdict, error, ok, together, warning
+
+
+def check_state_machine(situation: Situation) -> Verdict:
+    """ValidateStateMachineDefinition takes each definition of the templates, as CloudFormation would fill it in."""
+    verdicts = []
+    for _, logical_id, properties in situation.resources("AWS::StepFunctions::StateMachine"):
+        text = filled_in(properties["DefinitionString"], properties.get("DefinitionSubstitutions", {}), situation)
+        answer = situation.client("stepfunctions").validate_state_machine_definition(
+            definition=text, type=properties.get("StateMachineType", "STANDARD"), severity="WARNING"
+        )
+        verdicts.append(_judge(logical_id, answer))
+    return together(verdicts, "the templates have no state machine")
+
+
+def filled_in(definition: str, substitutions: Mapping[str, Any], situation: Situation) -> str:
+    """The definition with ``${Name}`` replaced. What only the stack knows becomes a value of the right form."""
+    stand_in = situation.arn("lambda", "function:any")
+    for name, value in substitutions.items():
+        plain = value if isinstance(value, str) else stand_in
+        definition = definition.replace(f"${{{name}}}", plain)
+    left = sorted(set(re.findall(r"\$\{(\w+)\}", definition)))
+    if left:
+        raise AssertionError(f"the definition leaves {', '.join(left)} open")
+    json.loads(definition)
+    return definition
+
+
+def _judge(logical_id: str, answer: Mapping[str, Any]) -> Verdict:
+    found = [
+        (each["severity"], f"{each.get('location', logical_id)}: {each['code']} {each['message']}")
+        for each in answer.get("diagnostics", [])
+    ]
+    said = "; ".join(text for severity, text in found if severity == "ERROR")
+    if answer["result"] == "FAIL":
+        return error(
+            f"Step Functions refuses the definition of {logical_id}: {said or 'it does not say why'}",
+            "Mend cfn/workflow_states.py.",
+        )
+    warnings = "; ".join(text for _, text in found)
+    if warnings:
+        return warning(f"Step Functions takes {logical_id}, and warns: {warnings}", "Look at cfn/workflow_states.py.")
+    return ok(f"Step Functions takes the definition of {logical_id}")
