@@ -292,19 +292,20 @@ class Transport:
             if isinstance(error, SSLError) and "CERTIFICATE" in str(error).upper():
                 raise self.unreachable(method, url, f"its certificate is not trusted ({_cause(error)})") from error
             raise ConnectionLost(_cause(error)) from error
-        if raw.status >= 300:
-            self._take_back(body, counted)
         if stream and raw.status < 300:
             return Answer(method, url, raw.status, raw.headers, stream=raw)
         try:
             first = b"" if method == "HEAD" else _read(raw, limit + 1)
+            if len(first) > limit:
+                raw.close()  # a connection with an unread rest cannot be used again
         except (HTTPError, OSError) as error:
             raw.close()
             raise ConnectionLost(_cause(error)) from error
         finally:
             raw.release_conn()
+        if raw.status >= 300:
+            self._take_back(body, counted)
         if len(first) > limit:
-            raw.close()
             if raw.status < 300:
                 raise self.unreachable(method, url, f"its answer is longer than {limit} bytes")
             first = first[:limit]
