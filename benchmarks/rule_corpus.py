@@ -37,9 +37,9 @@ SOURCES = (
     (f"troposphere=={version('troposphere')}", True, "examples"),
 )
 # Templates that AWS deploys in its own integration tests: an error rule that fires there is wrong, or has found a bug.
-CDK = "stepfunctions-tasks stepfunctions lambda ec2 sns sqs cloudwatch events-targets dynamodb ecr logs iam rds apigateway"
+CDK = "stepfunctions-tasks stepfunctions lambda ec2 sns sqs cloudwatch events-targets dynamodb ecr logs iam rds"
 NPM = (
-    *(f"@aws-cdk/aws-{name}@1.60.0" for name in CDK.split()),
+    *(f"@aws-cdk/aws-{name}@1.60.0" for name in f"{CDK} apigateway".split()),
     *(f"@aws-solutions-constructs/aws-lambda-{name}@2.56.0" for name in ("dynamodb", "sns", "s3", "stepfunctions")),
 )
 SUFFIXES = (".yaml", ".yml", ".json", ".template")
