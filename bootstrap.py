@@ -182,13 +182,45 @@ def prune(**options: Any) -> None:
 
 @main.command()
 @shared_options
-@click.argument("transaction", metavar="JSON")
+@click.argument("transaction", metavar="JSON", required=False)
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Many: .jsonl or .csv.")
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="With --file: what is done, by line.")
+@click.option("--workers", type=click.IntRange(1, 256), default=16, show_default=True, help="With --file: at once.")
 def submit(**options: Any) -> None:
-    """Submit one transaction, as JSON text or - for standard input, and print its answer."""
+    """Submit one transaction, as JSON text or - for standard input, or a whole file; print what was answered."""
     from commands import running
 
-    text = options["transaction"]
+    text, path = options["transaction"], options["file"]
+    if (text is None) == (path is None):
+        raise click.UsageError("Give one transaction as JSON, or a file with --file.")
+    if path is not None:
+        many = {"path": path, "results": options["results"], "workers": options["workers"]}
+        run(running.submit_many, *shared(options), **many)
     run(running.submit, *shared(options), text=sys.stdin.read() if text == "-" else text)
+
+
+@main.command()
+@shared_options
+@click.option("--dry-run", is_flag=True, help="Only show what is parked, and why.")
+@click.option("--id", "transaction_id", metavar="ID", help="Only this transaction.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+def redrive(**options: Any) -> None:
+    """Submit again what was parked; a message goes only when its answer is recorded."""
+    from commands import running
+
+    names = ("dry_run", "transaction_id", "limit")
+    run(running.redrive, *shared(options), **{name: options[name] for name in names})
+
+
+@main.command()
+@shared_options
+@click.option("--transactions", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="In a month.")
+@click.option("--prices", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another price list.")
+def cost(**options: Any) -> None:
+    """What a million transactions cost on AWS, and what is there anyway each month."""
+    from commands import offline
+
+    run(offline.cost, *shared(options), transactions=options["transactions"], prices=options["prices"])
 
 
 @main.command()

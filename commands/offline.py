@@ -1,8 +1,10 @@
-"""Commands that need no target: check."""
+"""Commands that need no target: check, cost."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from commands.context import Context, Outcome
 
@@ -29,3 +31,14 @@ def check(_context: Context, *, images: Sequence[str]) -> Outcome:
         for each in inspected
     ]
     return Outcome({"images": result}, "\n".join(lines), 1 if any(each.findings for each in inspected) else 0)
+
+
+def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:
+    """What the pipeline costs, computed from its synthesised template; needs no credentials."""
+    from pipeline.blobs import cache_folder
+    from pipeline.cost import PRICES, Prices, compute_cost
+    from pipeline.synth import synthesise
+
+    templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
+    bill = compute_cost(json.loads(templates.pipeline), Prices.load(prices or PRICES), transactions=transactions)
+    return Outcome(bill.to_json(), bill.text())

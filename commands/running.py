@@ -1,10 +1,15 @@
-"""Commands that use or look at what stands: submit, status."""
+"""Commands that use or look at what stands: submit, redrive, status."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
+from commands.deploying import command_line
+
+if TYPE_CHECKING:
+    from pipeline.target import Target
 
 
 def submit(context: Context, *, text: str) -> Outcome:
@@ -14,12 +19,70 @@ def submit(context: Context, *, text: str) -> Outcome:
 
     with explained(context.target_name, "the transaction was not submitted"):
         target = context.running_target()
-        answer = submit_transaction(target.client("stepfunctions"), _state_machine(context, target), text)
+        answer = submit_transaction(target.client("stepfunctions"), _output(context, target, "StateMachineArn"), text)
     lines = [f"{answer.transaction_id or '(no id)'}  {answer.outcome}{'  (given before)' if answer.repeat else ''}"]
     for reason in answer.reasons:
         field = f" {reason['field']}" if reason.get("field") else ""
         lines.append(f"  {reason['source']}/{reason['rule']}{field}: {reason['message']}")
     return Outcome(answer.to_json(), "\n".join(lines))
+
+
+def submit_many(context: Context, *, path: Path, results: Path | None, workers: int) -> Outcome:
+    """A file of transactions; exit code 1 when a line has no answer yet."""
+    from pipeline.submissions import submit_file
+    from pipeline.target import explained
+
+    with explained(context.target_name, f"{path} was not submitted to its end"):
+        target = context.running_target()
+        arn = _output(context, target, "StateMachineArn")
+        summary = submit_file(
+            target.client("stepfunctions"), arn, path, results=results, workers=workers, report=context.report
+        )
+    lines = [f"{name:<12} {count:>9,}" for name, count in sorted(summary.counts.items())]
+    lines += [f"line {number}: malformed, {why}" for number, why in summary.malformed[:20]]
+    lines += [f"line {number}: unanswered, {why}" for number, why in summary.unanswered[:20]]
+    done = f"{summary.lines:,} lines, {summary.before:,} of them done before"
+    lines.append(f"{done}, {summary.per_second:.0f} a second; results in {summary.results}")
+    if summary.counts.get("parked"):
+        lines.append(f"Next: {command_line(context, 'redrive')}")
+    elif summary.unanswered:
+        lines.append("Next: run the same command again; what is done is not done twice")
+    return Outcome(summary.to_json(), "\n".join(lines), 1 if summary.unanswered else 0)
+
+
+def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
+    """Submit again what was parked; exit code 1 when some of it stays parked."""
+    from pipeline.redrive import Redriver
+    from pipeline.redrive import redrive as redrive_parked
+    from pipeline.target import explained
+
+    with explained(context.target_name, f"nothing of {context.environment} was redriven"):
+        target = context.running_target()
+        redriver = Redriver(
+            target.client("sqs"),
+            target.client("dynamodb"),
+            target.client("stepfunctions"),
+            _output(context, target, "DeadLetterQueueUrl"),
+            _output(context, target, "StateTableName"),
+            _output(context, target, "StateMachineArn"),
+        )
+        done = redrive_parked(
+            redriver, dry_run=dry_run, transaction_id=transaction_id, limit=limit, report=context.report
+        )
+    lines = []
+    for each in done.messages:
+        outcome = each.answer.outcome if each.answer else str(each.result)
+        message = each.message
+        lines.append(f"{message.transaction_id or '(no id)'}  {outcome}")
+        lines.append(f"  parked by {message.state} at {message.parked_at}: {message.error}")
+        if each.why:
+            lines.append(f"  {each.why}")
+    lines.append(
+        f"{len(done.messages) - done.remaining} redriven, {done.remaining} still parked"
+        if lines
+        else "nothing is parked"
+    )
+    return Outcome(done.to_json(), "\n".join(lines), 1 if done.remaining and not dry_run else 0)
 
 
 def status(context: Context) -> Outcome:
@@ -67,16 +130,18 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
     }
 
 
-def _state_machine(context: Context, target: Any) -> str:
+def _output(context: Context, target: Target, key: str) -> str:
+    """An output of the pipeline stack. Raises StackError when the stack does not have it."""
     from pipeline.errors import StackError
     from pipeline.stacks import read_stack
 
     stack = read_stack(target.client("cloudformation"), context.names.pipeline_stack)
-    arn = stack.outputs.get("StateMachineArn")
-    if arn is None:
+    value = stack.outputs.get(key)
+    if value is None:
+        lacks = "state machine" if key == "StateMachineArn" else key
         raise StackError(
-            "the transaction was not submitted",
-            f"the stack {stack.name} is {stack.status} and has no state machine",
-            f"Deploy it: ./bootstrap.py up --environment {context.environment} --target {context.target_name}",
+            "nothing was submitted",
+            f"the stack {stack.name} is {stack.status} and has no {lacks}",
+            f"Deploy it: {command_line(context, 'up')}",
         )
-    return arn
+    return value
