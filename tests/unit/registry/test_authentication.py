@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,13 +117,21 @@ def test_token_that_ends_in_the_middle_is_renewed(server: LoopbackRegistry, clie
     assert sum(counts) == 4500
 
 
-def test_token_is_renewed_before_its_announced_end(server: LoopbackRegistry, client: Client) -> None:
-    server.auth, server.token_seconds = "bearer", 0
+@pytest.mark.parametrize(("announced", "life"), [(100, 100), (None, 60)])
+def test_token_is_renewed_before_its_end(
+    server: LoopbackRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, announced: int | None, life: int
+) -> None:
+    server.auth, server.token_seconds = "bearer", announced
+    now = [1000.0]
+    monkeypatch.setattr("pipeline.registry_auth.time", SimpleNamespace(monotonic=lambda: now[0]))
     registry = client(credentials=LOGIN)
-    for _ in range(2):
+    fetched = []
+    for moment in (0, life * 0.89, life * 0.91):
+        now[0] = 1000 + moment
         registry.head_blob("app", Digest.of(LARGE))
-    # "0 s" is not told from "not said", which means 60 s.
-    assert len(server.token_requests) == 1
+        fetched.append(len(server.token_requests))
+    assert fetched == [1, 1, 2]
+    assert not any(call.startswith("HEAD") and "authorization" not in headers for call, headers in server.requests[1:])
 
 
 @pytest.mark.parametrize("status", [401, 403, 400])

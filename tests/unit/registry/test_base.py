@@ -128,12 +128,24 @@ class TestInARegistry:
             assert reference is not None
             assert reference.digest == digest
 
+    def test_image_for_newer_processors_only_is_not_taken(
+        self, server: LoopbackRegistry, fetch: Callable[..., Base], image: CheckedImage, elsewhere: BlobStore
+    ) -> None:
+        digest = publish_image(server, image, elsewhere)
+        newer = entry(Digest.of(b"newer"), "arm64", platform={"variant": "v9"})
+        publish(server, index(newer, entry(digest, "arm64")), OCI_INDEX)
+        assert fetch().config == image.image.config
+
     def test_index_without_the_architecture_names_those_it_has(
         self, server: LoopbackRegistry, fetch: Callable[..., Base], image: CheckedImage, elsewhere: BlobStore
     ) -> None:
         digest = publish_image(server, image, elsewhere)
-        publish(server, index(entry(digest, "s390x"), entry(digest, "arm", platform={"variant": "v7"})), OCI_INDEX)
-        with pytest.raises(BaseImageError, match="it has no image for linux/arm64, only for linux/arm/v7, linux/s390x"):
+        attestation = entry(digest, "unknown", annotations={"vnd.docker.reference.type": "attestation-manifest"})
+        images = (entry(digest, "s390x"), entry(digest, "arm", platform={"variant": "v7"}), attestation)
+        publish(server, index(*images), OCI_INDEX)
+        with pytest.raises(
+            BaseImageError, match=r"it has no image for linux/arm64, only for linux/arm/v7, linux/s390x\."
+        ):
             fetch()
 
     def test_index_with_two_fitting_images_is_ambiguous(

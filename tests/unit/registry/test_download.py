@@ -10,7 +10,7 @@ import pytest
 from pipeline.blobs import BlobStore
 from pipeline.errors import RegistryError
 from pipeline.model import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Digest, Manifest
-from pipeline.registry import Registry, RegistryRefused, RegistryUnreachable
+from pipeline.registry import Registry, RegistryRefused, RegistryUnreachable, Retries
 from tests.servers.images import noise, pair, sha256
 from tests.servers.registry import Fault, LoopbackRegistry
 
@@ -46,6 +46,27 @@ def test_blob_that_breaks_off_is_continued(
     assert store.read(BLOB.digest) == CONTENT
     assert len(server.calls) == 2
     assert server.requests[1][1].get("range") == (f"bytes={after}-" if after else None)
+
+
+def test_download_that_makes_progress_is_not_given_up(
+    server: LoopbackRegistry, client: Client, store: BlobStore
+) -> None:
+    server.faults.append(Fault("GET *", "cut_answer", after=150_000, times=2))
+    fetch(client(retries=Retries(attempts=2, base=0.001)), store)
+    assert len(server.calls) == 3
+
+
+def test_manifest_that_is_kept_as_something_else_is_noticed(server: LoopbackRegistry, client: Client) -> None:
+    original = server._manifest
+
+    def rename(*request: object) -> object:
+        answer = original(*request)  # type: ignore[arg-type]
+        answer.headers["Docker-Content-Digest"] = sha256(b"other")
+        return answer
+
+    server._manifest = rename  # type: ignore[method-assign, assignment]
+    with pytest.raises(RegistryError, match=f"the registry kept it as {sha256(b'other')} instead of"):
+        client().put_manifest("app", Manifest(b'{"manifests":[]}', OCI_INDEX), tag="1")
 
 
 def test_range_that_is_ignored_is_skipped(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:

@@ -285,9 +285,10 @@ class TestArtifacts:
     ) -> None:
         image, registry = pair(store)[0], client()
         sbom = make_sbom(image, store)
+        repository = server.repository("app")
         for _ in range(2):
+            repository.manifests.pop(str(sbom.manifest.digest), None)
             push_image(registry, f"{registry.host}/app", image, store, artifacts=(sbom,))
-        repository = server.repositories["app"]
         index = json.loads(repository.manifests[repository.tags[f"sha256-{image.image.digest.hex}"]][0])
         assert [(entry["digest"], entry["artifactType"]) for entry in index["manifests"]] == [
             (str(sbom.manifest.digest), SBOM)

@@ -157,6 +157,34 @@ def test_ecr_that_cannot_be_asked_how_far_it_is_gets_the_blob_anyway(
     assert server.repositories["app"].blobs == {sha256(LARGE): LARGE}
 
 
+def test_ecr_gets_no_chunk_twice_when_a_request_is_lost(server: LoopbackRegistry, client: Client) -> None:
+    server.ecr = True
+    server.faults.append(Fault("PATCH *", "cut", skip=2))
+    upload(client(), LARGE)
+    assert methods(server).count("POST") == 1
+    assert server.received == 4500
+
+
+def test_upload_that_makes_progress_is_not_given_up(server: LoopbackRegistry, client: Client) -> None:
+    server.faults.append(Fault("PATCH *", "lose_answer", times=None))
+    upload(client(retries=Retries(attempts=2, base=0.001)), LARGE)
+    assert server.repositories["app"].blobs == {sha256(LARGE): LARGE}
+
+
+def test_blob_that_is_kept_as_something_else_is_noticed(server: LoopbackRegistry, client: Client) -> None:
+    original = server._upload
+
+    def rename(method: str, *rest: object) -> object:
+        answer = original(method, *rest)  # type: ignore[arg-type]
+        if method == "PUT":
+            answer.headers["Docker-Content-Digest"] = sha256(b"other")
+        return answer
+
+    server._upload = rename  # type: ignore[method-assign, assignment]
+    with pytest.raises(RegistryError, match=f"the registry kept it as {sha256(b'other')}"):
+        upload(client(), SMALL)
+
+
 def test_registry_that_claims_more_than_it_was_sent_is_named(server: LoopbackRegistry, client: Client) -> None:
     server.acknowledged = lambda count: count + 10_000
     with pytest.raises(RegistryError, match="says that it has 11000 bytes, but only 1000 were sent"):
