@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,6 +15,8 @@ from pipeline.errors import SubmissionError
 
 # StartSyncExecution takes 256 KiB of input (Step Functions API reference).
 INPUT_MAX_BYTES = 262_144
+# An id that the workflow records answers under (cfn.workflow_expressions.USABLE_ID).
+_USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,10 @@ def _next_step(error: str) -> str:
 def parse_transaction(text: str) -> Any:
     """A JSON document, whatever it holds. Raises SubmissionError with line and column when it is not JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant)
+        # Half a surrogate pair is no character: it has no UTF-8, so no service takes it.
+        json.dumps(document, ensure_ascii=False).encode()
+        return document
     except (ValueError, RecursionError) as error:
         raise SubmissionError(
             "the transaction was not submitted",
@@ -116,7 +123,7 @@ def submit(sfn_client: Any, state_machine_arn: str, text: str, *, execution: str
     if len(text.encode()) > INPUT_MAX_BYTES:
         # The compact form may still fit, and what decides is what Step Functions would get.
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    if len(text.encode("utf-8", "surrogatepass")) > INPUT_MAX_BYTES:
+    if len(text.encode()) > INPUT_MAX_BYTES:
         return _too_large(document)
     name = execution or f"submit-{uuid.uuid4()}"
     try:
@@ -163,20 +170,12 @@ def answer_of(output: dict[str, Any], execution: str = "") -> Answer:
 
 def _too_large(document: Any) -> Answer:
     """What Step Functions itself refuses never reaches the workflow, so it is answered here and recorded nowhere."""
-    from datetime import UTC, datetime
-
+    reason = {"source": "workflow", "rule": "too-large", "message": f"an input has at most {INPUT_MAX_BYTES:,} bytes"}
+    value = document.get("transaction_id") if isinstance(document, dict) else None
     return Answer(
-        transaction_id=document["transaction_id"]
-        if isinstance(document, dict) and isinstance(document.get("transaction_id"), str)
-        else None,
+        transaction_id=value if isinstance(value, str) and _USABLE_ID.fullmatch(value) else None,
         outcome="REJECTED",
-        reasons=(
-            {
-                "source": "workflow",
-                "rule": "too-large",
-                "message": f"an input has at most {INPUT_MAX_BYTES:,} bytes",
-            },
-        ),
+        reasons=(reason,),
         repeat=False,
         decided_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
