@@ -8,6 +8,8 @@ from dataclasses import dataclass
 DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
 S3_PREFIX_LIST = "S3PrefixListId"
 RESERVED_CONCURRENCY = "ReservedConcurrency"
+# What the workflow calls: this alias of every function.
+LIVE_ALIAS = "live"
 
 
 def pascal_case(name: str) -> str:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cfn.names import Names, image_parameter
 from cfn.settings import Settings
 from pipeline.account import account_parameters
 from pipeline.blobs import BlobStore
-from pipeline.events import Report, Step, step
-from pipeline.model import FunctionSource, Platform
+from pipeline.errors import BaseImageError, RegistryError
+from pipeline.events import Note, Report, Step, step
+from pipeline.model import FunctionSource, ImageReference, Platform
 from pipeline.revision import LABEL as REVISION_LABEL
 from pipeline.slim import Slim
 from pipeline.stacks import (
-    NoChange,
+    ResourceChange,
+    StackFailed,
     StackOutputs,
     StackPlan,
     StackState,
+    Update,
     WantedStack,
     apply_stack,
+    describe_change,
+    find_existing,
+    missing_images,
     plan_stack,
     read_stack,
 )
@@ -51,13 +57,25 @@ class Build:
         return commits.pop() if len(commits) == 1 else ""
 
 
+# Asked with a stack's name and the resources that it would lose; returns to go on, raises to leave everything as it is.
+Approve = Callable[[str, Sequence[ResourceChange]], None]
+
+
+def approve_all(_stack: str, _lost: Sequence[ResourceChange]) -> None:
+    """For callers who have asked already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Everything that a release of one environment is made from; read once, never changed."""
+    """Everything that a release of one environment is made from; read once, never changed.
+
+    approve  asked before a stack update that loses something
+    """
 
     target: Target
     settings: Settings
     build: Build
+    approve: Approve = approve_all
 
     @property
     def sources(self) -> tuple[FunctionSource, ...]:
@@ -113,8 +131,9 @@ def current_images(deployment: Deployment, state: StackState) -> dict[str, str]:
 def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
     """Decide what stack 1 needs, and do it."""
     with step(report, "stack", deployment.names.registry_stack) as running:
-        plan = plan_stack(read_registry(deployment), wanted_registry(deployment))
-        return _apply(deployment, plan, report, running)
+        state = read_registry(deployment)
+        return _apply(deployment, plan_stack(state, adopting(deployment, state, wanted_registry(deployment))), report,
+                      running)  # fmt: skip
 
 
 def bring_pipeline(
@@ -123,7 +142,7 @@ def bring_pipeline(
     """Decide what stack 2 needs, coming from ``state``, and do it; what stands, and what was asked for."""
     with step(report, "stack", deployment.names.pipeline_stack) as running:
         wanted = wanted_pipeline(deployment, state, images, report)
-        return _apply(deployment, plan_stack(state, wanted), report, running), wanted
+        return _apply(deployment, plan_stack(state, adopting(deployment, state, wanted)), report, running), wanted
 
 
 def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:
@@ -136,15 +155,89 @@ def switch_images(deployment: Deployment, images: Mapping[str, str], report: Rep
         return _apply(deployment, plan_stack(state, wanted), report, running)
 
 
+def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str], report: Report) -> StackOutputs:
+    """Stack 2 as it was ``before``, with ``images``; only the images where its old template would lose something."""
+    state = read_pipeline(deployment)
+    parameters = {**before.parameters, **images}
+    plan = plan_stack(state, WantedStack(state.name, before.template, parameters, tags=dict(before.tags)))
+    if not before.template or losses(deployment, plan):
+        return switch_images(deployment, images, report)
+    with step(report, "switch", state.name) as running:
+        return _apply(deployment, plan, report, running)
+
+
+def adopting(deployment: Deployment, state: StackState, wanted: WantedStack) -> WantedStack:
+    """``wanted``, around what an earlier stack of the environment left behind; looked for only where none stands."""
+    if not state.status.gone:
+        return wanted
+    return replace(wanted, existing=find_existing(deployment.target.client, wanted.template_body))
+
+
+def losses(deployment: Deployment, plan: StackPlan) -> tuple[ResourceChange, ...]:
+    """The resources that a plan replaces or deletes together with what is in them.
+
+    CloudFormation is asked, by a change set. An update that only gives functions other images is not worth that: it
+    replaces nothing, and is what most releases are.
+    """
+    if not isinstance(plan, Update):
+        return ()
+    images = {image_parameter(source.name) for source in deployment.sources}
+    if not plan.template_changed and images.issuperset(plan.parameters) and not plan.only_cloudformation_knows:
+        return ()
+    changes = describe_change(deployment.target.client("cloudformation"), plan)
+    return tuple(each for each in changes if each.destructive)
+
+
 def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
-    outputs = apply_stack(deployment.target.client("cloudformation"), plan, report)
-    running.detail = "unchanged" if isinstance(plan, NoChange) else _PAST.get(type(plan).__name__, "changed")
+    """Carry a plan out, with approval where something would be lost. Images that Lambda misses are put back once."""
+    cloudformation = deployment.target.client("cloudformation")
+    put_back: set[ImageReference] = set()
+
+    def approve(update: Update) -> None:
+        if lost := losses(deployment, update):
+            deployment.approve(update.wanted.name, lost)
+
+    def existing(template: str) -> tuple[str, ...]:
+        return find_existing(deployment.target.client, template)
+
+    while True:
+        try:
+            outputs = apply_stack(cloudformation, plan, report, approve=approve, existing=existing)
+            break
+        except StackFailed as failed:
+            missing = set(missing_images(failed.failures)) - put_back
+            if not missing:
+                raise
+            for image in sorted(missing, key=str):
+                _put_back(deployment, image, failed, report)
+            put_back |= missing
+            plan = plan_stack(read_stack(cloudformation, plan.wanted.name), plan.wanted)
+    past = _PAST.get(type(plan).__name__, "changed")
+    running.detail = past if outputs.changed else "unchanged"
     return outputs
+
+
+def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed, report: Report) -> None:
+    """Push an image back by its digest. Raises the stack's failure, with what is left to do, when that cannot be."""
+    from pipeline.restore import restore_image
+
+    report(Note(f"{image.repository} lacks {image.digest}; pushing it back"))
+    try:
+        restore_image(deployment.target.registry(image.registry), image, deployment.build, report)
+    except (RegistryError, BaseImageError) as problem:
+        failed.why = f"{failed.why}; it could not be pushed back: {problem.what}: {problem.why}"
+        failed.next_step = (
+            "Check out the commit that the image was built from and run `./bootstrap.py build`, which makes the same"
+            " digest again; then run the same command again."
+        )
+        raise failed from problem
 
 
 _PAST = {
     "Create": "created",
+    "CleanUpReview": "created",
     "Update": "updated",
     "Adopt": "created around what was there",
     "ReplaceFailed": "recreated",
+    "ContinueRollback": "rolled back, then updated",
 }

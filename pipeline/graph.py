@@ -7,6 +7,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import interruption
+
+# What is under way at Ctrl-C gets this long to end by itself (seconds).
+PATIENCE = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -35,14 +40,16 @@ def check_order(tasks: Sequence[Task]) -> None:
 def run_tasks(tasks: Sequence[Task], *, workers: int = 8) -> Mapping[str, Any]:
     """Run all tasks, each once its needs are there; the results by name.
 
-    After the first failure nothing new is started, what runs is waited for, and that first failure is raised.
+    After the first failure nothing new is started, what runs is waited for, and that first failure is raised. At
+    Ctrl-C what runs is asked to end (see ``interruption``), waited for a moment, and KeyboardInterrupt is raised.
     """
     check_order(tasks)
     results: dict[str, Any] = {}
     running: dict[Future[Any], Task] = {}
     left = list(tasks)
     failure: BaseException | None = None
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="release") as pool:
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="release")
+    try:
         while left or running:
             if failure is None:
                 for task in [task for task in left if all(need in results for need in task.needs)]:
@@ -58,6 +65,12 @@ def run_tasks(tasks: Sequence[Task], *, workers: int = 8) -> Mapping[str, Any]:
                     results[task.name] = future.result()
                 else:
                     failure = failure or problem
+    except KeyboardInterrupt:
+        interruption.interrupt()
+        wait(running, timeout=PATIENCE)
+        raise
+    finally:
+        pool.shutdown(wait=not running, cancel_futures=True)
     if failure is not None:
         raise failure
     return results

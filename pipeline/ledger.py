@@ -84,6 +84,18 @@ class RollbackRefused:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last release, None before the first; ``complete`` when all its images are tagged."""
+
+    release: Release | None
+    complete: bool
+
+    def has(self, content: ReleaseContent) -> bool:
+        """Whether the last release consists of just that."""
+        return self.release is not None and self.release.content == content
+
+
 def template_digest(template_body: str) -> Digest:
     """The digest of a template by its meaning: layout and order of keys do not count."""
     return Digest.of(canonical_template(template_body).encode())
@@ -117,6 +129,12 @@ def record_release(
             _tag_image(ecr, repositories[function], digest, release)
         ssm.label_parameter_version(Name=parameter_name(environment), ParameterVersion=release.number, Labels=[_TAGGED])
     return release, new
+
+
+def read_latest(ssm: Any, environment: str) -> Latest:
+    """The end of the ledger; one call."""
+    release, tagged = _latest(ssm, environment)
+    return Latest(release, release is not None and tagged == release.number)
 
 
 def list_releases(ssm: Any, environment: str) -> tuple[Release, ...]:

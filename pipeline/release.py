@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from cfn.names import repository_output
+from cfn.names import LIVE_ALIAS, image_parameter, repository_output
+from pipeline import interruption
 from pipeline.base import choose_base
 from pipeline.build import build_image
 from pipeline.check import check_image
@@ -23,19 +24,20 @@ from pipeline.deployment import (
     bring_pipeline,
     bring_registry,
     current_images,
+    go_back,
     read_pipeline,
-    switch_images,
 )
 from pipeline.errors import ReleaseError, SubmissionError
-from pipeline.events import Event, Report, StepFinished, step
+from pipeline.events import Event, Note, Report, StepFinished, step
 from pipeline.graph import Task, run_tasks
-from pipeline.ledger import Release, ReleaseContent, record_release, template_digest
-from pipeline.model import Artifact, CheckedImage, Digest, ImageReference, PushedImage
+from pipeline.ledger import Latest, Release, ReleaseContent, read_latest, record_release, template_digest
+from pipeline.model import Artifact, CheckedImage, ImageReference, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.push import Push, push_images
+from pipeline.restore import image_tag
 from pipeline.stacks import StackOutputs, StackState, WantedStack
 from pipeline.transactions import Answer, submit
-from pipeline.verify import verify_function
+from pipeline.verify import restore_function
 
 # How long a finished stack 1 waits for images that are nearly built before stack 2 is begun on placeholders (seconds).
 IMAGES_NEARLY = 2.0
@@ -59,13 +61,17 @@ class Released:
 
 
 class Clock:
-    """A report that passes events on and keeps how long each step took: seconds by step and subject."""
+    """A report that passes events on and keeps how long each step took: seconds by step and subject.
+
+    After Ctrl-C it raises KeyboardInterrupt, so that the threads that report end too.
+    """
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self.seconds: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
+        interruption.check()
         if isinstance(event, StepFinished):
             self.seconds[f"{event.step} {event.subject}".strip()] = round(event.seconds, 3)
         self._report(event)
@@ -106,20 +112,26 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
             Task("registry stack", lambda: bring_registry(deployment, clock)),
             Task("images", build),
             Task("before", lambda: read_pipeline(deployment)),
+            Task("latest", lambda: read_latest(deployment.target.client("ssm"), deployment.settings.environment)),
             Task("push", push, ("registry stack", "images")),
             Task("begun", begin, ("before", "registry stack")),
             Task("pipeline stack", switch, ("begun", "push")),
-            Task("verify", lambda pushed, _: verify(deployment, pushed, clock), ("push", "pipeline stack")),
+            Task("functions", lambda pushed, _: verify(deployment, pushed, clock), ("push", "pipeline stack")),
         ]
     )
     pipeline, wanted = results["pipeline stack"]
-    stacks: tuple[StackOutputs, ...] = (results["registry stack"], pipeline)
+    stacks: tuple[StackOutputs, StackOutputs] = (results["registry stack"], pipeline)
     pushed: tuple[PushedImage, ...] = results["push"]
-    changed = any(stack.changed for stack in stacks) or any(image.uploaded for image in pushed)
+    latest: Latest = results["latest"]
+    content = release_content(pushed, wanted)
+    changed = any(stack.changed for stack in stacks) or any(image.uploaded for image in pushed) or results["functions"]
     sample = None
-    if smoke and changed and pushed:
-        sample = _smoke(deployment, pipeline, current_images(deployment, results["before"]), clock)
-    recorded = record(deployment, pushed, wanted, by=by)
+    # Also for a release that a killed run switched to and never tried.
+    if smoke and pushed and (changed or not latest.has(content)):
+        sample = _smoke(deployment, stacks, results["before"], latest, clock)
+    recorded = latest.release if latest.complete and latest.has(content) else None
+    if recorded is None:
+        recorded = record(deployment, content, clock, by=by)
     return Released(changed, stacks, pushed, recorded, sample, clock.seconds)
 
 
@@ -176,17 +188,24 @@ def push_all(
     return pushed
 
 
-def image_tag(digest: Digest) -> str:
-    """The immutable tag that keeps a pushed image from being taken for a leftover."""
-    return f"image-{digest.hex[:16]}"
+def verify(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> bool:
+    """Every function runs what was pushed, and so does the alias that the workflow calls.
 
-
-def verify(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> None:
-    """Every function runs what was pushed. Raises FunctionError."""
+    A function that was pointed elsewhere by hand is put back; whether that was needed. Raises FunctionError.
+    """
     client = deployment.target.client("lambda")
+
+    def restore(image: PushedImage) -> bool:
+        name = deployment.names.function(image.function)
+        mended = restore_function(client, name, image, alias=LIVE_ALIAS)
+        if mended:
+            report(Note(f"{name} had been pointed elsewhere by hand; it runs {image.digest.short} again"))
+        return mended
+
     with step(report, "verify") as running, ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda image: verify_function(client, deployment.names.function(image.function), image), pushed))
+        mended = sum(pool.map(restore, pushed))
         running.detail = f"{len(pushed)} functions run what was pushed"
+    return mended > 0
 
 
 def submit_sample(deployment: Deployment, pipeline: StackOutputs, report: Report) -> Answer:
@@ -200,18 +219,30 @@ def submit_sample(deployment: Deployment, pipeline: StackOutputs, report: Report
     return answer
 
 
-def _smoke(deployment: Deployment, pipeline: StackOutputs, before: Mapping[str, str], report: Report) -> Answer:
+def _smoke(
+    deployment: Deployment, stacks: tuple[StackOutputs, StackOutputs], before: StackState, latest: Latest,
+    report: Report,
+) -> Answer:  # fmt: skip
+    """A sample transaction, or back to the last release, or to what ran before where there is none."""
+    registry, pipeline = stacks
     try:
         return submit_sample(deployment, pipeline, report)
     except SubmissionError as problem:
         environment = deployment.settings.environment
-        if not before:
+        images = current_images(deployment, before)
+        if latest.release is not None:
+            images |= {
+                image_parameter(name): f"{registry[repository_output(name)]}@{digest}"
+                for name, digest in latest.release.images.items()
+                if repository_output(name) in registry.values and image_parameter(name) in before.parameters
+            }
+        if not images:
             raise ReleaseError(
                 f"{environment} was released, but a sample transaction was not answered",
                 f"{problem.what}: {problem.why}",
                 "There is no earlier release to go back to. Mend the cause and run `./bootstrap.py up` again.",
             ) from problem
-        switch_images(deployment, before, report)
+        go_back(deployment, before, images, report)
         raise ReleaseError(
             f"the release of {environment} was taken back: its functions run what they ran before",
             f"a sample transaction was not answered: {problem.what}: {problem.why}",
@@ -219,24 +250,30 @@ def _smoke(deployment: Deployment, pipeline: StackOutputs, before: Mapping[str, 
         ) from problem
 
 
-def record(deployment: Deployment, pushed: Sequence[PushedImage], wanted: WantedStack, *, by: str) -> Release:
-    """The release's entry in the ledger, and its images tagged with its number; one call when nothing is new."""
+def release_content(pushed: Sequence[PushedImage], wanted: WantedStack) -> ReleaseContent:
+    """What the ledger keeps of a release."""
     images = image_parameters(pushed)
-    content = ReleaseContent(
+    return ReleaseContent(
         images={image.function: image.digest for image in pushed},
         template=template_digest(wanted.template_body),
         parameters={name: value for name, value in wanted.parameters.items() if name not in images},
     )
+
+
+def record(deployment: Deployment, content: ReleaseContent, report: Report, *, by: str) -> Release:
+    """The release's entry in the ledger, and its images tagged with its number."""
     client = deployment.target.client
-    release, _new = record_release(
-        client("ssm"),
-        client("ecr"),
-        deployment.settings.environment,
-        content,
-        {image.function: deployment.names.repository(image.function) for image in pushed},
-        by=by,
-        revision=deployment.build.revision,
-    )
+    with step(report, "record") as running:
+        release, _new = record_release(
+            client("ssm"),
+            client("ecr"),
+            deployment.settings.environment,
+            content,
+            {name: deployment.names.repository(name) for name in content.images},
+            by=by,
+            revision=deployment.build.revision,
+        )
+        running.detail = f"release {release.number}"
     return release
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline import interruption
 from pipeline.events import Note, Report, ignore
 from pipeline.stacks import RetainedResource, retained_resources
 
@@ -61,7 +62,7 @@ def free_network_interfaces(
         if time.monotonic() > deadline:
             report(Note(f"Lambda still holds {len(interfaces)} network interfaces; CloudFormation waits for them"))
             break
-        time.sleep(pause)
+        interruption.sleep(pause)
         pause = min(pause * 1.5, 5.0)
     return deleted
 

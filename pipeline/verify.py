@@ -7,10 +7,15 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline import interruption
 from pipeline.errors import FunctionError
 from pipeline.model import Digest, ImageReference, PushedImage
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+
+class FunctionGone(FunctionError):
+    """A function or an alias that its stack believes to be there."""
 
 
 def verify_function(
@@ -47,21 +52,46 @@ def verify_function(
                 f"Lambda is still at work on {name} after {timeout:.0f} s (state {state}, update {update})",
                 "Run ./bootstrap.py status in a while, or up again.",
             )
-        time.sleep(pause)
+        interruption.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def restore_function(lambda_client: Any, name: str, pushed: PushedImage, *, timeout: float = 300.0) -> bool:
-    """Put a function back that was pointed elsewhere by hand; False when it runs the pushed image already.
+def restore_function(
+    lambda_client: Any, name: str, pushed: PushedImage, *, alias: str | None = None, timeout: float = 300.0
+) -> bool:
+    """See that the function, and its alias, run the pushed image; put back what was pointed elsewhere by hand.
 
     For a stack that stands as it should while its function does not: CloudFormation has nothing to change then, and
-    Lambda is told directly what the stack says anyway. Raises FunctionError as ``verify_function`` does.
+    Lambda is told directly what the stack says anyway. False when nothing had to be done. timeout in seconds, for each
+    wait. Raises FunctionError as ``verify_function`` does.
     """
-    if running_digest(lambda_client, name) == pushed.digest:
-        return False
-    lambda_client.update_function_code(FunctionName=name, ImageUri=pushed.uri)
-    verify_function(lambda_client, name, pushed, timeout=timeout)
-    return True
+    mended = _restore_code(lambda_client, name, pushed, timeout)
+    if alias is None:
+        return mended
+    try:
+        verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
+    except FunctionGone:
+        raise
+    except FunctionError:
+        # The same code again gives the same version again (API_PublishVersion).
+        version = lambda_client.publish_version(FunctionName=name)["Version"]
+        lambda_client.update_alias(FunctionName=name, Name=alias, FunctionVersion=version)
+        verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
+        return True
+    return mended
+
+
+def _restore_code(lambda_client: Any, name: str, pushed: PushedImage, timeout: float) -> bool:
+    try:
+        verify_function(lambda_client, name, pushed, timeout=timeout)
+    except FunctionGone:
+        raise
+    except FunctionError:
+        # Also for a function that Lambda calls Failed because its image had been deleted.
+        lambda_client.update_function_code(FunctionName=name, ImageUri=pushed.uri)
+        verify_function(lambda_client, name, pushed, timeout=timeout)
+        return True
+    return False
 
 
 def running_digest(lambda_client: Any, name: str, qualifier: str | None = None) -> Digest | None:
@@ -75,9 +105,11 @@ def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
     except ClientError as problem:
         if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             raise
-        raise FunctionError(
-            f"{name} was not verified", "there is no such function" + (f" or alias {qualifier}" if qualifier else ""),
-            "Run ./bootstrap.py up; the pipeline stack makes it.",
+        raise FunctionGone(
+            f"{name} was not verified",
+            "there is no such function" + (f" or alias {qualifier}" if qualifier else "")
+            + ": somebody deleted it outside of its stack, and CloudFormation does not notice",
+            "Run ./bootstrap.py down --keep-data, then up.",
         ) from problem  # fmt: skip
 
 
@@ -97,6 +129,5 @@ def _compare(found: Any, name: str, pushed: PushedImage) -> None:
         f"{pushed.function} does not run what was pushed",
         f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}:"
         " somebody changed it outside of the stack",
-        "Run ./bootstrap.py up with any change to the image, or set the image back with"
-        f" aws lambda update-function-code --function-name {name} --image-uri {pushed.uri}",
+        "Run ./bootstrap.py up: it puts the function back.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -44,12 +45,23 @@ _SECOND_TRIES = 2
 _GOOD = (StackStatus.CREATE_COMPLETE, StackStatus.UPDATE_COMPLETE)
 
 
-def apply_stack(cfn: Any, plan: StackPlan, report: Report = ignore, *, timeout: float = 3600.0) -> StackOutputs:
+def apply_stack(
+    cfn: Any,
+    plan: StackPlan,
+    report: Report = ignore,
+    *,
+    timeout: float = 3600.0,
+    approve: Callable[[Update], None] | None = None,
+    existing: Callable[[str], tuple[str, ...]] | None = None,
+) -> StackOutputs:
     """Bring the stack where ``plan`` wants it and give its outputs.
 
     Safe to repeat and safe beside others: a stack that somebody else works on is waited for, a failed creation is
     deleted and made anew, a failed rollback is continued, and after each of these the decision is made again from
     what then stands. ``timeout`` in seconds for all of it.
+
+    approve   sees every update before it is begun, also one that is decided on the way; raises what ends the run
+    existing  for a stack that turns out to be gone: the logical ids of its template to adopt (``find_existing``)
 
     Raises StackFailed with the first cause in AWS's own words, and StackError for a refused plan or the deadline.
     """
@@ -81,6 +93,8 @@ def apply_stack(cfn: Any, plan: StackPlan, report: Report = ignore, *, timeout: 
                     drop_leftovers(cfn, state.change_sets)
                     return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
                 case Update(wanted=wanted, state=state):
+                    if approve is not None:
+                        approve(plan)
                     outputs = _execute(cfn, wanted, "UPDATE", state.stack_id, report, deadline)
                     return replace(outputs, changed=outputs.changed or changed)
                 case _:
@@ -95,7 +109,10 @@ def apply_stack(cfn: Any, plan: StackPlan, report: Report = ignore, *, timeout: 
             report(Note(f"{failed.why}; this passes by itself, trying again"))
             changed = True
             pause(plan.wanted.name)
-        plan = plan_stack(read_stack(cfn, plan.wanted.name), plan.wanted)
+        state, wanted = read_stack(cfn, plan.wanted.name), plan.wanted
+        if existing is not None and state.status.gone:
+            wanted = replace(wanted, existing=existing(wanted.template_body))
+        plan = plan_stack(state, wanted)
 
 
 def _execute(

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline import interruption
 from pipeline.errors import StackError
 from pipeline.events import Report, ResourceChanged
 from pipeline.stacks.failures import StackEvent
@@ -55,7 +56,7 @@ class Pause:
 
     def __call__(self, stack: str) -> None:
         self._deadline.check(stack)
-        time.sleep(max(0.0, min(self._next, self._deadline.left)))
+        interruption.sleep(max(0.0, min(self._next, self._deadline.left)))
         self._next = min(self._next * _GROWTH, self._longest)
 
 

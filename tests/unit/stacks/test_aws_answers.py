@@ -63,7 +63,7 @@ class Stubbed:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("pipeline.interruption.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def _refusal(code: str) -> ClientError:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("pipeline.interruption.sleep", lambda _seconds: None)
 
 
 def test_functions_go_first_and_their_interfaces_as_lambda_gives_them_up() -> None:
