@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.locked
 WORKERS ?= 2
 
 .DELETE_ON_ERROR:
-.PHONY: help up down test check fmt lock clean
+.PHONY: help up down compose-context compose-up compose-down test check fmt lock clean
 
 help:
 	@echo "make up      start the embedded AWS and deploy the whole pipeline on it"
@@ -19,6 +19,18 @@ up: $(STAMP)
 
 down: $(STAMP)
 	$(BIN)/python bootstrap.py down
+
+# The same pipeline under docker compose; see docs/containers.md.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+compose-context: $(STAMP)
+	$(BIN)/python -m pipeline.local.docker_context
+
+compose-up: compose-context
+	$(COMPOSE) up --build --detach
+
+compose-down:
+	$(COMPOSE) down --volumes
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests

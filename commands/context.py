@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cfn.names import Names
 from cfn.settings import Architecture, Settings
@@ -16,6 +16,9 @@ from pipeline.errors import LocalError
 from pipeline.events import Report, ignore
 from pipeline.model import FunctionSource, Platform
 from pipeline.target import Target
+
+if TYPE_CHECKING:
+    from pipeline.local.control import LocalAws
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "environments.toml"
@@ -82,9 +85,10 @@ class Context:
         if self.target_name == "aws":
             return self.running_target()
         from pipeline.local.control import start_local
-
         from pipeline.target import local_target
 
+        if (elsewhere := self._local_elsewhere()) is not None:
+            return local_target(elsewhere, self.region)
         return local_target(start_local(self.local_folder, report=self.report), self.region)
 
     def running_target(self) -> Target:
@@ -95,7 +99,7 @@ class Context:
             return aws_target(self.region)
         from pipeline.local.control import find_local
 
-        local = find_local(self.local_folder)
+        local = self._local_elsewhere() or find_local(self.local_folder)
         if local is None:
             raise LocalError(
                 f"nothing was asked of {self.environment}",
@@ -103,3 +107,12 @@ class Context:
                 "Start it with `./bootstrap.py up`.",
             )
         return local_target(local, self.region)
+
+    def _local_elsewhere(self) -> LocalAws | None:
+        """The embedded AWS at ``$TRANSACTION_PIPELINE_ENDPOINT``, such as docker compose runs it."""
+        endpoint = os.environ.get("TRANSACTION_PIPELINE_ENDPOINT")
+        if not endpoint:
+            return None
+        from pipeline.local.control import LocalAws
+
+        return LocalAws(endpoint, endpoint, "us-east-1", "test", "test", 0, self.local_folder)

@@ -48,7 +48,6 @@ class Gateway:
         self._starting = asyncio.Lock()
         self._container: str | None = None
         self._ready = asyncio.Event()
-        self._relays: set[asyncio.Task[None]] = set()
         # A Unix socket's address has at most 107 bytes; through a descriptor any folder fits.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -154,16 +153,7 @@ class Gateway:
         writer.close()
 
     async def _relay_to_aws(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._aws)
-        except OSError:
-            writer.close()
-            return
-        try:
-            await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
-        finally:
-            there_writer.close()
-            writer.close()
+        await relay_to(self._aws, reader, writer)
 
     async def close(self) -> None:
         """End the gateway's container and every socket."""
@@ -182,11 +172,30 @@ class Gateway:
             self._engine.remove_container(container, force=True)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def relay_to(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass a connection on to a port of this machine's loopback, until either side ends it."""
     try:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        writer.close()
+        return
+    ways = [asyncio.create_task(_copy(reader, there_writer)), asyncio.create_task(_copy(there_reader, writer))]
+    _relays.update(ways)  # the loop itself keeps no task
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        _relays.difference_update(ways)
+        there_writer.close()
+        writer.close()
+
+
+_relays: set[asyncio.Task[None]] = set()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        writer.write_eof()
-    except OSError:
-        writer.close()

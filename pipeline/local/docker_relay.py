@@ -7,35 +7,37 @@ containers share, which has no other way out. It ends when the host's process do
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
 import sys
 
 FOLDER = "/host"
+relays: set[asyncio.Task[None]] = set()
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
+    with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        writer.write_eof()
-    except OSError:
-        writer.close()
 
 
 async def relay(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         there_reader, there_writer = await asyncio.open_unix_connection(f"{FOLDER}/{name}")
-        try:
-            await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
-        finally:
-            there_writer.close()
     except OSError:
-        pass
-    finally:
         writer.close()
+        return
+    ways = [asyncio.create_task(copy(reader, there_writer)), asyncio.create_task(copy(there_reader, writer))]
+    relays.update(ways)  # the loop itself keeps no task
+    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    for way in ways:
+        way.cancel()
+    relays.difference_update(ways)
+    there_writer.close()
+    writer.close()
 
 
 async def main() -> None:

@@ -1,10 +1,10 @@
 """One container that runs a function: the image as it is, on Lambda's terms, answered by our Runtime API.
 
 The image's own entrypoint is what runs. With ``AWS_LAMBDA_RUNTIME_API`` set, the entrypoint of AWS's base images starts
-the runtime client, as on Lambda, and leaves the Runtime Interface Emulator out. The emulator has one request id of its
-own, one made-up ARN, starts INIT with the first event, ends for good when the runtime does, and tells a function's
-error and a timeout from an answer in no way but the text (aws-lambda-runtime-interface-emulator #9, #20, #21, #97);
-the Runtime API of the process runtime does all of that as Lambda does.
+the runtime client, as on Lambda, and leaves the Runtime Interface Emulator out. The emulator makes up its
+own request ids and an ARN, starts INIT with the first event only, tells a function's error and a timeout from an answer
+in no way but the text, and panics when two invocations overlap (aws-lambda-runtime-interface-emulator #20, #21, #97).
+The Runtime API of the process runtime does all of that as Lambda does; the emulator is what docker compose runs.
 """
 
 from __future__ import annotations
