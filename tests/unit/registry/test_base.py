@@ -250,6 +250,35 @@ class TestInARegistry:
         with pytest.raises(BaseImageError, match="is no image of a kind that Lambda runs"):
             fetch()
 
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            ({"config": {"size": 5_000_000}}, "its config claims to have 5000000 bytes"),
+            ({"layers": [{"urls": ["https://example/layer"]}]}, "some of its layers are not kept in registries"),
+            (
+                {"layers": [{"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}]},
+                "some of its layers are not kept in registries",
+            ),
+            ({"layers": [{"size": -1}]}, "its manifest or config is not understood"),
+        ],
+    )
+    def test_manifest_that_cannot_be_used(
+        self,
+        server: LoopbackRegistry,
+        fetch: Callable[..., Base],
+        image: CheckedImage,
+        elsewhere: BlobStore,
+        change: dict[str, Any],
+        why: str,
+    ) -> None:
+        publish_image(server, image, elsewhere)
+        document = json.loads(image.image.manifest)
+        document["config"] |= change.get("config", {})
+        document["layers"][0] |= change.get("layers", [{}])[0]
+        publish(server, json.dumps(document).encode(), image.image.manifest_media_type)
+        with pytest.raises(BaseImageError, match=why):
+            fetch()
+
     def test_config_of_another_content(
         self,
         server: LoopbackRegistry,
