@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,11 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cfn.names import Names
 from cfn.settings import Settings
 from pipeline.doctor.account import check_concurrency, check_quotas
-from pipeline.doctor.credentials import check_clock, check_credentials, check_permissions, check_region, read_caller
+from pipeline.doctor.credentials import check_clock, check_credentials, check_permissions, check_region
 from pipeline.doctor.images import check_images, check_repository_policies
 from pipeline.doctor.keys import check_topic_keys
 from pipeline.doctor.network import check_endpoint_services, check_prefix_lists, check_zones
-from pipeline.doctor.situation import Situation, read_standing
+from pipeline.doctor.situation import READINGS, Situation, look_at
 from pipeline.doctor.stacks import check_log_groups, check_names, check_stacks
 from pipeline.doctor.verdict import CheckResult, Verdict, unknown
 from pipeline.doctor.workflow import check_state_machine
@@ -55,21 +54,9 @@ def run_checks(
 
     A check that AWS does not answer is ``unknown`` with AWS's own words. Raises what is a defect of this program.
     """
-    target = target.impatient()
-    bodies = {"registry": templates.registry, "pipeline": templates.pipeline}
     # One thread for each: a check that waits for a reading must not keep the reading from starting.
-    with ThreadPoolExecutor(len(CHECKS) + 3) as pool:
-        situation = Situation(
-            target,
-            settings,
-            tuple(sources),
-            names,
-            {name: json.loads(body) for name, body in bodies.items()},
-            bodies,
-            pool.submit(lambda: read_caller(target.client("sts"))),
-            pool.submit(lambda: read_standing(target.client("cloudformation"), names.registry_stack)),
-            pool.submit(lambda: read_standing(target.client("cloudformation"), names.pipeline_stack)),
-        )
+    with ThreadPoolExecutor(len(CHECKS) + READINGS) as pool:
+        situation = look_at(target.impatient(), settings, sources, names, templates, pool)
         running: list[Future[CheckResult]] = [
             pool.submit(_run, name, check, situation) for name, check in CHECKS.items()
         ]
@@ -78,13 +65,14 @@ def run_checks(
 
 def _run(name: str, check: Check, situation: Situation) -> CheckResult:
     started = time.monotonic()
-    verdict = _verdict(check, situation)
+    verdict = judge(check, situation)
     return CheckResult(
         name, verdict.status, verdict.evidence, verdict.cure, seconds=round(time.monotonic() - started, 3)
     )
 
 
-def _verdict(check: Check, situation: Situation) -> Verdict:
+def judge(check: Check, situation: Situation) -> Verdict:
+    """The verdict of one check; what AWS does not answer is UNKNOWN."""
     try:
         return check(situation)
     except ClientError as problem:

@@ -26,14 +26,6 @@ _NOT_SIGNED_IN = {
 _CLOCK = {"SignatureDoesNotMatch", "RequestExpired", "InvalidSignatureException", "RequestTimeTooSkewed"}
 
 
-def read_caller(sts: Any) -> Caller:
-    """The account and the identity behind the credentials, and what time it is there."""
-    asked_at = time.time()
-    answer = sts.get_caller_identity()
-    served = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-    return Caller(answer["Account"], answer["Arn"], served, (asked_at + time.time()) / 2)
-
-
 def check_credentials(situation: Situation) -> Verdict:
     """AWS knows the credentials."""
     try:

@@ -154,7 +154,20 @@ BY_RESOURCE_TYPE: Mapping[str, tuple[Permission, ...]] = {
         "codedeploy:ListTagsForResource",
         "codedeploy:TagResource",
     ),
-    "AWS::CodeDeploy::DeploymentGroup": (),  # an older kind of resource: its schema names no permissions
+    "AWS::CodeDeploy::DeploymentGroup": (
+        *_on(
+            On.ANYTHING,
+            "codedeploy:CreateDeployment",
+            "codedeploy:CreateDeploymentGroup",
+            "codedeploy:DeleteDeploymentGroup",
+            "codedeploy:GetDeployment",
+            "codedeploy:GetDeploymentConfig",
+            "codedeploy:GetDeploymentGroup",
+            "codedeploy:RegisterApplicationRevision",
+            "codedeploy:UpdateDeploymentGroup",
+        ),
+        *_on(On.ROLES, "iam:PassRole"),
+    ),
     "AWS::DynamoDB::Table": _on(
         On.TABLE,
         "dynamodb:CreateTable",

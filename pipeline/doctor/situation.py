@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Future
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,11 @@ from cfn.settings import Settings
 from pipeline.model import FunctionSource
 from pipeline.stacks import StackState, read_stack
 from pipeline.stacks.state import says_absent
+from pipeline.synth import Templates
 from pipeline.target import Target
+
+# How many threads look_at keeps busy.
+READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. principal: the ARN of the user or role behind a session; served: the Date header of AWS's answer."""
+    """Who asks.
+
+    served    the Date header of AWS's answer
+    asked_at  the same moment by this machine's clock (s since 1970)
+    """
 
     account: str
     arn: str
@@ -88,6 +98,37 @@ class Situation:
 
     def standing(self, template: str) -> Standing:
         return self.registry if template == "registry" else self.pipeline
+
+
+def look_at(
+    target: Target,
+    settings: Settings,
+    sources: Sequence[FunctionSource],
+    names: Names,
+    templates: Templates,
+    pool: Executor,
+) -> Situation:
+    """Begin to read what all checks need, in threads of ``pool``."""
+    bodies = {"registry": templates.registry, "pipeline": templates.pipeline}
+    return Situation(
+        target,
+        settings,
+        tuple(sources),
+        names,
+        {name: json.loads(body) for name, body in bodies.items()},
+        bodies,
+        pool.submit(lambda: read_caller(target.client("sts"))),
+        pool.submit(lambda: read_standing(target.client("cloudformation"), names.registry_stack)),
+        pool.submit(lambda: read_standing(target.client("cloudformation"), names.pipeline_stack)),
+    )
+
+
+def read_caller(sts: Any) -> Caller:
+    """The account and the identity behind the credentials, and what time it is there."""
+    asked_at = time.time()
+    answer = sts.get_caller_identity()
+    served = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    return Caller(answer["Account"], answer["Arn"], served, (asked_at + time.time()) / 2)
 
 
 def read_standing(cloudformation: Any, name: str) -> Standing:
