@@ -26,6 +26,8 @@ from pipeline.local.invocation import Status
 MINISTACK_VERSION = "1.5.33"
 # How often the emulator looks whether a function changed (seconds); the look is a walk over a dictionary in memory.
 FOLLOW_SECONDS = 0.05
+# How long a changed function is "InProgress": long enough for the answer of the change to say so.
+TRANSITION_SECONDS = 0.01
 _HOOKED = {
     "_proxy_url_for": ("config",),
     "_execute_function_proxy": ("func", "event", "url", "request_id"),
@@ -76,6 +78,9 @@ def verify_ministack() -> Any:
 
 def hook_invocations(lambda_svc: Any, client: InvocationClient | None) -> None:
     """Hand invocations of image functions to the runtime; every other function goes ministack's own way."""
+    # ministack says for half a second that a changed function is being updated, as AWS does while it fetches an image.
+    # Here the next invocation waits for the image itself.
+    lambda_svc._LAMBDA_STATE_TRANSITION_DELAY = TRANSITION_SECONDS
     proxy_url_for, execute_function_proxy = (getattr(lambda_svc, name) for name in _HOOKED)
 
     def _proxy_url_for(config: dict[str, Any]) -> str | None:

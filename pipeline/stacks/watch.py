@@ -17,9 +17,9 @@ from pipeline.stacks.state import StackStatus, read_status, says_absent
 
 # Polling begins fast, because the embedded AWS and small updates are done at once, and calms down for what takes
 # minutes: DescribeStackEvents is throttled per account (seconds).
-FIRST_PAUSE = 0.1
+FIRST_PAUSE = 0.03
 LONGEST_PAUSE = 5.0
-_GROWTH = 1.4
+_GROWTH = 1.5
 # Without a single event of the operation for _QUIET the stack itself is asked too; for _SILENCE, its status alone
 # decides (seconds). Somebody else may have done the same a moment before, and then the events are theirs.
 _QUIET, _SILENCE = 1.0, 30.0
@@ -77,7 +77,7 @@ def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, dead
     pause, events, seen = Pause(deadline), list[StackEvent](), set[str]()
     started, ended = time.monotonic(), False
     while True:
-        fresh = [event for event in _new_events(cfn, stack_id, seen) if event.token == token]
+        fresh = [event for event in _new_events(cfn, stack_id, seen, token) if event.token == token]
         for event in fresh:
             events.append(event)
             _report(report, stack, event)
@@ -122,10 +122,10 @@ def last_operation(cfn: Any, stack_id: str) -> tuple[StackEvent, ...]:
     return tuple(reversed(newest_first))
 
 
-def _new_events(cfn: Any, stack_id: str, seen: set[str]) -> Sequence[StackEvent]:
-    """Events that were not seen yet, oldest first; adds them to ``seen``."""
+def _new_events(cfn: Any, stack_id: str, seen: set[str], token: str | None = None) -> Sequence[StackEvent]:
+    """Events that were not seen yet, oldest first; adds them to ``seen``. ``token`` as in ``_history``."""
     fresh: list[StackEvent] = []
-    for event in _history(cfn, stack_id):
+    for event in _history(cfn, stack_id, token):
         if event.event_id in seen:
             break
         fresh.append(event)
@@ -133,8 +133,12 @@ def _new_events(cfn: Any, stack_id: str, seen: set[str]) -> Sequence[StackEvent]
     return fresh[::-1]
 
 
-def _history(cfn: Any, stack_id: str) -> Any:
-    """Events newest first, page by page as they are asked for."""
+def _history(cfn: Any, stack_id: str, token: str | None = None) -> Any:
+    """Events newest first, page by page as they are asked for.
+
+    With ``token`` no page is asked for that lies before that operation: a stack keeps its events for months, and one
+    that is updated all day has hundreds of pages of them.
+    """
     request = {"StackName": stack_id}
     while True:
         try:
@@ -143,8 +147,9 @@ def _history(cfn: Any, stack_id: str) -> Any:
             if says_absent(problem):
                 return
             raise
-        yield from (StackEvent.of(event) for event in page.get("StackEvents", []))
-        if not page.get("NextToken"):
+        events = [StackEvent.of(event) for event in page.get("StackEvents", [])]
+        yield from events
+        if not page.get("NextToken") or (token is not None and events and events[-1].token != token):
             return
         request["NextToken"] = page["NextToken"]
 
