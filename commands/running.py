@@ -77,11 +77,12 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
         lines.append(f"  parked by {message.state} at {message.parked_at}: {message.error}")
         if each.why:
             lines.append(f"  {each.why}")
-    lines.append(
-        f"{len(done.messages) - done.remaining} redriven, {done.remaining} still parked"
-        if lines
-        else "nothing is parked"
-    )
+    if not lines:
+        lines.append("nothing is parked")
+    elif dry_run:
+        lines.append(f"{len(done.messages)} parked; nothing was submitted")
+    else:
+        lines.append(f"{len(done.messages) - done.remaining} redriven, {done.remaining} still parked")
     return Outcome(done.to_json(), "\n".join(lines), 1 if done.remaining and not dry_run else 0)
 
 
