@@ -337,9 +337,21 @@ class TestParking:
         record = lab.record("t-1") or {}
         assert (record["parked_error"], record["attempts"]) == ("Compliance: Boom", "2")
 
-    def test_a_stranger_without_permission_is_parked_by_name(self, lab: Lab) -> None:
-        lab.faults(lab.fault("Alert", error="SNS.AuthorizationErrorException", times=9))
-        assert park(lab, transaction(score=90)).error == "SNS.AuthorizationErrorException"
+    def test_a_permission_that_is_missing_parks(self, lab: Lab) -> None:
+        machine = lab.client("stepfunctions").describe_state_machine(stateMachineArn=lab.machine)
+        name = machine["roleArn"].rpartition("/")[2]
+        iam = lab.client("iam")
+        policy = iam.get_role_policy(RoleName=name, PolicyName="workflow")["PolicyDocument"]
+        less = [statement for statement in policy["Statement"] if statement["Action"] != "sns:Publish"]
+        assert len(less) == len(policy["Statement"]) - 1
+        try:
+            iam.put_role_policy(
+                RoleName=name, PolicyName="workflow", PolicyDocument=json.dumps({**policy, "Statement": less})
+            )
+            assert park(lab, transaction(score=90)).error == "AccessDeniedException"
+        finally:
+            iam.put_role_policy(RoleName=name, PolicyName="workflow", PolicyDocument=json.dumps(policy))
+        assert lab.submit(transaction(score=90)).repeat
 
 
 class TestRetries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -214,7 +215,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def test_the_workflow_keeps_its_invariants(lab: Lab) -> None:
-    run(lab, examples=20)
+    run(lab, examples=int(os.environ.get("WORKFLOW_EXAMPLES", "12")))
 
 
 def parks_twice(states: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ def test_what_was_not_answered_is_submitted_by_the_next_run(lab: Lab, tmp_path: 
 
 
 def test_it_gives_up_when_nobody_answers(lab: Lab, tmp_path: Path) -> None:
-    path = transactions(tmp_path, 200)
+    path = transactions(tmp_path, 60)
     nobody = boto3.client(
         "stepfunctions", endpoint_url="http://127.0.0.1:9", region_name="us-east-1", aws_access_key_id="x",
         aws_secret_access_key="x", config=Config(inject_host_prefix=False, retries={"total_max_attempts": 1}),
@@ -112,11 +112,11 @@ def test_it_gives_up_when_nobody_answers(lab: Lab, tmp_path: Path) -> None:
         submit_file(nobody, lab.machine, path, workers=4)
     tried = default_results(path).read_text().splitlines()
     assert GIVE_UP_AFTER <= len(tried) <= GIVE_UP_AFTER + 4
-    assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 200}
+    assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 60}
 
 
 def test_a_killed_program_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None:
-    path = transactions(tmp_path, 300)
+    path = transactions(tmp_path, 120)
     code = (
         "import sys; from pathlib import Path; import boto3; from botocore.config import Config;"
         "from pipeline.submissions import submit_file;"
@@ -131,9 +131,9 @@ def test_a_killed_program_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     done = results.read_bytes().count(b"\n")
-    assert 20 <= done < 300
+    assert 20 <= done < 120
     time.sleep(0.5)
     summary = submit_file(lab.client("stepfunctions"), lab.machine, path)
-    assert (summary.counts, summary.before) == ({"APPROVED": 300}, done)
+    assert (summary.counts, summary.before) == ({"APPROVED": 120}, done)
     decided = lab.client("dynamodb").scan(TableName=lab.names.table)["Items"]
-    assert [item["attempts"]["N"] for item in decided] == ["1"] * 300
+    assert [item["attempts"]["N"] for item in decided] == ["1"] * 120
