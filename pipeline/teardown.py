@@ -1,17 +1,24 @@
-"""What an environment's end needs besides deleting its stacks: interfaces that are slow to go, data that stays."""
+"""The end of an environment: its stacks, the interfaces that are slow to go, its ledger, and what stays on purpose."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from cfn.names import Names
 from pipeline import interruption
-from pipeline.events import Note, Report, ignore
-from pipeline.stacks import RetainedResource, retained_resources
+from pipeline.events import Event, Note, Report, ResourceChanged, ignore, step
+from pipeline.ledger import delete_ledger, list_releases, parameter_name
+from pipeline.stacks import RetainedResource, StackState, data_resources, delete_stack, read_stack, retained_resources
+from pipeline.stacks.state import says_absent
+from pipeline.target import Target
 
 # How a person deletes what was kept on purpose.
 _COMMANDS = {
@@ -19,6 +26,7 @@ _COMMANDS = {
     "AWS::ECR::Repository": "aws ecr delete-repository --force --repository-name {name}",
     "AWS::Logs::LogGroup": "aws logs delete-log-group --log-group-name {name}",
 }
+_UNPROTECT_TABLE = "aws dynamodb update-table --no-deletion-protection-enabled --table-name {name} && "
 _LAMBDA_INTERFACE = "AWS Lambda VPC ENI*"
 
 
@@ -30,32 +38,159 @@ class Kept:
     command: str
 
 
-def kept_by(template_body: str) -> tuple[Kept, ...]:
-    """What a stack with this template leaves behind when it is deleted. Pure."""
-    return tuple(
-        Kept(each, _COMMANDS[each.resource_type].format(name=each.name)) for each in retained_resources(template_body)
-    )
+@dataclass(frozen=True, slots=True)
+class TakenDown:
+    """What is gone, and what stays. ``ledger``: whether the record of releases was deleted."""
+
+    deleted: tuple[str, ...]
+    kept: tuple[Kept, ...]
+    ledger: bool
+
+
+def take_down(target: Target, names: Names, report: Report = ignore, *, keep_data: bool = False) -> TakenDown:
+    """Delete both stacks of an environment in whatever state they are, the pipeline before what it stands on.
+
+    Tables, repositories and logs stay where the stack's template protects them, and all of them with ``keep_data``.
+    With a repository that stays the ledger stays too: it says what the images in it are. Safe to repeat.
+
+    Raises StackFailed with the first resource that could not be deleted.
+    """
+    cloudformation = target.client("cloudformation")
+    deleted: list[str] = []
+    kept: list[Kept] = []
+    for name in (names.pipeline_stack, names.registry_stack):
+        state = read_stack(cloudformation, name)
+        if state.status.gone:
+            continue
+        template = state.template or _read_template(cloudformation, state)
+        stays = kept_by(template, keep_data=keep_data)
+        with step(report, "delete", name) as running, _interfaces_freed(target.client, template, report) as watching:
+            delete_stack(cloudformation, name, watching, retain=[each.resource.logical_id for each in stays])
+            running.detail = f"kept {len(stays)} resources" if stays else "deleted"
+        deleted.append(name)
+        kept += stays
+    ssm = target.client("ssm")
+    if any(each.resource.resource_type == "AWS::ECR::Repository" for each in kept):
+        if list_releases(ssm, names.environment):
+            parameter = parameter_name(names.environment)
+            ledger = RetainedResource("Ledger", "AWS::SSM::Parameter", parameter)
+            kept.append(Kept(ledger, f"aws ssm delete-parameter --name {parameter}"))
+        return TakenDown(tuple(deleted), tuple(kept), ledger=False)
+    return TakenDown(tuple(deleted), tuple(kept), ledger=delete_ledger(ssm, names.environment))
+
+
+def kept_by(template_body: str, *, keep_data: bool = False) -> tuple[Kept, ...]:
+    """What a stack with this template leaves behind when it is deleted, with ``keep_data`` all that is data. Pure."""
+    if not template_body:
+        return ()
+    resources = json.loads(template_body).get("Resources", {})
+    stays = data_resources(template_body) if keep_data else retained_resources(template_body)
+    return tuple(Kept(each, _command(each, resources[each.logical_id])) for each in stays)
+
+
+def _command(kept: RetainedResource, resource: Mapping[str, Any]) -> str:
+    command = _COMMANDS[kept.resource_type]
+    if resource.get("Properties", {}).get("DeletionProtectionEnabled"):
+        command = _UNPROTECT_TABLE + command
+    return command.format(name=kept.name)
+
+
+def _read_template(cloudformation: Any, state: StackState) -> str:
+    """The template of a stack that cannot be updated any more; "" for one that has none that is readable."""
+    try:
+        body = cloudformation.get_template(StackName=state.stack_id, TemplateStage="Original").get("TemplateBody", "")
+    except ClientError as problem:
+        if says_absent(problem) or problem.response.get("Error", {}).get("Code") == "ValidationError":
+            return ""
+        raise
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+@contextmanager
+def _interfaces_freed(clients: Callable[[str], Any], template_body: str, report: Report) -> Iterator[Report]:
+    """Free network interfaces beside the deletion inside the block; gives the report for that deletion.
+
+    Not before CloudFormation has begun: a stack that stands should never be without its functions.
+    """
+    functions = vpc_functions(clients("lambda"), _function_names(template_body))
+    begun, over = threading.Event(), threading.Event()
+
+    def watching(event: Event) -> None:
+        if isinstance(event, ResourceChanged) and event.status == "DELETE_IN_PROGRESS":
+            begun.set()
+        report(event)
+
+    def free() -> None:
+        begun.wait()
+        try:
+            if not over.is_set():
+                free_network_interfaces(clients, functions, report, over=over.is_set)
+        except (BotoCoreError, ClientError) as problem:
+            report(Note(f"network interfaces were not freed ({problem}); CloudFormation waits for them"))
+
+    beside = threading.Thread(target=free, daemon=True, name="network interfaces")
+    if functions:
+        beside.start()
+    try:
+        yield watching
+    finally:
+        over.set()
+        begun.set()
+        if functions:
+            beside.join(timeout=10)
+
+
+def _function_names(template_body: str) -> list[str]:
+    resources = json.loads(template_body).get("Resources", {}) if template_body else {}
+    return [
+        name
+        for each in resources.values()
+        if each.get("Type") == "AWS::Lambda::Function"
+        and isinstance(name := each.get("Properties", {}).get("FunctionName"), str)
+    ]
+
+
+def vpc_functions(lambda_client: Any, names: Iterable[str]) -> dict[str, set[str]]:
+    """Those functions that are in a VPC, each with its security groups; the others hold no interfaces."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        try:
+            configuration = lambda_client.get_function_configuration(FunctionName=name)
+        except ClientError as problem:
+            if _code(problem) != "ResourceNotFoundException":
+                raise
+            continue
+        if groups := set(configuration.get("VpcConfig", {}).get("SecurityGroupIds", [])):
+            found[name] = groups
+    return found
 
 
 def free_network_interfaces(
-    clients: Callable[[str], Any], functions: Iterable[str], report: Report = ignore, *, timeout: float = 120.0
+    clients: Callable[[str], Any],
+    functions: Mapping[str, set[str]],
+    report: Report = ignore,
+    *,
+    timeout: float = 1200.0,
+    over: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Delete the functions and their network interfaces before their stack goes; how many interfaces were deleted.
+    """Delete VPC functions and their network interfaces, so that what they are in can go; how many interfaces went.
 
-    Lambda gives up the interfaces of a VPC function only some time after the function is gone (AWS documentation: up to
-    20 minutes), and until then neither subnets nor security groups can be deleted. So the functions go first, with all
-    their versions, each of which holds the interfaces too; their stack takes a function that is gone as deleted.
-    Interfaces that Lambda has let go are deleted here. What is still held after ``timeout`` seconds is left to
-    CloudFormation, whose deletion waits for it.
+    Lambda gives up the interfaces of a function only some time after it is gone (AWS documentation: up to 20 minutes),
+    and until then neither subnets nor security groups can be deleted. So the functions go first, with all their
+    versions, each of which holds the interfaces too; their stack takes a function that is gone as deleted. Interfaces
+    that Lambda has let go are deleted here. What is still held after ``timeout`` seconds is left to CloudFormation.
+
+    functions  name → its security groups, from ``vpc_functions``
+    over       asked now and then whether it is no longer worth it
     """
-    lambda_client, ec2 = clients("lambda"), clients("ec2")
-    groups: set[str] = set()
-    for name in functions:
-        groups |= _delete_function(lambda_client, name)
-    if not groups:
+    if not functions:
         return 0
+    lambda_client, ec2 = clients("lambda"), clients("ec2")
+    for name in functions:
+        _delete_function(lambda_client, name)
+    groups = {group for each in functions.values() for group in each}
     deadline, pause, deleted = time.monotonic() + timeout, 0.2, 0
-    while interfaces := _interfaces(ec2, groups):
+    while not over() and (interfaces := _interfaces(ec2, groups)):
         for interface in interfaces:
             if interface["Status"] == "available":
                 deleted += _delete_interface(ec2, interface["NetworkInterfaceId"])
@@ -67,21 +202,13 @@ def free_network_interfaces(
     return deleted
 
 
-def _delete_function(lambda_client: Any, name: str) -> set[str]:
-    """Delete a function with its versions and aliases; the security groups that it was in, if it was in a VPC.
-
-    A function outside of a VPC holds nothing, so it is left to its stack.
-    """
+def _delete_function(lambda_client: Any, name: str) -> None:
+    """Delete a function with its versions and aliases. CloudFormation is at the same, and may be faster."""
     try:
-        found = lambda_client.get_function_configuration(FunctionName=name)
-        groups = set(found.get("VpcConfig", {}).get("SecurityGroupIds", []))
-        if groups:
-            lambda_client.delete_function(FunctionName=name)
+        lambda_client.delete_function(FunctionName=name)
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
-            return set()
-        raise
-    return groups
+        if _code(problem) not in ("ResourceNotFoundException", "ResourceConflictException"):
+            raise
 
 
 def _interfaces(ec2: Any, groups: Iterable[str]) -> list[Any]:
@@ -98,9 +225,13 @@ def _delete_interface(ec2: Any, interface_id: str) -> int:
         ec2.delete_network_interface(NetworkInterfaceId=interface_id)
     except ClientError as problem:
         # Lambda deletes them too, and may be faster, or take one back for a moment.
-        if problem.response.get("Error", {}).get("Code") not in (
+        if _code(problem) not in (
             "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterface.InUse", "InvalidParameterValue",
         ):  # fmt: skip
             raise
         return 0
     return 1
+
+
+def _code(problem: ClientError) -> str:
+    return str(problem.response.get("Error", {}).get("Code", ""))

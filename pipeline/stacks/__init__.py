@@ -12,7 +12,7 @@ Every ``cfn`` is a boto3 CloudFormation client. What botocore raises for credent
 from pipeline.stacks.apply import apply_stack
 from pipeline.stacks.changes import PropertyChange, ResourceChange, describe_change
 from pipeline.stacks.deletion import delete_stack
-from pipeline.stacks.existing import RetainedResource, find_existing, retained_resources
+from pipeline.stacks.existing import RetainedResource, data_resources, find_existing, retained_resources
 from pipeline.stacks.failures import ResourceFailure, StackFailed, missing_images, read_failures
 from pipeline.stacks.plan import (
     Adopt,
@@ -52,6 +52,7 @@ __all__ = [
     "Wait",
     "WantedStack",
     "apply_stack",
+    "data_resources",
     "delete_stack",
     "describe_change",
     "find_existing",

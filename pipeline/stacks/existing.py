@@ -30,6 +30,11 @@ def retained_resources(template_body: str) -> tuple[RetainedResource, ...]:
     return tuple(each for each, policy in _named_resources(template_body) if policy in RETAINING)
 
 
+def data_resources(template_body: str) -> tuple[RetainedResource, ...]:
+    """The resources of a template that hold data and can be adopted later: tables, repositories, log groups. Pure."""
+    return tuple(each for each, _ in _named_resources(template_body))
+
+
 def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[str, ...]:
     """Logical ids of the template's resources whose fixed name exists; for ``WantedStack.existing`` at a creation.
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pipeline.events import Event, Note
-from pipeline.teardown import free_network_interfaces, kept_by
+from pipeline.teardown import free_network_interfaces, kept_by, vpc_functions
 
 
 class Aws:
@@ -60,13 +60,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_functions_go_first_and_their_interfaces_as_lambda_gives_them_up() -> None:
     aws = Aws(polls_until_free=2)
-    assert free_network_interfaces(aws.client, ["fraud-dev", "gone-already"]) == 1
+    functions = vpc_functions(aws, ["fraud-dev", "gone-already"])
+    assert functions == {"fraud-dev": {"sg-1"}}
+    assert free_network_interfaces(aws.client, functions) == 1
     assert (aws.functions, aws.interfaces) == ({}, {})
 
 
 def test_what_lambda_does_not_give_up_in_time_is_left_to_cloudformation() -> None:
     aws, events = Aws(polls_until_free=10**6), list[Event]()
-    assert free_network_interfaces(aws.client, ["fraud-dev"], events.append, timeout=0.0) == 0
+    assert free_network_interfaces(aws.client, {"fraud-dev": {"sg-1"}}, events.append, timeout=0.0) == 0
     assert [event.text for event in events if isinstance(event, Note)] == [
         "Lambda still holds 2 network interfaces; CloudFormation waits for them"
     ]
@@ -74,8 +76,13 @@ def test_what_lambda_does_not_give_up_in_time_is_left_to_cloudformation() -> Non
 
 def test_a_function_outside_of_a_vpc_is_left_to_its_stack() -> None:
     aws = Aws(polls_until_free=0, in_vpc=False)
-    assert free_network_interfaces(aws.client, ["fraud-dev"]) == 0
+    assert free_network_interfaces(aws.client, vpc_functions(aws, ["fraud-dev"])) == 0
     assert aws.functions == {"fraud-dev": []}
+
+
+def test_nothing_is_waited_for_once_the_stack_is_gone() -> None:
+    aws = Aws(polls_until_free=10**6)
+    assert free_network_interfaces(aws.client, {"fraud-dev": {"sg-1"}}, over=lambda: True) == 0
 
 
 def test_what_stays_is_told_with_the_command_that_deletes_it() -> None:
@@ -92,3 +99,25 @@ def test_what_stays_is_told_with_the_command_that_deletes_it() -> None:
         ("Table", "aws dynamodb delete-table --table-name transaction-state-dev"),
         ("Repository", "aws ecr delete-repository --force --repository-name fraud-dev"),
     ]
+
+
+def test_data_is_all_kept_when_asked_and_a_protected_table_says_how_it_goes() -> None:
+    body = {
+        "Table": {
+            "Type": "AWS::DynamoDB::Table",
+            "DeletionPolicy": "Retain",
+            "Properties": {"TableName": "state", "DeletionProtectionEnabled": True},
+        },
+        "Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "fraud-dev"}},
+        "Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "alerts"}},
+    }
+    kept = kept_by(json.dumps({"Resources": body}), keep_data=True)
+    assert [each.command for each in kept] == [
+        "aws dynamodb update-table --no-deletion-protection-enabled --table-name state"
+        " && aws dynamodb delete-table --table-name state",
+        "aws logs delete-log-group --log-group-name fraud-dev",
+    ]
+
+
+def test_a_stack_without_a_readable_template_keeps_nothing() -> None:
+    assert kept_by("", keep_data=True) == ()
