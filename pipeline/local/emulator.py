@@ -28,6 +28,7 @@ from typing import Any
 from pipeline.local.ecr_uploads import join_uploads
 from pipeline.local.hooks import InvocationClient, hook_invocations, save_state, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
+from pipeline.local.state_roles import check_state_roles
 
 SERVICES = (
     "cloudformation", "cloudwatch", "dynamodb", "ec2", "ecr", "iam", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm",
@@ -136,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
     hook_invocations(lambda_svc, client)
     join_uploads()
+    check_state_roles()
     asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
     raise AssertionError("the process has ended")
 

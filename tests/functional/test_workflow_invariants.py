@@ -348,7 +348,7 @@ class TestParking:
             iam.put_role_policy(
                 RoleName=name, PolicyName="workflow", PolicyDocument=json.dumps({**policy, "Statement": less})
             )
-            assert park(lab, transaction(score=90)).error == "AccessDeniedException"
+            assert park(lab, transaction(score=90)).error == "SNS.AuthorizationErrorException"
         finally:
             iam.put_role_policy(RoleName=name, PolicyName="workflow", PolicyDocument=json.dumps(policy))
         assert lab.submit(transaction(score=90)).repeat
