@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def run(
     try:
         with progress(f"{command.__name__} {environment} on {target}", output) as report:
             context.report = report
+            context.ask = asker(report)
             outcome = command(context, **arguments)
     except PipelineError as error:
         if output.as_json:
@@ -76,7 +77,8 @@ def run(
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
-        sys.exit(130)
+        sys.stdout.flush()
+        os._exit(130)  # threads that wait for an answer of AWS are not waited for
     text = json.dumps(outcome.result, indent=None if output.events else 2) if output.as_json else outcome.text
     click.echo(text)
     sys.exit(outcome.exit_code)
@@ -96,6 +98,18 @@ def progress(title: str, output: Output) -> Iterator[Report]:
         yield PlainLines(lambda line: click.echo(line, err=True))
 
 
+def asker(report: Report) -> Callable[[str], str] | None:
+    """How somebody at the terminal is asked; None when nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(question: str) -> str:
+        with report.paused() if isinstance(report, LateView) else nullcontext():
+            return str(click.prompt(question, default="", show_default=False, err=True))
+
+    return ask
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option("0.1.0", prog_name="bootstrap.py")
 def main() -> None:
@@ -107,6 +121,7 @@ def main() -> None:
 @click.option("--no-smoke", is_flag=True, help="Do not submit a sample transaction at the end.")
 @click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to the images.")
 @click.option("--skip-doctor", is_flag=True, help="On AWS, do not look at the account before anything is changed.")
+@click.option("--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted.")
 def up(**options: Any) -> None:
     """Both phases: repositories and placeholders, then the built images, then the functions switched to them."""
     from commands import releasing
@@ -117,16 +132,18 @@ def up(**options: Any) -> None:
         smoke=not options["no_smoke"],
         sbom=not options["no_sbom"],
         skip_doctor=options["skip_doctor"],
+        yes=options["yes"],
     )
 
 
 @main.command()
 @shared_options
+@click.option("--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted.")
 def infra(**options: Any) -> None:
     """Both stacks, with every function on the image it has, or on its placeholder. Builds nothing."""
     from commands import releasing
 
-    run(releasing.infra, *shared(options))
+    run(releasing.infra, *shared(options), yes=options["yes"])
 
 
 @main.command()
@@ -162,11 +179,12 @@ def releases(**options: Any) -> None:
 @click.option(
     "--to", type=click.IntRange(min=1), metavar="N", help="The release to go back to; default: the one before."
 )
+@click.option("--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted.")
 def rollback(**options: Any) -> None:
     """Switch the functions back to an earlier release in one stack update; builds and pushes nothing."""
     from commands import history
 
-    run(history.rollback, *shared(options), to=options["to"])
+    run(history.rollback, *shared(options), to=options["to"], yes=options["yes"])
 
 
 @main.command()
@@ -265,11 +283,13 @@ def check(**options: Any) -> None:
 
 @main.command()
 @shared_options
+@click.option("--keep-data", is_flag=True, help="Keep the table, the repositories and the logs.")
+@click.option("--yes", is_flag=True, help="Do not ask for the environment's name.")
 def down(**options: Any) -> None:
     """Delete both stacks of the environment; the embedded AWS stops with its last environment."""
     from commands import releasing
 
-    run(releasing.down, *shared(options))
+    run(releasing.down, *shared(options), keep_data=options["keep_data"], yes=options["yes"])
 
 
 def shared(options: dict[str, Any]) -> tuple[str, str, str | None, Output]:

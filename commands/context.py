@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ from pipeline.errors import LocalError
 from pipeline.events import Report, ignore
 from pipeline.model import FunctionSource, Platform
 from pipeline.target import Target
+
+if TYPE_CHECKING:
+    from pipeline.local.control import LocalAws
 
 if TYPE_CHECKING:
     from pipeline.local.control import LocalAws
@@ -35,19 +38,35 @@ class Outcome:
 
 @dataclass
 class Context:
-    """The options that every command takes, and what follows from them, worked out when first asked for."""
+    """The options that every command takes, and what follows from them, worked out when first asked for.
+
+    ask  puts a question to whoever sits at the terminal and gives the answer; None when there is no terminal
+    """
 
     environment: str = "dev"
     target_name: str = "local"
     region: str | None = None
     report: Report = field(default=ignore)
+    ask: Callable[[str], str] | None = None
     root: Path = ROOT
+    base: str | None = None
+    builder: str = "layers"
+    chosen_runtime: str | None = None
 
     @property
     def local_folder(self) -> Path:
         """Where the embedded AWS keeps everything it has: ``$TRANSACTION_PIPELINE_LOCAL``, or .local in the project."""
         chosen = os.environ.get("TRANSACTION_PIPELINE_LOCAL")
         return Path(chosen) if chosen else self.root / ".local"
+
+    @property
+    def local_exists(self) -> bool:
+        """Whether there is an embedded AWS for this folder: running, elsewhere, or only what it keeps on disk."""
+        from pipeline.local.control import find_local
+
+        if self._local_elsewhere() is not None or find_local(self.local_folder) is not None:
+            return True
+        return any((self.local_folder / "state").glob("*.json"))
 
     @property
     def images_folder(self) -> Path:
@@ -62,12 +81,24 @@ class Context:
         return settings_of(self.environment, self.choices, architecture=self.platform.architecture)
 
     @cached_property
-    def platform(self) -> Platform:
-        """What images are made for: on the local target this machine, on AWS what the settings say."""
-        if self.target_name == "local":
-            from pipeline.target import host_platform_of_functions
+    def runtime(self) -> str:
+        """What runs functions on the local target: what was asked for, else what runs already, else processes."""
+        if self.chosen_runtime is None:
+            from pipeline.local.control import find_local
 
-            return host_platform_of_functions()
+            local = find_local(self.local_folder)
+            return local.runtime if local is not None else "process"
+        return self.chosen_runtime
+
+    @cached_property
+    def platform(self) -> Platform:
+        """What images are made for: in processes of this machine its own Python, else what the settings say."""
+        if self.target_name == "local":
+            from pipeline.target import host_architecture, host_platform_of_functions
+
+            if self.runtime == "process":
+                return host_platform_of_functions()
+            return Platform(host_architecture(), python_of(self.choices))
         return Platform(self.choices.architecture or Architecture.ARM64, python_of(self.choices))
 
     @property
@@ -89,7 +120,12 @@ class Context:
 
         if (elsewhere := self._local_elsewhere()) is not None:
             return local_target(elsewhere, self.region)
-        return local_target(start_local(self.local_folder, report=self.report), self.region)
+        return local_target(self._started(), self.region)
+
+    def _started(self) -> LocalAws:
+        from pipeline.local.control import start_local
+
+        return start_local(self.local_folder, runtime=self.chosen_runtime, report=self.report)
 
     def running_target(self) -> Target:
         """The target as it is, nothing started. Raises LocalError when the embedded AWS does not run."""

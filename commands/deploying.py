@@ -10,7 +10,7 @@ from commands.context import Context
 from pipeline.blobs import BlobStore, cache_folder
 
 if TYPE_CHECKING:
-    from pipeline.deployment import Build, Deployment
+    from pipeline.deployment import Approve, Build, Deployment
     from pipeline.slim import Slim
     from pipeline.target import Target
 
@@ -27,20 +27,25 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         BlobStore(cache_folder()),
         slim_of(context),
         sbom=sbom,
+        builder=context.builder,
         labels=source_labels(context.sources),
     )
 
 
-def deployment_of(context: Context, target: Target, build: Build) -> Deployment:
-    """Everything that a release of the context's environment is made from."""
-    from pipeline.deployment import Deployment
+def deployment_of(context: Context, target: Target, build: Build, approve: Approve | None = None) -> Deployment:
+    """Everything that a release of the context's environment is made from. approve: asked before a loss."""
+    from pipeline.deployment import Deployment, approve_all
 
-    return Deployment(target, context.settings, build)
+    return Deployment(target, context.settings, build, approve or approve_all)
 
 
 def base_of(context: Context) -> str:
     """Processes of this machine need no base: their images hold everything but the interpreter."""
-    return "empty" if context.target_name == "local" else (context.choices.base or "")
+    if context.base is not None:
+        return context.base
+    if context.target_name == "local" and context.runtime == "process":
+        return "empty"
+    return context.choices.base or ""
 
 
 def slim_of(context: Context) -> Slim:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,20 @@ class LateView:
                 self._told.append((time.monotonic(), event))
                 return
         self._view(event)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Draw nothing inside the block, such as while somebody is asked."""
+        self._timer.cancel()
+        with self._lock:
+            view = self._view
+        if view is not None:
+            view.pause()
+        yield
+        if view is not None:
+            view.resume()
+        else:
+            self._begin()
 
     def _begin(self) -> None:
         from rich.console import Console

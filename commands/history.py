@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from commands.asking import approval
 from commands.context import Context, Outcome
 from commands.deploying import build_of, command_line, deployment_of, releaser
 
@@ -57,7 +58,7 @@ def releases(context: Context) -> Outcome:
     return Outcome({"releases": [_release(each) for each in newest]}, "\n".join(lines) or "there is no release yet")
 
 
-def rollback(context: Context, *, to: int | None) -> Outcome:
+def rollback(context: Context, *, to: int | None, yes: bool) -> Outcome:
     """Switch the functions back to an earlier release, by default the one before the last."""
     from pipeline.rollback import roll_back
     from pipeline.target import explained
@@ -65,7 +66,8 @@ def rollback(context: Context, *, to: int | None) -> Outcome:
     build = build_of(context)
     with explained(context.target_name, f"{context.environment} was not rolled back"):
         target = context.running_target()
-        done = roll_back(deployment_of(context, target, build), to, context.report, by=releaser(context, target))
+        deployment = deployment_of(context, target, build, approval(context, "rollback", yes=yes))
+        done = roll_back(deployment, to, context.report, by=releaser(context, target))
     result = {
         "environment": context.environment,
         "to": done.to.number,

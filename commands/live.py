@@ -40,6 +40,13 @@ class LiveView:
         self._live.__enter__()
         return self
 
+    def pause(self) -> None:
+        """Leave the terminal to somebody else until ``resume``."""
+        self._live.stop()
+
+    def resume(self) -> None:
+        self._live.start()
+
     def __exit__(self, *exception: Any) -> None:
         self._live.__exit__(*exception)
 

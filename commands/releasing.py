@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.deploying import build_of, command_line, deployment_of, releaser
 from commands.display import seconds_text
-from pipeline.blobs import cache_folder
-from pipeline.events import step
+from pipeline.blobs import BlobStore, cache_folder
 
 if TYPE_CHECKING:
     from pipeline.release import Released
+    from pipeline.target import Target
 
 SAMPLE = {
     "transaction_id": "test-123",
@@ -25,12 +26,11 @@ SAMPLE = {
 }
 
 
-def up(context: Context, *, smoke: bool, sbom: bool, skip_doctor: bool = False) -> Outcome:
+def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False) -> Outcome:
     """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
 
     On AWS the account is looked at first (``doctor``), and an error found there stops it before anything is made.
     """
-    from commands.doctor import require_healthy
     from pipeline.release import release
     from pipeline.target import explained
 
@@ -39,8 +39,10 @@ def up(context: Context, *, smoke: bool, sbom: bool, skip_doctor: bool = False) 
     with explained(context.target_name, f"{context.environment} was not released"):
         target = context.started_target()
         if not target.is_local and not skip_doctor:
+            from commands.doctor import require_healthy
+
             require_healthy(context, target)
-        deployment = deployment_of(context, target, build)
+        deployment = deployment_of(context, target, build, approval(context, "up", yes=yes))
         released = release(deployment, context.report, by=releaser(context, target), smoke=smoke)
     return _released(context, released, time.monotonic() - started)
 
@@ -72,14 +74,16 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
     return Outcome(result, "\n".join(lines))
 
 
-def infra(context: Context) -> Outcome:
+def infra(context: Context, *, yes: bool) -> Outcome:
     """Both stacks without building anything."""
     from pipeline.release import prepare
     from pipeline.target import explained
 
     build = build_of(context)
     with explained(context.target_name, f"the infrastructure of {context.environment} was not made"):
-        prepared = prepare(deployment_of(context, context.started_target(), build), context.report)
+        target = context.started_target()
+        deployment = deployment_of(context, target, build, approval(context, "infra", yes=yes))
+        prepared = prepare(deployment, context.report)
     return Outcome(
         {
             "environment": context.environment,
@@ -92,16 +96,19 @@ def infra(context: Context) -> Outcome:
     )
 
 
-def build(context: Context, *, output: Path | None) -> Outcome:
+def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool) -> Outcome:
     """Build and check every function's image; pushes nothing and needs no target."""
-    from pipeline.release import build_images
+    from pipeline.release import build_artifacts, build_images
 
-    plan = build_of(context)
+    if update_base:
+        _move_base(context)
+    plan = build_of(context, sbom=sbom)
     images = build_images(plan, context.report)
     if output is not None:
         from pipeline.layout import write_layout
 
-        write_layout(images, output, plan.store)
+        artifacts = {image.function: build_artifacts(plan, image) for image in images}
+        write_layout(images, output, plan.store, artifacts=artifacts)
     return Outcome(
         {
             "platform": str(context.platform),
@@ -109,6 +116,21 @@ def build(context: Context, *, output: Path | None) -> Outcome:
         },
         "\n".join(f"{each.function:<28} {each.image.digest}" for each in images),
     )
+
+
+def _move_base(context: Context) -> None:
+    """Pin what the base's tag names today, for both architectures."""
+    from cfn.settings import Architecture
+    from pipeline.base import update_base
+    from pipeline.events import Note
+    from pipeline.model import Platform
+
+    platforms = [Platform(architecture, context.platform.python) for architecture in Architecture]
+    moved = update_base(platforms, BlobStore(cache_folder()))
+    for platform, (before, after) in moved.items():
+        old = before.digest.short if before is not None and before.digest is not None else "nothing"
+        new = after.digest.short if after.digest is not None else "nothing"
+        context.report(Note(f"{platform}: {old} → {new}" if old != new else f"{platform}: stays {new}"))
 
 
 def synth(context: Context, *, out: Path) -> Outcome:
@@ -123,35 +145,52 @@ def synth(context: Context, *, out: Path) -> Outcome:
     return Outcome({name: str(path) for name, path in files.items()}, "\n".join(str(path) for path in files.values()))
 
 
-def down(context: Context) -> Outcome:
+def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     """Delete the environment's stacks; the embedded AWS stops when no other environment is left on it."""
-    from pipeline.stacks import delete_stack, read_stack
     from pipeline.target import explained
+    from pipeline.teardown import take_down
 
-    if context.target_name == "local":
-        from pipeline.local.control import find_local, stop_local
-
-        if find_local(context.local_folder) is None:
-            stop_local(context.local_folder)
-            return Outcome({"deleted": [], "stopped": False}, "nothing runs")
-    deleted: list[str] = []
+    confirm_name(context, yes=yes)
+    local = context.target_name == "local"
+    if local and not context.local_exists:
+        return Outcome({"deleted": [], "kept": [], "ledger": False, "stopped": False}, "nothing is there")
     with explained(context.target_name, f"{context.environment} was not taken down"):
-        target = context.running_target()
-        cloudformation = target.client("cloudformation")
-        for name in (context.names.pipeline_stack, context.names.registry_stack):
-            if read_stack(cloudformation, name).status.gone:
-                continue
-            with step(context.report, "delete", name):
-                delete_stack(cloudformation, name, context.report)
-            deleted.append(name)
-        others = _other_environments(cloudformation) if context.target_name == "local" else ["aws"]
+        # Started for it where it does not run: what it keeps on disk would come back with the next start.
+        target = context.started_target()
+        done = take_down(target, context.names, context.report, keep_data=keep_data)
+        others = ["aws"] if not local else _other_environments(target.client("cloudformation"))
     stopped = False
     if not others:
         from pipeline.local.control import stop_local
 
         stopped = stop_local(context.local_folder)
-    text = "\n".join([*(f"deleted {name}" for name in deleted), *(["the embedded AWS stopped"] if stopped else [])])
-    return Outcome({"deleted": deleted, "stopped": stopped}, text or "nothing was there")
+    lines = [*(f"deleted {name}" for name in done.deleted)]
+    lines += ["deleted the record of its releases"] if done.ledger else []
+    lines += ["the embedded AWS stopped"] if stopped else []
+    if done.kept:
+        lines += ["", "Kept, and the command that deletes each:"]
+        lines += [f"  {each.resource.name}\n    {_on_target(each.command, target)}" for each in done.kept]
+        lines += ["", f"Next: {command_line(context, 'up')} takes it into use again"]
+    result = {
+        "deleted": list(done.deleted),
+        "kept": [
+            {
+                "type": each.resource.resource_type,
+                "name": each.resource.name,
+                "command": _on_target(each.command, target),
+            }
+            for each in done.kept
+        ],
+        "ledger": done.ledger,
+        "stopped": stopped,
+    }
+    return Outcome(result, "\n".join(lines) or "nothing was there")
+
+
+def _on_target(command: str, target: Target) -> str:
+    """A command of the AWS CLI that speaks to the same place."""
+    where = f"aws --endpoint-url {target.endpoint}" if target.endpoint else "aws"
+    return command.replace("aws ", f"{where} --region {target.region} ")
 
 
 def _other_environments(cloudformation: Any) -> list[str]:

@@ -1,0 +1,58 @@
+"""Questions before something is lost. Where nobody can answer, the answer is no, with the way to say yes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from commands.context import Context
+from commands.deploying import command_line
+from pipeline.errors import ReleaseError
+
+if TYPE_CHECKING:
+    from pipeline.deployment import Approve
+    from pipeline.stacks import ResourceChange
+
+
+def approval(context: Context, command: str, *, yes: bool) -> Approve:
+    """What a deployment asks before a stack update that loses something; ``yes`` was said on the command line."""
+
+    def approve(stack: str, lost: Sequence[ResourceChange]) -> None:
+        if yes:
+            return
+        told = [f"{each.logical_id} ({each.resource_type}) would be {_fate(each)}" for each in lost]
+        what = f"the stack {stack} was not changed"
+        if context.ask is None:
+            raise ReleaseError(
+                what,
+                f"{'; '.join(told)}, and there is no terminal to ask on",
+                f"Look at `{command_line(context, 'plan')}`; to go on all the same: {command_line(context, command)}"
+                " --yes",
+            )
+        question = "\n".join(
+            [f"{stack} would lose something:", *(f"  {line}" for line in told), "Go on? Type yes to do it"]
+        )
+        if context.ask(question).strip().lower() != "yes":
+            raise ReleaseError(what, "it was not approved", f"`{command_line(context, 'plan')}` shows the change.")
+
+    return approve
+
+
+def confirm_name(context: Context, *, yes: bool) -> None:
+    """Before an environment of AWS is deleted its name is asked for. Raises ReleaseError for any other answer."""
+    if yes or context.target_name == "local":
+        return
+    what = f"{context.environment} was not taken down"
+    if context.ask is None:
+        raise ReleaseError(
+            what,
+            "it is on AWS, and there is no terminal to ask for its name on",
+            f"To do it all the same: {command_line(context, 'down')} --yes",
+        )
+    question = f"This deletes {context.environment} and what is in it. Type the environment's name to do it"
+    if context.ask(question).strip() != context.environment:
+        raise ReleaseError(what, "that was not its name", "Run it again, and give the name as it is.")
+
+
+def _fate(change: ResourceChange) -> str:
+    return "deleted" if change.action == "Remove" else "replaced by a new one"
