@@ -126,6 +126,7 @@ def stop_local(folder: Path) -> bool:
     """Stop what runs for ``folder``, saving its state; False when nothing ran. Raises LocalError if it will not end."""
     state = read_state(folder)
     if state is None or not state.alive:
+        sweep_containers(folder)
         return False
     import signal
 
@@ -152,6 +153,15 @@ def stop_local(folder: Path) -> bool:
             f"Find it with `fuser {folder / 'lock'}`, and end it.",
         )
     return True
+
+
+def sweep_containers(folder: Path) -> None:
+    """Remove containers that a killed run left, where there is an engine to ask."""
+    if (folder / "containers").exists():
+        from pipeline.local.docker_runtime import open_engine, sweep_folder
+
+        with contextlib.suppress(LocalError):
+            sweep_folder(open_engine(), folder)
 
 
 def _ends(process: int, seconds: float) -> bool:

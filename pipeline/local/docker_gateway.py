@@ -114,6 +114,7 @@ class Gateway:
         engine = self._engine
         settings = sandbox_settings(_MEMORY_MB) | {
             "network_mode": "none",
+            "auto_remove": True,
             "binds": {str(self._folder): {"bind": "/host", "mode": "ro"}},
             # SELinux would keep a container from sockets of this machine, whatever their modes.
             "security_opt": ["no-new-privileges", "label=disable"],

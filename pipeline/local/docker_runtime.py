@@ -1,8 +1,8 @@
 """The container runtime: functions run in containers of any Docker-compatible engine, made from what was pushed.
 
 The same pools, the same Runtime API and the same control plane as the process runtime; a worker is a container. Every
-container carries the local folder as a label and is removed by its engine as soon as it ends; it ends when this process
-does, since its way to the Runtime API ends then. What a crash may leave all the same is removed at the next start.
+container carries the local folder as a label, and ends when this process does, since its way to the Runtime API ends
+then. What a crash leaves of it is removed at the next start, and by `down`.
 """
 
 from __future__ import annotations

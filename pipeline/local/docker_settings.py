@@ -29,7 +29,7 @@ def labels(folder: Path, *, role: str, function: str = "") -> dict[str, str]:
 def sandbox_settings(memory_mb: int) -> dict[str, Any]:
     """What every container gets: as on Lambda a root that cannot be written, a /tmp, no privileges, no swap.
 
-    It is removed as soon as it ends. Its log is read while it is written and kept nowhere else.
+    Its log is read while it is written and kept nowhere else.
     """
     return {
         "read_only": True,
@@ -39,7 +39,6 @@ def sandbox_settings(memory_mb: int) -> dict[str, Any]:
         "pids_limit": _PROCESSES_MAX,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
-        "auto_remove": True,
         "log_config": {"type": "none", "config": {}},
     }
 

@@ -38,6 +38,8 @@ _LOG_WAIT_SECONDS = 0.1
 _NOT_RUNNABLE = ("executable file not found", "no such file or directory", "exec format error", "permission denied",
                  "no command specified", "is a directory", "not a directory", "mkdir")  # fmt: skip
 
+_KILLED = 128 + signal.SIGKILL
+
 log = logging.getLogger("pipeline.local.docker")
 
 
@@ -157,8 +159,8 @@ class ContainerWorker(Worker):
             )["Id"]
             output = engine.attach(created, stdout=True, stderr=True, stream=True)
             threading.Thread(target=self._read_output, args=(output,), daemon=True, name="container-log").start()
-            threading.Thread(target=self._await_exit, args=(created,), daemon=True, name="container-exit").start()
             engine.start(created)
+            threading.Thread(target=self._await_exit, args=(created,), daemon=True, name="container-exit").start()
         except docker.errors.APIError as error:
             told = explain(error)
             self._remove(created)
@@ -212,14 +214,19 @@ class ContainerWorker(Worker):
         import requests
 
         try:
-            answer = self._engine.wait(container, timeout=None, condition="next-exit")
-            failure = exit_failure(int(answer["StatusCode"]))
+            status = int(self._engine.wait(container, timeout=None)["StatusCode"])
+            state = self._engine.inspect_container(container)["State"]
         except docker.errors.NotFound:
-            failure = Failure("Runtime.ExitError", "Runtime exited without providing a reason")
+            status, state = _KILLED, {}
         except (docker.errors.DockerException, requests.RequestException, OSError, KeyError, ValueError) as error:
-            self._tell(self._lost, explain(error))
+            self._tell(self._lost, f"the container engine stopped answering ({explain(error)})")
             return
-        self._tell(self._exited_with, failure)
+        self._remove(container)
+        # Its first process cannot kill itself, so without the memory limit or us it was somebody else: a lost machine.
+        if status == _KILLED and not state.get("OOMKilled") and not self._killed:
+            self._tell(self._lost, f"the container {container[:12]} was killed from outside")
+        else:
+            self._tell(self._exited_with, exit_failure(status))
 
     def _tell(self, callback: Callable[[Any], None], value: Any) -> None:
         try:
@@ -247,14 +254,14 @@ class ContainerWorker(Worker):
         self._finish(self._exit_failure())
 
     def _lost(self, why: str) -> None:
-        """The engine went away, and nobody knows what became of the container. A caller may try again."""
+        """The container went away and the function is not to blame: a service error, which callers retry."""
         if self._gone:
             return
         self._gone = True
-        log.warning("the container engine stopped answering: %s", why)
+        log.warning("%s lost a container: %s", self.function.name, why)
         if self._running is not None:
-            self._settle(self._running, Outcome.unavailable(f"the container engine stopped answering ({why})"))
-        self._exit = Failure("Runtime.ExitError", f"the container engine stopped answering ({why})")
+            self._settle(self._running, Outcome.unavailable(why))
+        self._exit = Failure("Runtime.ExitError", why)
         self._conclude_exit()
 
     def _exit_failure(self) -> Failure:

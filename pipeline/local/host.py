@@ -32,6 +32,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import LocalError
 from pipeline.local.bridge import InvocationServer
+from pipeline.local.control import sweep_containers
 from pipeline.local.emulator import SAVE_SECONDS, SAVED, environment
 from pipeline.local.hooks import MINISTACK_VERSION, require_version
 from pipeline.local.invocation import Runtime
@@ -258,16 +259,12 @@ def say(descriptor: int, answer: dict[str, Any]) -> None:
 
 
 def prepare_engine(folder: Path, runtime: str) -> Any:
-    """The engine for the container runtime, else None; then what a killed run left in an engine is removed."""
+    """The engine for the container runtime, else None; then what a killed run left in one is removed."""
     if runtime == "docker":
         from pipeline.local.docker_runtime import open_engine
 
         return open_engine()
-    if (folder / "containers").exists():
-        from pipeline.local.docker_runtime import open_engine, sweep_folder
-
-        with contextlib.suppress(LocalError):  # no engine: nothing of ours is in it
-            sweep_folder(open_engine(), folder)
+    sweep_containers(folder)
     return None
 
 
