@@ -58,11 +58,32 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def build_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What images are built on, and by whom."""
+    for option in (
+        click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to the images."),
+        click.option(
+            "--builder",
+            type=click.Choice(["layers", "docker"]),
+            default="layers",
+            show_default=True,
+            help="Our own layers without a daemon, or each Dockerfile through an engine.",
+        ),
+        click.option("--base", metavar="BASE", help="A reference, an OCI layout as oci:DIR, or empty."),
+    ):
+        function = option(function)
+    return function
+
+
 def run(
     command: Command, environment: str, target: str, region: str | None, output: Output, /, **arguments: Any
 ) -> None:
-    """Run a command, print its outcome or its error, and exit."""
-    context = Context(environment=environment, target_name=target, region=region, root=ROOT)
+    """Run a command, print its outcome or its error, and exit.
+
+    ``base``, ``builder`` and ``runtime`` among the arguments are the context's; the rest is the command's own.
+    """
+    chosen = {name: arguments.pop(name) for name in ("base", "builder", "chosen_runtime") if name in arguments}
+    context = Context(environment=environment, target_name=target, region=region, root=ROOT, **chosen)
     try:
         with progress(f"{command.__name__} {environment} on {target}", output) as report:
             context.report = report
@@ -118,8 +139,13 @@ def main() -> None:
 
 @main.command()
 @shared_options
+@build_options
+@click.option(
+    "--runtime",
+    type=click.Choice(["process", "docker"]),
+    help="What runs the functions locally: processes of this machine, or containers.",
+)
 @click.option("--no-smoke", is_flag=True, help="Do not submit a sample transaction at the end.")
-@click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to the images.")
 @click.option("--skip-doctor", is_flag=True, help="On AWS, do not look at the account before anything is changed.")
 @click.option("--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted.")
 def up(**options: Any) -> None:
@@ -129,6 +155,9 @@ def up(**options: Any) -> None:
     run(
         releasing.up,
         *shared(options),
+        base=options["base"],
+        builder=options["builder"],
+        chosen_runtime=options["runtime"],
         smoke=not options["no_smoke"],
         sbom=not options["no_sbom"],
         skip_doctor=options["skip_doctor"],
@@ -148,12 +177,22 @@ def infra(**options: Any) -> None:
 
 @main.command()
 @shared_options
+@build_options
+@click.option("--update-base", is_flag=True, help="First pin what the base's tag names today.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the images as an OCI layout.")
 def build(**options: Any) -> None:
     """Build and check the images of all functions; pushes nothing."""
     from commands import releasing
 
-    run(releasing.build, *shared(options), output=options["output"])
+    run(
+        releasing.build,
+        *shared(options),
+        base=options["base"],
+        builder=options["builder"],
+        output=options["output"],
+        sbom=not options["no_sbom"],
+        update_base=options["update_base"],
+    )
 
 
 @main.command()

@@ -115,7 +115,6 @@ class Context:
         """The target, with the embedded AWS started if it does not run yet."""
         if self.target_name == "aws":
             return self.running_target()
-        from pipeline.local.control import start_local
         from pipeline.target import local_target
 
         if (elsewhere := self._local_elsewhere()) is not None:

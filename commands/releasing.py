@@ -169,7 +169,10 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     lines += ["the embedded AWS stopped"] if stopped else []
     if done.kept:
         lines += ["", "Kept, and the command that deletes each:"]
-        lines += [f"  {each.resource.name}\n    {_on_target(each.command, target)}" for each in done.kept]
+        lines += [
+            f"  {each.resource.resource_type} {each.resource.name}\n    {_on_target(each.command, target)}"
+            for each in done.kept
+        ]
         lines += ["", f"Next: {command_line(context, 'up')} takes it into use again"]
     result = {
         "deleted": list(done.deleted),

@@ -23,7 +23,7 @@ from cfn.settings import Architecture, Settings
 from pipeline.errors import SettingsError
 from pipeline.model import PythonVersion
 
-SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (12, 13, 14))
+SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
 
 
 class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -37,7 +37,8 @@ from pipeline.target import Target
 class Build:
     """What images are built from; needs no account and no credentials.
 
-    base    a registry reference, the path of an OCI layout, or "empty"
+    base     a registry reference, the path of an OCI layout, or "empty"
+    builder  "layers" for our own, "docker" for an engine and each function's Dockerfile
     sbom    whether each image gets a bill of materials that refers to it
     labels  function → labels of its image, such as the commit that it comes from
     """
@@ -48,6 +49,7 @@ class Build:
     store: BlobStore
     slim: Slim
     sbom: bool = True
+    builder: str = "layers"
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property

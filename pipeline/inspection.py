@@ -46,6 +46,7 @@ def inspect_images(text: str, *, open_registry: Connect = connect) -> tuple[Insp
                     lambda descriptor: layout.copy_blob(descriptor, store),
                 )
                 for entry in layout.entries
+                if not _is_artifact(layout.manifest(entry.descriptor.digest))
             )
         try:
             reference = hub_name(ImageReference.parse(text))
@@ -63,6 +64,15 @@ def inspect_images(text: str, *, open_registry: Connect = connect) -> tuple[Insp
                 lambda descriptor: registry.fetch_blob(reference.repository, descriptor, store),
             ),
         )
+
+
+def _is_artifact(manifest: Manifest) -> bool:
+    """Whether it only speaks of an image, as an SBOM or a signature does (OCI image specification 1.1, referrers)."""
+    try:
+        document = json.loads(manifest.content)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and ("subject" in document or "artifactType" in document)
 
 
 def _inspect(name: str, manifest: Manifest, store: BlobStore, fetch: Callable[[Descriptor], Any]) -> Inspected:

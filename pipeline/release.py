@@ -31,7 +31,7 @@ from pipeline.errors import ReleaseError, SubmissionError
 from pipeline.events import Event, Note, Report, StepFinished, step
 from pipeline.graph import Task, run_tasks
 from pipeline.ledger import Latest, Release, ReleaseContent, read_latest, record_release, template_digest
-from pipeline.model import Artifact, CheckedImage, ImageReference, PushedImage
+from pipeline.model import Artifact, Base, CheckedImage, FunctionSource, Image, ImageReference, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.push import Push, push_images
 from pipeline.restore import image_tag
@@ -150,16 +150,24 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     images = []
     for source in build.sources:
         with step(report, "build", source.name) as running:
-            labels = build.labels.get(source.name)
-            image = build_image(
-                source, build.platform, base, build.store, slim=build.slim, labels=labels, report=report
-            )
+            image = _build_one(build, source, base, report)
             images.append(check_image(image, source, build.store))
             # Kept, so that an image that somebody deletes from its repository can be put back by its digest.
             build.store.add(image.manifest)
             build.store.add(image.config)
             running.detail = f"sha256:{image.digest.short}"
     return tuple(images)
+
+
+def _build_one(build: Build, source: FunctionSource, base: Base, report: Report) -> Image:
+    labels = build.labels.get(source.name)
+    if build.builder == "docker":
+        from pipeline.docker_builder import build_with_docker
+
+        return build_with_docker(
+            source, build.platform, "", build.store, report, base=base, slim=build.slim, labels=labels
+        )
+    return build_image(source, build.platform, base, build.store, slim=build.slim, labels=labels, report=report)
 
 
 def push_all(
@@ -172,7 +180,7 @@ def push_all(
                 registry[repository_output(image.function)],
                 image,
                 tag=image_tag(image.image.digest),
-                artifacts=_artifacts(deployment, image),
+                artifacts=build_artifacts(deployment.build, image),
             )
             for image in images
         ]
@@ -277,10 +285,11 @@ def record(deployment: Deployment, content: ReleaseContent, report: Report, *, b
     return release
 
 
-def _artifacts(deployment: Deployment, image: CheckedImage) -> tuple[Artifact, ...]:
-    if not deployment.build.sbom:
+def build_artifacts(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
+    """What refers to an image and is pushed with it: its bill of materials."""
+    if not build.sbom:
         return ()
     from pipeline.sbom import sbom_referrer
 
-    source = next(source for source in deployment.sources if source.name == image.function)
-    return (sbom_referrer(image.image, source, deployment.build.store),)
+    source = next(source for source in build.sources if source.name == image.function)
+    return (sbom_referrer(image.image, source, build.store),)
