@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from commands.asking import approval
 from commands.context import Context, Outcome
@@ -11,7 +14,7 @@ from commands.deploying import build_of, command_line, deployment_of, releaser
 
 if TYPE_CHECKING:
     from pipeline.ledger import Release
-    from pipeline.planning import StackDecision
+    from pipeline.planning import CostDecision, StackDecision
 
 
 def plan(context: Context) -> Outcome:
@@ -22,7 +25,7 @@ def plan(context: Context) -> Outcome:
     build = build_of(context)
     with explained(context.target_name, f"{context.environment} was not planned"):
         planned = plan_release(deployment_of(context, context.running_target(), build), context.report)
-    result = {
+    result: dict[str, Any] = {
         "environment": context.environment,
         "changes": planned.changes,
         "stacks": [_stack(decision) for decision in planned.stacks],
@@ -38,6 +41,9 @@ def plan(context: Context) -> Outcome:
         else f"{each.name:<40} {_short(each.after)}  unchanged"
         for each in planned.functions
     ]
+    if planned.cost is not None:
+        result["cost"] = _cost(planned.cost)
+        lines += ["", _cost_line(planned.cost)]
     lines += ["", f"Next: {command_line(context, 'up')}" if planned.changes else "nothing would change"]
     return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
 
@@ -156,11 +162,28 @@ def _stack(decision: StackDecision) -> dict[str, Any]:
                 "type": each.resource_type,
                 "action": each.action,
                 "replacement": each.replacement,
+                "destructive": each.destructive,
                 "properties": [{"path": one.path, "before": one.before, "after": one.after} for one in each.properties],
             }
             for each in decision.resources
         ],
     }
+
+
+def _cost(cost: CostDecision) -> dict[str, Any]:
+    document: dict[str, Any] = {"per_month": round(cost.per_month, 2), "per_million": round(cost.per_million, 2)}
+    if cost.before is not None:
+        document["before"] = {"per_month": round(cost.before[0], 2), "per_million": round(cost.before[1], 2)}
+    return document
+
+
+def _cost_line(cost: CostDecision) -> str:
+    now = (cost.per_month, cost.per_million)
+    per_month, per_million = (
+        f"{new:.2f}" if cost.before is None or f"{old:.2f}" == f"{new:.2f}" else f"{old:.2f} → {new:.2f}"
+        for old, new in zip(cost.before or now, now, strict=True)
+    )
+    return f"about {per_month} USD a month, and {per_million} USD for a million transactions"
 
 
 _MARKS = {"Add": "+", "Remove": "-", "Modify": "~", "Import": "<"}
@@ -171,10 +194,23 @@ def _stack_lines(decision: StackDecision) -> list[str]:
     if decision.decision == "create":
         return [*lines, f"  {len(decision.resources)} resources are added"]
     for each in decision.resources:
-        mark = "REPLACE" if each.replacement in ("True", "Conditional") else _MARKS.get(each.action, "~")
-        lines.append(f"  {mark} {each.logical_id}  ({each.resource_type})")
-        lines += [f"      {one.path}: {_value(one.before)} → {_value(one.after)}" for one in each.properties]
+        replaced = each.replacement in ("True", "Conditional")
+        mark = ("REPLACE" if each.certain else "REPLACE?") if replaced else _MARKS.get(each.action, "~")
+        line = f"  {mark} {each.logical_id}  ({each.resource_type})"
+        if each.destructive:
+            line = red(f"{line}  what is in it is lost; `up` asks before")
+        lines.append(line)
+        for one in each.properties:
+            cause = red("  replaces it") if replaced and one.recreates != "Never" else ""
+            known = one.before is not None or one.after is not None
+            values = f"{_value(one.before)} → {_value(one.after)}" if known else "follows what it refers to"
+            lines.append(f"      {one.path}: {values}{cause}")
     return lines
+
+
+def red(text: str) -> str:
+    """For terminals; click drops the colour elsewhere, and NO_COLOR everywhere."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg="red", bold=True)
 
 
 def _value(text: str | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cfn.names import image_parameter, repository_output
 from pipeline.deployment import (
     Deployment,
+    adopting,
     current_images,
     read_pipeline,
     read_registry,
@@ -17,7 +19,17 @@ from pipeline.deployment import (
 from pipeline.events import Report
 from pipeline.graph import Task, run_tasks
 from pipeline.release import build_images
-from pipeline.stacks import NoChange, Refuse, ResourceChange, StackPlan, Update, describe_change, plan_stack
+from pipeline.stacks import (
+    NoChange,
+    Refuse,
+    ResourceChange,
+    StackPlan,
+    StackState,
+    Update,
+    WantedStack,
+    describe_change,
+    plan_stack,
+)
 
 DECISIONS = {
     "Create": "create",
@@ -61,11 +73,25 @@ class FunctionDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class CostDecision:
+    """What the environment costs in USD; ``before`` is None where there is no pipeline stack yet.
+
+    per_month    whatever the load
+    per_million  transactions, on top
+    """
+
+    per_month: float
+    per_million: float
+    before: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """The decisions for both stacks and all functions."""
+    """The decisions for both stacks and all functions. cost: None where it cannot be computed."""
 
     stacks: tuple[StackDecision, ...]
     functions: tuple[FunctionDecision, ...]
+    cost: CostDecision | None = None
 
     @property
     def changes(self) -> bool:
@@ -95,9 +121,10 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         after[image.function] = f"{repository}@{image.image.digest}"
     before = current_images(deployment, pipeline)
     images = {image_parameter(name): uri for name, uri in after.items()}
+    wanted = [wanted_registry(deployment), wanted_pipeline(deployment, pipeline, images, report)]
     plans = {
-        deployment.names.registry_stack: plan_stack(registry, wanted_registry(deployment)),
-        deployment.names.pipeline_stack: plan_stack(pipeline, wanted_pipeline(deployment, pipeline, images, report)),
+        each.name: plan_stack(state, adopting(deployment, state, each))
+        for state, each in zip((registry, pipeline), wanted, strict=True)
     }
     described = run_tasks(
         [Task(name, lambda plan=plan: describe_change(cloudformation, plan)) for name, plan in plans.items()]
@@ -108,6 +135,23 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
             FunctionDecision(deployment.names.function(name), before.get(image_parameter(name)), uri)
             for name, uri in sorted(after.items())
         ),
+        _cost(pipeline, wanted[1]),
+    )
+
+
+def _cost(state: StackState, wanted: WantedStack) -> CostDecision | None:
+    """From the templates alone; None for a pipeline of other functions than those whose traffic is known."""
+    from pipeline.cost import Prices, compute_cost
+    from pipeline.errors import SettingsError
+
+    try:
+        prices = Prices.load()
+        after = compute_cost(json.loads(wanted.template_body), prices)
+        before = compute_cost(json.loads(state.template), prices) if state.template else None
+    except SettingsError:
+        return None
+    return CostDecision(
+        after.per_month, after.per_million, (before.per_month, before.per_million) if before is not None else None
     )
 
 
