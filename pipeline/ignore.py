@@ -34,7 +34,13 @@ requirements*.txt
 **/.DS_Store
 **/Thumbs.db
 **/*.swp
+**/.*.sw?
 **/*~
+**/.#*
+**/#*#
+**/.goutputstream-*
+**/*___jb_tmp___
+**/*___jb_old___
 **/.git
 **/.gitignore
 **/.gitattributes
