@@ -58,16 +58,17 @@ TOO_LARGE = f"$length($string($in)) > {TRANSACTION_MAX_CHARACTERS}"
 # The fingerprint of a payload: SHA-256 of a text that has the keys of every object in order, so that two spellings of
 # one payload are one payload. Ordering has to end within JSONata's one second for any input, so below 32 levels, with
 # more than 50 objects and for what is too large anyway, the text is the input as it stands.
+# A value is written as that of an object, because an array constructor would take the brackets off an array.
 # It is hashed in pieces, since the hash function of the States Language takes 10,000 characters (Step Functions guide).
 LET_FINGERPRINT = f"""
-$canonical := function($v, $d) {{ $d > 32 ? $string([$v])
-  : $type($v) = 'object'
-  ? '{{' & $join($sort($keys($v)).($string([$]) & $canonical($lookup($v, $), $d + 1)), ',') & '}}'
-  : $type($v) = 'array' and $contains($string($v), '{{')
-  ? '[' & $join($map($v, function($i) {{ $canonical($i, $d + 1) }}), ',') & ']'
-  : $string([$v]) }};
+$ordered := function($v, $d) {{ $type($v) = 'object' and $d < 32
+  ? '{{' & $join($sort($keys($v)).($x := $lookup($v, $);
+    $contains($string($x), '{{') ? $string([$]) & $ordered($x, $d + 1) : $string({{$: $x}})), ',') & '}}'
+  : $type($v) = 'array' and $d < 32
+  ? '[' & $join($map($v, function($i) {{ $ordered($i, $d + 1) }}), ',') & ']'
+  : $string({{'': $v}}) }};
 $text := $string($in);
-$text := {TOO_LARGE} or $count($split($text, '{{')) > 50 ? $text : $canonical($in, 0);
+$text := {TOO_LARGE} or $count($split($text, '{{')) > 50 ? $text : $ordered($in, 0);
 $fingerprint := $hash($join([0..$floor($length($text) / 9000)].$hash($substring($text, $ * 9000, 9000), 'SHA-256')),
   'SHA-256');
 """

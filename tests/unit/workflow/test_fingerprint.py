@@ -1,0 +1,103 @@
+"""The fingerprint of a payload: the same for the same payload, however it is spelled, and for no other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import jsonata
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfn.workflow_expressions import LET_FINGERPRINT, LET_INPUT, TRANSACTION_MAX_CHARACTERS, compact
+
+_PARSED = jsonata.Jsonata.jsonata(compact(f"({LET_INPUT} {LET_FINGERPRINT} $fingerprint)"))
+_PARSED.register_lambda("hash", lambda text, _name: hashlib.sha256(text.encode()).hexdigest())
+
+
+def fingerprint(payload: Any) -> str:
+    states = {"context": {"Execution": {"Input": json.loads(json.dumps(payload))}}}
+    found: str = _PARSED.evaluate(None, {"states": states})
+    assert len(found) == 64
+    return found
+
+
+def turned(value: Any) -> Any:
+    """The same value with the keys of every object in the other order."""
+    match value:
+        case dict():
+            return {key: turned(value[key]) for key in reversed(list(value))}
+        case list():
+            return [turned(each) for each in value]
+    return value
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(st.sampled_from('ab{}[],:"\\ é\n'), max_size=4)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab{,", max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+PAYLOADS = st.dictionaries(st.text("abc{", min_size=1, max_size=3), VALUES, max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAYLOADS)
+def test_the_order_of_keys_does_not_matter(payload: dict[str, Any]) -> None:
+    assert fingerprint(turned(payload)) == fingerprint(payload)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAYLOADS, PAYLOADS)
+def test_different_payloads_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
+    # Text tells what Python's == does not: 1 and true are two values.
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (fingerprint(one) == fingerprint(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": "1"}),
+        ({"a": True}, {"a": "true"}),
+        ({"a": None}, {}),
+        ({"a": []}, {"a": {}}),
+        ({"a": [1]}, {"a": 1}),
+        ({"a": [[1]]}, {"a": [1]}),
+        ({"a": [[1], 2]}, {"a": [1, 2]}),
+        ({"a": [[[1]], {}]}, {"a": [[1], {}]}),
+        ({"a": [[], {}]}, {"a": [{}]}),
+        ({"a": [None]}, {"a": []}),
+        ({"a": [None]}, {"a": None}),
+        ({"a": [{}]}, {"a": {}}),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+        ({"a": {"b": 1}}, {"a": '{"b":1}'}),
+        ({"a": "b", "c": "d"}, {"a": 'b","c":"d'}),
+        ({"a,b": 1}, {"a": 1, "b": 1}),
+        ({"a": "x"}, {"a": "x "}),
+        ({"a": "é"}, {"a": "e\u0301"}),
+    ],
+)
+def test_look_alikes_differ(one: Any, other: Any) -> None:
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_a_number_is_its_value() -> None:
+    assert fingerprint({"a": 100.0}) == fingerprint({"a": 100}) == fingerprint({"a": 1e2})
+
+
+@pytest.mark.parametrize("length", [8_999, 9_000, 9_001, 18_000, 200_000])
+def test_long_texts_count_to_their_last_character(length: int) -> None:
+    assert fingerprint({"a": "x" * length + "y"}) != fingerprint({"a": "x" * length + "z"})
+
+
+def test_what_is_deep_or_has_many_objects_is_taken_as_it_stands() -> None:
+    deep: Any = 1
+    for _level in range(200):
+        deep = {"a": deep}
+    many = {"a": [{"b": 1, "c": 2}] * 60}
+    assert fingerprint(deep) != fingerprint({"a": deep})
+    assert fingerprint(many) != fingerprint(turned(many))
+    assert len(json.dumps(many)) < TRANSACTION_MAX_CHARACTERS
