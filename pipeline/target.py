@@ -34,12 +34,15 @@ class Target:
     own: boto3 would hand out the same ones after loading its S3 transfer library.
     """
 
-    def __init__(self, name: str, region: str, session: Any, endpoint: str | None, *, attempts: int = 9) -> None:
+    def __init__(
+        self, name: str, region: str, session: Any, endpoint: str | None, *, attempts: int = 9, seconds: float = 60
+    ) -> None:
         self.name = name
         self.region = region
         self.endpoint = endpoint
         self._session = session
         self._attempts = min(attempts, LOCAL_ATTEMPTS) if self.is_local else attempts
+        self._seconds = seconds
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
         self._registries: dict[str, Registry] = {}
@@ -51,6 +54,10 @@ class Target:
     def impatient(self) -> Target:
         """The same account for calls whose failure is an answer too: tried twice, and no more."""
         return Target(self.name, self.region, self._session, self.endpoint, attempts=2)
+
+    def once(self, seconds: float) -> Target:
+        """The same account for calls that must not be sent twice, each given ``seconds`` for its answer."""
+        return Target(self.name, self.region, self._session, self.endpoint, attempts=1, seconds=seconds)
 
     def client(self, service: str) -> Any:
         """The client of ``service``, with retries that wait on throttling."""
@@ -65,7 +72,7 @@ class Target:
                     inject_host_prefix=not self.is_local,
                     connect_timeout=5,
                     # EXPRESS answers within five minutes, so a submission may wait that long.
-                    read_timeout=310 if service == "stepfunctions" else 60,
+                    read_timeout=310 if service == "stepfunctions" else self._seconds,
                     max_pool_connections=50,
                 )
                 self._clients[service] = self._session.create_client(
