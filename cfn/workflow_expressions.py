@@ -80,13 +80,13 @@ def refusal(rule: str, message: str) -> str:
     return f"{{'source': 'workflow', 'rule': '{rule}', 'message': '{message}'}}"
 
 
-NOT_AN_OBJECT = refusal("not-an-object", "a transaction is a JSON object")
-NO_USABLE_ID = refusal("no-usable-id", "transaction_id is 1 to 64 of A-Z a-z 0-9 . _ : -")
+NOT_AN_OBJECT = refusal("not_an_object", "a transaction is a JSON object")
+NO_USABLE_ID = refusal("no_usable_id", "transaction_id is 1 to 64 of A-Z a-z 0-9 . _ : -")
 OTHER_PAYLOAD = (
-    "{'source': 'workflow', 'rule': 'different-payload',"
+    "{'source': 'workflow', 'rule': 'different_payload',"
     " 'message': 'another payload was submitted under this id at ' & $states.input.received_at}"
 )
-REFUSED_TOO_LARGE = refusal("too-large", f"a transaction has at most {TRANSACTION_MAX_CHARACTERS} characters")
+REFUSED_TOO_LARGE = refusal("too_large", f"a transaction has at most {TRANSACTION_MAX_CHARACTERS} characters")
 
 
 def answer_fields(outcome: str, transaction_id: str = f"{INPUT}.transaction_id", at: str = NOW) -> str:

@@ -173,7 +173,7 @@ def _way(definition: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str,
     match record["status"], record.get("outcome"):
         case "DECIDED", "REJECTED":
             rules = {reason.get("rule") for reason in json.loads(record["answer"])["reasons"]}
-            return follow(definition, TURNS["too large" if "too-large" in rules else "rejected"])
+            return follow(definition, TURNS["too large" if "too_large" in rules else "rejected"])
         case "DECIDED", "APPROVED":
             return follow(definition, TURNS["approved"])
         case "DECIDED", _:

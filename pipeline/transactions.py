@@ -170,7 +170,7 @@ def answer_of(output: dict[str, Any], execution: str = "") -> Answer:
 
 def _too_large(document: Any) -> Answer:
     """What Step Functions itself refuses never reaches the workflow, so it is answered here and recorded nowhere."""
-    reason = {"source": "workflow", "rule": "too-large", "message": f"an input has at most {INPUT_MAX_BYTES:,} bytes"}
+    reason = {"source": "workflow", "rule": "too_large", "message": f"an input has at most {INPUT_MAX_BYTES:,} bytes"}
     value = document.get("transaction_id") if isinstance(document, dict) else None
     return Answer(
         transaction_id=value if isinstance(value, str) and _USABLE_ID.fullmatch(value) else None,

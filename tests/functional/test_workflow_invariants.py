@@ -93,7 +93,7 @@ class TestAnswers:
     @pytest.mark.parametrize("document", [[], [1], "text", 7, None, True], ids=repr)
     def test_what_is_no_object_is_rejected(self, lab: Lab, document: Any) -> None:
         answer = lab.submit(json.dumps(document))
-        assert (answer.outcome, [reason["rule"] for reason in answer.reasons]) == ("REJECTED", ["not-an-object"])
+        assert (answer.outcome, [reason["rule"] for reason in answer.reasons]) == ("REJECTED", ["not_an_object"])
 
     def test_an_object_without_id_is_rejected_with_all_faults(self, lab: Lab) -> None:
         assert [reason["field"] for reason in lab.submit({}).reasons] == ["transaction_id", "amount", "currency"]
@@ -205,14 +205,14 @@ class TestSizes:
         text = json.dumps(self.padded(characters), separators=(",", ":"))
         assert len(text) == characters
         answer = lab.submit(text)
-        assert (answer.outcome, answer.reasons[0]["rule"], answer.transaction_id) == ("REJECTED", "too-large", "t-1")
+        assert (answer.outcome, answer.reasons[0]["rule"], answer.transaction_id) == ("REJECTED", "too_large", "t-1")
         assert lab.submit(text).repeat
         assert lab.submit(transaction()).outcome == "CONFLICT"
         assert lab.submit(json.dumps(self.padded(characters) | {"amount": "99.00"})).outcome in ("CONFLICT", "REJECTED")
 
     def test_just_over_what_step_functions_takes_is_rejected_without_a_call(self, lab: Lab) -> None:
         answer = lab.submit(json.dumps(self.padded(INPUT_MAX_BYTES + 1), separators=(",", ":")))
-        assert (answer.outcome, answer.reasons[0]["rule"]) == ("REJECTED", "too-large")
+        assert (answer.outcome, answer.reasons[0]["rule"]) == ("REJECTED", "too_large")
         assert answer.execution == ""
         assert lab.record("t-1") is None
 
