@@ -1,0 +1,183 @@
+"""What functions and the workflow logged, from CloudWatch Logs: merged by time, without duplicates or gaps.
+
+    LogReader(client, sources, since, transaction).read() -> events that were not given before, oldest first
+
+Call ``read`` once for what is there, or again and again to follow.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+STATE_MACHINE = "state-machine"
+# An event may be found this long after others with a later time: CloudWatch takes in each stream by itself (ms).
+LATE = 60_000
+# What FilterLogEvents gives at most in one answer (API_FilterLogEvents).
+PAGE = 10_000
+# As transaction ids are written (images/transactions).
+_ID = r"[A-Za-z0-9._:-]"
+_TRANSACTION_ID = re.compile(_ID + "{1,64}")
+_DURATION = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# Where loggers and the platform itself name an invocation and an execution.
+_REQUEST = re.compile(r'(?:"(?:function_request_id|requestId)":\s*"|RequestId: )([0-9a-f]{8}-[0-9a-f-]{27})')
+_EXECUTION = re.compile(r'"execution":\s*"([A-Za-z0-9_-]{1,80})"')
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """Who logs: a function's name, or STATE_MACHINE, and its log group."""
+
+    name: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One line. at, arrived: milliseconds since 1970, as CloudWatch counts."""
+
+    at: int
+    arrived: int
+    source: str
+    stream: str
+    message: str
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.at / 1000, UTC)
+
+    @property
+    def content(self) -> Any:
+        """The message as a JSON object where it is one, else as text."""
+        if self.message.startswith("{"):
+            try:
+                return json.loads(self.message)
+            except ValueError:
+                pass
+        return self.message.rstrip("\n")
+
+    def to_json(self) -> dict[str, Any]:
+        time = f"{self.time:%Y-%m-%dT%H:%M:%S}.{self.at % 1000:03d}Z"
+        return {"time": time, "source": self.source, "stream": self.stream, "message": self.content}
+
+
+def parse_duration(text: str) -> timedelta:
+    """``parse_duration("10m")``: a number and s, m, h, d or w. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"a time is a number and s, m, h, d or w, such as 10m, saw: {text!r}")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def parse_transaction_id(text: str) -> str:
+    """The id, when it is one that a log can have. Raises ValueError."""
+    if not _TRANSACTION_ID.fullmatch(text):
+        raise ValueError(f"a transaction id has 1 to 64 of A-Z a-z 0-9 . _ : -, saw: {text!r}")
+    return text
+
+
+class LogReader:
+    """Reads the logs of ``sources`` from ``since`` (ms since 1970) on; each event is given once.
+
+    transaction  only what was logged on the way of this transaction: lines with its id, all other lines of the
+                 invocations that logged it, and of the execution
+    """
+
+    def __init__(self, client: Any, sources: Sequence[LogSource], since: int, transaction: str | None = None) -> None:
+        self._client = client
+        self._sources = tuple(sources)
+        self._since = since
+        self._transaction = transaction
+        self._newest: dict[str, int] = {}
+        self._given: dict[tuple[Any, ...], int] = {}
+        self._requests: dict[str, dict[str, None]] = {}
+        self._executions: dict[str, None] = {}
+        self.missing: set[str] = set()
+
+    def read(self) -> tuple[LogEvent, ...]:
+        """What is there and was not given before, oldest first.
+
+        Log groups that are not there are left out and named in ``missing``: a function that was never invoked on AWS
+        may not have one yet.
+        """
+        self.missing.clear()
+        fresh: list[LogEvent] = []
+        # The state machine last: its executions are learned from the functions.
+        for source in sorted(self._sources, key=lambda each: each.name == STATE_MACHINE):
+            try:
+                found = dict(self._find(source))
+            except ClientError as problem:
+                if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+                    raise
+                self.missing.add(source.group)
+                continue
+            for key, event in found.items():
+                if key not in self._given:
+                    self._given[key] = event.at
+                    fresh.append(event)
+                self._newest[source.group] = max(self._newest.get(source.group, 0), event.at)
+        self._forget()
+        return tuple(sorted(fresh, key=lambda event: (event.at, event.arrived)))
+
+    def _find(self, source: LogSource) -> Iterator[tuple[tuple[Any, ...], LogEvent]]:
+        if self._transaction is None:
+            yield from self._query(source, "")
+            return
+        if source.name == STATE_MACHINE:
+            for execution in self._executions:
+                yield from self._query(source, execution)
+            return
+        requests = self._requests.setdefault(source.group, {})
+        exactly = re.compile(rf"(?<!{_ID}){re.escape(self._transaction)}(?!{_ID})")
+        named = [each for each in self._query(source, self._transaction) if exactly.search(each[1].message)]
+        for _, event in named:
+            requests |= dict.fromkeys(_REQUEST.findall(event.message))
+            self._executions |= dict.fromkeys(_EXECUTION.findall(event.message))
+        # Invocations first: their lines come in their own order, those that name the transaction among them.
+        for request in requests:
+            yield from self._query(source, request)
+        yield from named
+
+    def _query(self, source: LogSource, term: str) -> Iterator[tuple[tuple[Any, ...], LogEvent]]:
+        """Events with ``term`` in them, each under a key of its own, page by page.
+
+        AWS gives every event an id. The embedded AWS does not, so there equal lines of one moment are counted; and it
+        ends an answer at PAGE events without a token, so reading goes on from the last event's time.
+        """
+        start = max(self._since, self._newest.get(source.group, 0) - LATE)
+        request: dict[str, Any] = {"logGroupName": source.group, "startTime": start}
+        if term:
+            request["filterPattern"] = f'"{term}"'
+        seen: dict[tuple[Any, ...], int] = {}
+        while True:
+            page = self._client.filter_log_events(**request)
+            events = page.get("events", [])
+            for raw in events:
+                key: tuple[Any, ...] = (raw.get("eventId"),)
+                if key[0] is None:
+                    line = (source.group, raw["logStreamName"], raw["timestamp"], raw["message"])
+                    seen[line] = seen.get(line, 0) + 1
+                    key = (*line, seen[line])
+                arrived = raw.get("ingestionTime", raw["timestamp"])
+                yield key, LogEvent(raw["timestamp"], arrived, source.name, raw["logStreamName"], raw["message"])
+            if page.get("nextToken"):
+                request["nextToken"] = page["nextToken"]
+            elif len(events) >= PAGE and events[-1]["timestamp"] > request["startTime"]:
+                request["startTime"] = events[-1]["timestamp"]
+                # Its lines of that moment come again, and are counted anew.
+                seen = {line: count for line, count in seen.items() if line[2] < request["startTime"]}
+            else:
+                return
+
+    def _forget(self) -> None:
+        """Only what a later read may find again has to be remembered."""
+        oldest = min((self._newest.get(source.group, 0) for source in self._sources), default=0) - LATE
+        if len(self._given) > 2 * PAGE:
+            self._given = {key: at for key, at in self._given.items() if at >= oldest}
