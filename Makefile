@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.locked
 WORKERS ?= 2
 
 .DELETE_ON_ERROR:
-.PHONY: help up down compose-context compose-up compose-down test check fmt lock clean
+.PHONY: help up down compose-context compose-up compose-down test check fmt lock docs clean
 
 help:
 	@echo "make up      start the embedded AWS and deploy the whole pipeline on it"
@@ -61,6 +61,10 @@ lock: $(STAMP)
 	for each in images/*/requirements.in pipeline/runtime-requirements.in tests/packages/*/requirements.in; do \
 		cd "$(CURDIR)/$$(dirname $$each)" && name=$$(basename $$each .in) && "$(CURDIR)/$(BIN)/uv" pip compile --quiet --universal \
 			--generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
+
+# What the documentation shows of the program, made from the program.
+docs: $(STAMP)
+	$(BIN)/python -m commands.pictures
 
 clean: down
 	rm -rf $(VENV) .local

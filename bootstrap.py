@@ -271,6 +271,17 @@ def redrive(**options: Any) -> None:
 
 @main.command()
 @shared_options
+@click.argument("transaction_id", metavar="ID")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw its way through the state machine.")
+def explain(**options: Any) -> None:
+    """Tell one transaction's story: its way, when, by which images and rules, and why."""
+    from commands import running
+
+    run(running.explain, *shared(options), transaction_id=options["transaction_id"], picture=options["svg"])
+
+
+@main.command()
+@shared_options
 @click.option("--transactions", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="In a month.")
 @click.option("--prices", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another price list.")
 def cost(**options: Any) -> None:

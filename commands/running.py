@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,35 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
     else:
         lines.append(f"{len(done.messages) - done.remaining} redriven, {done.remaining} still parked")
     return Outcome(done.to_json(), "\n".join(lines), 1 if done.remaining and not dry_run else 0)
+
+
+def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
+    """One transaction's way through the machine, from its record and the logs; read only."""
+    from pipeline.explain import explain as explain_transaction
+    from pipeline.stacks import read_stack
+    from pipeline.synth import write_atomically
+    from pipeline.target import explained
+    from pipeline.ways import read_definition
+
+    with explained(context.target_name, f"{transaction_id} was not explained"):
+        target = context.running_target()
+        table = _output(context, target, "StateTableName")
+        stack = read_stack(target.client("cloudformation"), context.names.pipeline_stack)
+        groups = {source.name: context.names.log_group(source.name) for source in context.sources}
+        story = explain_transaction(
+            target.client("dynamodb"),
+            target.client("logs"),
+            table=table,
+            transaction_id=transaction_id,
+            definition=read_definition(json.loads(stack.template)),
+            log_groups=groups | {"state machine": context.names.state_machine_log_group},
+        )
+    result, text = story.to_json(), story.text()
+    if picture is not None:
+        write_atomically(picture, story.svg().encode())
+        result["picture"] = str(picture)
+        text += f"\n\nIts way is drawn in {picture}"
+    return Outcome(result, text)
 
 
 def status(context: Context) -> Outcome:
