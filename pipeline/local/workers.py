@@ -49,8 +49,8 @@ class Failure:
 class Worker:
     """States: starting → idle ⇄ busy → ended. ``ready`` is done when starting is over, with a Failure or None.
 
-    ``on_idle`` is called whenever the runtime asks for an event, so a worker that answers and then ends is never given
-    another one; ``on_end`` once, when the process is gone.
+    ``on_idle`` is called when the runtime asked for an event and the invocation before is concluded, so a worker that
+    answers and then ends is never given another one, nor two at a time; ``on_end`` once, when the process is gone.
     """
 
     def __init__(
@@ -138,7 +138,8 @@ class Worker:
             self._init_seconds = time.monotonic() - self._started
             self._init_log = self.take_log()
             self.ready.set_result(None)
-        self._on_idle(self)
+        if self._answer is None:
+            self._on_idle(self)
 
     def answered(self, request_id: str, payload: bytes) -> bool:
         return self._settle(request_id, Outcome(Status.OK, payload))
@@ -179,6 +180,8 @@ class Worker:
             self._running = self._answer = None
             if self._next is None:  # it has as long again to ask for the next event
                 self._limit = self._loop.call_later(limit, self.kill)
+            else:
+                self._on_idle(self)
 
     def _headers(self, invocation: Invocation, limit: int) -> dict[str, str]:
         headers = {
