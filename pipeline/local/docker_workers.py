@@ -26,7 +26,7 @@ from pipeline.local.command import PLACEHOLDER_LABEL, CannotRun, WorkerCommand
 from pipeline.local.docker_gateway import Gateway
 from pipeline.local.docker_images import EngineImage
 from pipeline.local.docker_settings import USER, EngineFailure, labels, sandbox_settings
-from pipeline.local.invocation import FunctionConfig, Outcome
+from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.runtime_api import RuntimeConnection
 from pipeline.local.workers import INIT_SECONDS, Failure, Worker
 
@@ -104,6 +104,8 @@ class ContainerWorker(Worker):
         self._gone = False
         self._exit: Failure | None = None
         self._log_time = 0.0
+        self._busy = False
+        self._asked: RuntimeConnection | None = None
 
     @property
     def pid(self) -> int | None:
@@ -112,7 +114,8 @@ class ContainerWorker(Worker):
 
     @property
     def usable(self) -> bool:
-        return not (self._killed or self._gone or self._next is None)
+        # A container that was killed hangs up before its engine tells.
+        return not (self._killed or self._gone) and self._next is not None and self._next.open
 
     async def start(self, command: WorkerCommand, work_folder: Path) -> None:  # noqa: ARG002
         """Start the container and return; ``ready`` tells how it went. Raises EngineFailure."""
@@ -268,6 +271,23 @@ class ContainerWorker(Worker):
         if self._init_error is not None:
             return Failure("Runtime.InitError", "", self._init_error)
         return self._exit or Failure("Runtime.ExitError", "Runtime exited without providing a reason")
+
+    def next_asked(self, connection: RuntimeConnection) -> None:
+        """The runtime asks again once it has answered, when the log of that invocation may still be on its way."""
+        if self._busy:
+            self._asked = connection
+        else:
+            super().next_asked(connection)
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        self._busy = True
+        try:
+            return await super().invoke(invocation)
+        finally:
+            self._busy = False
+            connection, self._asked = self._asked, None
+            if connection is not None:
+                super().next_asked(connection)
 
     async def _wait(self, answer: asyncio.Future[Outcome | Failure], deadline: float) -> Outcome | Failure:
         ending = await super()._wait(answer, deadline)

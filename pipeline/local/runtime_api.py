@@ -62,6 +62,11 @@ class RuntimeConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = None
 
+    @property
+    def open(self) -> bool:
+        """Whether the runtime is still there to be answered."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while self._transport is not None and not self._transport.is_closing() and self._read_request():
@@ -134,7 +139,7 @@ class RuntimeConnection(asyncio.Protocol):
 
     def send_event(self, headers: dict[str, str], event: bytes) -> bool:
         """Answer the open request for the next invocation; False when the runtime hung up meanwhile."""
-        if self._transport is None or self._transport.is_closing():
+        if not self.open:
             return False
         self._send(200, event, headers)
         return True
