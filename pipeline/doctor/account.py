@@ -84,6 +84,8 @@ def _room(situation: Situation, what: str, there: int, more: int, code: str, def
 
 
 def _quota(situation: Situation, code: str) -> tuple[int | None, str]:
+    if situation.target.is_local:
+        return None, "the embedded AWS has no quotas"
     try:
         answer: Mapping[str, Any] = situation.client("service-quotas").get_service_quota(
             ServiceCode="vpc", QuotaCode=code

@@ -83,28 +83,80 @@ RECOVERING = _on(
     "cloudformation:RollbackStack",
 )
 
+_READ_LEDGER = _on(On.LEDGER, "ssm:GetParameterHistory")
+_WRITE_LEDGER = _on(On.LEDGER, "ssm:GetParameters", "ssm:LabelParameterVersion", "ssm:PutParameter")
+_FIND_EXISTING = (
+    *_on(On.ANYTHING, "logs:DescribeLogGroups"),
+    *_on(On.REPOSITORIES, "ecr:DescribeRepositories"),
+    *_on(On.TABLE, "dynamodb:DescribeTable"),
+)
+# A function that was pointed elsewhere by hand is pointed back.
+_SWITCH = _on(
+    On.FUNCTIONS, "lambda:GetFunction", "lambda:PublishVersion", "lambda:UpdateAlias", "lambda:UpdateFunctionCode"
+)
+_PREPARE = (
+    *_CHANGE_STACKS,
+    *_FIND_EXISTING,
+    *_on(On.ANYTHING, "ec2:DescribeManagedPrefixLists", "lambda:GetAccountSettings"),
+)
+_READ_IMAGES = _on(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:DescribeImages")
+_SUBMIT = _on(On.STATE_MACHINE, "states:StartSyncExecution")
+
 # What each command calls itself. sts:GetCallerIdentity is in none: nobody can be denied it (API_GetCallerIdentity).
 CALLED: Mapping[str, tuple[Permission, ...]] = {
-    "up": (
-        *_CHANGE_STACKS,
-        *_PUSH,
+    "up": (*_PREPARE, *_PUSH, *_SWITCH, *_WRITE_LEDGER, *_SUBMIT),
+    "infra": _PREPARE,
+    "plan": (
+        *_READ_STACKS,
+        *_FIND_EXISTING,
         *_on(On.ANYTHING, "ec2:DescribeManagedPrefixLists", "lambda:GetAccountSettings"),
-        *_on(On.FUNCTIONS, "lambda:GetFunction"),
-        *_on(On.LEDGER, "ssm:GetParameters", "ssm:LabelParameterVersion", "ssm:PutParameter"),
-        *_on(On.STATE_MACHINE, "states:StartSyncExecution"),
+        *_on(
+            On.STACKS,
+            "cloudformation:CreateChangeSet",
+            "cloudformation:DeleteChangeSet",
+            "cloudformation:DescribeChangeSet",
+        ),
     ),
     "status": (*_READ_STACKS, *_on(On.FUNCTIONS, "lambda:GetFunction")),
-    "submit": (*_READ_STACKS, *_on(On.STATE_MACHINE, "states:StartSyncExecution")),
+    "submit": (*_READ_STACKS, *_SUBMIT),
+    "redrive": (
+        *_READ_STACKS,
+        *_SUBMIT,
+        *_on(On.TABLE, "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+        *_on(On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"),
+    ),
+    "releases": _READ_LEDGER,
+    "rollback": (
+        *_CHANGE_STACKS,
+        *_READ_IMAGES,
+        *_SWITCH,
+        *_READ_LEDGER,
+        *_WRITE_LEDGER,
+        *_on(On.LEDGER, "ssm:GetParameter"),
+        *_on(On.REPOSITORIES, "ecr:PutImage"),
+    ),
+    "prune": (
+        *_READ_STACKS,
+        *_READ_IMAGES,
+        *_READ_LEDGER,
+        *_on(On.REPOSITORIES, "ecr:BatchDeleteImage"),
+        *_on(On.FUNCTIONS, "lambda:GetFunction", "lambda:ListVersionsByFunction"),
+        *_on(On.ANYTHING, "lambda:ListFunctions"),
+    ),
     "down": (
         *_READ_STACKS,
         *_on(On.STACKS, "cloudformation:DeleteStack", "cloudformation:DescribeStackEvents"),
+        *_on(On.ANYTHING, "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"),
+        *_on(On.FUNCTIONS, "lambda:DeleteFunction", "lambda:GetFunctionConfiguration"),
+        *_on(On.LEDGER, "ssm:DeleteParameter"),
     ),
     "doctor": (
         *_READ_STACKS,
         *_on(On.STACKS, "cloudformation:ListStackResources"),
+        *_FIND_EXISTING,
         *_on(
             On.ANYTHING,
-            "cloudwatch:DescribeAlarms",
+            "codedeploy:GetApplication",
             "ec2:DescribeAvailabilityZones",
             "ec2:DescribeManagedPrefixLists",
             "ec2:DescribeRegions",
@@ -116,19 +168,17 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
             "kms:DescribeKey",
             "kms:GetKeyPolicy",
             "lambda:GetAccountSettings",
-            "logs:DescribeLogGroups",
             "servicequotas:GetServiceQuota",
             "states:ValidateStateMachineDefinition",
         ),
+        *_on(On.ALARMS, "cloudwatch:DescribeAlarms"),
         *_on(
             On.REPOSITORIES,
             "ecr:BatchGetImage",
-            "ecr:DescribeRepositories",
             "ecr:GetDownloadUrlForLayer",
             "ecr:GetRepositoryPolicy",
         ),
-        *_on(On.FUNCTIONS, "lambda:GetFunction"),
-        *_on(On.TABLE, "dynamodb:DescribeTable"),
+        *_on(On.FUNCTIONS, "lambda:GetFunctionConfiguration"),
         *_on(On.TOPICS, "sns:GetTopicAttributes"),
         *_on(On.QUEUE, "sqs:GetQueueUrl"),
         *_on(On.STATE_MACHINE, "states:DescribeStateMachine"),

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
 from pipeline.local.control import LocalAws, local_session
+
+if TYPE_CHECKING:
+    from tests.functional.deployed import Deployed
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,12 @@ class EmbeddedAws:
 def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
     with local_session(tmp_path_factory.mktemp("embedded aws")) as local:
         yield EmbeddedAws.of(local)
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """An environment that every command was used on; tests that ask for it share one xdist group, ``deployed``."""
+    from tests.functional.deployed import deployed_environment
+
+    with deployed_environment(tmp_path_factory.mktemp("deployed")) as environment:
+        yield environment

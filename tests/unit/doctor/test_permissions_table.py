@@ -24,10 +24,8 @@ def handler_permissions(kind: str) -> set[str]:
     """Every action that the schema's handlers name."""
     index = json.loads((SCHEMAS / "providers" / "us-east-1.json").read_text())
     schema = json.loads((SCHEMAS / "resources" / f"{index[kind]}.json").read_text())
-    found = {
-        action for handler in schema.get("handlers", {}).values() for action in handler.get("permissions", [])
-    } | set((schema.get("tagging") or {}).get("permissions", []))
-    return found
+    handled = [action for each in schema.get("handlers", {}).values() for action in each.get("permissions", [])]
+    return {*handled, *(schema.get("tagging") or {}).get("permissions", [])}
 
 
 def test_every_resource_type_of_the_templates_has_its_permissions() -> None:

@@ -1,0 +1,126 @@
+"""Every request that a command sends: right by AWS's models, and in the table of permissions."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.doctor.permissions import CALLED, RECOVERING
+from tests.functional.deployed import Deployed
+from tests.models import request_findings
+
+pytestmark = pytest.mark.xdist_group("deployed")
+
+COMMANDS = tuple(CALLED)
+# IAM's names where they are not boto3's.
+PREFIXES = {"stepfunctions": "states", "service-quotas": "servicequotas"}
+# The registry's HTTP API is ECR's actions too (Amazon ECR user guide, "IAM permissions for pushing an image").
+REGISTRY = (
+    (r"HEAD /v2/.+/blobs/.*", "ecr:BatchCheckLayerAvailability"),
+    (r"GET /v2/.+/blobs/.*", "ecr:GetDownloadUrlForLayer"),
+    (r"POST /v2/.+/blobs/uploads/.*", "ecr:InitiateLayerUpload"),
+    (r"PATCH /v2/.+/blobs/uploads/.*", "ecr:UploadLayerPart"),
+    (r"PUT /v2/.+/blobs/uploads/.*", "ecr:CompleteLayerUpload"),
+    (r"(GET|HEAD) /v2/.+/manifests/.*", "ecr:BatchGetImage"),
+    (r"PUT /v2/.+/manifests/.*", "ecr:PutImage"),
+    (r"GET /v2/.+/referrers/.*", "ecr:BatchGetImage"),
+    (r"GET /v2/", ""),
+)
+# What a run on the embedded AWS may not call, and why the command needs it all the same.
+NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
+    "up": {
+        "ecr:GetAuthorizationToken": "the embedded registry asks for no login",
+        "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
+        "ecr:GetDownloadUrlForLayer": "pulls what an earlier release pushed, when a base is missing here",
+        "lambda:PublishVersion": "a function that was pointed elsewhere by hand",
+        "lambda:UpdateAlias": "a function that was pointed elsewhere by hand",
+        "lambda:UpdateFunctionCode": "a function that was pointed elsewhere by hand",
+    },
+    "rollback": {
+        "lambda:PublishVersion": "a function that was pointed elsewhere by hand",
+        "lambda:UpdateAlias": "a function that was pointed elsewhere by hand",
+        "lambda:UpdateFunctionCode": "a function that was pointed elsewhere by hand",
+        "ssm:GetParameter": "with --to",
+    },
+    "prune": {"ecr:BatchDeleteImage": "every image here is younger than the grace of an hour"},
+    "redrive": {
+        "dynamodb:DeleteItem": "what was parked in the table, when the queue was down",
+        "dynamodb:UpdateItem": "what was parked in the table, when the queue was down",
+        "sqs:ChangeMessageVisibility": "a message that stays parked",
+    },
+    "down": {
+        "lambda:DeleteFunction": "only when CloudFormation was not faster",
+        "ec2:DeleteNetworkInterface": "the embedded AWS makes no interfaces for functions",
+        "ec2:DescribeNetworkInterfaces": "the embedded AWS makes no interfaces for functions",
+    },
+    "doctor": {
+        "codedeploy:GetApplication": "only where releases shift step by step",
+        "ec2:DescribeVpcEndpointServices": "the embedded AWS does not know them",
+        "iam:GetRole": "only for a session of a role",
+        "iam:SimulatePrincipalPolicy": "not for the root user",
+        "servicequotas:GetServiceQuota": "the embedded AWS has no quotas",
+        "kms:GetKeyPolicy": "the embedded AWS keeps no key of a topic",
+    },
+}
+
+
+def called_by(deployed: Deployed, command: str) -> set[str]:
+    """The IAM actions of everything that a command sent."""
+    actions = {
+        f"{PREFIXES.get(service, service)}:{operation}"
+        for service, operation in deployed.sent_by(command)
+        if (service, operation) != ("sts", "GetCallerIdentity")  # nobody can be denied it
+    }
+    for call in deployed.registry_calls[command]:
+        matches = [action for pattern, action in REGISTRY if re.fullmatch(pattern, call)]
+        if call.split(" ")[1].startswith("/v2/"):
+            assert matches, call
+        actions.update(matches[:1])
+    return actions - {""}
+
+
+def test_every_request_fits_its_model(deployed: Deployed) -> None:
+    findings = {
+        f"{each.command}: {each.service}.{finding}"
+        for each in deployed.requests
+        for finding in request_findings(each.service, each.operation, each.parameters)
+    }
+    assert findings == set()
+    assert len(deployed.requests) > 100
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_table_of_permissions_is_what_a_command_calls(deployed: Deployed, command: str) -> None:
+    listed = {each.action for each in CALLED[command]}
+    recovering = (
+        {each.action for each in RECOVERING} if command in ("up", "infra", "plan", "rollback", "down") else set()
+    )
+    called = called_by(deployed, command)
+    assert called - listed - recovering == set()
+    assert listed - called - set(NOT_RECORDED.get(command, {})) == set()
+
+
+def test_what_was_not_recorded_is_called_somewhere() -> None:
+    import pipeline
+
+    source = "".join(path.read_text() for path in Path(inspect.getfile(pipeline)).parent.rglob("*.py"))
+    for actions in NOT_RECORDED.values():
+        for action in actions:
+            operation = action.partition(":")[2]
+            snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in operation).lstrip("_")
+            assert snake in source or action == "ecr:GetDownloadUrlForLayer", action
+
+
+def test_every_command_that_speaks_to_aws_is_listed() -> None:
+    from bootstrap import main
+
+    offline = {"build", "synth", "check", "cost", "watch", "explain"}
+    assert set(main.commands) - offline == set(COMMANDS)
+
+
+def test_the_second_run_sends_nothing_that_changes_anything(deployed: Deployed) -> None:
+    assert deployed.outcomes["up: nothing changed"].result["changed"] is False
