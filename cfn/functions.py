@@ -241,8 +241,8 @@ def _add_image(template: Template, names: Names, function: FunctionDefinition, d
             Type="String",
             Default="",
             AllowedPattern=IMAGE_PATTERN,
-            ConstraintDescription="must be <ECR repository URI>@sha256:<64 hex digits>, or empty",
-            Description=f"Image of {function.name} by digest. Empty: its placeholder",
+            ConstraintDescription="must be <ECR repository URI>@sha256:<digest>, or empty",
+            Description=f"Image of {function.name}. Empty: its placeholder",
         )
     )
     condition = f"Has{pascal_case(function.name)}Image"
@@ -251,7 +251,8 @@ def _add_image(template: Template, names: Names, function: FunctionDefinition, d
     registry = "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}"
     return (
         If(condition, Ref(parameter), Sub(f"{registry}/{names.repository(function.name)}@{digest}")),
-        If(condition, Select(1, Split("@", Ref(parameter))), digest),
+        # What stands behind the first "@": the parameter's digest, or the placeholder's while the parameter is empty.
+        Select(1, Split("@", Sub(f"${{{parameter.title}}}@{digest}"))),
     )
 
 

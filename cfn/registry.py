@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from troposphere import AWSObject, GetAtt, Output, Ref, Sub, Template, awslambda, ecr, iam, logs
+from troposphere import AWSObject, FindInMap, GetAtt, Output, Ref, Sub, Template, awslambda, ecr, iam, logs
 
 from cfn import placeholder
 from cfn.checks import check_functions, check_settings
@@ -95,6 +95,8 @@ def registry_template(settings: Settings, functions: Sequence[FunctionDefinition
     names = Names(settings.environment)
     template = Template(Description=f"Image repositories and placeholder images of {settings.environment}.")
     template.set_version("2010-09-09")
+    if functions:
+        template.add_mapping("Lifecycle", {"Repositories": {"Policy": LIFECYCLE}})
     repositories = {function.name: _add_repository(template, settings, names, function) for function in functions}
     if not repositories:
         return template
@@ -118,7 +120,7 @@ def registry_template(settings: Settings, functions: Sequence[FunctionDefinition
         template.add_output(
             Output(
                 placeholder_output(function.name),
-                Value=Sub("${Uri}@${Digest}", Uri=uri, Digest=GetAtt(image, "Digest")),
+                Value=Sub(f"${{{repository.title}.RepositoryUri}}@${{{image.title}.Digest}}"),
             )
         )
     return template
@@ -161,7 +163,8 @@ def _add_repository(template: Template, settings: Settings, names: Names, functi
             EncryptionConfiguration=ecr.EncryptionConfiguration(EncryptionType=settings.encryption),
             EmptyOnDelete=not settings.protect_data,
             RepositoryPolicyText=PULL_POLICY,
-            LifecyclePolicy=ecr.LifecyclePolicy(LifecyclePolicyText=LIFECYCLE),
+            # Once for all repositories: it is a third of what each of them would add to the template.
+            LifecyclePolicy=ecr.LifecyclePolicy(LifecyclePolicyText=FindInMap("Lifecycle", "Repositories", "Policy")),
             DeletionPolicy=policy,
             UpdateReplacePolicy=policy,
         )
