@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfn.calls import GATEWAY_SERVICES, RESOURCES, endpoint_service
@@ -17,6 +17,7 @@ from cfn.registry import registry_template
 from cfn.render import TEMPLATE_BODY_MAX, render
 from cfn.settings import Architecture, Call, FunctionDefinition, Settings
 from pipeline.errors import SettingsError
+from tests.conftest import examples
 from tests.unit.cfn.examples import FUNCTIONS, of_type, role_statements
 
 ACTIONS = {
@@ -101,7 +102,7 @@ def references(node: Any) -> set[str]:
     return set().union(*(references(each) for each in node.values()))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(0.7))
 @given(chosen=environments, functions=sets)
 def test_registry_of_any_functions(chosen: Settings, functions: tuple[FunctionDefinition, ...]) -> None:
     template = rendered(registry_template, chosen, functions)
@@ -115,7 +116,7 @@ def test_registry_of_any_functions(chosen: Settings, functions: tuple[FunctionDe
     assert len(pusher["Resource"]) == len(functions)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(0.7))
 @given(chosen=environments, functions=sets)
 def test_pipeline_of_any_functions(chosen: Settings, functions: tuple[FunctionDefinition, ...]) -> None:
     template = rendered(pipeline_template, chosen, functions)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.unit.rules.linting import all_findings
 
 WHOLE = {
@@ -159,7 +160,7 @@ ODD = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(1.5))
 @given(st.lists(st.tuples(st.sampled_from(PLACES), ODD), min_size=1, max_size=1))
 def test_no_value_of_a_property_makes_a_rule_fail(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     for path, value in changes:

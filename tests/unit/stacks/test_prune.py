@@ -14,6 +14,7 @@ from pipeline.ledger import Release, ReleaseContent
 from pipeline.model import Digest
 from pipeline.prune import GRACE, PrunePlan, plan_prune
 from pipeline.repository import StoredImage
+from tests.conftest import examples
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=30)
@@ -119,7 +120,7 @@ def histories(draw: st.DrawFn) -> tuple[list[StoredImage], dict[Digest, str], li
     return images, in_use, releases, draw(st.integers(1, 4))
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(3))
 @given(histories())
 def test_no_history_makes_it_delete_what_is_needed(
     history: tuple[list[StoredImage], dict[Digest, str], list[Release], int],
@@ -141,7 +142,7 @@ def test_no_history_makes_it_delete_what_is_needed(
     assert all(each.subject not in left for each in plan.delete), "an SBOM of what stays"
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(2))
 @given(histories())
 def test_a_second_run_has_nothing_left_to_do(
     history: tuple[list[StoredImage], Mapping[Digest, str], list[Release], int],

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfn.workflow_expressions import LET_FINGERPRINT, LET_INPUT, TRANSACTION_MAX_CHARACTERS, compact
+from tests.conftest import examples
 
 _PARSED = jsonata.Jsonata.jsonata(compact(f"({LET_INPUT} {LET_FINGERPRINT} $fingerprint)"))
 _PARSED.register_lambda("hash", lambda text, _name: hashlib.sha256(text.encode()).hexdigest())
@@ -43,13 +44,13 @@ VALUES = st.recursive(
 PAYLOADS = st.dictionaries(st.text("abc{", min_size=1, max_size=3), VALUES, max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(2))
 @given(PAYLOADS)
 def test_the_order_of_keys_does_not_matter(payload: dict[str, Any]) -> None:
     assert fingerprint(turned(payload)) == fingerprint(payload)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(2))
 @given(PAYLOADS, PAYLOADS)
 def test_different_payloads_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
     # Text tells what Python's == does not: 1 and true are two values.
