@@ -1,0 +1,86 @@
+"""One invocation at a time on one worker, whatever order its runtime's requests come in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
+from pipeline.local.runtime_api import RuntimeConnection
+from pipeline.local.workers import Worker
+
+FUNCTION = FunctionConfig.parse(
+    {
+        "FunctionName": "f",
+        "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:f",
+        "ImageUri": f"000000000000.dkr.ecr.us-east-1.amazonaws.com/f@sha256:{'0' * 64}",
+        "Timeout": 1,
+    }
+)
+
+
+class Connection:
+    """The runtime's side: takes events and remembers them."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+
+    def send_event(self, _headers: dict[str, str], event: bytes) -> bool:
+        self.events.append(event)
+        return True
+
+
+def invocation(name: str) -> Invocation:
+    return Invocation(name, json.dumps(name).encode(), FUNCTION.arn)
+
+
+def test_a_runtime_that_asks_at_once_gets_the_next_event_after_its_answer_is_concluded() -> None:
+    connection = Connection()
+    asked = cast(RuntimeConnection, connection)
+    second: list[asyncio.Task[Outcome]] = []
+
+    def give_out_again(worker: Worker) -> None:
+        """As a pool does that has somebody waiting."""
+        if connection.events == [b'"one"']:
+            second.append(asyncio.create_task(worker.invoke(invocation("two"))))
+
+    async def talk() -> tuple[Outcome, Outcome]:
+        worker = Worker(FUNCTION, give_out_again, _ignore)
+        worker.next_asked(asked)
+        first = asyncio.create_task(worker.invoke(invocation("one")))
+        await asyncio.sleep(0)
+        # The answer and the next request arrive together, before the task that waits for the answer runs again.
+        assert worker.answered("one", b"1")
+        worker.next_asked(asked)
+        one = await first
+        while connection.events[-1] != b'"two"':
+            await asyncio.sleep(0)
+        assert worker.answered("two", b"2")
+        return one, await second[0]
+
+    outcomes = asyncio.run(talk())
+    assert [(outcome.status, outcome.payload) for outcome in outcomes] == [(Status.OK, b"1"), (Status.OK, b"2")]
+
+
+def test_a_worker_is_idle_once_per_request_for_an_event() -> None:
+    idle: list[Worker] = []
+
+    async def talk() -> None:
+        connection = cast(RuntimeConnection, Connection())
+        worker = Worker(FUNCTION, idle.append, _ignore)
+        worker.next_asked(connection)
+        assert len(idle) == 1
+        task = asyncio.create_task(worker.invoke(invocation("one")))
+        await asyncio.sleep(0)
+        worker.answered("one", b"1")
+        await task
+        assert len(idle) == 1
+        worker.next_asked(connection)
+        assert len(idle) == 2
+
+    asyncio.run(talk())
+
+
+def _ignore(_worker: Any) -> None:
+    """The end of a worker is not what these tests are about."""
