@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,21 @@ def test_nothing_but_reads_is_called(account: FakeAccount) -> None:
     run_checks(FakeAccount(calls=account.calls).target(), DEV, SOURCES, Names("dev"), bodies())
     called = {name.partition(".")[2] for name, _ in account.calls}
     assert {name for name in called if not name.startswith(READING)} == set()
+
+
+def test_the_calls_run_side_by_side(account: FakeAccount) -> None:
+    respond = account.respond
+
+    def slowly(name: str, parameters: Mapping[str, Any]) -> Any:
+        time.sleep(0.1)
+        return respond(name, parameters)
+
+    run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())  # makes the clients
+    account.calls.clear()
+    account.respond = slowly  # type: ignore[method-assign]
+    started = time.monotonic()
+    run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())
+    assert time.monotonic() - started < 0.1 * len(account.calls) / 2
 
 
 def test_what_was_not_answered_is_unknown_with_the_reason(account: FakeAccount) -> None:

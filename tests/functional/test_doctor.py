@@ -1,0 +1,161 @@
+"""The doctor on an embedded AWS: what is fine, what is in the way, and that ``up`` on AWS stops before anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import botocore.session
+import pytest
+
+from commands import doctor
+from commands.context import Context
+from pipeline.blobs import cache_folder
+from pipeline.doctor import Status, run_checks
+from pipeline.doctor.permissions import permissions_of_up
+from pipeline.synth import synthesise
+from pipeline.target import Target
+from tests.functional.deployed import ROOT, Deployed
+
+pytestmark = pytest.mark.xdist_group("deployed")
+
+
+def by_name(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {each["name"]: each for each in result["checks"]}
+
+
+@pytest.mark.parametrize("step", ["doctor", "doctor: nothing there"])
+def test_an_environment_without_faults(deployed: Deployed, step: str) -> None:
+    outcome = deployed.outcomes[step]
+    assert outcome.exit_code == 0
+    assert outcome.result["healthy"] is True
+    for name, each in by_name(outcome.result).items():
+        assert each["status"] in ("ok", "unknown"), (name, each)
+        assert each["evidence"]
+        if each["status"] == "unknown":
+            assert "the embedded AWS" in each["evidence"]
+    assert {name for name, each in by_name(outcome.result).items() if each["status"] == "unknown"} <= {
+        "endpoint services", "topic keys",
+    }  # fmt: skip
+
+
+def test_the_images_that_run_are_looked_at(deployed: Deployed) -> None:
+    checks = by_name(deployed.outcomes["doctor"].result)
+    assert checks["images"]["evidence"].count(" fits") == 3
+    assert checks["repository policies"]["evidence"].count("lets Lambda pull") == 3
+
+
+def test_names_that_somebody_else_took(deployed: Deployed) -> None:
+    aws = deployed.aws
+    aws.client("logs").create_log_group(logGroupName="fraud-detection-taken")
+    aws.client("dynamodb").create_table(
+        TableName="transaction-state-taken",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "transaction_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "transaction_id", "KeyType": "HASH"}],
+    )
+    arn = aws.client("sns").create_topic(Name="fraud-alerts-taken")["TopicArn"]
+    outcome = deployed.run("doctor", doctor.doctor, step="doctor: taken", environment="taken")
+    checks = by_name(outcome.result)
+    assert outcome.exit_code == 1
+    assert checks["names"]["status"] == "error"
+    assert checks["names"]["evidence"].startswith("the topic fraud-alerts-taken exists")
+    assert "`up` imports it into the stack as StateTable" in checks["names"]["cure"]
+    assert checks["log groups"]["status"] == "warning"
+    assert "imports it into the stack as FraudDetectionLogGroup" in checks["log groups"]["cure"]
+    aws.client("sns").delete_topic(TopicArn=arn)
+    assert deployed.run("doctor", doctor.doctor, step="doctor: taken", environment="taken").exit_code == 0
+
+
+def test_an_image_that_is_gone(deployed: Deployed) -> None:
+    ecr = deployed.aws.client("ecr")
+    function = deployed.aws.client("lambda").get_function(FunctionName="fraud-detection-dev")
+    digest = function["Code"]["ImageUri"].partition("@")[2]
+    image = {"repositoryName": "fraud-detection-dev", "imageIds": [{"imageDigest": digest}]}
+    [kept] = ecr.batch_get_image(**image)["images"]
+    ecr.batch_delete_image(**image)
+    try:
+        checks = by_name(deployed.run("doctor", doctor.doctor, step="doctor: image gone").result)
+        assert checks["images"]["status"] == "error"
+        assert f"{digest}, is gone from fraud-detection-dev" in checks["images"]["evidence"]
+    finally:
+        ecr.put_image(
+            repositoryName="fraud-detection-dev",
+            imageManifest=kept["imageManifest"],
+            imageManifestMediaType=kept["imageManifestMediaType"],
+            imageTag="image-put-back",
+        )
+
+
+def test_a_repository_that_lets_nobody_pull(deployed: Deployed) -> None:
+    ecr = deployed.aws.client("ecr")
+    before = ecr.get_repository_policy(repositoryName="fraud-detection-dev")["policyText"]
+    ecr.delete_repository_policy(repositoryName="fraud-detection-dev")
+    try:
+        checks = by_name(deployed.run("doctor", doctor.doctor, step="doctor: no policy").result)
+        assert checks["repository policies"]["status"] == "error"
+    finally:
+        ecr.set_repository_policy(repositoryName="fraud-detection-dev", policyText=before)
+
+
+def test_a_user_who_lacks_one_action(deployed: Deployed) -> None:
+    iam = deployed.aws.client("iam")
+    context = Context("nowhere", root=deployed.root)
+    templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
+    kinds = {
+        each["Type"]
+        for body in (templates.registry, templates.pipeline)
+        for each in json.loads(body)["Resources"].values()
+    }
+    lacking = "lambda:UpdateFunctionCode"
+    actions = sorted({each.action for each in permissions_of_up(kinds)} - {lacking})
+    iam.create_user(UserName="deployer")
+    policy = {"Effect": "Allow", "Action": [*actions, "iam:SimulatePrincipalPolicy"], "Resource": "*"}
+    iam.put_user_policy(
+        UserName="deployer",
+        PolicyName="deploy",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [policy]}),
+    )
+    key = iam.create_access_key(UserName="deployer")["AccessKey"]
+    session = botocore.session.Session()
+    session.set_credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    target = Target("local", deployed.local.region, session, deployed.local.endpoint)
+    results = {
+        each.name: each for each in run_checks(target, context.settings, context.sources, context.names, templates)
+    }
+    permissions = results["permissions"]
+    assert permissions.status is Status.ERROR
+    assert permissions.evidence.endswith(f"actions that `up` needs: {lacking}")
+    # What it may not read is unknown, and no error.
+    assert results["state machine"].status is Status.UNKNOWN
+    assert "AccessDenied" in results["state machine"].evidence
+
+
+def test_up_on_aws_stops_before_it_makes_anything(deployed: Deployed) -> None:
+    """AWS is the embedded AWS here, by the variable that every SDK knows."""
+    sqs = deployed.aws.client("sqs")
+    url = sqs.create_queue(QueueName="transaction-dlq-stopped")["QueueUrl"]
+    variables = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": deployed.local.endpoint,
+        "AWS_ACCESS_KEY_ID": deployed.local.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": deployed.local.secret_access_key,
+        "HOME": str(deployed.root),
+    }
+    run = subprocess.run(
+        [sys.executable, ROOT / "bootstrap.py", "up", "-e", "stopped", "--target", "aws", "--region", "us-east-1",
+         "--json"],
+        capture_output=True, text=True, env=variables, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 1, run.stdout + run.stderr
+    error = json.loads(run.stdout)
+    assert error["what"] == "stopped was not released, and nothing was changed"
+    assert "the queue transaction-dlq-stopped exists" in error["why"]
+    assert "--skip-doctor" in error["next_step"]
+    names = [each["StackName"] for each in deployed.aws.client("cloudformation").describe_stacks()["Stacks"]]
+    assert not any("stopped" in name for name in names)
+    sqs.delete_queue(QueueUrl=url)

@@ -1,0 +1,112 @@
+"""Requests that no client of boto3 looks at before they are sent, held against AWS's models.
+
+What commands send is in tests/functional/test_requests.py; here is what the workflow's tasks, the functions and the
+placeholder send, and the doctor's requests are held against the models wherever it is tested.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cfn import placeholder
+from cfn.workflow_states import definition
+from tests.models import Expression, request_findings, session
+from tests.unit.images import loading  # noqa: F401 - makes the functions' own modules importable
+
+DYNAMIC = re.compile(r"^\{%.*%\}$|^\$\{\w+\}$", re.DOTALL)
+# Service of a task's resource → boto3's service. lambda:invoke has arguments of its own form.
+INTEGRATIONS = {"dynamodb": "dynamodb", "sns": "sns", "sqs": "sqs", "lambda": "lambda"}
+
+
+def tasks(states: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, state in states.items():
+        if state["Type"] == "Task":
+            yield name, state
+        for branch in state.get("Branches", []):
+            yield from tasks(branch["States"])
+
+
+TASKS = dict(tasks(definition()["States"]))
+
+
+def known(value: Any) -> Any:
+    """The same value with what only the run knows marked as such."""
+    if isinstance(value, dict):
+        return {name: known(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [known(each) for each in value]
+    return Expression(value) if isinstance(value, str) and DYNAMIC.match(value) else value
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_of_the_workflow_asks_what_the_service_knows(name: str) -> None:
+    service, _, action = TASKS[name]["Resource"].removeprefix("arn:aws:states:::").partition(":")
+    operation = action[0].upper() + action[1:]
+    assert request_findings(INTEGRATIONS[service], operation, known(TASKS[name]["Arguments"])) == []
+
+
+def test_the_query_of_the_velocity_rules_fits() -> None:
+    from history import CustomerHistory
+
+    asked: list[dict[str, Any]] = []
+
+    class Table:
+        def query(self, parameters: dict[str, Any]) -> dict[str, Any]:
+            asked.append(parameters)
+            return {"Items": []}
+
+    history = CustomerHistory("transaction-state-dev", Table())
+    assert history.newest("customer-1", datetime.now(UTC), timedelta(hours=1), 12) == []
+    [parameters] = asked
+    assert request_findings("dynamodb", "Query", parameters) == []
+
+
+def test_every_request_of_the_placeholder_fits() -> None:
+    sent: list[tuple[str, Mapping[str, Any]]] = []
+    client = session().create_client("ecr", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+
+    def note(params: Any, model: Any, **_more: Any) -> None:
+        sent.append((model.name, dict(params)))
+
+    class Http:
+        status_code = 200
+
+    client.meta.events.register("before-parameter-build", note)
+    client.meta.events.register("before-call", lambda **_more: (Http, {"uploadId": str(uuid.UUID(int=0))}))
+    digest = placeholder.placeholder_digest("arm64")
+    placeholder.push(client, {"RepositoryName": "fraud-detection-dev", "Architecture": "arm64", "Digest": digest})
+    assert [name for name, _ in sent] == [
+        *["InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"] * 2,
+        "PutImage",
+    ]
+    assert [finding for name, parameters in sent for finding in request_findings("ecr", name, parameters)] == []
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters", "said"),
+    [
+        ("sqs", "SendMessage", {"QueueUrl": "u"}, "MessageBody is missing"),
+        ("sqs", "SendMessage", {"QueueUrl": "u", "MessageBody": "m", "Delay": 1}, "there is no member Delay"),
+        ("ecr", "PutImage", {"repositoryName": "Upper", "imageManifest": "m"}, "does not look like"),
+        (
+            "stepfunctions",
+            "ValidateStateMachineDefinition",
+            {"definition": "{}", "type": "FAST"},
+            "is none of STANDARD",
+        ),
+        ("sqs", "ReceiveMessage", {"QueueUrl": 1}, "int for a string"),
+        ("lambda", "GetAccountSettings", {"a": 1}, "there is no member a"),
+        ("lambda", "PutFunctionConcurrency", {"FunctionName": "f", "ReservedConcurrentExecutions": -1}, "less than 0"),
+        ("ecr", "BatchGetImage", {"repositoryName": "r" * 300, "imageIds": []}, "more than 256"),
+    ],
+)
+def test_the_look_at_a_request_sees_what_is_wrong(
+    service: str, operation: str, parameters: dict[str, Any], said: str
+) -> None:
+    assert said in "; ".join(request_findings(service, operation, parameters))
