@@ -66,3 +66,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
     with deployed_environment(tmp_path_factory.mktemp("deployed")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def lab(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Releases in processes of their own, of a copy of the project's functions (see ``release_lab``)."""
+    from tests.functional.release_lab import make_lab
+
+    with make_lab(embedded_aws, tmp_path_factory.mktemp("release lab")) as made:
+        yield made
