@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pipeline.redrive import Redriver, redrive
 from pipeline.transactions import Answer, Parked, Unanswered
+from tests.conftest import examples
 from tests.functional.workflow_lab import Lab, running_lab
 
 PAYLOADS: dict[str, tuple[dict[str, Any], str]] = {
@@ -194,10 +195,10 @@ class Workflow(RuleBasedStateMachine):
             assert self.lab.submit({"transaction_id": transaction_id, **PAYLOADS[name][0]}).outcome
 
 
-def run(lab: Lab, examples: int, **more: Any) -> None:
+def run(lab: Lab, count: int, **more: Any) -> None:
     Workflow.lab = lab
     Workflow.TestCase.settings = settings(
-        max_examples=examples,
+        max_examples=count,
         stateful_step_count=15,
         deadline=None,
         print_blob=True,
@@ -215,7 +216,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def test_the_workflow_keeps_its_invariants(lab: Lab) -> None:
-    run(lab, examples=int(os.environ.get("WORKFLOW_EXAMPLES", "12")))
+    run(lab, count=int(os.environ.get("WORKFLOW_EXAMPLES", examples(0.2))))
 
 
 def parks_twice(states: dict[str, Any]) -> None:
@@ -238,6 +239,6 @@ def test_the_model_sees_a_machine_that_does_not(lab: Lab, sabotage: Callable[[di
     stepfunctions.update_state_machine(stateMachineArn=lab.machine, definition=json.dumps(wrong))
     try:
         with pytest.raises((AssertionError, Flaky, ExceptionGroup)):
-            run(lab, examples=40, phases=[Phase.generate], derandomize=True, database=None)
+            run(lab, count=40, phases=[Phase.generate], derandomize=True, database=None)
     finally:
         stepfunctions.update_state_machine(stateMachineArn=lab.machine, definition=right)
