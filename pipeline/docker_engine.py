@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ def connect_engine(what: str, otherwise: str) -> Any:
 
     address = engine_address()
     try:
+        _knock(address)
         client = docker.APIClient(
             base_url=address, version="auto", timeout=_TIMEOUT, max_pool_size=_CONNECTIONS, tls=_tls(address)
         )
@@ -72,6 +74,13 @@ def connect_engine(what: str, otherwise: str) -> Any:
             f"Install Docker Engine 20.10 or newer, or Podman 4 or newer. {otherwise}",
         )
     return client
+
+
+def _knock(address: str) -> None:
+    """Raises OSError when nobody listens there. docker-py would say so less clearly, and leave its socket open."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.connect(address.removeprefix("unix://"))
 
 
 def _tls(address: str) -> Any:

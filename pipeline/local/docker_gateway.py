@@ -131,8 +131,10 @@ class Gateway:
                 host_config=engine.create_host_config(**settings),
             )["Id"]
             engine.start(container)
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except docker.errors.APIError as error:
             raise EngineFailure(f"the containers' gateway was not started: {explain(error)}") from error
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise EngineFailure(f"the container engine does not answer ({explain(error)})") from error
         return str(container)
 
     def _last_words(self, container: str) -> str:

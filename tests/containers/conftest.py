@@ -20,9 +20,11 @@ from pipeline.blobs import BlobStore, cache_folder
 from pipeline.check import check_image
 from pipeline.docker_builder import build_with_docker
 from pipeline.docker_engine import connect_engine, engine_address
+from pipeline.docker_images import read_image
 from pipeline.errors import LocalError
+from pipeline.layout import write_layout
 from pipeline.local.control import local_session
-from pipeline.model import Digest, FunctionSource, Platform, PythonVersion
+from pipeline.model import CheckedImage, Digest, FunctionSource, Platform, PythonVersion
 from pipeline.push import push_image
 from pipeline.registry import Registry
 from pipeline.sources import find_sources
@@ -64,14 +66,19 @@ def docker_host(engine: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def base(engine: Any, docker_host: str) -> str:
-    """The name of a base image in the engine. Its archive is kept in LAMBDA_BASE_FOLDER, as making it takes a while."""
-    if shutil.which("debootstrap") is None:
-        missing("debootstrap is not installed, so no base image can be made")
+def base_folder() -> Path:
+    """Where the base image is kept, as making it takes a while: below LAMBDA_BASE_FOLDER."""
     files = sorted(path for path in BASE.iterdir() if path.is_file())
     version = Digest.of(b"".join(path.read_bytes() for path in files)).short
-    folder = Path(os.environ.get("LAMBDA_BASE_FOLDER") or cache_folder() / "test-base") / version
-    name = f"lambda-base:{version}"
+    return Path(os.environ.get("LAMBDA_BASE_FOLDER") or cache_folder() / "test-base") / version
+
+
+@pytest.fixture(scope="session")
+def base(engine: Any, docker_host: str, base_folder: Path) -> str:
+    """The name of a base image in the engine."""
+    if shutil.which("debootstrap") is None:
+        missing("debootstrap is not installed, so no base image can be made")
+    folder, name = base_folder, f"lambda-base:{base_folder.name}"
     if not engine.images(name=name):
         made = subprocess.run(
             [BASE / "make_base.sh", folder, name],
@@ -89,8 +96,21 @@ def platform() -> Platform:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> BlobStore:
-    return BlobStore(tmp_path_factory.mktemp("blobs"))
+def store(base_folder: Path) -> BlobStore:
+    """Kept with the base, whose layer is compressed once."""
+    return BlobStore(base_folder / "store")
+
+
+@pytest.fixture(scope="session")
+def base_layout(
+    engine: Any, base: str, store: BlobStore, platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The base as an OCI layout on disk."""
+    work = tmp_path_factory.mktemp("work")
+    image = read_image(engine, engine.inspect_image(base)["Id"], store, work, platform, None)
+    folder = tmp_path_factory.mktemp("layout") / "base"
+    write_layout([CheckedImage("base", image)], folder, store)
+    return folder
 
 
 HANDLER = """

@@ -1,0 +1,192 @@
+"""The Docker builder gives what the daemonless builder gives, and says what an engine did not do."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import stat
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.base import choose_base
+from pipeline.blobs import BlobStore
+from pipeline.build import build_image
+from pipeline.check import check_image
+from pipeline.docker_builder import BuildFailed, build_with_docker
+from pipeline.docker_engine import connect_engine
+from pipeline.errors import BaseImageError, LocalError, SourceError
+from pipeline.local.docker_runtime import open_engine
+from pipeline.model import FunctionSource, Image, Platform
+from pipeline.slim import Slim
+from pipeline.sources import find_sources
+from tests.containers.conftest import DOCKERFILE, ROOT, write_function
+
+SOURCES = find_sources(ROOT / "images")
+SLIM = Slim.for_sources(SOURCES)
+PLAIN = "def handle(event, context):\n    return event\n"
+
+
+def tree_in_engine(engine: Any, name: str) -> dict[str, tuple[int, bytes]]:
+    """Every file below /var/task of an image as the engine itself has it: mode and content."""
+    container = engine.create_container(name)["Id"]
+    try:
+        blocks, _ = engine.get_archive(container, "/var/task")
+        return files_of(io.BytesIO(b"".join(blocks)), "")
+    finally:
+        engine.remove_container(container)
+
+
+def tree_of(image: Image, store: BlobStore, above: int) -> dict[str, tuple[int, bytes]]:
+    """The same of an image's own layers, those above the base's."""
+    found: dict[str, tuple[int, bytes]] = {}
+    for layer in image.layers[above:]:
+        with store.open(layer.descriptor.digest) as stream:
+            found |= files_of(stream, "var/")
+    return found
+
+
+def files_of(stream: Any, prefix: str) -> dict[str, tuple[int, bytes]]:
+    with tarfile.open(fileobj=stream) as archive:
+        return {
+            member.name.removeprefix(prefix): (member.mode & 0o777, archive.extractfile(member).read())  # type: ignore[union-attr]
+            for member in archive
+            if member.isfile()
+        }
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_both_builders_ship_the_same_files_and_run_them_the_same_way(
+    source: FunctionSource, engine: Any, base: str, base_layout: Path, platform: Platform, store: BlobStore
+) -> None:
+    by_engine = build_with_docker(source, platform, base, store, slim=SLIM, engine=engine)
+    own_base = choose_base(f"oci:{base_layout}", platform, store)
+    daemonless = build_image(source, platform, own_base, store, slim=SLIM)
+    check_image(by_engine, source, store)
+    expected = tree_of(daemonless, store, len(own_base.layers))
+    assert tree_of(by_engine, store, len(own_base.layers)) == expected
+    assert tree_in_engine(engine, f"transaction-pipeline/{source.name}:latest") == {
+        name.removeprefix("./"): about for name, about in expected.items()
+    }
+    configs = [json.loads(image.config) for image in (by_engine, daemonless)]
+    for key in ("Cmd", "Entrypoint", "Env", "WorkingDir", "Labels", "User"):
+        assert configs[0]["config"].get(key) == configs[1]["config"].get(key), key
+    assert [config["architecture"] for config in configs] == [platform.architecture.oci] * 2
+    assert [layer.diff_id for layer in by_engine.layers] == [layer.diff_id for layer in daemonless.layers]
+
+
+def test_the_same_sources_give_the_same_digest_without_the_engines_cache(
+    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    first = build_with_docker(write_function(tmp_path / "a" / "plain", PLAIN), platform, base, store, engine=engine)
+    engine.remove_image("transaction-pipeline/plain:latest", force=True)
+    engine.prune_builds()
+    source = write_function(tmp_path / "b" / "plain", PLAIN)
+    os.utime(source.folder / "handler.py", (1, 1))
+    os.utime(source.folder, (1, 1))
+    again = build_with_docker(source, platform, base, store, engine=engine)
+    assert again.digest == first.digest
+
+
+def test_a_base_of_a_layout_is_loaded_into_the_engine(
+    engine: Any, base_layout: Path, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    own_base = choose_base(f"oci:{base_layout}", platform, store)
+    source = write_function(tmp_path / "loaded", PLAIN)
+    image = build_with_docker(source, platform, "", store, base=own_base, engine=engine)
+    assert image.layers[: len(own_base.layers)] == own_base.layers
+    assert check_image(image, source, store).function == "loaded"
+
+
+def test_what_a_dockerfile_makes_beyond_plain_files_is_kept_as_it_is(
+    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    special = DOCKERFILE.replace("COPY function/ /var/task/", "COPY --chown=7:8 function/ /var/task/")
+    source = write_function(tmp_path / "special", PLAIN, special)
+    image = build_with_docker(source, platform, base, store, engine=engine)
+    with store.open(image.layers[-1].descriptor.digest) as stream, tarfile.open(fileobj=stream) as archive:
+        assert (archive.getmember("var/task/handler.py").uid, archive.getmember("var/task/handler.py").gid) == (7, 8)
+    check_image(image, source, store)
+
+
+def test_a_dockerfile_that_fails_is_explained(
+    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    source = write_function(tmp_path / "broken", PLAIN, DOCKERFILE + "COPY missing/ /var/task/\n")
+    with pytest.raises(BuildFailed) as refused:
+        build_with_docker(source, platform, base, store, engine=engine)
+    assert "broken was not built" in refused.value.what
+    assert "missing" in refused.value.why
+    assert "COPY missing/ /var/task/" in refused.value.why
+
+
+def test_a_build_has_no_network(engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path) -> None:
+    connect = 'RUN python3 -c "import socket; print(socket.if_nameindex()); assert len(socket.if_nameindex()) > 1"\n'
+    source = write_function(tmp_path / "network", PLAIN, DOCKERFILE + connect)
+    with pytest.raises(BuildFailed, match="returned a non-zero code"):
+        build_with_docker(source, platform, base, store, engine=engine)
+
+
+def test_a_function_without_a_dockerfile_is_explained(
+    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    source = write_function(tmp_path / "bare", PLAIN)
+    (source.folder / "Dockerfile").unlink()
+    with pytest.raises(SourceError, match="Copy the Dockerfile of another function"):
+        build_with_docker(source, platform, base, store, engine=engine)
+
+
+def test_a_base_that_the_engine_cannot_have_is_explained(
+    engine: Any, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    source = write_function(tmp_path / "baseless", PLAIN)
+    with pytest.raises(BaseImageError, match=r"127\.0\.0\.1:9/base:none was not had by the engine"):
+        build_with_docker(source, platform, "127.0.0.1:9/base:none", store, engine=engine)
+
+
+def test_buildx_is_asked_for_one_image_without_attestations(
+    engine: Any,
+    docker_host: str,
+    base: str,
+    platform: Platform,
+    store: BlobStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The engine here has no BuildKit plugin, so a program in its place builds what it is asked to, classically."""
+    docker = shutil.which("docker")
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\nshift 2\n'
+        'for each; do shift; case "$each" in --provenance=*|--sbom=*|--load|--progress=*) ;; *) set -- "$@" "$each" ;; '
+        f'esac; done\nDOCKER_BUILDKIT=0 exec {docker} build "$@"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    source = write_function(tmp_path / "f" / "kit", PLAIN)
+    classic = build_with_docker(source, platform, base, store, engine=engine, buildx=False)
+    assert build_with_docker(source, platform, base, store, engine=engine, buildx=True).digest == classic.digest
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[:2] == ["buildx", "build"]
+    assert {"--provenance=false", "--sbom=false", "--load"} <= set(asked)
+
+
+@pytest.mark.parametrize("address", ["unix:///no/such/engine.sock", "tcp://127.0.0.1:9"])
+def test_no_engine_is_explained(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    with pytest.raises(LocalError) as refused:
+        connect_engine("nothing was built", "Leave out --builder docker.")
+    assert f"no container engine answers at {address}" in refused.value.why
+    assert refused.value.next_step.endswith("Leave out --builder docker.")
+
+
+def test_an_engine_of_another_machine_cannot_run_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    with pytest.raises(LocalError, match="is reached over a network"):
+        open_engine()
