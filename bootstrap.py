@@ -39,10 +39,11 @@ Command = Callable[..., Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How the result is printed, and whether events are too."""
+    """How the result is printed, and whether events are too. drawn: progress may be redrawn in place."""
 
     as_json: bool
     events: bool
+    drawn: bool = True
 
 
 def shared_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -101,7 +102,8 @@ def run(
         sys.stdout.flush()
         os._exit(130)  # threads that wait for an answer of AWS are not waited for
     text = json.dumps(outcome.result, indent=None if output.events else 2) if output.as_json else outcome.text
-    click.echo(text)
+    if text:
+        click.echo(text)
     sys.exit(outcome.exit_code)
 
 
@@ -110,7 +112,7 @@ def progress(title: str, output: Output) -> Iterator[Report]:
     """How progress looks: redrawn in place on a terminal, plain lines elsewhere, JSON lines with --events."""
     if output.events:
         yield JsonLines(click.echo)
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    elif output.drawn and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from pipeline.blobs import cache_folder
 
         with LateView(title, lambda line: click.echo(line, err=True), cache_folder() / "timings.json") as view:
@@ -342,9 +344,73 @@ def down(**options: Any) -> None:
     run(releasing.down, *shared(options), keep_data=options["keep_data"], yes=options["yes"])
 
 
-def shared(options: dict[str, Any]) -> tuple[str, str, str | None, Output]:
+@main.command()
+@shared_options
+@click.option("--base", metavar="BASE", help="A reference, an OCI layout as oci:DIR, or empty.")
+@click.option("--runtime", type=click.Choice(["process", "docker"]), help="What runs the functions locally.")
+@click.option("--yes", is_flag=True, help="On AWS: release every saved file without asking.")
+def watch(**options: Any) -> None:
+    """Bring the environment up, then release each change of a function as soon as its file is saved."""
+    from commands import development
+
+    run(
+        development.watch,
+        *shared(options, drawn=False),
+        base=options["base"],
+        chosen_runtime=options["runtime"],
+        yes=options["yes"],
+    )
+
+
+@main.command()
+@shared_options
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is logged from now on, until Ctrl-C.")
+@click.option("--function", metavar="NAME", help="Only this function's, or the state-machine's.")
+@click.option("--transaction", metavar="ID", help="Only what was logged on the way of this transaction.")
+@click.option("--since", metavar="TIME", default="10m", show_default=True, help="How far back, such as 30s, 10m, 2h.")
+def logs(**options: Any) -> None:
+    """What the functions and the workflow logged, merged by time."""
+    from commands import development, log_lines
+
+    output = shared(options, drawn=False)
+    colour = log_lines.wants_colour(sys.stdout.isatty())
+    run(
+        development.logs,
+        *output,
+        function=options["function"],
+        transaction=options["transaction"],
+        since=options["since"],
+        follow=options["follow"],
+        as_json=output[3].as_json,
+        colour=colour,
+        write=lambda line: click.echo(line, color=colour),
+    )
+
+
+@main.command()
+@shared_options
+@click.option("--debug", is_flag=True, help="Wait for a debugger, and run without a time limit (local target).")
+@click.option("--port", type=click.IntRange(1, 65535), help="For --debug; default: 5678, or a free one.")
+@click.argument("function", metavar="FUNCTION")
+@click.argument("event", metavar="EVENT", type=click.File("r"))
+def invoke(**options: Any) -> None:
+    """Invoke one FUNCTION with the event in the file EVENT (- for standard input): its result, log and times."""
+    from commands import development
+
+    run(
+        development.invoke,
+        *shared(options, drawn=False),
+        function=options["function"],
+        event=options["event"].read(),
+        debug=options["debug"],
+        port=options["port"],
+        tell=lambda line: click.echo(line, err=True),
+    )
+
+
+def shared(options: dict[str, Any], *, drawn: bool = True) -> tuple[str, str, str | None, Output]:
     """The shared options in the order that ``run`` takes them."""
-    output = Output(as_json=options["as_json"] or options["events"], events=options["events"])
+    output = Output(as_json=options["as_json"] or options["events"], events=options["events"], drawn=drawn)
     return options["environment"], options["target"], options["region"], output
 
 

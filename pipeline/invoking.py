@@ -87,13 +87,44 @@ def invoke_function(target: Target, name: str, event: bytes, *, qualifier: str) 
     except ClientError as problem:
         if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             raise
-        raise FunctionError(
-            f"{name} was not invoked", f"there is no function {name} with the alias {qualifier}",
-            "Run ./bootstrap.py up; the pipeline stack makes it.",
-        ) from problem  # fmt: skip
+        raise _absent(name, qualifier) from problem
     seconds = time.monotonic() - started
     log = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines()
     return Invoked(name, read_payload(payload), "FunctionError" in answer, tuple(log), seconds, read_report(log))
+
+
+def describe_function(target: Target, name: str, *, qualifier: str) -> dict[str, Any]:
+    """The function as its control plane has it, with a session of its role: what ``FunctionConfig.parse`` takes.
+
+    Only on the embedded AWS, where everybody may assume a function's role. Raises FunctionError.
+    """
+    try:
+        found = target.client("lambda").get_function(FunctionName=name, Qualifier=qualifier)
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            raise
+        raise _absent(name, qualifier) from problem
+    configuration = found["Configuration"]
+    role = target.client("sts").assume_role(RoleArn=configuration["Role"], RoleSessionName=name[:64])["Credentials"]
+    return {
+        **{key: configuration.get(key) for key in ("FunctionName", "FunctionArn", "Version", "MemorySize", "Timeout")},
+        "ImageUri": found["Code"].get("ResolvedImageUri") or found["Code"].get("ImageUri"),
+        "Environment": configuration.get("Environment", {}).get("Variables"),
+        "ImageConfig": configuration.get("ImageConfigResponse", {}).get("ImageConfig"),
+        "LogGroup": configuration.get("LoggingConfig", {}).get("LogGroup"),
+        "Credentials": {
+            "AWS_ACCESS_KEY_ID": role["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": role["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": role["SessionToken"],
+        },
+    }
+
+
+def _absent(name: str, qualifier: str) -> FunctionError:
+    return FunctionError(
+        f"{name} was not invoked", f"there is no function {name} with the alias {qualifier}",
+        "Run ./bootstrap.py up; the pipeline stack makes it.",
+    )  # fmt: skip
 
 
 def read_payload(payload: bytes) -> Any:

@@ -251,6 +251,11 @@ def _running(parameters: Mapping[str, str], functions: Iterable[str]) -> dict[st
     return found
 
 
+def named_files(images: Path, files: Sequence[str]) -> tuple[str, ...]:
+    """The files to name to people: those that are there, without the ones that an editor made and took away again."""
+    return tuple(file for file in files if (images / file).exists()) or tuple(files)
+
+
 def seen_after(images: Path, files: Iterable[str]) -> float:
     """Seconds since the newest of the ``files`` was saved, by its time; 0.0 when none is there any more."""
     times = []

@@ -1,0 +1,354 @@
+"""Commands for whoever works on the functions: watch, logs, invoke."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands.context import Context, Outcome
+from commands.deploying import build_of, deployment_of
+from commands.display import seconds_text
+from commands.log_lines import LogLines
+from pipeline.errors import (
+    CheckFailed,
+    DependencyError,
+    LocalError,
+    PipelineError,
+    SettingsError,
+    SourceError,
+)
+from pipeline.events import Event, Note
+
+if TYPE_CHECKING:
+    from pipeline.invoking import Invoked
+    from pipeline.local.debugging import Waiting
+    from pipeline.logs import LogSource
+    from pipeline.model import FunctionSource
+    from pipeline.target import Target
+    from pipeline.watching import Changes, QuickRelease
+
+Write = Callable[[str], None]
+# How often new log lines are asked for (seconds): AWS takes ten such calls a second from an account.
+_POLL_LOCAL, _POLL_AWS = 0.25, 2.0
+
+
+# --- watch -----------------------------------------------------------------------------------------------------------
+
+
+def watch(context: Context, *, yes: bool) -> Outcome:
+    """Bring the environment up, then release every saved change of the functions until Ctrl-C."""
+    from pipeline.watching import saved_files
+
+    if context.target_name != "local" and not yes:
+        raise SettingsError(
+            "nothing is watched",
+            f"on {context.target_name} every file that is saved would be released there at once",
+            "Add --yes when that is what you want, or leave --target out.",
+        )
+    watcher = _Watcher(context)
+    try:
+        for paths in saved_files(context.images_folder):
+            watcher.take(paths)
+    except KeyboardInterrupt:
+        pass
+    return watcher.outcome()
+
+
+# What is mended by saving a file: it is told, and watching goes on.
+_MENDED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
+
+
+@dataclass
+class _Watcher:
+    """What is live, and what waits to be."""
+
+    context: Context
+    target: Target | None = None
+    quick: QuickRelease | None = None
+    names: tuple[str, ...] = ()
+    pending: Changes | None = None
+    releases: list[dict[str, Any]] = field(default_factory=list)
+    failed: int = 0
+    broken: bool = False
+    _idle_since: float = field(default_factory=time.monotonic)
+
+    def take(self, paths: set[Path]) -> None:
+        """Release what the batch asks for, together with what an earlier failure left. The first one is everything."""
+        from pipeline.target import explained
+        from pipeline.watching import Changes, judge_changes, named_files, seen_after
+
+        first = self.pending is None
+        pending = self.pending if self.pending is not None else Changes(whole=True)
+        images = self.context.images_folder
+        if not (first or paths):
+            self._look_after()
+            return
+        try:
+            found = judge_changes(paths, images, self.names)
+            # A file's own time may be older than its event: it can be copied with its times.
+            found = replace(found, files=named_files(images, found.files))
+            seen = min(seen_after(images, found.files), time.monotonic() - self._idle_since)
+            self.pending = pending | found
+            if not (first or found):
+                return
+            with explained(self.context.target_name, f"{', '.join(found.files) or 'everything'} is not live"):
+                if self.pending.whole or self.quick is None:
+                    self._release_whole(found)
+                else:
+                    self._release_quickly(self.pending, self.quick, seen)
+            self.pending, self.broken = Changes(), False
+        except PipelineError as error:
+            if first and not isinstance(error, _MENDED_BY_SAVING):
+                raise
+            if not isinstance(error, _MENDED_BY_SAVING):
+                self.quick = None  # the environment is not what it was: the next change goes the whole way
+            self.failed += 1
+            self.broken = True
+            self._tell(f"{error.what}: {error.why}. {error.next_step}")
+        self._idle_since = time.monotonic()
+
+    def _release_whole(self, found: Changes) -> None:
+        """Both stacks and every function, as ``up`` does it, without the sample transaction."""
+        from commands import releasing
+        from pipeline.watching import QuickRelease
+
+        started = time.monotonic()
+        before = self.context
+        context = self.context = Context(
+            before.environment, before.target_name, before.region, before.report, before.ask, before.root,
+            before.base, before.builder, before.chosen_runtime,
+        )  # fmt: skip
+        outcome = releasing.up(context, smoke=False, sbom=True, yes=False)
+        target = context.running_target()
+        if self.target is None or self.target.endpoint != target.endpoint:
+            self.target = target
+        self.quick = QuickRelease(deployment_of(context, self.target, build_of(context, sbom=False)))
+        self.names = tuple(source.name for source in context.sources)
+        seconds = time.monotonic() - started
+        if found:
+            functions = [{"name": each["name"], "digest": each["digest"]} for each in outcome.result["functions"]]
+            self._keep(functions, found.files, {"total": round(seconds, 3)})
+        cause = f"{', '.join(found.files)}: " if found.files else ""
+        self._tell(f"{cause}{context.environment} is as the files say, {seconds_text(seconds)}; watching images/")
+
+    def _release_quickly(self, changes: Changes, quick: QuickRelease, seen: float) -> None:
+        result = quick.release(changes.functions, self._notes)
+        if not result.pushed:
+            if self.broken:
+                self._tell(f"{', '.join(changes.files)}: mended; what runs is what the files say")
+            return
+        steps = {"seen": round(seen, 3), **result.seconds}
+        total = steps["total"] = round(seen + steps["total"], 3)
+        self._keep(
+            [
+                {"name": self.context.names.function(each.function), "digest": str(each.digest)}
+                for each in result.pushed
+            ],
+            changes.files,
+            steps,
+        )
+        what = ", ".join(f"{each.function} {each.digest.short}" for each in result.pushed)
+        files = ", ".join(changes.files[:3]) + (f" and {len(changes.files) - 3} more" if len(changes.files) > 3 else "")
+        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in steps.items() if name != "total")
+        self._tell(f"{files}: {what} live after {total:.2f} s ({parts})")
+
+    def _notes(self, event: Event) -> None:
+        """A change is one line, so of its steps only what people should read is told."""
+        if isinstance(event, Note):
+            self.context.report(event)
+
+    def _look_after(self) -> None:
+        """Raises LocalError when the embedded AWS ended, such as by ``down``: there is nothing to release to."""
+        self._idle_since = time.monotonic()
+        if self.context.target_name == "local":
+            self.context.running_target()
+
+    def _keep(self, functions: list[dict[str, Any]], files: tuple[str, ...], seconds: Mapping[str, float]) -> None:
+        self.releases.append({"functions": functions, "files": list(files), "seconds": dict(seconds)})
+
+    def _tell(self, text: str) -> None:
+        self.context.report(Note(f"{time.strftime('%H:%M:%S')}  {text}"))
+
+    def outcome(self) -> Outcome:
+        count = len(self.releases)
+        result = {
+            "environment": self.context.environment,
+            "target": self.context.target_name,
+            "releases": self.releases,
+            "failed": self.failed,
+        }
+        return Outcome(result, f"{count} change{'' if count == 1 else 's'} released, {self.failed} failed")
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+def logs(
+    context: Context, *, function: str | None, transaction: str | None, since: str, follow: bool, as_json: bool,
+    colour: bool, write: Write,
+) -> Outcome:  # fmt: skip
+    """Log lines of the functions and the state machine, merged by time; with ``follow`` until Ctrl-C."""
+    from pipeline.errors import StackError
+    from pipeline.logs import LogReader, parse_duration, parse_transaction_id
+    from pipeline.target import explained
+
+    sources = _log_sources(context, function)
+    start = time.time() - _parsed("--since", parse_duration, since).total_seconds()
+    wanted = _parsed("--transaction", parse_transaction_id, transaction) if transaction is not None else None
+    lines = LogLines([source.name for source in sources], colour)
+    count = 0
+    with explained(context.target_name, f"the logs of {context.environment} were not read"):
+        target = context.running_target()
+        reader = LogReader(target.client("logs"), sources, int(start * 1000), wanted)
+        events = reader.read()
+        if len(reader.missing) == len(sources):
+            raise StackError(
+                f"the logs of {context.environment} were not read",
+                f"there is no log group {', '.join(sorted(reader.missing))}",
+                "Run ./bootstrap.py up; the pipeline stack makes them.",
+            )
+        if not follow:
+            document = {"events": [event.to_json() for event in events]}
+            return Outcome(document, "" if as_json else "\n".join(lines.text(event) for event in events))
+        try:
+            while True:
+                for event in events:
+                    write(json.dumps(event.to_json()) if as_json else lines.text(event))
+                count += len(events)
+                time.sleep(_POLL_LOCAL if target.is_local else _POLL_AWS)
+                events = reader.read()
+        except KeyboardInterrupt:
+            return Outcome({"events": count}, "")
+
+
+def _parsed(option: str, parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
+
+
+def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...]:
+    from pipeline.logs import STATE_MACHINE, LogSource
+
+    names = context.names
+    sources = [LogSource(source.name, names.log_group(source.name)) for source in context.sources]
+    sources.append(LogSource(STATE_MACHINE, names.state_machine_log_group))
+    if function is None:
+        return tuple(sources)
+    known = {source.name: source for source in sources}
+    name = function.removesuffix(f"-{context.environment}") if function not in known else function
+    if name not in known:
+        raise click.BadParameter(f"there is no {function!r}; choose from {', '.join(known)}", param_hint="'--function'")
+    return (known[name],)
+
+
+# --- invoke ----------------------------------------------------------------------------------------------------------
+
+
+def invoke(context: Context, *, function: str, event: str, debug: bool, port: int | None, tell: Write) -> Outcome:
+    """One function, once: its result, its log, how long it took; exit code 1 when the function failed."""
+    from cfn.names import LIVE_ALIAS
+    from pipeline.invoking import invoke_function
+    from pipeline.target import explained
+
+    source = _function(context, function)
+    text = _parsed("EVENT", _json_text, event)
+    name = context.names.function(source.name)
+    with explained(context.target_name, f"{source.name} was not invoked"):
+        target = context.running_target()
+        if debug:
+            invoked = _debug(context, target, source, text, port, tell)
+        else:
+            invoked = invoke_function(target, name, text, qualifier=LIVE_ALIAS)
+    for line in invoked.log:
+        tell(line)
+    tell(_measures(invoked))
+    answer = json.dumps(invoked.result, indent=2, ensure_ascii=False)
+    if invoked.failed:
+        trace = invoked.result.get("stackTrace", []) if isinstance(invoked.result, dict) else []
+        answer = "\n".join([f"error: {invoked.error}", *(line.rstrip("\n") for line in trace)])
+    return Outcome(invoked.to_json(), answer, 1 if invoked.failed else 0)
+
+
+def _function(context: Context, name: str) -> FunctionSource:
+    known = {source.name: source for source in context.sources}
+    found = known.get(name) or known.get(name.removesuffix(f"-{context.environment}"))
+    if found is None:
+        raise click.BadParameter(f"there is no {name!r}; choose from {', '.join(known)}", param_hint="'FUNCTION'")
+    return found
+
+
+def _json_text(text: str) -> bytes:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the event is not JSON: {error}") from error
+    return text.encode()
+
+
+def _measures(invoked: Invoked) -> str:
+    units = {"duration": "ms", "init": "ms", "billed": "ms", "memory": "MB"}
+    parts = [f"{name} {value:g} {units[name]}" for name, value in invoked.measured.items()]
+    if invoked.measured and "init" not in invoked.measured:
+        parts.append("no init (it was warm)")
+    return f"{invoked.function}: {', '.join([*parts, f'answered after {seconds_text(invoked.seconds)}'])}"
+
+
+def _debug(
+    context: Context, target: Target, source: FunctionSource, event: bytes, port: int | None, tell: Write
+) -> Invoked:
+    from cfn.names import LIVE_ALIAS
+    from pipeline.invoking import Invoked, describe_function, read_payload, read_report
+    from pipeline.local.debugging import debug_function
+    from pipeline.local.invocation import Status
+
+    if not target.is_local or target.endpoint is None:
+        raise LocalError(
+            f"{source.name} was not debugged",
+            "a debugger can only be attached to a function that runs on this machine",
+            "Leave --target out; the local target runs the same image.",
+        )
+    name = context.names.function(source.name)
+    document = describe_function(target, name, qualifier=LIVE_ALIAS)
+    started = time.monotonic()
+    outcome = debug_function(
+        document, source, event, context.local_folder, target.endpoint,
+        lambda waiting: tell(_waiting_text(waiting, context.root)), port=port,
+    )  # fmt: skip
+    log = outcome.log.splitlines()
+    return Invoked(
+        name, read_payload(outcome.payload), outcome.status is not Status.OK, tuple(log), time.monotonic() - started,
+        read_report(log),
+    )  # fmt: skip
+
+
+def _waiting_text(waiting: Waiting, root: Path) -> str:
+    """Where the function waits, and what an editor needs to know."""
+
+    def in_workspace(path: Path) -> str:
+        return f"${{workspaceFolder}}/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
+
+    settings = {
+        "name": waiting.function,
+        "type": "debugpy",
+        "request": "attach",
+        "connect": {"host": waiting.host, "port": waiting.port},
+        "pathMappings": [
+            {"localRoot": in_workspace(local), "remoteRoot": in_workspace(runs)} for local, runs in waiting.mappings
+        ],
+    }
+    lines = [f"{waiting.function} waits for a debugger on {waiting.host}:{waiting.port} (Ctrl-C ends it)"]
+    if waiting.differs:
+        lines.append(f"not what runs, so lines may be off (run `up` or `watch`): {', '.join(waiting.differs)}")
+    lines += ["VS Code, in .vscode/launch.json:", json.dumps(settings, indent=2)]
+    local, runs = waiting.mappings[-1]
+    lines += ["PyCharm, Attach to DAP:", f"  remote address {waiting.host}:{waiting.port}"]
+    lines += [f"  local project path {local}", f"  remote project path {runs}"]
+    return "\n".join(lines)
