@@ -73,6 +73,8 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
         "IOT_MTLS_ENABLED": "0",
         # ministack removes containers of its own at start and stop; here it has none, and others are not its business.
         "DOCKER_HOST": f"unix://{folder / 'no-docker.sock'}",
+        # AWS's own quota; ministack would make one up from this machine's memory.
+        "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
         "LOG_LEVEL": "INFO",
     }
 
