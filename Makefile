@@ -6,11 +6,12 @@ STAMP  := $(VENV)/.locked
 WORKERS ?= 2
 
 .DELETE_ON_ERROR:
-.PHONY: help up down compose-context compose-up compose-down test check fmt lock docs clean
+.PHONY: help up down compose-context compose-up compose-down test bench check fmt lock docs clean
 
 help:
 	@echo "make up      start the embedded AWS and deploy the whole pipeline on it"
 	@echo "make test    run the tests"
+	@echo "make bench   measure, against SAM CLI too"
 	@echo "make check   lint, types, templates"
 	@echo "make down    stop and remove everything that make up made"
 
@@ -34,6 +35,10 @@ compose-down:
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
+
+# Measured against other tools in the same run; ARGS="against_sam --rounds 5" runs one with options.
+bench: $(STAMP)
+	$(BIN)/python benchmarks $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

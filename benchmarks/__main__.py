@@ -1,0 +1,40 @@
+"""Run the benchmarks one after the other, each in a process of its own; a table each.
+
+    python benchmarks [NAME] [OPTIONS OF THAT BENCHMARK]
+
+Without a name, all that measure speed or memory, with their defaults: some ten minutes, most of them SAM CLI's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+# In this order. rule_corpus measures findings, not speed, and runs only when it is named.
+ALL = ("against_sam", "unchanged", "memory", "watch", "release", "init_time", "container_init")
+
+
+def main() -> int:
+    chosen, options = (sys.argv[1:2], sys.argv[2:]) if len(sys.argv) > 1 else (ALL, [])
+    missed = []
+    for name in chosen:
+        script = FOLDER / f"{name}.py"
+        if not script.exists():
+            if chosen is ALL:
+                continue
+            known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in _SHARED))
+            sys.exit(f"error: there is no benchmark {name}. There are: {known}")
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, script, *options], check=False).returncode:
+            missed.append(name)
+    if missed:
+        print(f"\nnot every goal is met: {', '.join(missed)}")
+    return 0
+
+
+_SHARED = {"__main__", "measure", "sam_project"}
+
+if __name__ == "__main__":
+    sys.exit(main())

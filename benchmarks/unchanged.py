@@ -1,0 +1,84 @@
+"""What `up` costs when nothing has changed: beside Python's own imports, and with many functions.
+
+    python benchmarks/unchanged.py [--rounds 7] [--functions 50]
+
+First against a process that only imports boto3 and troposphere, the two libraries that a deployment in Python cannot do
+without. Then a project of many functions that share their dependencies against the one with three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import Failed, Project, Row, embedded_aws, in_turns, machine, print_table, run
+
+COPIED = "transaction-validation"
+
+
+def add_functions(project: Project, count: int) -> None:
+    """Copies of one function, each a line different, until the project has ``count``."""
+    images = project.folder / "images"
+    present = len(list(images.glob("*/function.toml")))
+    for number in range(count - present):
+        copy = images / f"copy-{number + 1:02d}"
+        shutil.copytree(images / COPIED, copy)
+        with (copy / "handler.py").open("a") as handler:
+            handler.write(f"NUMBER = {number}\n")
+
+
+def deployed_or_built(project: Project) -> tuple[str, ...]:
+    """The arguments that compare projects: ``up``, or ``build`` where the many functions cannot be deployed."""
+    try:
+        project.bootstrap("up", "--no-smoke")
+    except Failed as refused:
+        told = str(refused).partition("\n")[2].strip().splitlines()
+        print(f"many functions could not be deployed, so only their build is measured: {' '.join(told)}")
+        project.bootstrap("build")
+        return ("build",)
+    return ("up", "--no-smoke")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What `up` costs when nothing has changed.")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each side (7)")
+    parser.add_argument("--functions", type=int, default=50, help="of the project that is compared with three (50)")
+    arguments = parser.parse_args()
+
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
+        few, many = Project(folder / "few", folder / "local-few"), Project(folder / "many", folder / "local-many")
+        add_functions(many, arguments.functions)
+        for project in (few, many):
+            project.commit()
+            project.warm_up()
+        with embedded_aws(folder / "local-few"), embedded_aws(folder / "local-many"):
+            few.bootstrap("up", "--no-smoke")
+            command = deployed_or_built(many)
+            few.bootstrap(*command)
+            imports = [sys.executable, "-c", "import boto3, troposphere"]
+            run(imports)
+            alone = in_turns(
+                arguments.rounds,
+                {"imports": lambda: run(imports).seconds, "up": lambda: few.bootstrap("up").seconds},
+            )
+            scaled = in_turns(
+                arguments.rounds,
+                {"few": lambda: few.bootstrap(*command).seconds, "many": lambda: many.bootstrap(*command).seconds},
+            )
+    name = f"{command[0]}, {arguments.functions} functions beside 3"
+    rows = [
+        Row("up beside importing boto3 and troposphere", alone["imports"], alone["up"], 6, ours_over_theirs=True),
+        Row(name, scaled["few"], scaled["many"], 2, ours_over_theirs=True),
+    ]
+    met = print_table("nothing changed", ("compared with", "ours"), rows)
+    print(machine())
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
