@@ -90,13 +90,19 @@ class WorkerPool:
         return await found.invoke(invocation)
 
     async def warm(self) -> None:
-        """Have one worker ready, if the image can run at all; why it cannot is told to who invokes it."""
+        """Have one worker ready, if the image can run at all; why it cannot is told to who invokes it.
+
+        Returns when the worker is ready, or takes longer than it may keep others waiting.
+        """
+        if self.retired:
+            return
         try:
             await self._prepared()
         except (CannotRun, ImageUnavailable):
             return
         if not self._workers and not self._starting and not self.retired:
             self._grow()
+            await asyncio.wait(self._starting, timeout=START_SECONDS)
 
     async def _prepared(self) -> WorkerCommand:
         """The command of a worker, once the image is there; a failure is not kept, because it may be mended."""

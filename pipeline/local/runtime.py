@@ -38,7 +38,10 @@ class PooledRuntime(ABC):
         self._pools: dict[FunctionConfig, WorkerPool] = {}
         self._current: dict[tuple[str, str], FunctionConfig] = {}
         # Interpreters that start at the same time only slow each other down.
-        self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
+        at_once = max(2, os.cpu_count() or 1)
+        self._starts = asyncio.Semaphore(at_once)
+        # So many functions are made ready at a time: an invocation must not queue behind all that is made ready ahead.
+        self._warming = asyncio.Semaphore(at_once)
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep(self._sweep())
 
@@ -51,8 +54,12 @@ class PooledRuntime(ABC):
             if self._current.get(function.place) != function:
                 pool.retire()
         for function in warm:
-            self._keep(self._pool(function).warm())
+            self._keep(self._warm(self._pool(function)))
         self._drop_empty()
+
+    async def _warm(self, pool: WorkerPool) -> None:
+        async with self._warming:
+            await pool.warm()
 
     def _pool(self, function: FunctionConfig) -> WorkerPool:
         pool = self._pools.get(function)
