@@ -6,6 +6,7 @@ is the command line's ``up`` without its printing.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -24,11 +25,15 @@ from typing import Any
 
 from cfn.names import Names
 from commands.context import Context
+from commands.deploying import build_of, deployment_of
 from commands.releasing import up
+from pipeline.blobs import BlobStore
+from pipeline.deployment import Deployment
 from pipeline.errors import PipelineError
 from pipeline.events import BytesMoved, Event, ResourceChanged, StepFinished, StepStarted
 from pipeline.ledger import list_releases
 from pipeline.local.control import LocalAws
+from pipeline.release import Released, release
 from pipeline.repository import read_images
 from pipeline.target import Target, local_target
 from pipeline.teardown import take_down
@@ -141,6 +146,13 @@ class Run:
     def moments(self) -> list[str]:
         return [value for kind, value in self.told() if kind == "moment"]
 
+    def until(self, moment: str, times: int = 1, timeout: float = 60) -> None:
+        """Wait until it has come to a moment, or is over."""
+        end = time.monotonic() + timeout
+        while self.moments.count(moment) < times and self.process.is_alive():
+            assert time.monotonic() < end, self.told()
+            time.sleep(0.01)
+
     @property
     def result(self) -> Any:
         return next(value for kind, value in self.told() if kind in ("result", "error"))
@@ -216,6 +228,17 @@ class Lab:
         return local_target(
             LocalAws(endpoint, endpoint, aws.region, aws.access_key_id, aws.secret_access_key, 0, aws.folder), None
         )
+
+    def deployment(self, environment: str, endpoint: str = "") -> Deployment:
+        """What a release in this process is made from."""
+        context = Context(environment, root=self.root)
+        build = dataclasses.replace(build_of(context), store=BlobStore(self.cache))
+        return deployment_of(context, self.target(endpoint), build)
+
+    def release(self, environment: str, endpoint: str = "", *, smoke: bool = True) -> tuple[Released, list[Event]]:
+        """A release in this process, and what it told."""
+        events: list[Event] = []
+        return release(self.deployment(environment, endpoint), events.append, by="a test", smoke=smoke), events
 
     def snapshot(self, environment: str) -> dict[str, Any]:
         """Everything that a release leaves behind, without what is different each time (numbers, times, ids)."""
