@@ -1,0 +1,234 @@
+"""INIT and warm time of each function in its container under the Runtime Interface Emulator, beside an empty handler.
+
+    python benchmarks/container_init.py --base IMAGE [--python 3.13] [--rounds 10] [--calls 200] [--check]
+
+All images stand on one base and are built by the Docker builder; containers get the limits of function.toml, and run
+next to an embedded AWS in which fraud detection finds its table. A round starts one container per row, so that a busy
+moment hits all rows alike. INIT is what the emulator reports, from the runtime's start to its first request; warm is a
+whole HTTP request, p50. The goals are an INIT of at most 2 times the empty handler's for validation and compliance and
+4 times for fraud detection, and a warm p50 within 2 ms of the empty handler's. --check exits 1 when one is missed.
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import re
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pipeline.blobs import BlobStore, cache_folder
+from pipeline.docker_builder import build_with_docker
+from pipeline.docker_engine import connect_engine
+from pipeline.model import Platform, PythonVersion
+from pipeline.slim import Slim
+from pipeline.sources import find_sources
+from pipeline.target import host_architecture
+
+GOALS = {"transaction-validation": 2.0, "compliance-checking": 2.0, "fraud-detection": 4.0}
+WARM_GOAL_MS = 2.0
+EMPTY = "empty"
+PATH = "/2015-03-31/functions/function/invocations"
+_INIT = re.compile(rb"INIT REPORT\(durationMs: ([0-9.]+)\)")
+_PAYLOAD = {
+    "transaction": {
+        "transaction_id": "bench", "amount": "100.00", "amount_minor": 10000, "currency": "USD",
+        "merchant_id": "m-1", "customer_id": "c-1",
+    },
+    "received_at": "2026-11-23T14:00:00.000Z", "execution": "bench",
+}  # fmt: skip
+# A table that answers at once, so that what is measured is the function: the shape of DynamoDB's empty Query.
+TABLE = """
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Table(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"Count": 0, "Items": [], "ScannedCount": 0}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+ThreadingHTTPServer(("0.0.0.0", 8000), Table).serve_forever()
+"""
+
+
+@dataclass
+class Row:
+    """One function: its image, and what was measured in milliseconds."""
+
+    name: str
+    image: str
+    memory: int
+    init: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+
+
+def build_rows(engine: Any, base: str, platform: Platform, work: Path) -> list[Row]:
+    """The functions and the empty handler, all on one base."""
+    store = BlobStore(cache_folder())
+    folder = work / EMPTY
+    folder.mkdir()
+    (folder / "handler.py").write_text("def handle(event, context):\n    return event\n")
+    (folder / "function.toml").write_text('handler = "handler.handle"\n')
+    (folder / "Dockerfile").write_text((ROOT / "images" / "fraud-detection" / "Dockerfile").read_text())
+    own = find_sources(ROOT / "images", python=platform.python)
+    slim = Slim.for_sources(own)
+    rows = []
+    for source in (*find_sources(work, python=platform.python), *own):
+        build_with_docker(source, platform, base, store, slim=slim, engine=engine)
+        rows.append(Row(source.name, f"transaction-pipeline/{source.name}:latest", source.definition.memory))
+    return rows
+
+
+class Lab:
+    """Containers on a network of their own, with a table in it; all removed at the end."""
+
+    def __init__(self, engine: Any, image: str) -> None:
+        self.engine = engine
+        self.name = f"bench-{uuid.uuid4().hex[:8]}"
+        self._containers: list[str] = []
+        engine.create_network(self.name, driver="bridge")
+        table = self._create(image, entrypoint=["python3", "-c", TABLE], networking=["table"])
+        engine.start(table)
+
+    def _create(self, image: str, *, networking: list[str] = (), **more: Any) -> str:  # type: ignore[assignment]
+        settings = more.pop("settings", {})
+        container = self.engine.create_container(
+            image,
+            host_config=self.engine.create_host_config(
+                network_mode=self.name, read_only=True, tmpfs={"/tmp": "mode=1777"}, cap_drop=["ALL"], **settings
+            ),
+            networking_config=self.engine.create_networking_config(
+                {self.name: self.engine.create_endpoint_config(aliases=networking or None)}
+            ),
+            user="993:990",
+            **more,
+        )["Id"]
+        self._containers.append(container)
+        return str(container)
+
+    def measure(self, row: Row, calls: int) -> None:
+        """One container from its start: INIT as the emulator reports it, then ``calls`` warm requests."""
+        variables = {
+            "AWS_ENDPOINT_URL": "http://table:8000", "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x", "TABLE_NAME": "transaction-state-dev", "POWERTOOLS_SERVICE_NAME": row.name,
+            "POWERTOOLS_METRICS_NAMESPACE": "Bench", "AWS_LAMBDA_FUNCTION_NAME": row.name,
+        }  # fmt: skip
+        settings = {"port_bindings": {8080: ("127.0.0.1",)}, "mem_limit": f"{row.memory}m"}
+        container = self._create(row.image, ports=[8080], environment=variables, settings=settings)
+        self.engine.start(container)
+        port = int(self.engine.port(container, 8080)[0]["HostPort"])
+        body = json.dumps(_PAYLOAD)
+        connection = connect(port)
+        request(connection, body)  # INIT and the first invocation
+        times = [request(connection, body) for _ in range(calls)]
+        connection.close()
+        found = _INIT.search(self.engine.logs(container))
+        if found is None:
+            raise SystemExit(f"error: the emulator of {row.name} reported no INIT; its base has another emulator")
+        row.init.append(float(found[1]))
+        row.warm += times[len(times) // 5 :]
+        self._remove(container)
+
+    def _remove(self, container: str) -> None:
+        self.engine.remove_container(container, force=True)
+        self._containers.remove(container)
+
+    def close(self) -> None:
+        for container in list(self._containers):
+            self._remove(container)
+        self.engine.remove_network(self.name)
+
+
+def connect(port: int) -> http.client.HTTPConnection:
+    """A connection to an emulator that listens."""
+    until = time.monotonic() + 20
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return connection
+
+
+def request(connection: http.client.HTTPConnection, body: str) -> float:
+    """Milliseconds of one invocation, which must not be an error."""
+    started = time.perf_counter()
+    connection.request("POST", PATH, body)
+    answer = connection.getresponse().read()
+    seconds = time.perf_counter() - started
+    if b'"errorType"' in answer:
+        raise SystemExit(f"error: the function failed: {answer.decode()}")
+    return seconds * 1000
+
+
+def print_table(rows: list[Row]) -> list[str]:
+    """Print the medians; gives the goals that were missed."""
+    empty = next(row for row in rows if row.name == EMPTY)
+    base_init, base_warm = statistics.median(empty.init), statistics.median(empty.warm)
+    print(f"{'':24}{'INIT':>12}{'ratio':>8}{'goal':>7}{'warm p50':>13}{'more':>11}{'goal':>9}")
+    missed = []
+    for row in rows:
+        init, warm = statistics.median(row.init), statistics.median(row.warm)
+        goal = GOALS.get(row.name)
+        told = f"{goal:.0f}x" if goal else ""
+        most = f"{WARM_GOAL_MS:.0f} ms" if goal else ""
+        print(
+            f"{row.name:24}{init:9.1f} ms{init / base_init:7.1f}x{told:>7}"
+            f"{warm:10.2f} ms{warm - base_warm:8.2f} ms{most:>9}"
+        )
+        if goal and init / base_init > goal:
+            missed.append(f"INIT of {row.name}")
+        if goal and warm - base_warm > WARM_GOAL_MS:
+            missed.append(f"warm p50 of {row.name}")
+    return missed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="INIT and warm time of each function in its container.")
+    parser.add_argument("--base", required=True, help="the base image, with the Runtime Interface Emulator")
+    parser.add_argument("--python", default="3.13", help="the base's Python (3.13)")
+    parser.add_argument("--rounds", type=int, default=10, help="containers of each function (10)")
+    parser.add_argument("--calls", type=int, default=200, help="warm requests in each (200)")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
+    arguments = parser.parse_args()
+    engine = connect_engine("nothing was measured", "The process runtime is measured by benchmarks/init_time.py.")
+    platform = Platform(host_architecture(), PythonVersion.parse(arguments.python))
+    with tempfile.TemporaryDirectory() as work:
+        rows = build_rows(engine, arguments.base, platform, Path(work))
+    lab = Lab(engine, rows[0].image)
+    try:
+        for _ in range(arguments.rounds):
+            for row in rows:
+                lab.measure(row, arguments.calls)
+    finally:
+        lab.close()
+    missed = print_table(rows)
+    if missed:
+        print(f"\nover the goal: {', '.join(missed)}")
+    return 1 if missed and arguments.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
