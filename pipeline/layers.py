@@ -17,6 +17,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pipeline.blobs import BlobStore, storing
@@ -58,9 +59,9 @@ def lay_out(
     StorageError for a full disk.
     """
     slim = slim if slim is not None else Slim.for_sources([source])
-    locks = {"runtime": RUNTIME_LOCK} if runtime else {}
+    locks = {"runtime": runtime_lock()} if runtime else {}
     if source.requirements is not None:
-        locks["dependencies"] = source.requirements
+        locks["dependencies"] = read_lock(source.requirements)
     layers = _dependency_layers(locks, platform, store, slim, report)
     shared = [entry for folder in source.shared for entry in collect_files(folder, f"{TASK_ROOT}/{folder.name}")]
     if shared:
@@ -69,6 +70,12 @@ def lay_out(
     _judge_collisions(source, shared, own)
     layers.append(_source_layer(own, "function", platform, store, slim))
     return tuple(layers)
+
+
+@cache
+def runtime_lock() -> Lock:
+    """What is locked in ``RUNTIME_LOCK``, read once: many functions stand on it, and its hashes are many."""
+    return read_lock(RUNTIME_LOCK)
 
 
 def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
@@ -235,11 +242,10 @@ def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
 
 
 def _dependency_layers(
-    locks: Mapping[str, Path], platform: Platform, store: BlobStore, slim: Slim, report: Report
+    locks: Mapping[str, Lock], platform: Platform, store: BlobStore, slim: Slim, report: Report
 ) -> list[Layer]:
     """The layers of locks by title, none for a lock without packages; missing ones are installed side by side."""
-    read = {title: read_lock(path) for title, path in locks.items()}
-    wanted = [_Installation(lock, title, platform, store, slim) for title, lock in read.items() if lock.packages]
+    wanted = [_Installation(lock, title, platform, store, slim) for title, lock in locks.items() if lock.packages]
     missing = [each for each in wanted if each.known() is None]
     if len(missing) > 1:
         from concurrent.futures import ThreadPoolExecutor
