@@ -1,9 +1,10 @@
 """Runs in a worker under debug, before the function's own runtime: load debugpy, wait for a debugger, go on.
 
-    python -S …/debug_start.py SITE PORT ANSWER -m MODULE ARGUMENT…
+    python -S …/debug_start.py SITE PORTS ANSWER -m MODULE ARGUMENT…
 
 SITE is the folder that debugpy is installed in; only debugpy is taken from there, so the function sees its image's
-packages and no others. Where it listens is written to ANSWER as JSON. Imports nothing of this project.
+packages and no others. PORTS are tried in order, such as 5678,0 (0: any). Where it listens is written to ANSWER as
+JSON. Imports nothing of this project.
 """
 
 import json
@@ -26,23 +27,27 @@ def load_debugpy(site: str):  # type: ignore[no-untyped-def]
 
 
 def main() -> None:
-    site, port, answer, option, module, *arguments = sys.argv[1:]
+    site, ports, answer, option, module, *arguments = sys.argv[1:]
     if option != "-m":
         raise SystemExit(f"not a module: {option}")
     debugpy = load_debugpy(site)
     # The adapter is a process of its own; what the image puts on Python's path is not for it.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     debugpy.configure(subProcess=False, pythonEnv=clean)
-    try:
-        host, chosen = debugpy.listen(("127.0.0.1", int(port)))
-        said = {"host": host, "port": chosen}
-    except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the answer tells it
-        said = {"error": str(error)}
+    said: dict[str, object] = {}
+    for port in ports.split(","):
+        try:
+            host, chosen = debugpy.listen(("127.0.0.1", int(port)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the answer tells it
+            said = {"error": str(error)}
+        else:
+            said = {"host": host, "port": chosen}
+            break
     temporary = Path(f"{answer}.new")
     temporary.write_text(json.dumps(said))
     temporary.replace(answer)
     if "error" in said:
-        raise SystemExit(said["error"])
+        raise SystemExit(str(said["error"]))
     debugpy.wait_for_client()
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -65,21 +65,18 @@ def find_debugpy() -> Path:
     return Path(found.origin).parents[1]
 
 
-def choose_port(port: int | None) -> int:
-    """``port``, or PORT where that is free, else 0 for any. Raises LocalError when the port asked for is taken."""
+def require_port(port: int) -> None:
+    """Raises LocalError when the port is taken, before anything is started."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", PORT if port is None else port))
+            probe.bind(("127.0.0.1", port))
     except OSError as error:
-        if port is None:
-            return 0
         taken = error.errno == errno.EADDRINUSE
         raise LocalError(
             "nothing was debugged", f"port {port} is taken" if taken else f"port {port}: {error.strerror}",
             "Choose another port, or leave it out and a free one is taken.",
         ) from error  # fmt: skip
-    return PORT if port is None else port
 
 
 def debug_function(
@@ -88,9 +85,12 @@ def debug_function(
 ) -> Outcome:  # fmt: skip
     """Run one event in the image of ``document`` (see ``FunctionConfig.parse``), once a debugger is attached.
 
-    Call it in the main thread. Ctrl-C ends the function. Raises LocalError when it cannot be run or debugged here.
+    port: where it listens; None takes PORT, or any free one when that is taken. Call it in the main thread; Ctrl-C
+    ends the function. Raises LocalError when it cannot be run or debugged here.
     """
-    site, chosen = find_debugpy(), choose_port(port)
+    site, ports = find_debugpy(), (PORT, 0) if port is None else (port,)
+    if port is not None:
+        require_port(port)
     function = FunctionConfig.parse(document)
     with _own_folder(folder / "debug", source.name) as own:
         image = _lay_out(function, ImageStore(folder, endpoint), own)
@@ -104,7 +104,7 @@ def debug_function(
         mappings = (*((place, task_root / place.name) for place in source.shared), (source.folder, task_root))
         answer = own / "listening.json"
         waiting = Waiting(source.name, "", 0, mappings, differing_files(mappings))
-        session = _Session(function, _debug_command(command, source.name, site, chosen, answer, mappings), own)
+        session = _Session(function, _debug_command(command, source.name, site, ports, answer, mappings), own)
         return asyncio.run(session.run(event, answer, waiting, on_waiting))
 
 
@@ -164,7 +164,12 @@ def _lay_out(function: FunctionConfig, store: ImageStore, own: Path) -> LocalIma
 
 
 def _debug_command(
-    command: WorkerCommand, name: str, site: Path, port: int, answer: Path, mappings: Sequence[tuple[Path, Path]]
+    command: WorkerCommand,
+    name: str,
+    site: Path,
+    ports: Sequence[int],
+    answer: Path,
+    mappings: Sequence[tuple[Path, Path]],
 ) -> WorkerCommand:
     if command.arguments[2:3] != ("-m",):
         raise LocalError(
@@ -173,7 +178,16 @@ def _debug_command(
         )  # fmt: skip
     start = Path(__file__).with_name("debug_start.py")
     # Frozen modules have no files to stop in; debugpy warns of them.
-    arguments = (interpreter(), "-S", "-X", "frozen_modules=off", str(start), str(site), str(port), str(answer))
+    arguments = (
+        interpreter(),
+        "-S",
+        "-X",
+        "frozen_modules=off",
+        str(start),
+        str(site),
+        ",".join(map(str, ports)),
+        str(answer),
+    )
     variables = dict(command.environment) | {
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         # For editors that are told of no mapping; what one says itself comes first.

@@ -128,7 +128,7 @@ def describe_function(config: dict[str, Any], credentials: dict[str, str]) -> by
     document = {
         "FunctionName": config.get("FunctionName"),
         # An invocation through an alias carries the alias in the ARN; the workers are the version's.
-        "FunctionArn": ":".join(str(config.get("FunctionArn", "")).split(":")[:7]),
+        "FunctionArn": _unqualified_arn(config),
         "Version": config.get("Version"),
         "ImageUri": config.get("ImageUri"),
         "MemorySize": config.get("MemorySize"),
@@ -139,6 +139,10 @@ def describe_function(config: dict[str, Any], credentials: dict[str, str]) -> by
         "Credentials": credentials,
     }
     return json.dumps(document, sort_keys=True).encode()
+
+
+def _unqualified_arn(config: dict[str, Any]) -> str:
+    return ":".join(str(config.get("FunctionArn", "")).split(":")[:7])
 
 
 class _Waiting:
@@ -173,7 +177,7 @@ class InvocationClient:
             "arn": config.get("FunctionArn", ""),
             "trace_id": self._lambda._xray_trace_id_for_invocation(config) or "",
         }
-        function = describe_function(config, self._lambda.execution_credentials(config))
+        function = describe_function(config, self._credentials(config))
         frame = pack(json.dumps(head).encode(), function, json.dumps(event, ensure_ascii=False).encode())
         self._waiting[number] = waiting
         try:
@@ -186,6 +190,13 @@ class InvocationClient:
         if waiting.header is None:
             raise _service_error("the runtime of the functions is away")
         return self._result(waiting.header, waiting.payload, config)
+
+    def _credentials(self, config: dict[str, Any]) -> dict[str, str]:
+        """A session of the function's role. ministack has one for each alias too, whose workers would be others."""
+        credentials: dict[str, str] = self._lambda.execution_credentials(
+            {**config, "FunctionArn": _unqualified_arn(config)}
+        )
+        return credentials
 
     def _result(self, header: dict[str, str], payload: bytes, config: dict[str, Any]) -> dict[str, Any]:
         match Status(header["status"]):
@@ -251,7 +262,7 @@ class InvocationClient:
                     continue
                 if config.get("Version", "$LATEST") in (aliases or {"$LATEST"}):
                     warm.append(len(functions))
-                functions.append(describe_function(config, self._lambda.execution_credentials(config)))
+                functions.append(describe_function(config, self._credentials(config)))
         return pack(json.dumps({"kind": "functions", "warm": warm}).encode(), *functions)
 
 
