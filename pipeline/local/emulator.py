@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.local.ecr_uploads import join_uploads
+from pipeline.local.express import forget_executions
 from pipeline.local.expressions import parse_expressions_once
 from pipeline.local.hooks import InvocationClient, hook_invocations, save_state, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
@@ -141,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hook_invocations(lambda_svc, client)
     join_uploads()
     check_state_roles()
+    forget_executions()
     parse_expressions_once()
     asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
     raise AssertionError("the process has ended")
