@@ -130,6 +130,8 @@ def _execute(
         return read_outputs(cfn, made.stack_id, changed=True)
     if not settled.events and settled.status.updatable:
         raise Overtaken("none of its events came from this run")
+    if settled.status is StackStatus.ABSENT:
+        raise Overtaken("another stack is in its place, or none")
     verb = "created" if kind == "CREATE" else "updated"
     raise stack_failed(
         cfn, f"the stack {wanted.name} was not {verb}", wanted.name, made.stack_id, settled.status, settled.events,

@@ -20,9 +20,10 @@ from pipeline.stacks.state import StackStatus, read_status, says_absent
 FIRST_PAUSE = 0.03
 LONGEST_PAUSE = 5.0
 _GROWTH = 1.5
-# Without a single event of the operation for _QUIET the stack itself is asked too; for _SILENCE, its status alone
-# decides (seconds). Somebody else may have done the same a moment before, and then the events are theirs.
-_QUIET, _SILENCE = 1.0, 30.0
+# Without a single event of the operation for _QUIET, or without a new one for _STALLED, the stack itself is asked too;
+# after _SILENCE its status alone decides (seconds). Somebody else may have done the same a moment before, and then the
+# events are theirs; or may have put another stack in its place, and then its end never comes.
+_QUIET, _STALLED, _SILENCE = 1.0, 5.0, 30.0
 
 
 class Deadline:
@@ -75,16 +76,17 @@ def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, dead
     operation's events are never mistaken for this one's. Raises StackError at the deadline.
     """
     pause, events, seen = Pause(deadline), list[StackEvent](), set[str]()
-    started, ended = time.monotonic(), False
+    last, ended = time.monotonic(), False
     while True:
         fresh = [event for event in _new_events(cfn, stack_id, seen, token) if event.token == token]
         for event in fresh:
             events.append(event)
             _report(report, stack, event)
         ended = ended or any(_may_be_the_end(event, stack_id) for event in fresh)
-        quiet = 0.0 if events else time.monotonic() - started
+        last = time.monotonic() if fresh else last
+        quiet = time.monotonic() - last
         # Events tell when to ask, the stack tells whether it is over: CREATE_FAILED may go on into a rollback.
-        if ended or quiet > _QUIET:
+        if ended or quiet > (_STALLED if events else _QUIET):
             status = read_status(cfn, stack_id)
             # Without any event of this operation, a stack that is gone needs none, and another one is given longer.
             if (
