@@ -3,16 +3,18 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.locked
+AUDIT  := .venv-audit
 WORKERS ?= 2
 
 .DELETE_ON_ERROR:
-.PHONY: help up down compose-context compose-up compose-down test bench check fmt lock docs clean
+.PHONY: help up down compose-context compose-up compose-down test bench check audit fmt lock docs clean
 
 help:
 	@echo "make up      start the embedded AWS and deploy the whole pipeline on it"
 	@echo "make test    run the tests"
 	@echo "make bench   measure, against SAM CLI too"
 	@echo "make check   lint, types, templates"
+	@echo "make audit   checkov on the templates, pip-audit on the locks"
 	@echo "make down    stop and remove everything that make up made"
 
 up: $(STAMP)
@@ -45,6 +47,15 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Tools that look at the project from outside have an environment of their own: they pin half of the world.
+audit: $(STAMP) $(AUDIT)/.locked
+	$(BIN)/python -m audit $(AUDIT)/bin
+
+$(AUDIT)/.locked: requirements-audit.lock | $(STAMP)
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(AUDIT)/bin/python requirements-audit.lock
+	@touch $@
+
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -63,6 +74,8 @@ lock: $(STAMP)
 		--extra local --extra test $(UPGRADE) pyproject.toml -o requirements.lock
 	grep -oE '^uv==[0-9.]+' requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --no-header - -o requirements-uv.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		$(UPGRADE) requirements-audit.in -o requirements-audit.lock
 	for each in images/*/requirements.in pipeline/runtime-requirements.in tests/packages/*/requirements.in; do \
 		cd "$(CURDIR)/$$(dirname $$each)" && name=$$(basename $$each .in) && "$(CURDIR)/$(BIN)/uv" pip compile --quiet --universal \
 			--generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
@@ -72,4 +85,4 @@ docs: $(STAMP)
 	$(BIN)/python -m commands.pictures
 
 clean: down
-	rm -rf $(VENV) .local
+	rm -rf $(VENV) $(AUDIT) .local

@@ -91,7 +91,8 @@ def _refused(problem: ClientError, situation: Situation) -> Verdict:
     if situation.target.is_local:
         return unknown(f"the embedded AWS cannot tell ({said})")
     if code in _NOT_ALLOWED:
-        return unknown(said, f"Let the caller use {problem.operation_name}; docs/recovery.md lists what doctor reads.")
+        cure = f"Let the caller use {problem.operation_name}; docs/permissions.md lists what doctor reads."
+        return unknown(said, cure)
     return unknown(said, "Run it again.")
 
 

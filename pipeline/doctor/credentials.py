@@ -111,7 +111,7 @@ def check_permissions(situation: Situation) -> Verdict:
         said = ", ".join(f"{action}{why}" for action, why in sorted(denied.items()))
         return error(
             f"{principal} may not call {len(denied)} of the {len(wanted)} actions that `up` needs: {said}",
-            "Allow them; docs/recovery.md lists what each command needs and why.",
+            "Allow them; docs/permissions.md lists what each command needs.",
         )
     if conditional:
         return warning(

@@ -1,0 +1,112 @@
+"""Run the audit: ``python -m audit TOOLS`` with the folder where checkov and pip-audit are installed.
+
+Exit code 0 when everything found is justified and every lock was looked up, 1 otherwise, with every finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from audit.findings import Finding, failed_checks, read_advisories, read_exceptions, unexplained, unneeded
+from cfn.settings import Settings
+from pipeline.sources import find_sources
+from pipeline.synth import build_templates
+
+ROOT = Path(__file__).resolve().parent.parent
+# Two environments, so that what only one of them has is looked at too.
+ENVIRONMENTS = (
+    Settings("dev"),
+    Settings("prod", protect_data=True, encryption="KMS", release="LambdaCanary10Percent5Minutes"),
+)
+LOCKS = ("requirements.lock", "requirements-uv.lock", "requirements-audit.lock", "pipeline/runtime-requirements.txt")
+WITHOUT_ADVISORIES = "AUDIT_WITHOUT_ADVISORIES"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="audit", description="Audit the templates and the locks.")
+    parser.add_argument("tools", type=Path, help="the folder with the programs checkov and pip-audit")
+    tools = parser.parse_args().tools
+    problems = [*audit_templates(tools), *audit_locks(tools)]
+    for problem in problems:
+        print(f"audit: {problem}", file=sys.stderr)  # noqa: T201 - a program of its own
+    return 1 if problems else 0
+
+
+def audit_templates(tools: Path) -> list[str]:
+    """What checkov finds and nobody justified, and justifications that nothing needs."""
+    exceptions = read_exceptions(ROOT / "audit" / "exceptions.toml")
+    found: list[Finding] = []
+    with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+        functions = [source.definition for source in find_sources(ROOT / "images")]
+        for settings in ENVIRONMENTS:
+            templates = build_templates(settings, functions)
+            for name in ("registry", "pipeline"):
+                document = json.loads(getattr(templates, name))
+                (Path(folder) / f"{name}-{settings.environment}.json").write_text(json.dumps(document, indent=1))
+        done = _run(
+            [tools / "checkov", "--directory", folder, "--framework", "cloudformation", "--output", "json", "--quiet"],
+            # It asks its vendor for guidelines and versions otherwise.
+            LOG_LEVEL="ERROR", BC_SKIP_MAPPING="TRUE", CKV_IGNORE_HIDDEN_DIRECTORIES="false",
+        )  # fmt: skip
+        try:
+            report: Any = json.loads(done.stdout)
+        except ValueError:
+            return [f"checkov did not run: {done.stderr.strip() or done.stdout.strip()}"]
+        found = failed_checks(report)
+        checked = sum(each["summary"]["resource_count"] for each in (report if isinstance(report, list) else [report]))
+    _say(f"checkov looked at {checked} resources and found {len(found)}, {len(exceptions)} kinds of them justified")
+    return [
+        *(f"{each.check} {each.resource} in {each.template}: {each.name}" for each in unexplained(found, exceptions)),
+        *(
+            f"{each.check} is justified for {', '.join(each.resources)}, and nothing needs that"
+            for each in unneeded(found, exceptions)
+        ),
+    ]
+
+
+def audit_locks(tools: Path) -> list[str]:
+    """What the database of advisories says of the locked versions. Not being able to ask it is a finding."""
+    locks = [*LOCKS, *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("images/*/requirements.txt")))]
+    problems: list[str] = []
+    for lock in locks:
+        done = _run(
+            [tools / "pip-audit", "--requirement", lock, "--require-hashes", "--disable-pip", "--format", "json",
+             "--progress-spinner", "off", "--timeout", "20"]
+        )  # fmt: skip
+        advisories, missing = read_advisories(lock, done.stdout)
+        problems += advisories
+        if missing:
+            said = f"{lock} was not audited: the database of advisories told nothing of {missing}"
+            if os.environ.get(WITHOUT_ADVISORIES) != "1":
+                problems.append(f"{said}. Run it where it is reachable; {WITHOUT_ADVISORIES}=1 goes on without")
+                break
+            _say(f"{said}. {WITHOUT_ADVISORIES}=1 accepts that")
+        else:
+            _say(f"pip-audit looked up every package of {lock}")
+    return problems
+
+
+def _run(command: list[Any], **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(each) for each in command],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _say(text: str) -> None:
+    print(f"audit: {text}")  # noqa: T201 - a program of its own
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What the tools found, read strictly, against the list of justified exceptions. Pure but for reading the list."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check that a resource failed. resource: its logical id."""
+
+    check: str
+    name: str
+    resource: str
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Justified:
+    """A check that certain resources may fail, and why. resources: logical ids with ``*``."""
+
+    check: str
+    resources: tuple[str, ...]
+    reason: str
+
+    def covers(self, finding: Finding) -> bool:
+        return finding.check == self.check and any(
+            fnmatch.fnmatchcase(finding.resource, each) for each in self.resources
+        )
+
+
+def read_exceptions(path: Path) -> tuple[Justified, ...]:
+    """Raises ValueError for an exception without a reason."""
+    found = tuple(
+        Justified(each["check"], tuple(each["resources"]), each["reason"].strip())
+        for each in tomllib.loads(path.read_text())["exception"]
+    )
+    for each in found:
+        if len(each.reason) < 20:
+            raise ValueError(f"{each.check} is not justified: {each.reason!r}")
+    return found
+
+
+def failed_checks(report: Any) -> list[Finding]:
+    """The failed checks of checkov's JSON report, which is a list when it looked at several frameworks."""
+    return [
+        Finding(each["check_id"], each["check_name"], each["resource"].rpartition(".")[2], each["file_path"])
+        for part in (report if isinstance(report, list) else [report])
+        for each in part.get("results", {}).get("failed_checks", [])
+    ]
+
+
+def unexplained(found: Sequence[Finding], exceptions: Sequence[Justified]) -> list[Finding]:
+    return [each for each in found if not any(exception.covers(each) for exception in exceptions)]
+
+
+def unneeded(found: Sequence[Finding], exceptions: Sequence[Justified]) -> list[Justified]:
+    return [exception for exception in exceptions if not any(exception.covers(each) for each in found)]
+
+
+def read_advisories(lock: str, output: str) -> tuple[list[str], str]:
+    """pip-audit's advisories of a lock, and what it did not look up: "" when it looked up everything.
+
+    A package that the database does not have is skipped by pip-audit as if nothing were wrong with it, and so is every
+    package when the database cannot be reached through a mirror of the index.
+    """
+    try:
+        dependencies = json.loads(output)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        return [], "any package"
+    problems = [
+        f"{lock}: {each['name']} {each['version']} has {advisory['id']}, fixed in"
+        f" {', '.join(advisory['fix_versions']) or 'no version yet'}"
+        for each in dependencies
+        for advisory in each.get("vulns", [])
+    ]
+    skipped = [each["name"] for each in dependencies if "skip_reason" in each]
+    if not dependencies or len(skipped) == len(dependencies):
+        return problems, "any package"
+    return problems, ", ".join(skipped)
