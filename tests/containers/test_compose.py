@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -10,7 +11,6 @@ import socket
 import subprocess
 import time
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from tests.containers.conftest import PYTHON, ROOT, missing
 FILE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(FILE)["services"]
 SOURCES = {source.name: source for source in find_sources(ROOT / "images")}
+_NUMBERS = itertools.count(1)
 TRANSACTION = {"amount": 100, "currency": "USD", "merchant_id": "m-1", "customer_id": "c-1"}
 
 
@@ -130,7 +131,7 @@ class Compose:
         """An answered transaction, from this machine through the workflow to the containers and back."""
         client = self.client("stepfunctions")
         (machine,) = client.list_state_machines()["stateMachines"]
-        event = {"transaction_id": str(uuid.uuid4()), **TRANSACTION, **more}
+        event = {"transaction_id": f"compose-{next(_NUMBERS)}", **TRANSACTION, **more}
         done = client.start_sync_execution(stateMachineArn=machine["stateMachineArn"], input=json.dumps(event))
         assert done["status"] == "SUCCEEDED", done
         return json.loads(done["output"])
@@ -211,7 +212,7 @@ def test_the_command_line_works_on_it(compose: Compose) -> None:
     own = os.environ | {"TRANSACTION_PIPELINE_ENDPOINT": f"http://127.0.0.1:{compose.variables['AWS_PORT']}"}
     done = subprocess.run(
         [ROOT / ".venv/bin/python", ROOT / "bootstrap.py", "submit", "--json",
-         json.dumps({"transaction_id": str(uuid.uuid4()), **TRANSACTION})],
+         json.dumps({"transaction_id": f"compose-{next(_NUMBERS)}", **TRANSACTION})],
         env=own, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

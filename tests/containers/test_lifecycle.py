@@ -130,7 +130,7 @@ def test_an_image_that_the_engine_cannot_pull_is_loaded(
 
 @pytest.fixture
 def own_engine(base_folder: Path, base: str, tmp_path: Path) -> Iterator[Path]:
-    """A folder for an engine that a test may stop. It has no bridge, which function containers do not use."""
+    """A folder for an engine that a test may stop. It leaves the address tables to the engine of the other tests."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         missing("an engine of its own needs root and Docker's dockerd")
     folder = Path("/tmp") / f"own-engine-{os.getpid()}"
@@ -151,7 +151,7 @@ def test_an_engine_that_is_stopped_in_the_middle_is_a_service_error(
     def start() -> Any:
         done = subprocess.run(
             [ROOT / ".ci" / "engine", "start", own_engine],
-            env=os.environ | {"DOCKERD_OPTIONS": "--bridge=none --iptables=false"},
+            env=os.environ | {"DOCKERD_OPTIONS": "--iptables=false"},
             stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
         monkeypatch.setenv("DOCKER_HOST", done.stdout.strip())
