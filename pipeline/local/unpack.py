@@ -66,7 +66,10 @@ def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) 
             if name == _OPAQUE:
                 opaque.append(parent)
             elif name.startswith(_WHITEOUT):
-                removed.append(posixpath.join(parent, name.removeprefix(_WHITEOUT)))
+                gone = name.removeprefix(_WHITEOUT)
+                if gone in ("", ".", ".."):  # the last is the folder above: of a path, this is checked before
+                    raise UnsafeLayer(f"the whiteout {path!r} names nothing inside of its folder")
+                removed.append(posixpath.join(parent, gone))
             else:
                 written += _write(tar, member, files, path, bytes_max - written)
     (folder / "whiteouts.json").write_text(json.dumps({"removed": removed, "opaque": opaque}))

@@ -81,6 +81,11 @@ def test_the_last_of_two_entries_counts(unpack: Callable[..., Path]) -> None:
         ([entry("disk", tarfile.BLKTYPE)], "device"),
         ([entry("pipe", tarfile.FIFOTYPE)], "device"),
         ([entry("a", content=b"x" * 600), entry("b", content=b"x" * 600)], "more bytes"),
+        # Whiteouts that would remove the folder above, the folder itself, or nothing that has a name.
+        ([entry(".wh...")], "names nothing"),
+        ([entry("var/.wh...")], "names nothing"),
+        ([entry(".wh..")], "names nothing"),
+        ([entry("var/.wh.")], "names nothing"),
     ],
 )
 def test_an_unsafe_archive_is_refused(
@@ -209,3 +214,10 @@ def test_a_folder_over_a_link_replaces_it(unpack: Callable[..., Path], tmp_path:
     assert (root / "real/file").read_bytes() == b"x"
     assert (root / "door/file").read_bytes() == b"y"
     assert not (root / "door").is_symlink()
+
+
+def test_more_entries_than_allowed_are_refused(unpack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.local.unpack.ENTRIES_MAX", 3)
+    unpack(*(entry(f"f{number}") for number in range(3)))
+    with pytest.raises(UnsafeLayer, match="more than 3 entries"):
+        unpack(*(entry(f"f{number}") for number in range(4)))
