@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from troposphere import Output, Ref, Template
+from troposphere import Output, Ref
 
 from cfn.alarms import add_alarms
 from cfn.checks import check_functions, check_settings
@@ -14,10 +14,11 @@ from cfn.names import Names, pascal_case
 from cfn.network import add_network
 from cfn.settings import FunctionDefinition, Settings
 from cfn.shifting import add_shifting
+from cfn.template import OpenTemplate
 from cfn.workflow import add_workflow
 
 
-def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> Template:
+def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> OpenTemplate:
     """The pipeline stack of one environment.
 
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
@@ -26,7 +27,9 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = Names(settings.environment)
-    template = Template(Description=f"Transaction pipeline {settings.environment}: workflow, functions, data, network.")
+    template = OpenTemplate(
+        Description=f"Transaction pipeline {settings.environment}: workflow, functions, data, network."
+    )
     template.set_version("2010-09-09")
     data = add_data(template, settings, names)
     roles = add_roles(template, settings, names, functions)

@@ -15,6 +15,7 @@ from cfn.checks import check_functions, check_settings
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import Names, pascal_case, placeholder_output, repository_output
 from cfn.settings import FunctionDefinition, Settings
+from cfn.template import OpenTemplate
 
 # Build caches: their tags move, and they may go by themselves. Lambda cannot run them at all.
 CACHE_TAGS = "cache-*"
@@ -84,7 +85,7 @@ class PlaceholderImage(AWSObject):  # type: ignore[misc]
     }
 
 
-def registry_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> Template:
+def registry_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> OpenTemplate:
     """The registry stack of one environment; its outputs are each function's repository and placeholder URI.
 
     Raises SettingsError for settings or functions that cannot be deployed.
@@ -93,7 +94,7 @@ def registry_template(settings: Settings, functions: Sequence[FunctionDefinition
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = Names(settings.environment)
-    template = Template(Description=f"Image repositories and placeholder images of {settings.environment}.")
+    template = OpenTemplate(Description=f"Image repositories and placeholder images of {settings.environment}.")
     template.set_version("2010-09-09")
     if functions:
         template.add_mapping("Lifecycle", {"Repositories": {"Policy": LIFECYCLE}})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
-from commands.deploying import build_of, command_line, deployment_of, releaser
+from commands.deploying import build_of, command_line, deployment_of, exclusive, releaser
 from commands.display import seconds_text
 from pipeline.blobs import BlobStore, cache_folder
 
@@ -36,7 +36,7 @@ def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: boo
 
     started = time.monotonic()
     build = build_of(context, sbom=sbom)  # before anything starts: bad input must cost nothing
-    with explained(context.target_name, f"{context.environment} was not released"):
+    with explained(context.target_name, f"{context.environment} was not released"), exclusive(context, "up"):
         target = context.started_target()
         if not target.is_local and not skip_doctor:
             from commands.doctor import require_healthy
@@ -80,7 +80,8 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     from pipeline.target import explained
 
     build = build_of(context)
-    with explained(context.target_name, f"the infrastructure of {context.environment} was not made"):
+    what = f"the infrastructure of {context.environment} was not made"
+    with explained(context.target_name, what), exclusive(context, "infra"):
         target = context.started_target()
         deployment = deployment_of(context, target, build, approval(context, "infra", yes=yes))
         prepared = prepare(deployment, context.report)
@@ -135,14 +136,25 @@ def _move_base(context: Context) -> None:
 
 def synth(context: Context, *, out: Path) -> Outcome:
     """Write ``registry.json`` and ``pipeline.json``; needs neither a target nor credentials."""
-    from pipeline.synth import synthesise, write_atomically
+    from cfn.render import TEMPLATE_BODY_MAX
+    from pipeline.synth import as_file, synthesise, write_atomically
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     files = {"registry": out / "registry.json", "pipeline": out / "pipeline.json"}
+    sizes = {}
     for name, path in files.items():
-        document = json.loads(getattr(templates, name))
-        write_atomically(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
-    return Outcome({name: str(path) for name, path in files.items()}, "\n".join(str(path) for path in files.values()))
+        content = as_file(getattr(templates, name)).encode()
+        write_atomically(path, content)
+        sizes[name] = len(content)
+    lines = [f"{path}  {sizes[name]:,} bytes" for name, path in files.items()]
+    if large := [f"{name}.json" for name, size in sizes.items() if size > TEMPLATE_BODY_MAX]:
+        lines += [
+            "",
+            f"More than the {TEMPLATE_BODY_MAX:,} bytes that CloudFormation takes in a request: {', '.join(large)}.",
+            "Give it a bucket (aws cloudformation deploy --s3-bucket NAME; the console's upload has one of its own)."
+            " `up` makes its own.",
+        ]
+    return Outcome({name: str(path) for name, path in files.items()} | {"bytes": sizes}, "\n".join(lines))
 
 
 def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
@@ -154,7 +166,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     local = context.target_name == "local"
     if local and not context.local_exists:
         return Outcome({"deleted": [], "kept": [], "ledger": False, "stopped": False}, "nothing is there")
-    with explained(context.target_name, f"{context.environment} was not taken down"):
+    with explained(context.target_name, f"{context.environment} was not taken down"), exclusive(context, "down"):
         # Started for it where it does not run: what it keeps on disk would come back with the next start.
         target = context.started_target()
         done = take_down(target, context.names, context.report, keep_data=keep_data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from cfn.names import Names, image_parameter
 from cfn.settings import Settings
@@ -31,6 +32,7 @@ from pipeline.stacks import (
 )
 from pipeline.synth import Templates, synthesise
 from pipeline.target import Target
+from pipeline.templates_bucket import upload_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str
     state = read_pipeline(deployment)
     parameters = {**before.parameters, **images}
     plan = plan_stack(state, WantedStack(state.name, before.template, parameters, tags=dict(before.tags)))
-    if not before.template or losses(deployment, plan):
+    if not before.template or losses(deployment, plan, report):
         return switch_images(deployment, images, report)
     with step(report, "switch", state.name) as running:
         return _apply(deployment, plan, report, running)
@@ -175,7 +177,7 @@ def adopting(deployment: Deployment, state: StackState, wanted: WantedStack) -> 
     return replace(wanted, existing=find_existing(deployment.target.client, wanted.template_body))
 
 
-def losses(deployment: Deployment, plan: StackPlan) -> tuple[ResourceChange, ...]:
+def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[ResourceChange, ...]:
     """The resources that a plan replaces or deletes together with what is in them.
 
     CloudFormation is asked, by a change set. An update that only gives functions other images is not worth that: it
@@ -186,17 +188,19 @@ def losses(deployment: Deployment, plan: StackPlan) -> tuple[ResourceChange, ...
     images = {image_parameter(source.name) for source in deployment.sources}
     if not plan.template_changed and images.issuperset(plan.parameters) and not plan.only_cloudformation_knows:
         return ()
-    changes = describe_change(deployment.target.client("cloudformation"), plan)
+    upload = partial(upload_template, deployment.target.client, report=report)
+    changes = describe_change(deployment.target.client("cloudformation"), plan, upload=upload)
     return tuple(each for each in changes if each.destructive)
 
 
 def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
     """Carry a plan out, with approval where something would be lost. Images that Lambda misses are put back once."""
     cloudformation = deployment.target.client("cloudformation")
+    upload = partial(upload_template, deployment.target.client, report=report)
     put_back: set[ImageReference] = set()
 
     def approve(update: Update) -> None:
-        if lost := losses(deployment, update):
+        if lost := losses(deployment, update, report):
             deployment.approve(update.wanted.name, lost)
 
     def existing(template: str) -> tuple[str, ...]:
@@ -204,7 +208,7 @@ def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Ste
 
     while True:
         try:
-            outputs = apply_stack(cloudformation, plan, report, approve=approve, existing=existing)
+            outputs = apply_stack(cloudformation, plan, report, approve=approve, existing=existing, upload=upload)
             break
         except StackFailed as failed:
             missing = set(missing_images(failed.failures)) - put_back

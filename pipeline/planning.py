@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from cfn.names import image_parameter, repository_output
 from pipeline.deployment import (
@@ -18,6 +19,7 @@ from pipeline.deployment import (
 )
 from pipeline.events import Report
 from pipeline.graph import Task, run_tasks
+from pipeline.model import ImageReference
 from pipeline.release import build_images
 from pipeline.stacks import (
     NoChange,
@@ -30,6 +32,7 @@ from pipeline.stacks import (
     describe_change,
     plan_stack,
 )
+from pipeline.templates_bucket import upload_template
 
 DECISIONS = {
     "Create": "create",
@@ -112,13 +115,10 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         ]
     )
     registry, pipeline = results["registry"], results["pipeline"]
-    after = {}
-    for image in results["images"]:
-        # Before stack 1 is there, its repositories have no address yet; their names are known.
-        repository = registry.outputs.get(
-            repository_output(image.function), deployment.names.repository(image.function)
-        )
-        after[image.function] = f"{repository}@{image.image.digest}"
+    after = {
+        image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}"
+        for image in results["images"]
+    }
     before = current_images(deployment, pipeline)
     images = {image_parameter(name): uri for name, uri in after.items()}
     wanted = [wanted_registry(deployment), wanted_pipeline(deployment, pipeline, images, report)]
@@ -126,8 +126,12 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         each.name: plan_stack(state, adopting(deployment, state, each))
         for state, each in zip((registry, pipeline), wanted, strict=True)
     }
+    upload = partial(upload_template, deployment.target.client, report=report)
     described = run_tasks(
-        [Task(name, lambda plan=plan: describe_change(cloudformation, plan)) for name, plan in plans.items()]
+        [
+            Task(name, lambda plan=plan: describe_change(cloudformation, plan, upload=upload))
+            for name, plan in plans.items()
+        ]
     )
     return ReleasePlan(
         tuple(_decision(name, plan, described[name]) for name, plan in plans.items()),
@@ -137,6 +141,19 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         ),
         _cost(pipeline, wanted[1]),
     )
+
+
+def _repository(deployment: Deployment, registry: StackState, function: str) -> str:
+    """The URI of a function's repository; of one that stack 1 has yet to make, the URI that it will have.
+
+    Before stack 1 is there at all, its repositories have no address that is known, only names.
+    """
+    if standing := registry.outputs.get(repository_output(function)):
+        return standing
+    name = deployment.names.repository(function)
+    others = [repository_output(source.name) for source in deployment.sources]
+    hosts = {ImageReference.parse(registry.outputs[each]).registry for each in others if each in registry.outputs}
+    return f"{hosts.pop()}/{name}" if hosts else name
 
 
 def _cost(state: StackState, wanted: WantedStack) -> CostDecision | None:

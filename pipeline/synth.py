@@ -15,14 +15,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cfn
 from cfn.settings import FunctionDefinition, Settings
 
+_LINES = ",\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The two template bodies, as canonical JSON that fits into CloudFormation's TemplateBody."""
+    """The two templates, as canonical JSON that CloudFormation takes, in a request or from a bucket."""
 
     registry: str
     pipeline: str
@@ -50,6 +53,25 @@ def build_templates(settings: Settings, functions: Sequence[FunctionDefinition])
     return Templates(
         registry=render(registry_template(settings, functions)), pipeline=render(pipeline_template(settings, functions))
     )
+
+
+def as_file(template_body: str) -> str:
+    """A template with one line per resource, parameter and output: readable, comparable, and hardly larger.
+
+    An indented one would be a quarter larger, and past what tools send without a bucket.
+    """
+    template: dict[str, Any] = json.loads(template_body)
+
+    def line(key: str, value: Any) -> str:
+        return f"{json.dumps(key)}:{json.dumps(value, sort_keys=True, separators=(',', ':'))}"
+
+    sections = [
+        f"{json.dumps(section)}:{{\n{_LINES.join(line(*each) for each in sorted(content.items()))}\n}}"
+        if isinstance(content, dict) and content
+        else line(section, content)
+        for section, content in sorted(template.items())
+    ]
+    return f"{{{_LINES.join(sections)}}}\n"
 
 
 def _key(settings: Settings, functions: Sequence[FunctionDefinition]) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.names import Names
+from cfn.render import TEMPLATE_BODY_MAX
 from pipeline import interruption
 from pipeline.events import Event, Note, Report, ResourceChanged, ignore, step
 from pipeline.ledger import delete_ledger, list_releases, parameter_name
 from pipeline.stacks import RetainedResource, StackState, data_resources, delete_stack, read_stack, retained_resources
 from pipeline.stacks.state import says_absent
 from pipeline.target import Target
+from pipeline.templates_bucket import find_bucket
 
 # How a person deletes what was kept on purpose.
 _COMMANDS = {
@@ -51,24 +53,29 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
     """Delete both stacks of an environment in whatever state they are, the pipeline before what it stands on.
 
     Tables, repositories and logs stay where the stack's template protects them, and all of them with ``keep_data``.
-    With a repository that stays the ledger stays too: it says what the images in it are. Safe to repeat.
+    With a repository that stays the ledger stays too: it says what the images in it are. So does the bucket through
+    which a large template came: other environments use it, and what is in it expires. Safe to repeat.
 
     Raises StackFailed with the first resource that could not be deleted.
     """
     cloudformation = target.client("cloudformation")
     deleted: list[str] = []
     kept: list[Kept] = []
+    large = False
     for name in (names.pipeline_stack, names.registry_stack):
         state = read_stack(cloudformation, name)
         if state.status.gone:
             continue
         template = state.template or _read_template(cloudformation, state)
         stays = kept_by(template, keep_data=keep_data)
+        large = large or len(template.encode()) > TEMPLATE_BODY_MAX
         with step(report, "delete", name) as running, _interfaces_freed(target.client, template, report) as watching:
             delete_stack(cloudformation, name, watching, retain=[each.resource.logical_id for each in stays])
             running.detail = f"kept {len(stays)} resources" if stays else "deleted"
         deleted.append(name)
         kept += stays
+    if large and (bucket := find_bucket(target.client)):
+        kept.append(Kept(RetainedResource("Templates", "AWS::S3::Bucket", bucket), f"aws s3 rb --force s3://{bucket}"))
     ssm = target.client("ssm")
     if any(each.resource.resource_type == "AWS::ECR::Repository" for each in kept):
         if list_releases(ssm, names.environment):

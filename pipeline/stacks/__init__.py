@@ -11,6 +11,7 @@ Every ``cfn`` is a boto3 CloudFormation client. What botocore raises for credent
 
 from pipeline.stacks.apply import apply_stack
 from pipeline.stacks.changes import PropertyChange, ResourceChange, describe_change
+from pipeline.stacks.changeset import Upload
 from pipeline.stacks.deletion import delete_stack
 from pipeline.stacks.existing import RetainedResource, data_resources, find_existing, retained_resources
 from pipeline.stacks.failures import ResourceFailure, StackFailed, missing_images, read_failures
@@ -49,6 +50,7 @@ __all__ = [
     "StackState",
     "StackStatus",
     "Update",
+    "Upload",
     "Wait",
     "WantedStack",
     "apply_stack",

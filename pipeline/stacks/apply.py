@@ -14,6 +14,7 @@ from pipeline.stacks.changeset import (
     ChangeSet,
     Kind,
     Overtaken,
+    Upload,
     drop_leftovers,
     dropped_on_failure,
     make_change_set,
@@ -53,6 +54,7 @@ def apply_stack(
     timeout: float = 3600.0,
     approve: Callable[[Update], None] | None = None,
     existing: Callable[[str], tuple[str, ...]] | None = None,
+    upload: Upload | None = None,
 ) -> StackOutputs:
     """Bring the stack where ``plan`` wants it and give its outputs.
 
@@ -62,11 +64,17 @@ def apply_stack(
 
     approve   sees every update before it is begun, also one that is decided on the way; raises what ends the run
     existing  for a stack that turns out to be gone: the logical ids of its template to adopt (``find_existing``)
+    upload    takes a template that is too large to be sent and gives its URL (``templates_bucket.upload_template``);
+              without it such a template is an error
 
     Raises StackFailed with the first cause in AWS's own words, and StackError for a refused plan or the deadline.
     """
     deadline = Deadline(timeout)
     pause, second_tries, changed = Pause(deadline), _SECOND_TRIES, False
+
+    def execute(wanted: WantedStack, kind: Kind, target: str) -> StackOutputs:
+        return _execute(cfn, wanted, kind, target, report, deadline, upload)
+
     while True:
         try:
             match plan:
@@ -85,17 +93,18 @@ def apply_stack(
                     _roll_back(cfn, plan, report, deadline)
                     changed = True
                 case Create(wanted=wanted):
-                    return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
+                    return execute(wanted, "CREATE", wanted.name)
                 case Adopt(wanted=wanted):
-                    _adopt(cfn, wanted, report, deadline)
+                    report(Note(f"{wanted.name} adopts {', '.join(wanted.existing)}"))
+                    execute(_adopting(wanted), "CREATE", wanted.name)
                     changed = True
                 case CleanUpReview(wanted=wanted, state=state):
                     drop_leftovers(cfn, state.change_sets)
-                    return _execute(cfn, wanted, "CREATE", wanted.name, report, deadline)
+                    return execute(wanted, "CREATE", wanted.name)
                 case Update(wanted=wanted, state=state):
                     if approve is not None:
                         approve(plan)
-                    outputs = _execute(cfn, wanted, "UPDATE", state.stack_id, report, deadline)
+                    outputs = execute(wanted, "UPDATE", state.stack_id)
                     return replace(outputs, changed=outputs.changed or changed)
                 case _:
                     assert_never(plan)
@@ -116,10 +125,10 @@ def apply_stack(
 
 
 def _execute(
-    cfn: Any, wanted: WantedStack, kind: Kind, target: str, report: Report, deadline: Deadline
+    cfn: Any, wanted: WantedStack, kind: Kind, target: str, report: Report, deadline: Deadline, upload: Upload | None
 ) -> StackOutputs:
     """Make a change set, execute it, follow it to its end."""
-    made = make_change_set(cfn, wanted, kind, target, deadline)
+    made = make_change_set(cfn, wanted, kind, target, deadline, upload)
     if made.empty:
         return read_outputs(cfn, made.stack_id, changed=False)
     token = unique_name()
@@ -139,11 +148,9 @@ def _execute(
     )  # fmt: skip
 
 
-def _adopt(cfn: Any, wanted: WantedStack, report: Report, deadline: Deadline) -> None:
-    """Create the stack around what exists. Where the template would not retain it, the next decision is an update."""
-    report(Note(f"{wanted.name} adopts {', '.join(wanted.existing)}"))
-    adopting = replace(wanted, template_body=with_retained(wanted.template_body, wanted.existing))
-    _execute(cfn, adopting, "CREATE", wanted.name, report, deadline)
+def _adopting(wanted: WantedStack) -> WantedStack:
+    """The stack around what exists. Where the template would not retain it, the next decision is an update."""
+    return replace(wanted, template_body=with_retained(wanted.template_body, wanted.existing))
 
 
 def _start(cfn: Any, made: ChangeSet, token: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from pipeline.stacks.changeset import Kind, drop_change_set, dropped_on_failure, make_change_set
+from pipeline.stacks.changeset import Kind, Upload, drop_change_set, dropped_on_failure, make_change_set
 from pipeline.stacks.plan import (
     Adopt,
     CleanUpReview,
@@ -78,13 +78,14 @@ class ResourceChange:
 
 
 def describe_change(
-    cfn: Any, plan: StackPlan, *, validate: bool = False, timeout: float = 300.0
+    cfn: Any, plan: StackPlan, *, validate: bool = False, timeout: float = 300.0, upload: Upload | None = None
 ) -> tuple[ResourceChange, ...]:
     """The resources that ``apply_stack`` would change for ``plan``; nothing for a plan that changes none by itself.
 
     An update is asked from CloudFormation by a change set that is deleted again. A creation adds what the template
     has, so nobody needs to be asked; with ``validate`` CloudFormation is, which also runs its checks before deployment
     (a name that is taken), and the shell of a stack that such a change set leaves is deleted too.
+    ``upload`` as for ``apply_stack``.
 
     Raises StackFailed with what CloudFormation finds wrong.
     """
@@ -93,12 +94,12 @@ def describe_change(
             return ()
         case Create(wanted=wanted) | Adopt(wanted=wanted) | CleanUpReview(wanted=wanted):
             if validate:
-                return _ask(cfn, wanted, "CREATE", wanted.name, None, timeout)
+                return _ask(cfn, wanted, "CREATE", wanted.name, None, timeout, upload)
             return _added(wanted)
         case ReplaceFailed(wanted=wanted):
             return _added(wanted)
         case Update(wanted=wanted, state=state):
-            return _ask(cfn, wanted, "UPDATE", state.stack_id, state, timeout)
+            return _ask(cfn, wanted, "UPDATE", state.stack_id, state, timeout, upload)
         case _:
             assert_never(plan)
 
@@ -112,9 +113,15 @@ def _added(wanted: WantedStack) -> tuple[ResourceChange, ...]:
 
 
 def _ask(
-    cfn: Any, wanted: WantedStack, kind: Kind, target: str, state: StackState | None, timeout: float
+    cfn: Any,
+    wanted: WantedStack,
+    kind: Kind,
+    target: str,
+    state: StackState | None,
+    timeout: float,
+    upload: Upload | None,
 ) -> tuple[ResourceChange, ...]:
-    made = make_change_set(cfn, wanted, kind, target, Deadline(timeout))
+    made = make_change_set(cfn, wanted, kind, target, Deadline(timeout), upload)
     if made.empty:
         return ()
     with dropped_on_failure(cfn, made):

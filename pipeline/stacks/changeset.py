@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cfn.render import TEMPLATE_BODY_MAX
+from pipeline.errors import StackError
 from pipeline.stacks.failures import StackFailed, explain, validation_failures
 from pipeline.stacks.plan import WantedStack
 from pipeline.stacks.state import ChangeSetSummary, StackStatus, maker, read_change_sets, read_status
 from pipeline.stacks.watch import Deadline, Pause
 
 Kind = Literal["CREATE", "UPDATE"]
+# Puts a template that is too large to be sent where CloudFormation can read it, and gives its URL.
+Upload = Callable[[str], str]
 PREFIX = "transaction-pipeline-"
 # Both texts mean that there is nothing to do; CloudFormation has no code for it (AWS documentation, and seen).
 _EMPTY = ("The submitted information didn't contain changes", "No updates are to be performed")
@@ -72,11 +76,13 @@ def overtaken_by_others() -> Iterator[None]:
         raise
 
 
-def make_change_set(cfn: Any, wanted: WantedStack, kind: Kind, target: str, deadline: Deadline) -> ChangeSet:
+def make_change_set(
+    cfn: Any, wanted: WantedStack, kind: Kind, target: str, deadline: Deadline, upload: Upload | None = None
+) -> ChangeSet:
     """Make a change set for ``wanted`` on the stack ``target`` (its name, or its id for an update) and wait for it.
 
-    An empty one, and one that CloudFormation could not make, is deleted again. Raises Overtaken, and StackFailed with
-    what CloudFormation found wrong.
+    An empty one, and one that CloudFormation could not make, is deleted again. Raises Overtaken, StackFailed with what
+    CloudFormation found wrong, and StackError for a template that is too large without ``upload``.
     """
     name = unique_name()
     request: dict[str, Any] = {
@@ -84,7 +90,7 @@ def make_change_set(cfn: Any, wanted: WantedStack, kind: Kind, target: str, dead
         "ChangeSetName": name,
         "ChangeSetType": kind,
         "ClientToken": name,
-        "TemplateBody": wanted.template_body,
+        **_template(wanted, upload),
         "Parameters": [
             {"ParameterKey": key, "ParameterValue": value} for key, value in sorted(wanted.parameters.items())
         ],
@@ -106,6 +112,20 @@ def make_change_set(cfn: Any, wanted: WantedStack, kind: Kind, target: str, dead
     change_set = ChangeSet(made["Id"], wanted.name, made["StackId"], kind)
     with dropped_on_failure(cfn, change_set):
         return _wait_for(cfn, change_set, deadline)
+
+
+def _template(wanted: WantedStack, upload: Upload | None) -> dict[str, str]:
+    """How the template travels: in the request, or past it when it is too large for that."""
+    size = len(wanted.template_body.encode())  # as it is sent
+    if size <= TEMPLATE_BODY_MAX:
+        return {"TemplateBody": wanted.template_body}
+    if upload is None:
+        raise StackError(
+            f"the stack {wanted.name} was not changed",
+            f"its template has {size:,} bytes, a request holds {TEMPLATE_BODY_MAX:,}, and there is no bucket for it",
+            "Give the call an ``upload``, such as pipeline.templates_bucket.upload_template.",
+        )
+    return {"TemplateURL": upload(wanted.template_body)}
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
+from cfn.render import TEMPLATE_URL_MAX
 from pipeline.stacks.state import StackState, StackStatus, canonical_template
 
-# AWS documentation, CloudFormation quotas. The body is counted in bytes as it is sent.
-TEMPLATE_BODY_MAX = 51_200
 # A change set this young on a stack in review belongs to a run that is about to execute it (seconds).
 REVIEW_PATIENCE = 15.0
 
@@ -207,8 +206,8 @@ def _findings(wanted: WantedStack) -> list[str]:
     """Why CloudFormation would refuse the request at the door; everything at once."""
     findings = []
     size = len(wanted.template_body.encode())
-    if size > TEMPLATE_BODY_MAX:
-        findings.append(f"its template has {size:,} bytes, CloudFormation takes {TEMPLATE_BODY_MAX:,}")
+    if size > TEMPLATE_URL_MAX:
+        findings.append(f"its template has {size:,} bytes, CloudFormation takes {TEMPLATE_URL_MAX:,}")
     if not _template(wanted.template_body):
         return findings  # YAML: its parameters are CloudFormation's to judge
     declared = _declared_parameters(wanted.template_body)

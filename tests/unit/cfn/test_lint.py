@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from cfnlint.api import ManualArgs, lint
-from troposphere import Parameter, Template
+from troposphere import Parameter
 
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
-from cfn.render import TEMPLATE_BODY_MAX, render
+from cfn.render import TEMPLATE_BODY_MAX, TEMPLATE_URL_MAX, render
 from cfn.settings import Call, FunctionDefinition, Settings
+from cfn.template import OpenTemplate
 from pipeline.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD
 
@@ -56,12 +57,37 @@ def test_the_linter_of_this_test_bites() -> None:
     assert any(finding.startswith("E3030") for finding in findings(json.dumps(template)))
 
 
-def test_a_template_that_is_too_large_says_its_size() -> None:
-    template = Template(Description="Large.")
-    for number in range(200):
-        template.add_parameter(Parameter(f"P{number}", Type="String", Description="d" * 300))
-    with pytest.raises(SettingsError, match=r"it has 6\d,\d{3} bytes, and CloudFormation takes at most 51,200"):
+def many(count: int) -> tuple[FunctionDefinition, ...]:
+    """The workflow's functions, and others up to ``count``."""
+    return (*FUNCTIONS, *(FunctionDefinition(f"signal-{number}") for number in range(count - len(FUNCTIONS))))
+
+
+@pytest.mark.parametrize("build", [registry_template, pipeline_template])
+def test_fifty_functions_make_a_clean_template(build: Any) -> None:
+    text = render(build(DEV, many(50)))
+    assert findings(text) == []
+    assert TEMPLATE_BODY_MAX < len(text) < TEMPLATE_URL_MAX
+
+
+@pytest.mark.parametrize(
+    ("build", "most", "said"),
+    [(registry_template, 100, "it has 202 outputs"), (pipeline_template, 67, "it has 505 resources")],
+    ids=["registry", "pipeline"],
+)
+def test_the_most_functions_that_a_template_takes(build: Any, most: int, said: str) -> None:
+    render(build(DEV, many(most)))
+    with pytest.raises(SettingsError, match=said):
+        render(build(DEV, many(most + 1)))
+
+
+def test_a_template_that_cloudformation_refuses_says_every_limit() -> None:
+    template = OpenTemplate(Description="Large.")
+    for number in range(201):
+        template.add_parameter(Parameter(f"P{number}", Type="String", Description="d" * 5_000))
+    with pytest.raises(SettingsError) as raised:
         render(template)
+    assert raised.value.why.startswith("it has 201 parameters, and CloudFormation takes at most 200; it has 1,0")
+    assert raised.value.why.endswith("bytes, and CloudFormation takes at most 1,000,000")
 
 
 def test_rendering_is_canonical() -> None:

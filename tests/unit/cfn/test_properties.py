@@ -1,9 +1,8 @@
-"""Any set of functions that somebody may drop under images/, up to what fits into a template."""
+"""Any set of functions that somebody may drop under images/."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from hypothesis import given, settings
@@ -14,9 +13,8 @@ from cfn.checks import OWN_VARIABLES
 from cfn.names import image_parameter, pascal_case, placeholder_output, repository_output
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
-from cfn.render import TEMPLATE_BODY_MAX, render
+from cfn.render import render
 from cfn.settings import Architecture, Call, FunctionDefinition, Settings
-from pipeline.errors import SettingsError
 from tests.conftest import examples
 from tests.unit.cfn.examples import FUNCTIONS, of_type, role_statements
 
@@ -57,7 +55,6 @@ def with_the_workflows(more: list[FunctionDefinition]) -> tuple[FunctionDefiniti
     return (*FUNCTIONS, *(each for each in more if pascal_case(each.name) not in own))
 
 
-# Few of them fit into the pipeline's template, many into the registry's.
 sets = (
     st.sampled_from([1, 2, 14])
     .flatmap(lambda most: st.lists(definitions, max_size=most, unique_by=lambda each: pascal_case(each.name)))
@@ -75,18 +72,8 @@ environments = st.builds(
 )
 
 
-def rendered(build: Any, chosen: Settings, functions: tuple[FunctionDefinition, ...]) -> dict[str, Any] | None:
-    """The template, or None when it is refused for its size, which is then really too much."""
-    try:
-        text = render(build(chosen, functions))
-    except SettingsError as error:
-        said = re.search(r"it has ([\d,]+) bytes", error.why)
-        if said is None or int(said[1].replace(",", "")) <= TEMPLATE_BODY_MAX:
-            raise
-        return None
-    if len(text.encode()) > TEMPLATE_BODY_MAX:
-        raise AssertionError(f"{len(text.encode())} bytes went through")
-    return dict(json.loads(text))
+def rendered(build: Any, chosen: Settings, functions: tuple[FunctionDefinition, ...]) -> dict[str, Any]:
+    return dict(json.loads(render(build(chosen, functions))))
 
 
 def references(node: Any) -> set[str]:
@@ -106,8 +93,6 @@ def references(node: Any) -> set[str]:
 @given(chosen=environments, functions=sets)
 def test_registry_of_any_functions(chosen: Settings, functions: tuple[FunctionDefinition, ...]) -> None:
     template = rendered(registry_template, chosen, functions)
-    if template is None:
-        return
     assert references(template) <= template["Resources"].keys()
     assert template["Outputs"].keys() == {
         name for each in functions for name in (repository_output(each.name), placeholder_output(each.name))
@@ -120,8 +105,6 @@ def test_registry_of_any_functions(chosen: Settings, functions: tuple[FunctionDe
 @given(chosen=environments, functions=sets)
 def test_pipeline_of_any_functions(chosen: Settings, functions: tuple[FunctionDefinition, ...]) -> None:
     template = rendered(pipeline_template, chosen, functions)
-    if template is None:
-        return
     assert references(template) <= template["Resources"].keys() | template["Parameters"].keys()
 
     endpoints = {

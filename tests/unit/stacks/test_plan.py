@@ -13,6 +13,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from cfn.render import TEMPLATE_URL_MAX
 from pipeline.stacks import (
     Adopt,
     ChangeSetSummary,
@@ -29,7 +30,7 @@ from pipeline.stacks import (
     WantedStack,
     plan_stack,
 )
-from pipeline.stacks.plan import REVIEW_PATIENCE, TEMPLATE_BODY_MAX
+from pipeline.stacks.plan import REVIEW_PATIENCE
 from pipeline.stacks.state import canonical_template, is_abandoned, maker
 
 TEMPLATE: dict[str, Any] = {
@@ -142,17 +143,17 @@ def test_only_cloudformation_can_compare_values_from_elsewhere(body: dict[str, A
 
 
 def test_everything_that_cloudformation_would_refuse_is_said_at_once() -> None:
-    body = {**TEMPLATE, "Parameters": {"Needed": {"Type": "String"}}, "Description": "x" * TEMPLATE_BODY_MAX}
+    body = {**TEMPLATE, "Parameters": {"Needed": {"Type": "String"}}, "Description": "x" * TEMPLATE_URL_MAX}
     plan = plan_stack(STANDS, WantedStack("pipeline-dev", json.dumps(body), {"Unknown": "1"}))
     assert isinstance(plan, Refuse)
-    assert "51,200" in plan.reason
+    assert "1,000,000" in plan.reason
     assert "no parameter Unknown" in plan.reason
     assert "value for the parameter Needed" in plan.reason
 
 
 def test_a_template_is_measured_in_bytes() -> None:
-    body = json.dumps({**TEMPLATE, "Description": "é" * (TEMPLATE_BODY_MAX // 2)}, ensure_ascii=False)
-    assert len(body) < TEMPLATE_BODY_MAX
+    body = json.dumps({**TEMPLATE, "Description": "é" * (TEMPLATE_URL_MAX // 2)}, ensure_ascii=False)
+    assert len(body) < TEMPLATE_URL_MAX
     assert isinstance(plan_stack(STANDS, replace(WANTED, template_body=body)), Refuse)
 
 
