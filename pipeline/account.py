@@ -54,7 +54,9 @@ def _reserved(target: Target, functions: int, wanted: int | None, current: Mappi
     if own == wanted:
         return str(wanted)
     limit = target.client("lambda").get_account_settings()["AccountLimit"]
-    fits = fitting_reservation(limit["UnreservedConcurrentExecutions"] + own * functions, functions, wanted)
+    # What these functions reserve now can be given anew, and never more than the account has.
+    free = min(limit["UnreservedConcurrentExecutions"] + own * functions, limit["ConcurrentExecutions"])
+    fits = fitting_reservation(free, functions, wanted)
     if fits < wanted:
         report(
             Note(
