@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from commands.context import Context
@@ -37,6 +40,20 @@ def deployment_of(context: Context, target: Target, build: Build, approve: Appro
     from pipeline.deployment import Deployment, approve_all
 
     return Deployment(target, context.settings, build, approve or approve_all)
+
+
+@contextmanager
+def exclusive(context: Context, command: str) -> Iterator[None]:
+    """Nothing else changes the environment from this machine while the block runs; whoever comes later waits."""
+    from pipeline.exclusive import exclusively
+
+    if context.target_name == "local":
+        file = context.local_folder / "locks" / context.environment
+    else:
+        account = os.environ.get("AWS_PROFILE", "default"), context.region or "default"
+        file = cache_folder() / "locks" / "-".join([*account, context.environment]).replace("/", "_")
+    with exclusively(file, f"{command} {context.environment}", context.report):
+        yield
 
 
 def base_of(context: Context) -> str:

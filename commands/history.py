@@ -10,7 +10,7 @@ import click
 
 from commands.asking import approval
 from commands.context import Context, Outcome
-from commands.deploying import build_of, command_line, deployment_of, releaser
+from commands.deploying import build_of, command_line, deployment_of, exclusive, releaser
 
 if TYPE_CHECKING:
     from pipeline.ledger import Release
@@ -70,7 +70,7 @@ def rollback(context: Context, *, to: int | None, yes: bool) -> Outcome:
     from pipeline.target import explained
 
     build = build_of(context)
-    with explained(context.target_name, f"{context.environment} was not rolled back"):
+    with explained(context.target_name, f"{context.environment} was not rolled back"), exclusive(context, "rollback"):
         target = context.running_target()
         deployment = deployment_of(context, target, build, approval(context, "rollback", yes=yes))
         done = roll_back(deployment, to, context.report, by=releaser(context, target))
@@ -101,7 +101,7 @@ def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
     from pipeline.repository import read_images
     from pipeline.target import explained
 
-    with explained(context.target_name, f"{context.environment} was not pruned"):
+    with explained(context.target_name, f"{context.environment} was not pruned"), exclusive(context, "prune"):
         target = context.running_target()
         names = context.names
         repositories = [names.repository(source.name) for source in context.sources]
