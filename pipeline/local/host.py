@@ -41,6 +41,8 @@ from pipeline.local.runtime import ProcessRuntime
 from pipeline.local.state import FILE, HostState, read_state, start_time, write_state
 
 REGION = "us-east-1"
+# What the emulator's process runs; a soak puts one with faults in its place.
+EMULATOR = "pipeline.local.emulator"
 # ministack takes this key as the account's root and does not look at its signature.
 ACCESS_KEY = "test"
 READY_SECONDS = 50.0
@@ -102,7 +104,7 @@ def start_emulator(
     inherited = [listener.fileno(), bridge.fileno(), lock.fileno()]
     with (folder / "emulator.log").open("wb") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.local.emulator",
+            [sys.executable, "-P", "-m", EMULATOR,
              "--socket", str(listener.fileno()), "--bridge", str(bridge.fileno())],
             stdin=subprocess.PIPE, stdout=log_file, stderr=log_file, cwd=folder, env=variables, pass_fds=inherited,
             start_new_session=True,

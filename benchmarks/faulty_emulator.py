@@ -1,0 +1,92 @@
+"""The local target with an embedded AWS whose DynamoDB throttles and loses answers, as the file of faults says.
+
+    python -m benchmarks.faulty_emulator --folder …     the host of ``pipeline.local.host``, with its arguments
+    python -m benchmarks.faulty_emulator --socket …     its emulator
+
+``faults.json`` in the host's folder is read again whenever it changes: {"throttled": 0.02, "lost": 0.001} are the
+shares of calls that are refused, and that take effect but end in an error. It holds for the tasks of state machines and
+for calls over HTTP of tables' items.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FAULTS = "faults.json"
+# Retries and waits of state machines take this share of the time that they would.
+WAIT_SCALE = "0.1"
+_READ_SECONDS = 0.1
+_ITEM_CALLS = ("PutItem", "UpdateItem", "GetItem", "DeleteItem", "Query")
+
+
+class Faults:
+    """The shares as the file has them now; none while there is no file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read_at = 0.0
+        self._shares: dict[str, float] = {}
+        self._chance = random.Random(os.getpid())
+
+    def strike(self) -> str | None:
+        """What happens to the next call."""
+        if time.monotonic() - self._read_at > _READ_SECONDS:
+            self._read_at = time.monotonic()
+            try:
+                self._shares = json.loads(self._file.read_text())
+            except (OSError, ValueError):
+                self._shares = {}
+        draw = self._chance.random()
+        for name, share in self._shares.items():
+            if draw < share:
+                return name
+            draw -= share
+        return None
+
+
+def infest(faults: Faults) -> None:
+    """Put the faults between ministack's DynamoDB and who calls it."""
+    from ministack.core.responses import error_response_json
+    from ministack.services import dynamodb, stepfunctions
+
+    invoke, handle = stepfunctions._invoke_dynamodb, dynamodb.handle_request
+
+    def _invoke_dynamodb(operation: str, data: Any) -> Any:
+        fault = faults.strike()
+        if fault == "throttled":
+            raise stepfunctions._ExecutionError("DynamoDB.ThrottlingException", "Rate exceeded")
+        result = invoke(operation, data)
+        if fault == "lost":
+            raise stepfunctions._ExecutionError("DynamoDB.InternalServerError", "the answer was lost")
+        return result
+
+    async def handle_request(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
+        if headers.get("x-amz-target", "").rpartition(".")[2] in _ITEM_CALLS and faults.strike() == "throttled":
+            return error_response_json("ThrottlingException", "Rate exceeded", 400)
+        return await handle(method, path, headers, body, query)
+
+    stepfunctions._invoke_dynamodb = _invoke_dynamodb
+    dynamodb.handle_request = handle_request
+
+
+def main() -> int:
+    if "--socket" not in sys.argv:
+        from pipeline.local import host
+
+        host.EMULATOR = "benchmarks.faulty_emulator"
+        return host.main()
+    os.environ["SFN_WAIT_SCALE"] = WAIT_SCALE
+    from pipeline.local import emulator
+
+    infest(Faults(Path(os.environ["HOME"]) / FAULTS))
+    return emulator.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
