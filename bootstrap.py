@@ -139,7 +139,7 @@ def main() -> None:
     """Container-image Lambda functions that deploy in two phases and never meet a missing image."""
 
 
-@main.command()
+@main.command(short_help="Deploy everything: both phases.")
 @shared_options
 @build_options
 @click.option(
@@ -167,7 +167,7 @@ def up(**options: Any) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="Both stacks, building nothing.")
 @shared_options
 @click.option("--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted.")
 def infra(**options: Any) -> None:
@@ -177,7 +177,7 @@ def infra(**options: Any) -> None:
     run(releasing.infra, *shared(options), yes=options["yes"])
 
 
-@main.command()
+@main.command(short_help="Build and check the images.")
 @shared_options
 @build_options
 @click.option("--update-base", is_flag=True, help="First pin what the base's tag names today.")
@@ -197,7 +197,7 @@ def build(**options: Any) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="What `up` would change.")
 @shared_options
 def plan(**options: Any) -> None:
     """What `up` would do to both stacks and every function, changing nothing; exit code 2 for a difference."""
@@ -206,7 +206,7 @@ def plan(**options: Any) -> None:
     run(history.plan, *shared(options))
 
 
-@main.command()
+@main.command(short_help="What was released, newest first.")
 @shared_options
 def releases(**options: Any) -> None:
     """Every release of the environment, newest first."""
@@ -215,7 +215,7 @@ def releases(**options: Any) -> None:
     run(history.releases, *shared(options))
 
 
-@main.command()
+@main.command(short_help="Back to an earlier release.")
 @shared_options
 @click.option(
     "--to", type=click.IntRange(min=1), metavar="N", help="The release to go back to; default: the one before."
@@ -228,7 +228,7 @@ def rollback(**options: Any) -> None:
     run(history.rollback, *shared(options), to=options["to"], yes=options["yes"])
 
 
-@main.command()
+@main.command(short_help="Delete images that nothing needs.")
 @shared_options
 @click.option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Releases whose images stay.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
@@ -239,7 +239,7 @@ def prune(**options: Any) -> None:
     run(history.prune, *shared(options), keep=options["keep"], dry_run=options["dry_run"])
 
 
-@main.command()
+@main.command(short_help="Submit one transaction, or a file.")
 @shared_options
 @click.argument("transaction", metavar="JSON", required=False)
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Many: .jsonl or .csv.")
@@ -258,7 +258,7 @@ def submit(**options: Any) -> None:
     run(running.submit, *shared(options), text=sys.stdin.read() if text == "-" else text)
 
 
-@main.command()
+@main.command(short_help="Submit again what was parked.")
 @shared_options
 @click.option("--dry-run", is_flag=True, help="Only show what is parked, and why.")
 @click.option("--id", "transaction_id", metavar="ID", help="Only this transaction.")
@@ -271,7 +271,7 @@ def redrive(**options: Any) -> None:
     run(running.redrive, *shared(options), **{name: options[name] for name in names})
 
 
-@main.command()
+@main.command(short_help="One transaction's story.")
 @shared_options
 @click.argument("transaction_id", metavar="ID")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw its way through the state machine.")
@@ -282,7 +282,7 @@ def explain(**options: Any) -> None:
     run(running.explain, *shared(options), transaction_id=options["transaction_id"], picture=options["svg"])
 
 
-@main.command()
+@main.command(short_help="What it costs on AWS.")
 @shared_options
 @click.option("--transactions", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="In a month.")
 @click.option("--prices", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another price list.")
@@ -293,7 +293,7 @@ def cost(**options: Any) -> None:
     run(offline.cost, *shared(options), transactions=options["transactions"], prices=options["prices"])
 
 
-@main.command()
+@main.command(short_help="What stands, and what runs.")
 @shared_options
 def status(**options: Any) -> None:
     """What stands: both stacks, each function's state, image and whether it is on its placeholder."""
@@ -302,7 +302,7 @@ def status(**options: Any) -> None:
     run(running.status, *shared(options))
 
 
-@main.command()
+@main.command(short_help="Find what would fail, beforehand.")
 @shared_options
 def doctor(**options: Any) -> None:
     """Look at the account and the region for what would fail, changing nothing; exit code 1 for an error."""
@@ -311,7 +311,7 @@ def doctor(**options: Any) -> None:
     run(examining.doctor, *shared(options))
 
 
-@main.command()
+@main.command(short_help="Write both templates.")
 @shared_options
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the two files."
@@ -323,7 +323,7 @@ def synth(**options: Any) -> None:
     run(releasing.synth, *shared(options), out=options["out"])
 
 
-@main.command()
+@main.command(short_help="Hold any image against Lambda's rules.")
 @shared_options
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 def check(**options: Any) -> None:
@@ -333,7 +333,7 @@ def check(**options: Any) -> None:
     run(offline.check, *shared(options), images=options["images"])
 
 
-@main.command()
+@main.command(short_help="Delete the environment.")
 @shared_options
 @click.option("--keep-data", is_flag=True, help="Keep the table, the repositories and the logs.")
 @click.option("--yes", is_flag=True, help="Do not ask for the environment's name.")
@@ -344,7 +344,7 @@ def down(**options: Any) -> None:
     run(releasing.down, *shared(options), keep_data=options["keep_data"], yes=options["yes"])
 
 
-@main.command()
+@main.command(short_help="Release every saved change.")
 @shared_options
 @click.option("--base", metavar="BASE", help="A reference, an OCI layout as oci:DIR, or empty.")
 @click.option("--runtime", type=click.Choice(["process", "docker"]), help="What runs the functions locally.")
@@ -362,7 +362,7 @@ def watch(**options: Any) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="What was logged, merged by time.")
 @shared_options
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is logged from now on, until Ctrl-C.")
 @click.option("--function", metavar="NAME", help="Only this function's, or the state-machine's.")
@@ -387,7 +387,7 @@ def logs(**options: Any) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="Invoke one function by itself.")
 @shared_options
 @click.option("--debug", is_flag=True, help="Wait for a debugger, and run without a time limit (local target).")
 @click.option("--port", type=click.IntRange(1, 65535), help="For --debug; default: 5678, or a free one.")
