@@ -22,8 +22,8 @@ from pipeline.errors import ReleaseError
 from pipeline.model import DOCKER_MANIFEST, OCI_MANIFEST, Digest, PushedImage
 from pipeline.stacks.state import canonical_template
 
-# A standard parameter, the one that costs nothing, holds this many bytes (API_PutParameter).
-VALUE_MAX = 4096
+# A standard parameter, the one that costs nothing, holds so many bytes, an advanced one twice that (API_PutParameter).
+STANDARD_MAX, VALUE_MAX = 4096, 8192
 # The version whose images are all tagged.
 _TAGGED = "tagged"
 _PACKED = "zlib:"
@@ -216,7 +216,8 @@ def _put(ssm: Any, environment: str, value: str) -> int:
                 Name=parameter_name(environment),
                 Value=value,
                 Type="String",
-                Tier="Standard",
+                # Standard as long as the value fits: SSM makes it an advanced parameter when it must, and keeps it one.
+                Tier="Intelligent-Tiering",
                 Overwrite=True,
                 Description=f"Releases of the transaction pipeline in {environment}; its history is the ledger",
             )
@@ -245,7 +246,7 @@ def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str) -> s
     )
     # Only strings can have double braces here: the document itself nests lists.
     text = text.replace("{{", "\\u007b\\u007b").replace("}}", "\\u007d\\u007d")
-    if len(text.encode()) > VALUE_MAX:
+    if len(text.encode()) > STANDARD_MAX:
         text = _PACKED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     if len(text.encode()) > VALUE_MAX:
         raise ReleaseError(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ReleaseError
 from pipeline.ledger import (
+    STANDARD_MAX,
     VALUE_MAX,
     Release,
     ReleaseContent,
@@ -43,14 +44,23 @@ def test_a_record_comes_back_as_it_went(images: dict[str, Digest], parameters: d
     assert (release.number, release.content, release.at, release.by) == (7, written, AT, by)
     assert "{{" not in text, "SSM reserves double braces"
     assert "}}" not in text
-    assert len(text.encode()) <= VALUE_MAX
+    assert len(text.encode()) <= STANDARD_MAX
+
+
+def test_as_many_functions_as_a_template_takes_have_a_record() -> None:
+    """67, with names that are as long as Lambda takes and that hardly compress."""
+    names = [Digest.of(f"name {number}".encode()).hex[:59] for number in range(67)]
+    images = {name: Digest.of(name.encode()) for name in names}
+    text = _pack(ReleaseContent(images, Digest.of(b"t")), at=AT, by="x" * 100, revision="a" * 40)
+    assert STANDARD_MAX < len(text) <= VALUE_MAX
+    assert _parse(1, text).images == images
 
 
 def test_many_functions_are_packed_and_too_many_are_refused() -> None:
     many = {f"function-{number}": Digest.of(bytes([number])) for number in range(60)}
     assert _parse(1, _pack(ReleaseContent(many, Digest.of(b"t")), at=AT, by="x", revision="")).images == many
     more = {f"function-{number}": Digest.of(str(number).encode()) for number in range(200)}
-    with pytest.raises(ReleaseError, match="4,096"):
+    with pytest.raises(ReleaseError, match="8,192"):
         _pack(ReleaseContent(more, Digest.of(b"t")), at=AT, by="x", revision="")
 
 
