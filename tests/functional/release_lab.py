@@ -67,13 +67,19 @@ def _name(step: str, subject: str, environment: str) -> str:
 
 @dataclass(frozen=True)
 class Order:
-    """What a process is to do. kill_at: the moment at which it kills itself; slow: seconds that each build takes."""
+    """What a process is to do.
+
+    local    the folder with the locks; another one is another machine
+    kill_at  the moment at which it kills itself
+    slow     seconds that each build takes
+    """
 
     environment: str
     root: str
     cache: str
     endpoint: str
     witness: str
+    local: str = ""
     kill_at: str = ""
     slow: float = 0.0
     smoke: bool = True
@@ -85,6 +91,7 @@ def run_up(order: Order) -> None:
     os.environ |= {
         "TRANSACTION_PIPELINE_CACHE": order.cache,
         "TRANSACTION_PIPELINE_ENDPOINT": order.endpoint,
+        "TRANSACTION_PIPELINE_LOCAL": order.local or str(Path(order.root) / "local"),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     with Path(order.witness).open("a") as file:
