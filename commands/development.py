@@ -110,7 +110,8 @@ class _Watcher:
                 self.quick = None  # the environment is not what it was: the next change goes the whole way
             self.failed += 1
             self.broken = True
-            self._tell(f"{error.what}: {error.why}. {error.next_step}")
+            next_step = "What runs stays live." if isinstance(error, _MENDED_BY_SAVING) else error.next_step
+            self._tell(f"{error.what}: {error.why}. {next_step}")
         self._idle_since = time.monotonic()
 
     def _release_whole(self, found: Changes) -> None:

@@ -133,7 +133,7 @@ def compile_sources(sources: Iterable[FunctionSource], platform: Platform) -> No
             if entry.kind == "file" and entry.path.endswith(".py") and isinstance(entry.content, bytes):
                 findings += _compile(entry.path, entry.content)
     if findings:
-        raise SourceError("nothing was released", "; ".join(findings), "Mend and save it; what runs stays live.")
+        raise SourceError("nothing was released", "; ".join(findings), "Mend and save it.")
 
 
 _compiled: set[bytes] = set()
@@ -197,7 +197,6 @@ class QuickRelease:
         started = time.monotonic()
         with step(clock, "check"):
             sources = self._sources(functions)
-            compile_sources(sources, self._deployment.build.platform)
         deployment = self._with(sources)
         with step(clock, "build"):
             images = [
@@ -215,9 +214,11 @@ class QuickRelease:
         return QuickResult(pushed, {**clock.seconds, "total": total})
 
     def _sources(self, functions: Iterable[str]) -> tuple[FunctionSource, ...]:
-        wanted = frozenset(functions)
+        wanted, build = frozenset(functions), self._deployment.build
         assert self._images is not None  # noqa: S101
-        found = find_sources(self._images, python=self._deployment.build.platform.python)
+        # First, because it names file and line of every error, and the reading of folders only the handler's.
+        compile_sources((source for source in build.sources if source.name in wanted), build.platform)
+        found = find_sources(self._images, python=build.platform.python)
         return tuple(source for source in found if source.name in wanted)
 
     def _with(self, sources: tuple[FunctionSource, ...]) -> Deployment:

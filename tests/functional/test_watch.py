@@ -1,0 +1,225 @@
+"""Saved files go live by themselves: the command runs as a user runs it, and files are saved as editors save them."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.command_line import CommandLine, copy_project
+
+SECONDS = 30.0
+
+
+class Watch:
+    """A running ``watch``: what it says comes line by line."""
+
+    def __init__(self, line: CommandLine) -> None:
+        self.line = line
+        self.images = line.project / "images"
+        environment = os.environ | {
+            "TRANSACTION_PIPELINE_LOCAL": str(line.local),
+            "TRANSACTION_PIPELINE_CACHE": str(line.cache),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(line.project / "bootstrap.py"), "watch", "--json"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.put(line)
+        self.process.stderr.close()
+
+    def says(self, text: str) -> str:
+        """The next line with ``text`` in it."""
+        until, said = time.monotonic() + SECONDS, []
+        while time.monotonic() < until:
+            try:
+                line = self._lines.get(timeout=0.2)
+            except queue.Empty:
+                assert self.process.poll() is None, "".join(said)
+                continue
+            said.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} was not said, but: {''.join(said)}")
+
+    def is_silent(self, seconds: float) -> bool:
+        try:
+            self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return True
+        return False
+
+    def stop(self) -> Any:
+        """Ctrl-C; the result."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.stdout is not None
+        out = self.process.stdout.read()
+        assert self.process.wait(20) == 0
+        return json.loads(out)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._reader.join()
+
+    def answer(self, function: str = "compliance-checking") -> Any:
+        """What the function answers to a transaction, through the alias that the workflow calls."""
+        event = {
+            "transaction": {
+                "transaction_id": "watched-1", "amount": "100.00", "currency": "USD", "merchant_id": "m",
+                "customer_id": "c",
+            },
+            "received_at": "2026-11-23T14:00:00.000Z",
+        }  # fmt: skip
+        answer = self.line.client("lambda").invoke(
+            FunctionName=f"{function}-dev", Qualifier="live", Payload=json.dumps(event)
+        )
+        return json.loads(answer["Payload"].read())
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    folder = tmp_path_factory.mktemp("watch")
+    watch = Watch(CommandLine(folder / "local", folder / "cache", copy_project(folder / "project")))
+    try:
+        watch.says("watching images/")
+        yield watch
+    finally:
+        watch.close()
+        watch.line.run("down", "--yes")
+
+
+def tagged(file: Path, tag: str, function: str = "judge") -> str:
+    """The module's text with every answer carrying ``tag``."""
+    text = file.read_text()
+    start = text.index("\nhandle = lambda_handler(")
+    return (
+        text[:start]
+        + f"\n\ndef tagging(invocation):\n    return {{**{function}(invocation), 'tag': {tag!r}}}\n\n\n"
+        + "handle = lambda_handler(tagging)\n"
+    )
+
+
+@pytest.fixture
+def handler(watch: Watch) -> Path:
+    return watch.images / "compliance-checking" / "handler.py"
+
+
+def test_a_saved_file_is_live(watch: Watch, handler: Path) -> None:
+    handler.write_text(tagged(handler, "first"))
+    said = watch.says("live after")
+    assert watch.answer()["tag"] == "first"
+    assert "compliance-checking/handler.py: compliance-checking " in said
+    assert all(f"{step} " in said for step in ("seen", "check", "build", "push", "switch", "verify"))
+
+
+def test_a_file_that_is_replaced_as_editors_do_it_is_live(watch: Watch, handler: Path) -> None:
+    beside = handler.with_name(".handler.py.swp")
+    beside.write_text(handler.read_text().replace("'first'", "'second'"))
+    beside.replace(handler)
+    watch.says("live after")
+    assert watch.answer()["tag"] == "second"
+
+
+def test_several_saves_are_one_release(watch: Watch, handler: Path) -> None:
+    text = handler.read_text()
+    for number in range(20):
+        handler.write_text(text.replace("'second'", f"'save {number}'"))
+    watch.says("live after")
+    assert watch.answer()["tag"] == "save 19"
+    handler.write_text(text)
+    watch.says("live after")
+    assert watch.answer()["tag"] == "second"
+
+
+def test_a_syntax_error_is_shown_and_the_last_good_image_stays(watch: Watch, handler: Path) -> None:
+    good = handler.read_text()
+    handler.write_text(good + "\ndef half(:\n")
+    said = watch.says("stays live")
+    assert f"compliance-checking/handler.py:{len(good.splitlines()) + 2}" in said
+    assert watch.answer()["tag"] == "second"
+    handler.write_text(good)
+    assert "mended" in watch.says("handler.py")
+    handler.write_text(good.replace("'second'", "'third'"))
+    watch.says("live after")
+    assert watch.answer()["tag"] == "third"
+
+
+def test_what_was_saved_while_another_file_was_broken_is_released_with_the_mend(watch: Watch, handler: Path) -> None:
+    scoring = watch.images / "fraud-detection" / "scoring.py"
+    good = scoring.read_text()
+    scoring.write_text(good + "\nclass Half(:\n")
+    watch.says("stays live")
+    handler.write_text(handler.read_text().replace("'third'", "'fourth'"))
+    watch.says("stays live")
+    assert watch.answer()["tag"] == "third"
+    scoring.write_text(good)
+    watch.says("live after")
+    assert watch.answer()["tag"] == "fourth"
+
+
+@pytest.mark.parametrize("name", [".handler.py.swp", "handler.py~", ".#handler.py", "test_x.py", "__pycache__/x.pyc"])
+def test_files_that_no_image_has_release_nothing(watch: Watch, handler: Path, name: str) -> None:
+    file = handler.parent / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("nothing\n")
+    assert watch.is_silent(0.35)
+    file.unlink()
+
+
+def test_a_file_that_is_saved_unchanged_releases_nothing(watch: Watch, handler: Path) -> None:
+    handler.write_bytes(handler.read_bytes())
+    assert watch.is_silent(0.5)
+
+
+def test_a_shared_file_is_live_in_every_function(watch: Watch) -> None:
+    shared = watch.images / "transactions" / "money.py"
+    shared.write_text(shared.read_text() + "\n# one line more\n")
+    said = watch.says("live after")
+    assert all(name in said for name in ("compliance-checking", "fraud-detection", "transaction-validation"))
+
+
+def test_a_changed_manifest_is_a_whole_release(watch: Watch) -> None:
+    manifest = watch.images / "compliance-checking" / "function.toml"
+    manifest.write_text(manifest.read_text().replace("memory = 3072", "memory = 2048"))
+    watch.says("dev is as the files say")
+    configuration = watch.line.client("lambda").get_function_configuration(FunctionName="compliance-checking-dev")
+    assert configuration["MemorySize"] == 2048
+    assert watch.answer()["tag"] == "fourth"
+
+
+def test_the_next_up_finds_everything_released(watch: Watch) -> None:
+    released = watch.line.json("up", "--no-smoke", "--no-sbom")
+    assert [each["changed"] for each in released["stacks"]] == [False, False]
+
+
+def test_ctrl_c_ends_it_with_what_was_done(watch: Watch) -> None:
+    result = watch.stop()
+    assert result["failed"] >= 3
+    # Twenty saves at once were one change, or a few on a machine that is very busy.
+    assert len(result["releases"]) < 15
+    assert {each["name"] for each in result["releases"][0]["functions"]} == {"compliance-checking-dev"}
+    assert result["releases"][0]["seconds"]["total"] > 0
+
+
+def test_on_aws_it_has_to_be_meant(watch: Watch) -> None:
+    assert "--yes" in watch.line.json("watch", "--target", "aws", code=1)["next_step"]
