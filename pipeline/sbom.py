@@ -1,6 +1,8 @@
 """What is in an image, as a CycloneDX document that refers to it: an OCI 1.1 referrer, never part of an index.
 
-Made from the locks alone, so it needs no network and is the same for the same image on every machine.
+Made from the locks alone, so it needs no network and is the same on every machine. It names the function and not the
+image's digest: the referrer's subject does that, and so a line of code that changes leaves a document that every
+registry has already.
 """
 
 from __future__ import annotations
@@ -40,12 +42,14 @@ def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Art
     if any(layer.title == "runtime" for layer in image.layers):
         locks.append(RUNTIME_LOCK)
     contents = [read_lock(path) for path in locks]
-    key = Digest.of(canonical_json([str(image.digest), *(Digest.of(lock.content).hex for lock in contents)]))
+    bases = sorted({str(layer.source) for layer in image.layers if layer.source})
+    made_from = [source.name, str(image.platform), bases, [Digest.of(lock.content).hex for lock in contents]]
+    key = Digest.of(canonical_json(made_from))
     record = store.root / "sboms" / f"{key.hex}-{code_version('sbom', 'dependencies')}.json"
     content = _remembered(store, read_record(record))
     if content is None:
         packages = {package.name: package for lock in contents for package in lock.packages}
-        content = _render(image, source.name, _for_target(packages.values(), image.platform))
+        content = _render(source.name, key, bases, _for_target(packages.values(), image.platform))
         write_record(record, {"sbom": str(store.add(content))})
     return _artifact(image, content, store)
 
@@ -97,29 +101,22 @@ def _for_target(packages: Any, platform: Platform) -> list[LockedPackage]:
     return [each for each in packages if not each.marker or Marker(each.marker).evaluate(environment)]
 
 
-def _render(image: Image, name: str, packages: list[LockedPackage]) -> bytes:
+def _render(name: str, key: Digest, bases: list[str], packages: list[LockedPackage]) -> bytes:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
-    from packageurl import PackageURL
 
-    root = Component(
-        name=name,
-        type=ComponentType.CONTAINER,
-        version=str(image.digest),
-        bom_ref=f"pkg:oci/{name}@{image.digest}",
-        purl=PackageURL("oci", None, name, str(image.digest), {"arch": image.platform.architecture.oci}),
-    )
+    root = Component(name=name, type=ComponentType.CONTAINER, bom_ref=f"image/{name}")
     parts = [_component(package) for package in packages]
-    parts += [_base_component(reference) for reference in sorted({str(x.source) for x in image.layers if x.source})]
+    parts += [_base_component(reference) for reference in bases]
     bom = Bom(
-        serial_number=uuid.uuid5(uuid.NAMESPACE_OID, str(image.digest)),
+        serial_number=uuid.uuid5(uuid.NAMESPACE_OID, str(key)),
         metadata=BomMetaData(component=root),
         components=parts,
     )
     bom.register_dependency(root, parts)
     rendered = json.loads(JsonV1Dot6(bom).output_as_string())
-    # The library stamps the current time; the document belongs to a digest, not to a moment.
+    # The library stamps the current time; the document belongs to its locks, not to a moment.
     rendered["metadata"]["timestamp"] = CREATED
     return canonical_json(rendered)
 

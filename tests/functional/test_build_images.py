@@ -78,7 +78,7 @@ def test_the_sbom_names_what_is_locked_for_the_target(sources: tuple[FunctionSou
     assert manifest["artifactType"] == CYCLONEDX
     assert all(store.has(blob.digest) for blob in artifact.blobs)
     document = json.loads(store.read(artifact.blobs[1].digest))
-    assert document["metadata"]["component"]["version"] == str(checked.image.digest)
+    assert document["metadata"]["component"]["name"] == sources[0].name
     components = {each["name"]: each for each in document["components"]}
     assert {"aws-lambda-powertools", "awslambdaric", "simplejson"} <= components.keys()
     powertools = components["aws-lambda-powertools"]
@@ -93,6 +93,24 @@ def test_the_sbom_of_an_image_is_always_the_same(sources: tuple[FunctionSource, 
         checked = _build(sources[:1], TARGETS[0], store)[0]
         artifacts += [sbom_referrer(checked.image, sources[0], store) for _ in range(2)]
     assert len(set(artifacts)) == 1
+
+
+def test_a_changed_line_leaves_the_sbom_as_it_is(store: BlobStore, tmp_path: Path) -> None:
+    """Only the small manifest that names the image as its subject is another one."""
+    copy = tmp_path / "images"
+    shutil.copytree(IMAGES, copy)
+    made = []
+    for line in ("", "\n# one more line\n"):
+        handler = copy / "fraud-detection" / "handler.py"
+        handler.write_text(handler.read_text() + line)
+        (source,) = (each for each in find_sources(copy) if each.name == "fraud-detection")
+        (checked,) = _build((source,), TARGETS[0], store)
+        made.append((checked.image.digest, sbom_referrer(checked.image, source, store)))
+    (before, first), (after, second) = made
+    assert before != after
+    assert first.blobs == second.blobs
+    assert json.loads(second.manifest.content)["subject"]["digest"] == str(after)
+    assert len(second.manifest.content) < 2_000
 
 
 @pytest.fixture
