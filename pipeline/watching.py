@@ -86,7 +86,8 @@ def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
         return Changes(files=(file,), whole=is_function or name in known)
     if not inner:
         # The folder itself: a package that came or went is part of every image; a function's files tell themselves.
-        return Changes() if name in known else Changes(known, (file,))
+        untouched = name in known or (folder.exists() and not is_package)
+        return Changes() if untouched else Changes(known, (file,))
     if inner != IGNORE_FILE and read_rules(folder).ignores(inner):
         return Changes()
     if name in known:
