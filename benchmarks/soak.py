@@ -30,10 +30,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Also when it is run by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks.faulty_emulator import FAULTS
 from benchmarks.measure import ROOT, machine
 from benchmarks.soak_check import Given, Records, check
-from benchmarks.soak_model import Line, make_lines
+from benchmarks.soak_model import make_lines
 from cfn.names import Names
 from cfn.workflow_expressions import LEASE_SECONDS
 from pipeline.local.control import find_local
@@ -44,12 +47,19 @@ from pipeline.target import Target, local_target
 NAMES = Names("dev")
 CALM = {"throttled": 0.01, "lost": 0.001}
 STORM = {"throttled": 0.6, "lost": 0.01}
-# At which shares of the file something happens; a storm lasts for as long as the second number says.
-PROGRAM_KILLS = (0.15, 0.35, 0.55, 0.75)
-HOST_KILLS = (0.25, 0.65)
-STORMS = ((0.10, 0.02), (0.45, 0.02), (0.85, 0.02))
-WORKER_KILLS = 60
-START_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """What happens, and at which shares of the file; a storm lasts for STORM_LENGTH of it."""
+
+    program_kills: Sequence[float] = (0.15, 0.35, 0.55, 0.75)
+    host_kills: Sequence[float] = (0.25, 0.65)
+    storms: Sequence[float] = (0.10, 0.45, 0.85)
+    worker_kills: int = 60
+
+
+STORM_LENGTH = 0.02
 
 
 class Broken(Exception):
@@ -88,6 +98,8 @@ class Environment:
         assert self._host is not None
         self._host.kill()
         self._host.wait()
+        assert self._host.stdin is not None
+        self._host.stdin.close()
 
     def stop(self) -> float:
         """End it as ``down`` does; the seconds that this took."""
@@ -154,7 +166,7 @@ def running(folder: Path) -> Iterator[Environment]:
     environment = Environment(folder)
     environment.start()
     try:
-        result = environment.run("up")
+        result = environment.run("up", "--no-smoke")
         if "stacks" not in result:
             raise Broken(f"the environment was not deployed: {result}")
         yield environment
@@ -176,11 +188,13 @@ class Story:
     tenths: list[float] = field(default_factory=list)
 
 
-def submit_under_fire(environment: Environment, path: Path, count: int, *, workers: int, seed: int) -> Story:
+def submit_under_fire(
+    environment: Environment, path: Path, count: int, fire: Fire, *, workers: int, seed: int
+) -> Story:
     """Submit the file until every line has an answer or is parked."""
     story, chance, results = Story(), random.Random(seed), default_results(path)
-    program_kills, host_kills, storms = list(PROGRAM_KILLS), list(HOST_KILLS), list(STORMS)
-    worker_kills = sorted(chance.uniform(0.02, 0.98) for _ in range(min(WORKER_KILLS, max(3, count // 100))))
+    program_kills, host_kills, storms = list(fire.program_kills), list(fire.host_kills), list(fire.storms)
+    worker_kills = sorted(chance.uniform(0.02, 0.98) for _ in range(fire.worker_kills))
     calm_at: float | None = None
     environment.faults(CALM)
     started = time.monotonic()
@@ -197,8 +211,8 @@ def submit_under_fire(environment: Environment, path: Path, count: int, *, worke
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(chance.choice(found), signal.SIGKILL)
                     story.worker_kills += 1
-            if storms and done >= storms[0][0]:
-                calm_at = done + storms.pop(0)[1]
+            if storms and done >= storms[0]:
+                calm_at = storms.pop(0) + STORM_LENGTH
                 environment.faults(STORM)
                 story.storms += 1
             if calm_at is not None and done >= calm_at:
@@ -281,7 +295,7 @@ def _expire_leases(target: Target) -> None:
 class Soak:
     """What came out: the lines as they were made, what happened, and every promise that was broken."""
 
-    lines: Sequence[Line]
+    given: Given
     story: Story
     parked: Mapping[str, int]
     redrives: int
@@ -292,13 +306,15 @@ class Soak:
     stop_seconds: float
 
 
-def soak(folder: Path, *, count: int, seed: int, workers: int, expire_leases: bool = False) -> Soak:
+def soak(
+    folder: Path, *, count: int, seed: int, workers: int, fire: Fire | None = None, expire_leases: bool = False
+) -> Soak:
     """One soak in ``folder``."""
     lines = make_lines(count, seed)
     path = folder / "transactions.jsonl"
     path.write_text("".join(f"{line.text}\n" for line in lines))
     with running(folder) as environment:
-        story = submit_under_fire(environment, path, count, workers=workers, seed=seed)
+        story = submit_under_fire(environment, path, count, fire or Fire(), workers=workers, seed=seed)
         parked = environment.run("redrive", "--dry-run")["messages"]
         before = read_records(environment.target)
         redriven, rounds = redrive_all(environment, expire_leases=expire_leases)
@@ -308,12 +324,22 @@ def soak(folder: Path, *, count: int, seed: int, workers: int, expire_leases: bo
         given = Given(lines, default_results(path), parked, before, redriven, left, records)
         report = check(given, environment.target)
         stop_seconds = environment.stop()
-    return Soak(lines, story, len(parked), rounds, report.outcomes, report.sums, report.broken, memory, stop_seconds)
+    return Soak(
+        given,
+        story,
+        Counter(f"{each['state']}: {each['error']}" for each in parked),
+        rounds,
+        report.outcomes,
+        report.sums,
+        report.broken,
+        memory,
+        stop_seconds,
+    )
 
 
 def print_soak(done: Soak) -> None:
-    kinds, story = Counter(str(line.kind) for line in done.lines), done.story
-    count = len(done.lines)
+    kinds, story = Counter(str(line.kind) for line in done.given.lines), done.story
+    count = len(done.given.lines)
     rows = [("submissions", f"{count:,}")]
     rows += [(f"  {name}", f"{number:,} ({number / count:.1%})") for name, number in sorted(kinds.items())]
     rows += [

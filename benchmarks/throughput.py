@@ -29,6 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Also when it is run by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks.measure import ROOT, Row, embedded_aws, in_turns, machine, print_table
 from cfn.names import Names
 from cfn.workflow_expressions import COMPLIANCE, FRAUD, VALIDATION
