@@ -26,6 +26,7 @@ def images(tmp_path: Path) -> Path:
     (images / "shared").mkdir()
     (images / "shared" / "__init__.py").write_text("")
     (images / "notes").mkdir()
+    (images / "README.md").write_text("")
     return images
 
 
