@@ -186,5 +186,7 @@ def _arns(situation: Situation, on: On) -> list[str]:
             return [arn("iam", f"policy/{names.pipeline_stack}-any")]
         case On.ALARMS:
             return [arn("cloudwatch", f"alarm:{names.state_machine}-failed")]
+        case On.TEMPLATES_BUCKET:
+            return ["*"]  # its name is the account's, and a bucket's ARN has no account
         case On.LEDGER:
             return [arn("ssm", f"parameter{parameter_name(situation.settings.environment)}")]

@@ -29,6 +29,7 @@ class On(StrEnum):
     POLICIES = "the managed policy that the pipeline stack makes"
     ALARMS = "the alarms"
     LEDGER = "the parameter that holds the releases"
+    TEMPLATES_BUCKET = "the bucket for templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,20 @@ RECOVERING = _on(
     "cloudformation:RollbackStack",
 )
 
+# Called only where a template is too large to be sent with the request (more than 51,200 bytes).
+LARGE_TEMPLATES = _on(
+    On.TEMPLATES_BUCKET,
+    "s3:CreateBucket",
+    "s3:GetLifecycleConfiguration",
+    "s3:GetObject",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutObject",
+)
+
 _READ_LEDGER = _on(On.LEDGER, "ssm:GetParameterHistory")
 _WRITE_LEDGER = _on(On.LEDGER, "ssm:GetParameters", "ssm:LabelParameterVersion", "ssm:PutParameter")
 _FIND_EXISTING = (
@@ -119,6 +134,13 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
     ),
     "status": (*_READ_STACKS, *_on(On.FUNCTIONS, "lambda:GetFunction")),
     "submit": (*_READ_STACKS, *_SUBMIT),
+    "explain": (
+        *_READ_STACKS,
+        *_on(On.TABLE, "dynamodb:GetItem"),
+        *_on(On.LOG_GROUPS, "logs:FilterLogEvents"),
+    ),
+    "logs": _on(On.LOG_GROUPS, "logs:FilterLogEvents"),
+    "invoke": _on(On.FUNCTIONS, "lambda:InvokeFunction"),
     "redrive": (
         *_READ_STACKS,
         *_SUBMIT,

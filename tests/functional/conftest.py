@@ -61,7 +61,7 @@ def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedA
 
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """An environment that every command was used on; tests that ask for it share one xdist group, ``deployed``."""
+    """An environment that every command was used on; files that ask for it are named in tests/conftest.py."""
     from tests.functional.deployed import deployed_environment
 
     with deployed_environment(tmp_path_factory.mktemp("deployed")) as environment:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commands import doctor, history, releasing, running
+from commands import development, doctor, history, releasing, running
 from commands.context import Context, Outcome
 from pipeline.errors import SubmissionError
 from pipeline.local.control import LocalAws, local_session
@@ -62,16 +62,17 @@ class Deployed:
     def aws(self) -> EmbeddedAws:
         return EmbeddedAws.of(self.local)
 
-    def run(self, name: str, function: Any, *, step: str = "", environment: str = "dev", **arguments: Any) -> Outcome:
+    def run(self, name: str, called: Any, /, *, step: str = "", environment: str = "dev", **arguments: Any) -> Outcome:
         """A command of ours. step: what its outcome is kept under, when it runs more than once."""
         context = _Recorded(environment, root=self.root, report=lambda event: self.said.append(repr(event)))
         context.deployed = self
         self.command = name
         self.proxy.clear()
-        outcome: Outcome = function(context, **arguments)
-        called = {call.partition("?")[0] for call in self.proxy.calls if " " in call}
-        self.registry_calls.setdefault(name, set()).update(called)
-        self.said.append(outcome.text)
+        outcome: Outcome = called(context, **arguments)
+        calls = {call.partition("?")[0] for call in self.proxy.calls if " " in call}
+        self.registry_calls.setdefault(name, set()).update(calls)
+        if name != "invoke":  # whose result is what the function made of the event that somebody gave it
+            self.said.append(outcome.text)
         self.outcomes[step or name] = outcome
         return outcome
 
@@ -161,6 +162,16 @@ def _use(deployed: Deployed) -> None:
     deployed.submit({**transaction, "customer_name": "Somebody Else"})
     deployed.submit({**transaction, "transaction_id": "told-2", "pan": CARD_NUMBER})
     park(deployed, {**transaction, "transaction_id": "told-3"})
+    run("explain", running.explain, transaction_id="told-1", picture=None)
+    quiet = deployed.said.append
+    run(
+        "logs", development.logs, function=None, transaction=None, since="1h", follow=False, as_json=False,
+        colour=False, write=quiet,
+    )  # fmt: skip
+    event = json.dumps({"transaction": transaction, "received_at": "2026-11-23T14:00:00.000Z", "execution": "e"})
+    run(
+        "invoke", development.invoke, function="transaction-validation", event=event, debug=False, port=None, tell=quiet
+    )
     run("redrive", running.redrive, dry_run=False, transaction_id=None, limit=None)
 
 

@@ -16,8 +16,6 @@ import pytest
 
 from tests.functional.deployed import CARD_NUMBER, PERSONAL, ROOT, Deployed
 
-pytestmark = pytest.mark.xdist_group("deployed")
-
 LISTEN, UNCONNECTED = "0A", "07"
 
 

@@ -21,8 +21,6 @@ from pipeline.synth import synthesise
 from pipeline.target import Target
 from tests.functional.deployed import ROOT, Deployed
 
-pytestmark = pytest.mark.xdist_group("deployed")
-
 
 def by_name(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {each["name"]: each for each in result["checks"]}
@@ -142,6 +140,8 @@ def test_up_on_aws_stops_before_it_makes_anything(deployed: Deployed) -> None:
     variables = {
         **os.environ,
         "AWS_ENDPOINT_URL": deployed.local.endpoint,
+        # The embedded AWS has no quotas, and takes its time to say so.
+        "AWS_ENDPOINT_URL_SERVICE_QUOTAS": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": deployed.local.access_key_id,
         "AWS_SECRET_ACCESS_KEY": deployed.local.secret_access_key,
         "HOME": str(deployed.root),

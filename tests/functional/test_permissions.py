@@ -19,8 +19,6 @@ from cfn.placeholder import placeholder_digest
 from pipeline.errors import SubmissionError
 from tests.functional.deployed import PERSONAL, Deployed, Grant, grants, without
 
-pytestmark = pytest.mark.xdist_group("deployed")
-
 # Granted, and not asked for here: AWS asks, and says so.
 LOG_DELIVERY = "Step Functions guide, Logging using CloudWatch Logs: the permissions of the execution role"
 FUNCTION_LOGS = "Lambda guide, Lambda execution role: what writing logs needs"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.doctor.permissions import BY_RESOURCE_TYPE, CALLED, RECOVERING, On, Permission
+from pipeline.doctor.permissions import BY_RESOURCE_TYPE, CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "permissions.md"
 HEAD = """# Who deploys may call
@@ -32,6 +32,7 @@ def text() -> str:
     parts = [HEAD, "## What the commands call themselves\n", "| command | actions |\n|---|---|"]
     parts += [f"| `{command}` | {actions(permissions)} |" for command, permissions in CALLED.items()]
     parts.append(f"| a command that finds a stack in trouble | {actions(RECOVERING)} |")
+    parts.append(f"| a template of more than 51,200 bytes | {actions(LARGE_TEMPLATES)} |")
     parts += [
         "\n## What CloudFormation calls for them with the same permissions\n",
         "For `up`, `infra`, `rollback` and `down`.\n",
