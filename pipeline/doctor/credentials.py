@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from cfn.render import TEMPLATE_BODY_MAX
 from pipeline.doctor.permissions import On, Permission, permissions_of_up
 from pipeline.doctor.situation import Caller, Situation
 from pipeline.doctor.verdict import Verdict, error, ok, unknown, warning
@@ -93,7 +94,8 @@ def check_permissions(situation: Situation) -> Verdict:
     if caller.arn.endswith(":root"):
         return ok("the account's root user may do everything; a role of its own would be safer")
     kinds = {each["Type"] for template in situation.templates.values() for each in template["Resources"].values()}
-    wanted = permissions_of_up(kinds)
+    large = any(len(body.encode()) > TEMPLATE_BODY_MAX for body in situation.bodies.values())
+    wanted = permissions_of_up(kinds, large=large)
     principal = _principal(situation, caller)
     denied: dict[str, str] = {}
     conditional: list[str] = []

@@ -414,9 +414,12 @@ BY_RESOURCE_TYPE: Mapping[str, tuple[Permission, ...]] = {
 }
 
 
-def permissions_of_up(resource_types: Iterable[str]) -> tuple[Permission, ...]:
-    """Everything that ``up`` needs for stacks of these resource types, sorted, each once."""
-    found = {*CALLED["up"], *RECOVERING}
+def permissions_of_up(resource_types: Iterable[str], *, large: bool = False) -> tuple[Permission, ...]:
+    """Everything that ``up`` needs for stacks of these resource types, sorted, each once.
+
+    large  a template has more bytes than a request takes
+    """
+    found = {*CALLED["up"], *RECOVERING, *(LARGE_TEMPLATES if large else ())}
     for kind in resource_types:
         found.update(BY_RESOURCE_TYPE[kind])
     return tuple(sorted(found, key=lambda each: (each.on, each.action)))

@@ -12,7 +12,7 @@ import cfnlint
 import pytest
 
 from pipeline.doctor import Status
-from pipeline.doctor.permissions import BY_RESOURCE_TYPE, CALLED, RECOVERING, permissions_of_up
+from pipeline.doctor.permissions import BY_RESOURCE_TYPE, CALLED, LARGE_TEMPLATES, RECOVERING, permissions_of_up
 from tests.unit.cfn.examples import DEV, PROD, pipeline, registry
 from tests.unit.doctor.account import ACCOUNT, FakeAccount
 
@@ -58,6 +58,10 @@ def test_actions_are_listed_once_and_in_order() -> None:
     assert len(wanted) == len(set(wanted))
     for actions in CALLED.values():
         assert len(actions) == len(set(actions))
+
+
+def test_the_bucket_is_asked_about_only_for_large_templates() -> None:
+    assert set(permissions_of_up([], large=True)) - set(permissions_of_up([])) == set(LARGE_TEMPLATES)
 
 
 @pytest.fixture
