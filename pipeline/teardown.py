@@ -26,6 +26,8 @@ from pipeline.templates_bucket import find_bucket
 _COMMANDS = {
     "AWS::DynamoDB::Table": "aws dynamodb delete-table --table-name {name}",
     "AWS::ECR::Repository": "aws ecr delete-repository --force --repository-name {name}",
+    "AWS::SQS::Queue": 'aws sqs delete-queue --queue-url "$(aws sqs get-queue-url --queue-name {name}'
+    ' --query QueueUrl --output text)"',
     "AWS::Logs::LogGroup": "aws logs delete-log-group --log-group-name {name}",
 }
 _UNPROTECT_TABLE = "aws dynamodb update-table --no-deletion-protection-enabled --table-name {name} && "
@@ -52,8 +54,8 @@ class TakenDown:
 def take_down(target: Target, names: Names, report: Report = ignore, *, keep_data: bool = False) -> TakenDown:
     """Delete both stacks of an environment in whatever state they are, the pipeline before what it stands on.
 
-    Tables, repositories and logs stay where the stack's template protects them, and all of them with ``keep_data``.
-    With a repository that stays the ledger stays too: it says what the images in it are. So does the bucket through
+    Tables, queues, repositories and logs stay where the stack's template protects them, and all of them with
+    ``keep_data``. With a repository that stays the ledger stays too: it says what the images in it are. So does the bucket through
     which a large template came: other environments use it, and what is in it expires. Safe to repeat.
 
     Raises StackFailed with the first resource that could not be deleted.

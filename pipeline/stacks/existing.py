@@ -31,7 +31,7 @@ def retained_resources(template_body: str) -> tuple[RetainedResource, ...]:
 
 
 def data_resources(template_body: str) -> tuple[RetainedResource, ...]:
-    """The resources of a template that hold data and can be adopted later: tables, repositories, log groups. Pure."""
+    """The resources of a template that hold data and can be adopted later: tables, queues, repositories, logs. Pure."""
     return tuple(each for each, _ in _named_resources(template_body))
 
 
@@ -40,8 +40,8 @@ def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[st
 
     clients  gives the boto3 client of a service, such as ``Target.client``
 
-    Looks for types that CloudFormation can adopt and that are ever kept: tables, repositories, log groups. Only worth
-    its calls where there is no stack: in one that stands, its own resources exist.
+    Looks for types that CloudFormation can adopt and that are ever kept: tables, queues, repositories, log groups. Only
+    worth its calls where there is no stack: in one that stands, its own resources exist.
     """
     return tuple(
         each.logical_id
@@ -113,8 +113,15 @@ def _log_group_exists(clients: Callable[[str], Any], name: str) -> bool:
     return any(each["logGroupName"] == name for each in groups)
 
 
+def _queue_exists(clients: Callable[[str], Any], name: str) -> bool:
+    sqs = clients("sqs")
+    absent = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+    return _answers(lambda: sqs.get_queue_url(QueueName=name), *absent)
+
+
 _LOOKUPS = {
     "AWS::DynamoDB::Table": _Lookup("TableName", _table_exists),
     "AWS::ECR::Repository": _Lookup("RepositoryName", _repository_exists),
     "AWS::Logs::LogGroup": _Lookup("LogGroupName", _log_group_exists),
+    "AWS::SQS::Queue": _Lookup("QueueName", _queue_exists),
 }

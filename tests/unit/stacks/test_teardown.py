@@ -93,11 +93,17 @@ def test_what_stays_is_told_with_the_command_that_deletes_it() -> None:
         "Table": resource("AWS::DynamoDB::Table", "Retain", TableName="transaction-state-dev"),
         "Repository": resource("AWS::ECR::Repository", "RetainExceptOnCreate", RepositoryName="fraud-dev"),
         "Logs": resource("AWS::Logs::LogGroup", "Delete", LogGroupName="fraud-dev"),
-        "Queue": resource("AWS::SQS::Queue", "Retain", QueueName="x"),
+        "Queue": resource("AWS::SQS::Queue", "Retain", QueueName="parked"),
+        "Topic": resource("AWS::SNS::Topic", "Retain", TopicName="x"),
     }
     assert [(each.resource.logical_id, each.command) for each in kept_by(json.dumps({"Resources": body}))] == [
         ("Table", "aws dynamodb delete-table --table-name transaction-state-dev"),
         ("Repository", "aws ecr delete-repository --force --repository-name fraud-dev"),
+        (
+            "Queue",
+            'aws sqs delete-queue --queue-url "$(aws sqs get-queue-url --queue-name parked --query QueueUrl'
+            ' --output text)"',
+        ),
     ]
 
 
