@@ -30,6 +30,8 @@ SLOTS = 256
 START_SECONDS = 20.0
 _FIRST_PORT = 9001
 _MEMORY_MB = 128
+# Two for each connection, one for each slot.
+_FILES_MAX = 8192
 
 log = logging.getLogger("pipeline.local.docker")
 
@@ -115,6 +117,7 @@ class Gateway:
         settings = sandbox_settings(_MEMORY_MB) | {
             "network_mode": "none",
             "auto_remove": True,
+            "ulimits": [{"Name": "nofile", "Soft": _FILES_MAX, "Hard": _FILES_MAX}],
             "binds": {str(self._folder): {"bind": "/host", "mode": "ro"}},
             # SELinux would keep a container from sockets of this machine, whatever their modes.
             "security_opt": ["no-new-privileges", "label=disable"],

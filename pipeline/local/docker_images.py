@@ -69,10 +69,13 @@ class EngineImages:
 
     def _bring(self, repository: str, digest: Digest) -> EngineImage:
         pulled = f"{self._host}/{repository}@{digest}"
-        loaded = f"transaction-pipeline.local/{repository}:{digest.hex}"
+        # Of this local folder alone, so that removing it takes nothing from another.
+        owner = Digest.of(str(self._folder).encode()).short
+        loaded = f"transaction-pipeline.local/{owner}/{repository}:{digest.hex}"
         for name in (pulled, loaded):
             found = self._inspect(name)
             if found is not None:
+                self._note(name)
                 return _image(name, found)
         refusal = self._pull(repository, digest, pulled)
         name = pulled
@@ -168,9 +171,10 @@ class EngineImages:
         import docker
         import requests
 
-        # One that somebody else uses as well stays; names that never came into the engine are not found.
+        # By force, since a container of ours may still be on its way out; under another name an image stays. Names that
+        # never came into the engine are not found.
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
-            self._engine.remove_image(name)
+            self._engine.remove_image(name, force=True)
         with contextlib.suppress(ValueError):
             self._noted.remove(name)
 

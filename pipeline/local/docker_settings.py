@@ -13,7 +13,9 @@ LABEL = "transaction-pipeline.local"
 USER = "993:990"
 # Lambda's /tmp has 512 MB unless a function asks for more, and programs in it may be run.
 _TMP = "rw,exec,nosuid,nodev,size=512m,mode=1777"
+# Lambda's quotas for one execution environment (AWS documentation, Lambda quotas).
 _PROCESSES_MAX = 1024
+_FILES_MAX = 1024
 
 
 class EngineFailure(OSError):
@@ -37,6 +39,7 @@ def sandbox_settings(memory_mb: int) -> dict[str, Any]:
         "mem_limit": f"{memory_mb}m",
         "memswap_limit": f"{memory_mb}m",
         "pids_limit": _PROCESSES_MAX,
+        "ulimits": [{"Name": "nofile", "Soft": _FILES_MAX, "Hard": _FILES_MAX}],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "log_config": {"type": "none", "config": {}},
