@@ -185,6 +185,15 @@ def _add_function(
 ) -> FunctionResources:
     stem = pascal_case(function.name)
     image, image_digest = _add_image(template, names, function, digest)
+    variables = {
+        **dict(function.environment),
+        "ENVIRONMENT": settings.environment,
+        **({"TABLE_NAME": Ref(table)} if _uses_table(function) else {}),
+        "IMAGE_DIGEST": image_digest,
+        "POWERTOOLS_SERVICE_NAME": function.name,
+        "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
     # What a published version holds besides the image.
     versioned = {
         "Role": GetAtt(role.role, "Arn"),
@@ -193,19 +202,12 @@ def _add_function(
         "Timeout": function.timeout,
         "VpcConfig": awslambda.VPCConfig(SecurityGroupIds=[network.functions_group], SubnetIds=list(network.subnets)),
         "LoggingConfig": json_logging(role.log_group),
-        "Environment": awslambda.Environment(
-            Variables={
-                **dict(function.environment),
-                "ENVIRONMENT": settings.environment,
-                **({"TABLE_NAME": Ref(table)} if _uses_table(function) else {}),
-                "IMAGE_DIGEST": image_digest,
-                "POWERTOOLS_SERVICE_NAME": function.name,
-                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
-                "POWERTOOLS_LOG_LEVEL": "INFO",
-            }
-        ),
         **({"Description": function.description} if function.description else {}),
     }
+    fingerprint = _fingerprint({**versioned, "Variables": variables}, settings)
+    # In the configuration itself too: a template that says the same in other words changes the fingerprint, and Lambda
+    # refuses a new version of a function that did not change.
+    variables["CONFIGURATION"] = fingerprint
     resource = template.add_resource(
         awslambda.Function(
             f"{stem}Function",
@@ -213,6 +215,7 @@ def _add_function(
             PackageType="Image",
             Code=awslambda.Code(ImageUri=image),
             ReservedConcurrentExecutions=If(_RESERVES, Ref(RESERVED_CONCURRENCY), NoValue),
+            Environment=awslambda.Environment(Variables=variables),
             **versioned,
         )
     )
@@ -222,7 +225,7 @@ def _add_function(
             FunctionName=Ref(resource),
             # Create-only, so another image or another configuration makes another version. An equal one makes none,
             # which Lambda would refuse. The network is part of it: a version keeps its own subnets.
-            Description=Join(" ", [image_digest, _fingerprint(versioned, settings)]),
+            Description=Join(" ", [image_digest, fingerprint]),
         )
     )
     alias = template.add_resource(

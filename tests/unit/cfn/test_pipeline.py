@@ -82,7 +82,9 @@ def test_function_learns_its_digest_its_table_and_its_names(template: dict[str, 
     # Behind the first "@" stands the parameter's digest, or the placeholder's while the parameter is empty.
     either = {"Fn::Sub": f"${{FraudDetectionImageUri}}@{placeholder_digest('arm64')}"}
     digest = {"Fn::Select": [1, {"Fn::Split": ["@", either]}]}
+    version = template["Resources"]["FraudDetectionVersion"]["Properties"]["Description"]
     assert properties["Environment"]["Variables"] == {
+        "CONFIGURATION": version["Fn::Join"][1][1],
         "ENVIRONMENT": "dev",
         "TABLE_NAME": {"Ref": "StateTable"},
         "IMAGE_DIGEST": digest,
