@@ -113,16 +113,15 @@ class CannotPull:
         yield {"error": "Get https://…/v2/: http: server gave HTTP response to HTTPS client"}
 
 
-def test_an_image_that_the_engine_cannot_pull_is_loaded(
-    probe: Probe, image_uri: str, engine: Any, tmp_path: Path
-) -> None:
+def test_an_image_that_the_engine_cannot_pull_is_loaded(probe: Probe, engine: Any, tmp_path: Path) -> None:
+    image_uri = probe.push(7, "loaded")
     images = EngineImages(CannotPull(engine), tmp_path, probe.aws.endpoint)
-    engine.remove_image("transaction-pipeline/probe:latest", force=True)
+    engine.remove_image("transaction-pipeline/loaded:latest", force=True)
     try:
         image = images.ensure(ImageReference.parse(image_uri))
         assert image.name.startswith("transaction-pipeline.local/")
         assert image.command == ("handler.handle",)
-        assert engine.inspect_image(image.name)["Config"]["Labels"]["org.opencontainers.image.title"] == "probe"
+        assert engine.inspect_image(image.name)["Config"]["Labels"]["org.opencontainers.image.title"] == "loaded"
     finally:
         images.remove_all()
     assert not engine.images(name=image.name)

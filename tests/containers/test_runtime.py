@@ -212,13 +212,19 @@ def test_two_hundred_concurrent_invocations_are_all_answered(
     assert len({answer["container"] for answer in answers}) <= len(containers(function)) <= 32
 
 
-def test_concurrent_invocations_get_a_container_each(make: Callable[..., Function]) -> None:
-    function = make()
-    function.invoke()
+def test_a_busy_container_does_not_keep_others_waiting(
+    make: Callable[..., Function], containers: Callable[[Function], list[str]], engine: Any
+) -> None:
+    function = make(Timeout=120)
+    first = function.invoke().payload["container"]
+    (busy,) = containers(function)
     with ThreadPoolExecutor() as threads:
-        answers = list(threads.map(function.invoke, [{"sleep": 2}] * 3))
-    # On a busy machine a third one may come up when the first is free again.
-    assert len({answer.payload["container"] for answer in answers}) >= 2
+        running = threads.submit(function.invoke, {"sleep": 100})
+        time.sleep(0.5)
+        assert function.invoke().payload["container"] != first
+        assert not running.done()
+        engine.kill(busy)
+        assert isinstance(running.exception(), ClientError)
 
 
 def test_a_switch_of_the_image_loses_no_invocation(
