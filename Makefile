@@ -40,7 +40,7 @@ test: $(STAMP)
 
 # Measured against other tools in the same run; ARGS="against_sam --rounds 5" runs one with options.
 bench: $(STAMP)
-	$(BIN)/python benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

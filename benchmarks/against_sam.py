@@ -1,6 +1,6 @@
 """Build and deploy, ours and SAM CLI's: the same functions, the same embedded AWS, in turns.
 
-    python benchmarks/against_sam.py [--rounds 2] [--cache DIR]
+    python -m benchmarks.against_sam [--rounds 2] [--cache DIR]
 
 Each round has an embedded AWS and projects of its own, and measures whole processes: `sam build` and `sam deploy`, with
 the options that `sam init` writes into a project and with SAM's own defaults, against `bootstrap.py up`:
@@ -24,9 +24,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from measure import ENVIRONMENT, Failed, Limit, Project, Row, aws_client, bytes_sent, embedded_aws, machine, print_table
-from sam_project import AS_SAM_INIT, SamProject, install_sam
-
+from benchmarks.measure import (
+    ENVIRONMENT,
+    Failed,
+    Limit,
+    Project,
+    Row,
+    aws_client,
+    bytes_sent,
+    embedded_aws,
+    machine,
+    print_table,
+)
+from benchmarks.sam_project import AS_SAM_INIT, SamProject, install_sam
 from pipeline.local.control import LocalAws
 
 FUNCTION = "transaction-validation"

@@ -18,16 +18,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from typing import Any, TypeVar
 
 from pipeline.local.control import LocalAws, local_session
 
+ROOT = Path(__file__).resolve().parents[1]
 # Where byte code is not kept, every process compiles what it imports, which says nothing about either side.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+_T = TypeVar("_T")
 ENVIRONMENT = "bench"
 # What a clone has that a command reads.
 _PROJECT = ("bootstrap.py", "cfn", "commands", "pipeline", "images", "environments.toml", ".gitignore")
@@ -149,9 +148,9 @@ def bytes_sent(events: str) -> int:
     raise Failed("the release pushed nothing")
 
 
-def in_turns(rounds: int, actions: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+def in_turns(rounds: int, actions: Mapping[str, Callable[[], _T]]) -> dict[str, list[_T]]:
     """What each action gave in each round. Every round begins with another action, so that none always goes first."""
-    found: dict[str, list[float]] = {name: [] for name in actions}
+    found: dict[str, list[_T]] = {name: [] for name in actions}
     names = list(actions)
     for number in range(rounds):
         shift = number % len(names)

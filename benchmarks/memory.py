@@ -1,6 +1,6 @@
 """Peak memory of building and pushing on a large base, which should not depend on the base's size.
 
-    python benchmarks/memory.py [--megabytes 600] [--layers 6]
+    python -m benchmarks.memory [--megabytes 600] [--layers 6]
 
 The base is an OCI layout on disk with layers of random bytes. `up` builds every function's image on it, checks them and
 pushes them to the embedded ECR. The peak is what the kernel counted for that process; the embedded AWS is another one.
@@ -21,7 +21,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from measure import Limit, Project, bytes_sent, embedded_aws, machine, print_table
+from benchmarks.measure import Limit, Project, bytes_sent, embedded_aws, machine, print_table
 
 CHUNK = 1 << 20
 

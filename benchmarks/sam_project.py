@@ -16,8 +16,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from measure import ROOT, run
-
+from benchmarks.measure import ROOT, run
 from pipeline.local.control import LocalAws
 
 SAM_VERSION = "1.170.0"
