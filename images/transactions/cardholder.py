@@ -34,6 +34,8 @@ _CARD_NUMBER = re.compile(
 )
 _SEPARATOR = re.compile(r"[ .-]")
 _DIGIT_RUN = re.compile(r"[0-9](?:[ .-]?[0-9]){12,}")
+# A random UUID now and then holds digits that would pass for a card number; one with a letter in it is no card.
+_UUID = re.compile(r"(?=[0-9-]*[A-Fa-f])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -46,8 +48,9 @@ def has_card_number(text: str) -> bool:
     """Whether a card number stands in ``text``, in one piece or grouped by spaces, dots or hyphens.
 
     Every row of whole groups is looked at: neither "order-4111111111111111-2026" nor "4111 1111 1111 1111" hides one.
+    What a UUID holds is not.
     """
-    for run in _DIGIT_RUN.finditer(text):
+    for run in _DIGIT_RUN.finditer(_UUID.sub("#", text)):
         groups = _SEPARATOR.split(run.group())
         for start in range(len(groups)):
             for end in range(start + 1, len(groups) + 1):

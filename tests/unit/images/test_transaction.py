@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -353,3 +354,16 @@ def test_the_text_order_of_times_is_their_order(pair: list[datetime]) -> None:
 )
 def test_which_ids_may_be_logged(value: object, usable: bool) -> None:
     assert is_transaction_id(value) is usable
+
+
+@given(st.uuids(version=4))
+def test_an_id_that_is_a_uuid_is_no_card(identifier: uuid.UUID) -> None:
+    text = str(identifier)
+    if any(letter in "abcdef" for letter in text):
+        assert not has_card_number(f"order-{text}")
+        assert has_card_number(f"{text} 4111111111111111")
+
+
+def test_a_card_number_next_to_a_uuid_s_letters_is_found() -> None:
+    assert has_card_number("4111-1111-1111-1111")
+    assert not has_card_number("b4111111-1111-4111-8111-111111111111")
