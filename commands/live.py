@@ -34,7 +34,11 @@ class LiveView:
         self._expected = expected
         self._started = started
         self._lock = threading.Lock()
-        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=8, transient=False)
+        self._console = console
+        self._live = self._new_live()
+
+    def _new_live(self) -> Live:
+        return Live(get_renderable=self._draw, console=self._console, refresh_per_second=8, transient=False)
 
     def __enter__(self) -> LiveView:
         self._live.__enter__()
@@ -45,6 +49,8 @@ class LiveView:
         self._live.stop()
 
     def resume(self) -> None:
+        # A new one: the old would draw over what was written meanwhile.
+        self._live = self._new_live()
         self._live.start()
 
     def __exit__(self, *exception: Any) -> None:
