@@ -104,6 +104,7 @@ _FIND_EXISTING = (
     *_on(On.ANYTHING, "logs:DescribeLogGroups"),
     *_on(On.REPOSITORIES, "ecr:DescribeRepositories"),
     *_on(On.TABLE, "dynamodb:DescribeTable"),
+    *_on(On.QUEUE, "sqs:GetQueueUrl"),
 )
 # A function that was pointed elsewhere by hand is pointed back.
 _SWITCH = _on(
@@ -202,7 +203,6 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         ),
         *_on(On.FUNCTIONS, "lambda:GetFunctionConfiguration"),
         *_on(On.TOPICS, "sns:GetTopicAttributes"),
-        *_on(On.QUEUE, "sqs:GetQueueUrl"),
         *_on(On.STATE_MACHINE, "states:DescribeStateMachine"),
     ),
 }
