@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.locked
 AUDIT  := .venv-audit
 WORKERS ?= 2
+# Where it is set, every process would compile anew all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: help up down compose-context compose-up compose-down test bench check audit fmt lock docs clean

@@ -38,6 +38,6 @@ def test_a_role_may_do_what_its_policy_says_and_nothing_else(embedded_aws: Embed
         "aws_secret_access_key": session["SecretAccessKey"],
         "aws_session_token": session["SessionToken"],
     }
-    assert embedded_aws.client("dynamodb", **reader).list_tables()["TableNames"] == []
+    assert "TableNames" in embedded_aws.client("dynamodb", **reader).list_tables()
     with pytest.raises(ClientError, match="AccessDenied"):
         embedded_aws.client("sqs", **reader).list_queues()
