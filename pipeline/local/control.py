@@ -28,9 +28,10 @@ from pipeline.local.state import HostState, read_state
 if TYPE_CHECKING:
     import subprocess
 
-START_SECONDS = 60.0
+# A start waits for an emulator that is still saving, and then reads a state that may be large.
+START_SECONDS = 200.0
 # The emulator may take its SAVE_SECONDS, and the host a little more.
-STOP_SECONDS = 40.0
+STOP_SECONDS = 110.0
 _NOT_STARTED = "the embedded AWS was not started"
 
 

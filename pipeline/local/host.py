@@ -45,7 +45,7 @@ REGION = "us-east-1"
 EMULATOR = "pipeline.local.emulator"
 # ministack takes this key as the account's root and does not look at its signature.
 ACCESS_KEY = "test"
-READY_SECONDS = 50.0
+READY_SECONDS = 90.0
 # In the state's folder: the port that the state speaks of.
 PORT = "port"
 _NOT_STARTED = "the embedded AWS was not started"
