@@ -55,8 +55,8 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
     """Delete both stacks of an environment in whatever state they are, the pipeline before what it stands on.
 
     Tables, queues, repositories and logs stay where the stack's template protects them, and all of them with
-    ``keep_data``. With a repository that stays the ledger stays too: it says what the images in it are. So does the bucket through
-    which a large template came: other environments use it, and what is in it expires. Safe to repeat.
+    ``keep_data``. With a repository that stays the ledger stays too: it says what the images in it are. So does the
+    bucket through which a large template came: other environments use it, and what is in it expires. Safe to repeat.
 
     Raises StackFailed with the first resource that could not be deleted.
     """
