@@ -1,6 +1,7 @@
-"""How much the property tests try, and which tests share a worker.
+"""How much is tried, and which tests share a worker.
 
-``HYPOTHESIS_PROFILE=thorough`` tries several times as many examples; .ci/run sets it.
+``THOROUGH=1`` runs everything, with several times as many examples in the property tests; .ci/run sets it. Without it
+the files that kill, break, soak or fill an environment at length are left out, and the summary counts their tests.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("quick", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+ALL = os.environ.get("THOROUGH", "") not in ("", "0")
+settings.load_profile("thorough" if ALL else "quick")
 
 
 def examples(share: float) -> int:
@@ -33,9 +35,37 @@ SHARED = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that start servers come first."""
+# Minutes of kills, faults, soaks and large environments; a file that is named on the command line runs anyway.
+AT_LENGTH = (
+    *(f"tests/functional/test_release_{name}.py" for name in ("down", "faults", "killed", "together")),
+    *(f"tests/functional/test_stack_{name}.py" for name in ("faults", "killed", "releases")),
+    *(f"tests/functional/test_{name}.py" for name in ("disclosure", "permissions", "requests", "doctor")),
+    *(f"tests/functional/test_{name}.py" for name in ("soak_small", "many_functions", "watch", "logs_invoke")),
+    *(f"tests/functional/test_{name}.py" for name in ("workflow_model", "workflow_invariants", "build_imports")),
+    *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "loading")),
+    "tests/containers/*",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests that start servers come first; without THOROUGH those at length stay out."""
     items.sort(key=lambda item: "tests/unit" in item.nodeid)
+    if ALL:
+        return
+    named = [argument.partition("::")[0] for argument in config.invocation_params.args if ".py" in str(argument)]
+
+    def waits(item: pytest.Item) -> bool:
+        path = item.nodeid.partition("::")[0]
+        return not any(path.endswith(each) for each in named) and any(fnmatch.fnmatchcase(path, e) for e in AT_LENGTH)
+
+    left_out = [item for item in items if waits(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_report_header() -> str:
+    return "all tests" if ALL else "without the tests at length; THOROUGH=1 runs them too"
 
 
 class ByServers(LoadScopeScheduling):
