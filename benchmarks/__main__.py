@@ -36,7 +36,7 @@ def main() -> int:
     return 0
 
 
-_SHARED = {"__main__", "measure", "sam_project"}
+_SHARED = {"__main__", "measure", "sam_project", "soak_check", "soak_model", "faulty_emulator"}
 
 if __name__ == "__main__":
     sys.exit(main())
