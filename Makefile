@@ -48,6 +48,8 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python bootstrap.py synth --target aws --out build/templates >/dev/null
+	$(BIN)/cfn-lint --append-rules cfn/rules -- build/templates/registry.json build/templates/pipeline.json
 
 # Tools that look at the project from outside have an environment of their own: they pin half of the world.
 audit: $(STAMP) $(AUDIT)/.locked
