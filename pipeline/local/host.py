@@ -45,6 +45,8 @@ REGION = "us-east-1"
 EMULATOR = "pipeline.local.emulator"
 # ministack takes this key as the account's root and does not look at its signature.
 ACCESS_KEY = "test"
+# How often the host looks whether its folder is still there.
+FOLDER_SECONDS = 2.0
 READY_SECONDS = 90.0
 # In the state's folder: the port that the state speaks of.
 PORT = "port"
@@ -180,8 +182,13 @@ class Host:
         try:
             await self._ready(gone)
             self._publish()
-            waits = [asyncio.create_task(asked.wait()), asyncio.create_task(gone.wait())]
+            abandoned = asyncio.create_task(self._abandoned())
+            waits = [asyncio.create_task(asked.wait()), asyncio.create_task(gone.wait()), abandoned]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if abandoned.done():
+                # Nothing can be saved, and nobody can find it any more.
+                os.killpg(self._emulator.pid, signal.SIGKILL)
+                asked.set()
             for wait in waits:
                 wait.cancel()
         finally:
@@ -197,6 +204,13 @@ class Host:
             return 0
         log.error("the emulator ended by itself, with status %s", self._emulator.returncode)
         return 1
+
+    async def _abandoned(self) -> None:
+        """Returns when somebody removed the folder under this host."""
+        ours = self._folder.stat().st_ino
+        with contextlib.suppress(FileNotFoundError):
+            while self._folder.stat().st_ino == ours:
+                await asyncio.sleep(FOLDER_SECONDS)
 
     def _start_runtime(self) -> Runtime:
         if self._engine is None:

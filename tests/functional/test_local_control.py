@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -267,6 +268,13 @@ def test_stopping_leaves_nothing(folder: Path, client_layer: bytes) -> None:
             busy.result()
     assert not any((folder / "work").glob("*"))
     assert not [path for path in Path("/tmp").glob("ministack*") if path.stat().st_mtime > time.time() - 60]
+
+
+def test_a_host_whose_folder_was_removed_ends_and_leaves_nothing(folder: Path) -> None:
+    running = tree(start_local(folder).pid)
+    shutil.rmtree(folder)
+    wait_for(lambda: all(is_gone(pid) for pid in running), 30)
+    assert not folder.exists()
 
 
 def test_a_killed_host_leaves_nothing_and_loses_nothing(folder: Path, client_layer: bytes) -> None:
