@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from pipeline.release import Released
     from pipeline.target import Target
 
-SAMPLE = {
-    "transaction_id": "test-123",
-    "amount": 100,
-    "currency": "USD",
-    "merchant_id": "merchant-001",
-    "customer_id": "customer-001",
-}
-
 
 def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False) -> Outcome:
     """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
@@ -48,6 +40,8 @@ def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: boo
 
 
 def _released(context: Context, released: Released, seconds: float) -> Outcome:
+    from pipeline.release import SAMPLE
+
     result: dict[str, Any] = {
         "environment": context.environment,
         "target": context.target_name,
@@ -68,7 +62,7 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
     if released.sample is not None:
         result["sample"] = {"transaction_id": released.sample.transaction_id, "outcome": released.sample.outcome}
         lines.append(f"  a sample transaction was answered: {released.sample.outcome}")
-    sample = json.dumps(SAMPLE, separators=(",", ":"))
+    sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
     commands = (f"submit '{sample}'", "status", "down")
     lines += ["", "Next:", *(f"  {command_line(context, command)}" for command in commands)]
     return Outcome(result, "\n".join(lines))

@@ -6,16 +6,14 @@ record that cannot be read is as good as none.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.blobs import storing
+from pipeline.synth import write_atomically
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -30,15 +28,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 def write_record(path: Path, value: dict[str, Any]) -> None:
     """Raises StorageError when the disk is full or the folder cannot be written."""
     with storing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(value, file, sort_keys=True)
-            Path(name).replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
+        write_atomically(path, json.dumps(value, sort_keys=True).encode())
 
 
 @cache
