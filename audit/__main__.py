@@ -16,7 +16,7 @@ from typing import Any
 
 from audit.findings import Finding, failed_checks, read_advisories, read_exceptions, unexplained, unneeded
 from cfn.settings import Settings
-from pipeline.sources import find_sources
+from pipeline.build.sources import find_sources
 from pipeline.synth import build_templates
 
 ROOT = Path(__file__).resolve().parent.parent

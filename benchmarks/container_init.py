@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.blobs import BlobStore, cache_folder
-from pipeline.docker_builder import build_with_docker
-from pipeline.docker_engine import connect_engine
+from pipeline.build.slim import Slim
+from pipeline.build.sources import find_sources
+from pipeline.docker.builder import build_with_docker
+from pipeline.docker.engine import connect_engine
 from pipeline.model import Platform, PythonVersion
-from pipeline.slim import Slim
-from pipeline.sources import find_sources
 from pipeline.target import host_architecture
 
 GOALS = {"transaction-validation": 2.0, "compliance-checking": 2.0, "fraud-detection": 4.0}

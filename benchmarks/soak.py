@@ -41,8 +41,8 @@ from cfn.names import Names
 from cfn.workflow_expressions import LEASE_SECONDS
 from pipeline.local.control import find_local
 from pipeline.local.processes import children
-from pipeline.submissions import default_results
 from pipeline.target import Target, local_target
+from pipeline.workflow.submissions import default_results
 
 NAMES = Names("dev")
 CALM = {"throttled": 0.01, "lost": 0.001}

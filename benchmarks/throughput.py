@@ -37,8 +37,8 @@ from cfn.names import Names
 from cfn.workflow_expressions import COMPLIANCE, FRAUD, VALIDATION
 from pipeline.local.control import LocalAws
 from pipeline.local.processes import children
-from pipeline.submissions import submit_file
 from pipeline.target import local_target
+from pipeline.workflow.submissions import submit_file
 from tests.functional.workflow_lab import lab_template
 
 GOAL = 0.8

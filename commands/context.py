@@ -20,9 +20,6 @@ from pipeline.target import Target
 if TYPE_CHECKING:
     from pipeline.local.control import LocalAws
 
-if TYPE_CHECKING:
-    from pipeline.local.control import LocalAws
-
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "environments.toml"
 
@@ -107,7 +104,7 @@ class Context:
 
     @cached_property
     def sources(self) -> tuple[FunctionSource, ...]:
-        from pipeline.sources import find_sources
+        from pipeline.build.sources import find_sources
 
         return find_sources(self.images_folder)
 

@@ -13,15 +13,16 @@ from commands.context import Context
 from pipeline.blobs import BlobStore, cache_folder
 
 if TYPE_CHECKING:
-    from pipeline.deployment import Approve, Build, Deployment
-    from pipeline.slim import Slim
+    from pipeline.build.inputs import Build
+    from pipeline.build.slim import Slim
+    from pipeline.deployment import Approve, Deployment
     from pipeline.target import Target
 
 
 def build_of(context: Context, *, sbom: bool = True) -> Build:
     """What the context's functions are built from."""
-    from pipeline.deployment import Build
-    from pipeline.revision import source_labels
+    from pipeline.build.inputs import Build
+    from pipeline.build.revision import source_labels
 
     return Build(
         context.sources,
@@ -66,7 +67,7 @@ def base_of(context: Context) -> str:
 
 
 def slim_of(context: Context) -> Slim:
-    from pipeline.slim import Slim
+    from pipeline.build.slim import Slim
 
     choices = context.choices
     return Slim.for_sources(context.sources, enabled=choices.slim is not False, byte_code=bool(choices.byte_code))

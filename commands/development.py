@@ -13,8 +13,8 @@ import click
 
 from commands.context import Context, Outcome
 from commands.deploying import build_of, deployment_of
-from commands.display import seconds_text
 from commands.log_lines import LogLines
+from commands.picture import seconds_text
 from pipeline.errors import (
     CheckFailed,
     DependencyError,

@@ -11,15 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from commands.picture import seconds_text
 from pipeline.events import BytesMoved, Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted, Submitted
-
-
-def seconds_text(seconds: float) -> str:
-    """Seconds for people: 0.04 s, 3.2 s, 2 min 05 s."""
-    if seconds >= 60:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes} min {rest:02d} s"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
 
 
 class PlainLines:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
-from commands.display import seconds_text
+from commands.picture import seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from commands.display import seconds_text
-from commands.picture import GROUPS, Picture, Row, size_text
+from commands.picture import GROUPS, Picture, Row, seconds_text, size_text
 from pipeline.events import Event
 
 

@@ -36,8 +36,8 @@ def check(_context: Context, *, images: Sequence[str]) -> Outcome:
 def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:
     """What the pipeline costs, computed from its synthesised template; needs no credentials."""
     from pipeline.blobs import cache_folder
-    from pipeline.cost import PRICES, Prices, compute_cost
     from pipeline.synth import synthesise
+    from pipeline.workflow.cost import PRICES, Prices, compute_cost
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     bill = compute_cost(json.loads(templates.pipeline), Prices.load(prices or PRICES), transactions=transactions)

@@ -96,6 +96,14 @@ class Picture:
         return self._row("stack", stack, now)
 
 
+def seconds_text(seconds: float) -> str:
+    """Seconds for people: 0.04 s, 3.2 s, 2 min 05 s."""
+    if seconds >= 60:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
+
+
 def size_text(count: int) -> str:
     """Bytes for people: 873 B, 12.2 kB, 1.4 MB."""
     if count < 1000:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.deploying import build_of, command_line, deployment_of, exclusive, releaser
-from commands.display import seconds_text
+from commands.picture import seconds_text
 from pipeline.blobs import BlobStore, cache_folder
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
     plan = build_of(context, sbom=sbom)
     images = build_images(plan, context.report)
     if output is not None:
-        from pipeline.layout import write_layout
+        from pipeline.build.layout import write_layout
 
         artifacts = {image.function: build_artifacts(plan, image) for image in images}
         write_layout(images, output, plan.store, artifacts=artifacts)
@@ -116,7 +116,7 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
 def _move_base(context: Context) -> None:
     """Pin what the base's tag names today, for both architectures."""
     from cfn.settings import Architecture
-    from pipeline.base import update_base
+    from pipeline.build.base import update_base
     from pipeline.events import Note
     from pipeline.model import Platform
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def submit(context: Context, *, text: str) -> Outcome:
     """One transaction in, its answer out."""
     from pipeline.target import explained
-    from pipeline.transactions import submit as submit_transaction
+    from pipeline.workflow.transactions import submit as submit_transaction
 
     with explained(context.target_name, "the transaction was not submitted"):
         target = context.running_target()
@@ -30,8 +30,8 @@ def submit(context: Context, *, text: str) -> Outcome:
 
 def submit_many(context: Context, *, path: Path, results: Path | None, workers: int) -> Outcome:
     """A file of transactions; exit code 1 when a line has no answer yet."""
-    from pipeline.submissions import submit_file
     from pipeline.target import explained
+    from pipeline.workflow.submissions import submit_file
 
     with explained(context.target_name, f"{path} was not submitted to its end"):
         target = context.running_target()
@@ -53,9 +53,9 @@ def submit_many(context: Context, *, path: Path, results: Path | None, workers: 
 
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
     """Submit again what was parked; exit code 1 when some of it stays parked."""
-    from pipeline.redrive import Redriver
-    from pipeline.redrive import redrive as redrive_parked
     from pipeline.target import explained
+    from pipeline.workflow.redrive import Redriver
+    from pipeline.workflow.redrive import redrive as redrive_parked
 
     with explained(context.target_name, f"nothing of {context.environment} was redriven"):
         target = context.running_target()
@@ -89,11 +89,11 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
     """One transaction's way through the machine, from its record and the logs; read only."""
-    from pipeline.explain import explain as explain_transaction
     from pipeline.stacks import read_stack
     from pipeline.synth import write_atomically
     from pipeline.target import explained
-    from pipeline.ways import read_definition
+    from pipeline.workflow.explain import explain as explain_transaction
+    from pipeline.workflow.ways import read_definition
 
     with explained(context.target_name, f"{transaction_id} was not explained"):
         target = context.running_target()

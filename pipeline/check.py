@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.blobs import BlobStore
-from pipeline.errors import CheckFailed
-from pipeline.layer_facts import UNPACKED_MAX, LayerFacts, LayerOpener, facts_of, replaced
+from pipeline.build.layer_facts import UNPACKED_MAX, LayerFacts, LayerOpener, facts_of, replaced
+from pipeline.errors import CheckFailed, Finding
 from pipeline.model import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
@@ -26,7 +26,6 @@ from pipeline.model import (
     OCI_MANIFEST,
     CheckedImage,
     Digest,
-    Finding,
     FunctionSource,
     Image,
     Layer,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cfn.names import Names, image_parameter
 from cfn.settings import Settings
 from pipeline.account import account_parameters
-from pipeline.blobs import BlobStore
+from pipeline.build.inputs import Build
 from pipeline.errors import BaseImageError, RegistryError
 from pipeline.events import Note, Report, Step, step
-from pipeline.model import FunctionSource, ImageReference, Platform
-from pipeline.revision import LABEL as REVISION_LABEL
-from pipeline.slim import Slim
+from pipeline.model import FunctionSource, ImageReference
 from pipeline.stacks import (
     ResourceChange,
     StackFailed,
@@ -33,33 +31,6 @@ from pipeline.stacks import (
 from pipeline.synth import Templates, synthesise
 from pipeline.target import Target
 from pipeline.templates_bucket import upload_template
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What images are built from; needs no account and no credentials.
-
-    base     a registry reference, the path of an OCI layout, or "empty"
-    builder  "layers" for our own, "docker" for an engine and each function's Dockerfile
-    sbom    whether each image gets a bill of materials that refers to it
-    labels  function → labels of its image, such as the commit that it comes from
-    """
-
-    sources: tuple[FunctionSource, ...]
-    platform: Platform
-    base: str
-    store: BlobStore
-    slim: Slim
-    sbom: bool = True
-    builder: str = "layers"
-    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    @property
-    def revision(self) -> str:
-        """The one commit that all functions come from, or ""."""
-        commits = {each.get(REVISION_LABEL, "") for each in self.labels.values()}
-        return commits.pop() if len(commits) == 1 else ""
-
 
 # Asked with a stack's name and the resources that it would lose; returns to go on, raises to leave everything as it is.
 Approve = Callable[[str, Sequence[ResourceChange]], None]

@@ -21,10 +21,7 @@ Only ``bootstrap.py`` prints them. Anything else that escapes is a bug and keeps
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pipeline.model import Finding
+from dataclasses import dataclass
 
 
 class PipelineError(Exception):
@@ -63,6 +60,22 @@ class BaseImageError(PipelineError):
 
 class RegistryError(PipelineError):
     """A registry that refused, lied or could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule of Lambda that an image breaks.
+
+    rule     a short stable id: "layer-hard-link"
+    message  what was found, with the offending value
+    cure     what to do about it
+    source   where the rule comes from: AWS's page, or the report that showed it
+    """
+
+    rule: str
+    message: str
+    cure: str
+    source: str
 
 
 class CheckFailed(PipelineError):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.base import hub_name
 from pipeline.blobs import BlobStore
+from pipeline.build.base import hub_name
+from pipeline.build.layout import parse_descriptor, read_layout
 from pipeline.check import find_findings
-from pipeline.errors import BaseImageError, CheckFailed
-from pipeline.layout import parse_descriptor, read_layout
-from pipeline.model import Descriptor, Digest, Finding, ImageReference, Manifest
-from pipeline.registry import Registry, connect
+from pipeline.errors import BaseImageError, CheckFailed, Finding
+from pipeline.model import Descriptor, Digest, ImageReference, Manifest
+from pipeline.registry.client import Registry, connect
 
 Connect = Callable[[str], Registry]
 

@@ -259,19 +259,3 @@ class PushedImage:
     def uri(self) -> str:
         """``<repository>@sha256:…``: what the stack's image parameter takes."""
         return f"{self.repository_uri}@{self.digest}"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule of Lambda that an image breaks.
-
-    rule     a short stable id: "layer-hard-link"
-    message  what was found, with the offending value
-    cure     what to do about it
-    source   where the rule comes from: AWS's page, or the report that showed it
-    """
-
-    rule: str
-    message: str
-    cure: str
-    source: str

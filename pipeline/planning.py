@@ -158,8 +158,8 @@ def _repository(deployment: Deployment, registry: StackState, function: str) -> 
 
 def _cost(state: StackState, wanted: WantedStack) -> CostDecision | None:
     """From the templates alone; None for a pipeline of other functions than those whose traffic is known."""
-    from pipeline.cost import Prices, compute_cost
     from pipeline.errors import SettingsError
+    from pipeline.workflow.cost import Prices, compute_cost
 
     try:
         prices = Prices.load()

@@ -29,8 +29,8 @@ from pipeline.model import (
     Manifest,
     PushedImage,
 )
-from pipeline.registry import Registry, RegistryRefused, connect
-from pipeline.registry_errors import MediaTypeConflict, is_ecr
+from pipeline.registry.client import Registry, RegistryRefused, connect
+from pipeline.registry.errors import MediaTypeConflict, is_ecr
 
 # Blobs and manifests that move at the same time.
 PARALLEL = 8

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 from cfn.names import LIVE_ALIAS, image_parameter, repository_output
 from pipeline import interruption
-from pipeline.base import choose_base
-from pipeline.build import build_image
+from pipeline.build.base import choose_base
+from pipeline.build.function_image import build_image
+from pipeline.build.inputs import Build
 from pipeline.check import check_image
 from pipeline.deployment import (
-    Build,
     Deployment,
     bring_pipeline,
     bring_registry,
@@ -36,8 +36,8 @@ from pipeline.parameters import image_parameters
 from pipeline.push import Push, push_images
 from pipeline.restore import image_tag
 from pipeline.stacks import StackOutputs, StackState, WantedStack
-from pipeline.transactions import Answer, submit
 from pipeline.verify import restore_function
+from pipeline.workflow.transactions import Answer, submit
 
 # How long a finished stack 1 waits for images that are nearly built before stack 2 is begun on placeholders (seconds).
 IMAGES_NEARLY = 2.0
@@ -162,7 +162,7 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
 def _build_one(build: Build, source: FunctionSource, base: Base, report: Report) -> Image:
     labels = build.labels.get(source.name)
     if build.builder == "docker":
-        from pipeline.docker_builder import build_with_docker
+        from pipeline.docker.builder import build_with_docker
 
         return build_with_docker(
             source, build.platform, "", build.store, report, base=base, slim=build.slim, labels=labels
@@ -289,7 +289,7 @@ def build_artifacts(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
     """What refers to an image and is pushed with it: its bill of materials."""
     if not build.sbom:
         return ()
-    from pipeline.sbom import sbom_referrer
+    from pipeline.build.sbom import sbom_referrer
 
     source = next(source for source in build.sources if source.name == image.function)
     return (sbom_referrer(image.image, source, build.store),)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from cfn.placeholder import make_image, placeholder_digest, placeholder_tag
 from cfn.settings import Architecture
-from pipeline.base import choose_base
 from pipeline.blobs import BlobStore
+from pipeline.build.base import choose_base
+from pipeline.build.layout import parse_descriptor, read_manifest
 from pipeline.errors import RegistryError
 from pipeline.events import Report, ignore
-from pipeline.layout import parse_descriptor, read_manifest
 from pipeline.model import CheckedImage, Digest, Image, ImageReference, Layer, PushedImage
 from pipeline.push import push_image
 
 if TYPE_CHECKING:
-    from pipeline.deployment import Build
-    from pipeline.registry import Registry
+    from pipeline.build.inputs import Build
+    from pipeline.registry.client import Registry
 
 
 def image_tag(digest: Digest) -> str:

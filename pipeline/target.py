@@ -16,7 +16,7 @@ from pipeline.model import Platform, PythonVersion
 
 if TYPE_CHECKING:
     from pipeline.local.control import LocalAws
-    from pipeline.registry import Registry
+    from pipeline.registry.client import Registry
 
 DEFAULT_REGION = "us-east-1"
 # The embedded AWS answers or is gone, which should be known in seconds.
@@ -82,9 +82,9 @@ class Target:
 
     def registry(self, host: str) -> Registry:
         """The ECR registry that is called ``host`` in image URIs."""
-        from pipeline.ecr import ecr_credentials
-        from pipeline.registry import Registry
-        from pipeline.registry_retries import Retries
+        from pipeline.registry.client import Registry
+        from pipeline.registry.ecr import ecr_credentials
+        from pipeline.registry.retries import Retries
 
         ecr = self.client("ecr")
         with self._making:

@@ -17,20 +17,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cfn.names import image_parameter
-from pipeline.base import choose_base
-from pipeline.build import build_image
+from pipeline.build.base import choose_base
+from pipeline.build.function_image import build_image
+from pipeline.build.ignore import FILE as IGNORE_FILE
+from pipeline.build.ignore import read_rules
+from pipeline.build.layers import collect_files
+from pipeline.build.revision import source_labels
+from pipeline.build.sources import LOCK, MANIFEST, find_sources
 from pipeline.check import check_image
 from pipeline.deployment import Deployment, read_pipeline, read_registry, switch_images
 from pipeline.errors import LocalError, SourceError, StackError
 from pipeline.events import Report, step
-from pipeline.ignore import FILE as IGNORE_FILE
-from pipeline.ignore import read_rules
-from pipeline.layers import collect_files
 from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.release import Clock, push_all, verify
-from pipeline.revision import source_labels
-from pipeline.sources import LOCK, MANIFEST, find_sources
 from pipeline.stacks import StackOutputs
 
 # Saves that follow each other within this time are one change; editors write, rename and format (milliseconds).

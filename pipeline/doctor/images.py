@@ -11,11 +11,11 @@ from botocore.exceptions import ClientError
 
 from cfn.names import image_parameter
 from pipeline.blobs import BlobStore
+from pipeline.build.layout import parse_descriptor
 from pipeline.check import find_findings
 from pipeline.doctor.keys import lets_service
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, error, ok, together
-from pipeline.layout import parse_descriptor
 from pipeline.model import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, ImageReference, Manifest
 from pipeline.target import host_platform_of_functions
 

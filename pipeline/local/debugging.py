@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.build.layers import collect_files
 from pipeline.errors import LocalError
-from pipeline.layers import collect_files
 from pipeline.local.command import CannotRun, WorkerCommand, inside, interpreter, worker_command
 from pipeline.local.images import ImageStore, ImageUnavailable, LocalImage
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome

@@ -25,12 +25,12 @@ from packaging.requirements import Requirement
 
 from cfn.settings import Architecture
 from pipeline.blobs import BlobStore, cache_folder
-from pipeline.dependencies import Lock, install, read_lock
-from pipeline.docker_builder import lay_out_context
+from pipeline.build.dependencies import Lock, install, read_lock
+from pipeline.build.slim import Slim
+from pipeline.build.sources import find_sources
+from pipeline.docker.builder import lay_out_context
 from pipeline.errors import DependencyError, PipelineError, SettingsError
 from pipeline.model import Platform, PythonVersion
-from pipeline.slim import Slim
-from pipeline.sources import find_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the service imports; a builder and an engine are not in it.

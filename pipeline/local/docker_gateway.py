@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.docker_engine import explain
+from pipeline.docker.engine import explain
 from pipeline.local.docker_settings import EngineFailure, labels, sandbox_settings
 
 RELAY = Path(__file__).with_name("docker_relay.py")

@@ -16,14 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.blobs import BlobStore
-from pipeline.docker_engine import EngineRefused, explain, load_image
+from pipeline.build.layout import parse_descriptor
+from pipeline.build.records import write_record
+from pipeline.docker.engine import EngineRefused, explain, load_image
 from pipeline.errors import PipelineError
-from pipeline.layout import parse_descriptor
 from pipeline.local.docker_settings import EngineFailure
 from pipeline.local.images import KEPT_UNUSED, ImageUnavailable
 from pipeline.model import Digest, ImageReference
-from pipeline.records import write_record
-from pipeline.registry import Registry
+from pipeline.registry.client import Registry
 
 log = logging.getLogger("pipeline.local.docker")
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.docker_engine import connect_engine, engine_address
+from pipeline.build.records import read_record
+from pipeline.docker.engine import connect_engine, engine_address
 from pipeline.errors import LocalError
 from pipeline.local.command import WorkerCommand
 from pipeline.local.docker_gateway import Gateway
@@ -26,7 +27,6 @@ from pipeline.local.pool import WorkerPool
 from pipeline.local.runtime import PooledRuntime
 from pipeline.local.workers import Worker
 from pipeline.model import Digest
-from pipeline.records import read_record
 
 OTHERWISE = "Without an engine, leave out --runtime docker: functions run as processes of this machine."
 _NOT_STARTED = "the functions were not started in containers"

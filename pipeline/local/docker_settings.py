@@ -54,7 +54,7 @@ def sweep(engine: Any, folder: Path) -> int:
     import docker
     import requests
 
-    from pipeline.docker_engine import explain
+    from pipeline.docker.engine import explain
 
     try:
         found = engine.containers(all=True, quiet=True, filters={"label": f"{LABEL}={folder}"})

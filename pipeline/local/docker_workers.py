@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.docker_engine import explain
+from pipeline.docker.engine import explain
 from pipeline.local.command import PLACEHOLDER_LABEL, CannotRun, WorkerCommand
 from pipeline.local.docker_gateway import Gateway
 from pipeline.local.docker_images import EngineImage

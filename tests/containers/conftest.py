@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 
 from pipeline.blobs import BlobStore, cache_folder
+from pipeline.build.layout import write_layout
+from pipeline.build.sources import find_sources
 from pipeline.check import check_image
-from pipeline.docker_builder import build_with_docker
-from pipeline.docker_engine import connect_engine, engine_address
-from pipeline.docker_images import read_image
+from pipeline.docker.builder import build_with_docker
+from pipeline.docker.engine import connect_engine, engine_address
+from pipeline.docker.images import read_image
 from pipeline.errors import LocalError
-from pipeline.layout import write_layout
 from pipeline.local.control import local_session
 from pipeline.model import CheckedImage, Digest, FunctionSource, Platform, PythonVersion
 from pipeline.push import push_image
-from pipeline.registry import Registry
-from pipeline.sources import find_sources
+from pipeline.registry.client import Registry
 from pipeline.target import host_architecture
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import make_role

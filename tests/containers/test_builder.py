@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.base import choose_base
 from pipeline.blobs import BlobStore
-from pipeline.build import build_image
+from pipeline.build.base import choose_base
+from pipeline.build.function_image import build_image
+from pipeline.build.slim import Slim
+from pipeline.build.sources import find_sources
 from pipeline.check import check_image
-from pipeline.docker_builder import BuildFailed, build_with_docker
-from pipeline.docker_engine import connect_engine
+from pipeline.docker.builder import BuildFailed, build_with_docker
+from pipeline.docker.engine import connect_engine
 from pipeline.errors import BaseImageError, LocalError, SourceError
 from pipeline.local.docker_runtime import open_engine
 from pipeline.model import FunctionSource, Image, Platform
-from pipeline.slim import Slim
-from pipeline.sources import find_sources
 from tests.containers.conftest import DOCKERFILE, ROOT, write_function
 
 SOURCES = find_sources(ROOT / "images")

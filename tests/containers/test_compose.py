@@ -22,12 +22,12 @@ import yaml
 from botocore.config import Config
 
 from pipeline.blobs import BlobStore
-from pipeline.dependencies import read_lock
+from pipeline.build.dependencies import read_lock
+from pipeline.build.sources import find_sources
 from pipeline.local.docker_context import locked_closure, prepare_contexts, read_variables
 from pipeline.local.docker_rie import read_answer
 from pipeline.local.invocation import Status
 from pipeline.model import PythonVersion
-from pipeline.sources import find_sources
 from tests.containers.conftest import PYTHON, ROOT, missing
 
 FILE = (ROOT / "docker-compose.yml").read_text()

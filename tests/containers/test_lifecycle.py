@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pipeline.blobs import BlobStore
-from pipeline.docker_engine import connect_engine
+from pipeline.docker.engine import connect_engine
 from pipeline.errors import LocalError
 from pipeline.local.control import find_local, local_session, start_local, stop_local
 from pipeline.local.docker_images import EngineImages

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from pipeline.blobs import BlobStore
+from pipeline.build.inputs import Build
+from pipeline.build.slim import Slim
+from pipeline.build.sources import find_sources
 from pipeline.configuration import Choices, settings_of
-from pipeline.deployment import Build, Deployment
+from pipeline.deployment import Deployment
 from pipeline.events import ignore
 from pipeline.local.control import LocalAws, local_session
 from pipeline.model import Platform
 from pipeline.release import Released, release
-from pipeline.slim import Slim
-from pipeline.sources import find_sources
 from pipeline.target import Target, local_target
 from tests.containers.conftest import ROOT, containers_of
 

@@ -43,7 +43,7 @@ from tests.functional.conftest import EmbeddedAws
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
-    ["tests.functional.release_lab", "pipeline.release", "pipeline.planning", "pipeline.sbom", "botocore.session"]
+    ["tests.functional.release_lab", "pipeline.release", "pipeline.planning", "pipeline.build.sbom", "botocore.session"]
 )
 
 

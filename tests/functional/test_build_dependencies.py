@@ -19,12 +19,12 @@ import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
 from pipeline.blobs import BlobStore
-from pipeline.dependencies import install, read_lock
+from pipeline.build.dependencies import install, read_lock
+from pipeline.build.layers import lay_out
+from pipeline.build.slim import Slim
 from pipeline.errors import DependencyError
 from pipeline.events import Event
-from pipeline.layers import lay_out
 from pipeline.model import FunctionSource, Layer, Platform, PythonVersion
-from pipeline.slim import Slim
 
 ARM = Platform(Architecture.ARM64, PythonVersion(3, 13))
 INTEL = Platform(Architecture.X86_64, PythonVersion(3, 13))

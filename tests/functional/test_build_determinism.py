@@ -25,8 +25,8 @@ from pathlib import Path
 os.umask(int(sys.argv[3], 8))
 from cfn.settings import Architecture, FunctionDefinition
 from pipeline.blobs import BlobStore
-from pipeline.image import assemble, empty_base
-from pipeline.layers import lay_out
+from pipeline.build.image import assemble, empty_base
+from pipeline.build.layers import lay_out
 from pipeline.model import FunctionSource, Platform, PythonVersion
 if sys.argv[4]:
     os.setgid(int(sys.argv[4])); os.setuid(int(sys.argv[4]))

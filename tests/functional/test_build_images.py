@@ -12,15 +12,15 @@ import pytest
 
 from cfn.settings import Architecture
 from pipeline.blobs import BlobStore
-from pipeline.build import build_image
+from pipeline.build.function_image import build_image
+from pipeline.build.image import empty_base
+from pipeline.build.layout import write_layout
+from pipeline.build.sbom import CYCLONEDX, sbom_referrer
+from pipeline.build.slim import Slim
+from pipeline.build.sources import find_sources
 from pipeline.check import check_image
-from pipeline.image import empty_base
 from pipeline.inspection import inspect_images
-from pipeline.layout import write_layout
 from pipeline.model import CheckedImage, FunctionSource, Platform, PythonVersion
-from pipeline.sbom import CYCLONEDX, sbom_referrer
-from pipeline.slim import Slim
-from pipeline.sources import find_sources
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 TARGETS = [Platform(architecture, PythonVersion(3, minor)) for architecture in Architecture for minor in (12, 13, 14)]

@@ -14,9 +14,9 @@ import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
 from pipeline.blobs import BlobStore
-from pipeline.layers import RUNTIME_LOCK, lay_out
+from pipeline.build.layers import RUNTIME_LOCK, lay_out
+from pipeline.build.slim import Slim
 from pipeline.model import FunctionSource, Platform, PythonVersion
-from pipeline.slim import Slim
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOCKS = [

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pipeline.blobs import BlobStore
-from pipeline.ecr import ecr_credentials
 from pipeline.errors import RegistryError
 from pipeline.push import Push, push_image, push_images
-from pipeline.registry import Registry, RegistryRefused
+from pipeline.registry.client import Registry, RegistryRefused
+from pipeline.registry.ecr import ecr_credentials
 from tests.servers.images import make_sbom, pair
 
 HOST = "000000000000.dkr.ecr.us-east-1.amazonaws.com"

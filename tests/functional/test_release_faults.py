@@ -47,7 +47,7 @@ def test_every_call_may_fail_once(
     """Each operation that a release with a change makes is refused, or not heard of again, the first time."""
     # The waits before another attempt are the libraries' own, and not what is tried here.
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
-    monkeypatch.setattr("pipeline.registry_retries.Retries.delay", lambda *_: 0.01)
+    monkeypatch.setattr("pipeline.registry.retries.Retries.delay", lambda *_: 0.01)
     with lab.changed(f"\n# {kind} first\n"):
         lab.release(standing, proxy.endpoint)
     # An unanswered sample takes the release back, which has a test of its own.

@@ -11,8 +11,8 @@ import pytest
 
 from cfn.workflow_states import definition
 from pipeline.errors import SubmissionError
-from pipeline.explain import Story, explain
-from pipeline.transactions import Parked, Unanswered
+from pipeline.workflow.explain import Story, explain
+from pipeline.workflow.transactions import Parked, Unanswered
 from tests.functional.workflow_lab import Lab, running_lab
 
 GROUPS = {"fraud-detection": "fraud-detection-lab", "state machine": "/aws/vendedlogs/states/transaction-pipeline-lab"}

@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.errors import SubmissionError
 from pipeline.events import Event, Submitted
-from pipeline.redrive import Redriver, Result, redrive
-from pipeline.transactions import Parked
+from pipeline.workflow.redrive import Redriver, Result, redrive
+from pipeline.workflow.transactions import Parked
 from tests.functional.workflow_lab import Lab, running_lab
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.blobs import BlobStore
 from pipeline.push import Push, push_images
-from pipeline.registry import Registry
+from pipeline.registry.client import Registry
 from tests.servers.images import pair
 
 SHARED, OWN = 40_000, 9_000

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from commands.display import JsonLines, LateView, PlainLines, seconds_text
+from commands.display import JsonLines, LateView, PlainLines
 from commands.live import draw
-from commands.picture import Picture, size_text
+from commands.picture import Picture, seconds_text, size_text
 from pipeline.events import (
     BytesMoved,
     Event,

@@ -14,11 +14,12 @@ import pytest
 
 from cfn.settings import Architecture
 from pipeline.blobs import BlobStore
+from pipeline.build.image import assemble, empty_base
+from pipeline.build.layer_facts import LayerOpener
+from pipeline.build.layers import lay_out
+from pipeline.build.sources import find_sources
 from pipeline.check import check_image, find_findings
-from pipeline.errors import CheckFailed
-from pipeline.image import assemble, empty_base
-from pipeline.layer_facts import LayerOpener
-from pipeline.layers import lay_out
+from pipeline.errors import CheckFailed, Finding
 from pipeline.model import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
@@ -30,12 +31,10 @@ from pipeline.model import (
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
     Digest,
-    Finding,
     Manifest,
     Platform,
     PythonVersion,
 )
-from pipeline.sources import find_sources
 from tests.unit.build.conftest import MakeFolder
 
 PLATFORM = Platform(Architecture.X86_64, PythonVersion(3, 13))
@@ -322,5 +321,5 @@ def test_a_layer_is_read_once_and_then_remembered(
     (source,) = find_sources(images)
     image = assemble(empty_base(platform), lay_out(source, platform, store), source=source, platform=platform)
     assert check_image(image, source, store).image == image
-    monkeypatch.setattr("pipeline.layer_facts.read_facts", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.build.layer_facts.read_facts", lambda _: pytest.fail("read again"))
     assert check_image(image, source, store).function == "f"

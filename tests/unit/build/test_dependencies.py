@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dependencies import read_lock
+from pipeline.build.dependencies import read_lock
 from pipeline.errors import DependencyError
 
 A, B = "a" * 64, "b" * 64

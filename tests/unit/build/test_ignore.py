@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.build.ignore import IgnoreRules, read_rules
 from pipeline.errors import SourceError
-from pipeline.ignore import IgnoreRules, read_rules
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cfn.settings import FunctionDefinition
+from pipeline.build.image import assemble, canonical_json, empty_base
 from pipeline.errors import BaseImageError
-from pipeline.image import assemble, canonical_json, empty_base
 from pipeline.model import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,

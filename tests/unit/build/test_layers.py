@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.blobs import BlobStore
+from pipeline.build.layers import collect_files, lay_out
+from pipeline.build.sources import find_sources
 from pipeline.errors import SourceError
-from pipeline.layers import collect_files, lay_out
 from pipeline.model import Layer, Platform
-from pipeline.sources import find_sources
 from tests.unit.build.conftest import MakeFolder
 
 
@@ -60,7 +60,7 @@ def test_an_unchanged_layer_is_not_compressed_again(
     folder = make_function()
     (source,) = find_sources(images)
     first = lay_out(source, platform, store)
-    monkeypatch.setattr("pipeline.layers.store_layer", lambda *_: pytest.fail("compressed again"))
+    monkeypatch.setattr("pipeline.build.layers.store_layer", lambda *_: pytest.fail("compressed again"))
     os.utime(folder / "handler.py", (1, 1))
     assert lay_out(source, platform, store) == first
 

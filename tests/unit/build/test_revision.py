@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.revision import LABEL, source_labels
-from pipeline.sources import find_sources
+from pipeline.build.revision import LABEL, source_labels
+from pipeline.build.sources import find_sources
 from tests.unit.build.conftest import MakeFolder
 
 Git = Callable[..., str]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Call
+from pipeline.build.sources import find_sources
 from pipeline.errors import SourceError
 from pipeline.model import PythonVersion
-from pipeline.sources import find_sources
 from tests.unit.build.conftest import FUNCTION_TOML, HANDLER, MakeFolder
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import deflate
 from pipeline.blobs import BlobStore
+from pipeline.build import deflate
+from pipeline.build.layer_facts import read_facts
+from pipeline.build.tarball import MODIFIED, TarEntry, gzip_chunks, store_layer, tar_chunks, with_parents
 from pipeline.errors import SourceError
-from pipeline.layer_facts import read_facts
-from pipeline.tarball import MODIFIED, TarEntry, gzip_chunks, store_layer, tar_chunks, with_parents
 
 _names = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/\\"), min_size=1, max_size=60

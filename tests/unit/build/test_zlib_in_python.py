@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import deflate
-from pipeline.deflate import linked_compressor, sample, writes_like_zlib
-from pipeline.tarball import CHUNK
-from pipeline.zlib_in_python import PythonCompressor
+from pipeline.build import deflate
+from pipeline.build.deflate import linked_compressor, sample, writes_like_zlib
+from pipeline.build.tarball import CHUNK
+from pipeline.build.zlib_in_python import PythonCompressor
 
 needs_zlib = pytest.mark.skipif(not writes_like_zlib(), reason="this Python is not linked with zlib itself")
 

@@ -27,7 +27,7 @@ from pipeline.doctor import CHECKS, Verdict
 from pipeline.doctor.checks import judge
 from pipeline.doctor.situation import READINGS, look_at
 from pipeline.model import FunctionSource
-from pipeline.registry import Registry
+from pipeline.registry.client import Registry
 from pipeline.synth import Templates
 from pipeline.target import Target
 from tests.models import request_findings

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.blobs import BlobStore
-from pipeline.registry import Registry, Retries
+from pipeline.registry.client import Registry, Retries
 from tests.servers.registry import LoopbackRegistry
 
 FAST = Retries(attempts=4, base=0.001, cap=0.002)

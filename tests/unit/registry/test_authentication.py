@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import RegistryError
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest
-from pipeline.registry import Credentials, Registry, RegistryRefused
-from pipeline.registry_auth import parse_challenges
+from pipeline.registry.auth import parse_challenges
+from pipeline.registry.client import Credentials, Registry, RegistryRefused
 from tests.servers.images import noise, sha256
 from tests.servers.registry import Fault, LoopbackRegistry
 
@@ -123,7 +123,7 @@ def test_token_is_renewed_before_its_end(
 ) -> None:
     server.auth, server.token_seconds = "bearer", announced
     now = [1000.0]
-    monkeypatch.setattr("pipeline.registry_auth.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("pipeline.registry.auth.time", SimpleNamespace(monotonic=lambda: now[0]))
     registry = client(credentials=LOGIN)
     fetched = []
     for moment in (0, life * 0.89, life * 0.91):

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from cfn.settings import Architecture
-from pipeline.base import choose_base, fetch_base, hub_name, layout_base, update_base
-from pipeline.base_pins import PINS, pinned_base
 from pipeline.blobs import BlobStore
+from pipeline.build.base import choose_base, fetch_base, hub_name, layout_base, update_base
+from pipeline.build.base_pins import PINS, pinned_base
+from pipeline.build.layout import write_layout
 from pipeline.errors import BaseImageError
-from pipeline.layout import write_layout
 from pipeline.model import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
@@ -28,7 +28,7 @@ from pipeline.model import (
     Platform,
     PythonVersion,
 )
-from pipeline.registry import Registry
+from pipeline.registry.client import Registry
 from tests.servers.images import make_image, make_layer, noise, sha256
 from tests.servers.registry import Fault, LoopbackRegistry
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.blobs import BlobStore
 from pipeline.errors import RegistryError
 from pipeline.model import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Digest, Manifest
-from pipeline.registry import Registry, RegistryRefused, RegistryUnreachable, Retries
+from pipeline.registry.client import Registry, RegistryRefused, RegistryUnreachable, Retries
 from tests.servers.images import noise, pair, sha256
 from tests.servers.registry import Fault, LoopbackRegistry
 
@@ -210,7 +210,7 @@ def test_media_type_is_the_registrys_when_the_manifest_has_none(server: Loopback
 def test_redirected_blob_goes_without_the_login(
     server: LoopbackRegistry, other_server: LoopbackRegistry, client: Client, store: BlobStore
 ) -> None:
-    from pipeline.registry import Credentials
+    from pipeline.registry.client import Credentials
 
     server.auth, server.blob_host = "basic", other_server.url
     other_server.repository("app").blobs[str(BLOB.digest)] = CONTENT

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.blobs import BlobStore
+from pipeline.build.layout import read_layout, write_layout
 from pipeline.errors import SourceError
-from pipeline.layout import read_layout, write_layout
 from pipeline.model import OCI_MANIFEST
 from tests.servers.images import SBOM, make_image, make_layer, make_sbom, pair
 

@@ -15,11 +15,11 @@ import botocore.exceptions
 import pytest
 from botocore.stub import Stubber
 
-from pipeline.ecr import ecr_credentials
 from pipeline.errors import CredentialsError
 from pipeline.model import Digest
-from pipeline.registry import Credentials, Registry, connect
-from pipeline.registry_auth import docker_credentials
+from pipeline.registry.auth import docker_credentials
+from pipeline.registry.client import Credentials, Registry, connect
+from pipeline.registry.ecr import ecr_credentials
 from tests.servers.registry import LoopbackRegistry
 
 HOST = "registry.example:5000"
@@ -165,7 +165,7 @@ def test_helper_outside_of_the_path_is_refused(config: Callable[[Any], Path]) ->
 def test_helper_that_hangs_is_ended(
     config: Callable[[Any], Path], helper: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.registry_auth.HELPER_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.registry.auth.HELPER_SECONDS", 0.2)
     config({"credsStore": "test"})
     helper("exec sleep 60")
     with pytest.raises(CredentialsError, match="did not answer within 0 s"):
@@ -259,7 +259,7 @@ class TestEcr:
 
 
 def test_manifests_are_kept_below_the_quota_of_ecr() -> None:
-    from pipeline.registry_retries import Pace
+    from pipeline.registry.retries import Pace
 
     now = [0.0]
     waited: list[float] = []

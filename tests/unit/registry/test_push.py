@@ -23,7 +23,7 @@ from pipeline.errors import RegistryError
 from pipeline.events import BytesMoved, Event
 from pipeline.model import DOCKER_MANIFEST, CheckedImage, Digest, ImageReference, PushedImage
 from pipeline.push import Push, push_image, push_images
-from pipeline.registry import Registry
+from pipeline.registry.client import Registry
 from tests.servers.images import SBOM, from_source, make_image, make_layer, make_sbom, noise, pair
 from tests.servers.pushing import pushes as pushes_of_child
 from tests.servers.registry import Fault, LoopbackRegistry

@@ -14,10 +14,10 @@ import pytest
 
 from pipeline.events import Event, Note
 from pipeline.model import Digest
-from pipeline.registry import Credentials, Registry, RegistryUnreachable, Retries
-from pipeline.registry_errors import cure, is_ecr
-from pipeline.registry_retries import retry_after
-from pipeline.registry_transport import is_loopback
+from pipeline.registry.client import Credentials, Registry, RegistryUnreachable, Retries
+from pipeline.registry.errors import cure, is_ecr
+from pipeline.registry.retries import retry_after
+from pipeline.registry.transport import is_loopback
 from tests.servers.registry import Fault, LoopbackRegistry
 
 Client = Callable[..., Registry]
@@ -201,7 +201,7 @@ def test_every_refusal_has_a_next_step(host: str, status: int) -> None:
 def test_hung_registry_is_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    monkeypatch.setattr("pipeline.registry_transport.READ_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.registry.transport.READ_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(RegistryUnreachable, match=r"[Tt]imed out"):

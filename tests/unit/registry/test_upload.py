@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import RegistryError
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest
-from pipeline.registry import Registry, RegistryRefused, RegistryUnreachable, Retries
+from pipeline.registry.client import Registry, RegistryRefused, RegistryUnreachable, Retries
 from tests.servers.images import noise, sha256
 from tests.servers.registry import Fault, LoopbackRegistry
 
@@ -273,7 +273,7 @@ def test_missing_repository_is_named_with_its_cure(server: LoopbackRegistry, cli
 def test_location_on_another_host_gets_no_login(
     server: LoopbackRegistry, other_server: LoopbackRegistry, client: Client
 ) -> None:
-    from pipeline.registry import Credentials
+    from pipeline.registry.client import Credentials
 
     server.auth = "basic"
     session = "elsewhere"

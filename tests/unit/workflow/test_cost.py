@@ -12,9 +12,9 @@ import pytest
 from cfn.pipeline import pipeline_template
 from cfn.render import render
 from cfn.settings import Architecture, Call, FunctionDefinition, Settings
-from pipeline.cost import PRICES, Prices, Traffic, compute_cost
 from pipeline.errors import SettingsError, SubmissionError
-from pipeline.ways import TURNS, follow, read_definition
+from pipeline.workflow.cost import PRICES, Prices, Traffic, compute_cost
+from pipeline.workflow.ways import TURNS, follow, read_definition
 
 QUERY = Call("dynamodb", ("Query",), "state-table/index/customer")
 

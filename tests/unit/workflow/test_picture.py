@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cfn.workflow_states import definition
-from pipeline.picture import draw
-from pipeline.ways import TURNS, follow, tasks
+from pipeline.workflow.picture import draw
+from pipeline.workflow.ways import TURNS, follow, tasks
 
 DEFINITION = definition()
 SVG = "{http://www.w3.org/2000/svg}"

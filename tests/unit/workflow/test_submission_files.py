@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SubmissionError
-from pipeline.submissions import LINE_MAX_BYTES, Done, Line, open_results, read_lines
+from pipeline.workflow.submissions import LINE_MAX_BYTES, Done, Line, open_results, read_lines
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:

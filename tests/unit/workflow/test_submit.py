@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.stub import ANY, Stubber
 
 from pipeline.errors import SubmissionError
-from pipeline.transactions import INPUT_MAX_BYTES, Parked, Unanswered, answer_of, submit
+from pipeline.workflow.transactions import INPUT_MAX_BYTES, Parked, Unanswered, answer_of, submit
 
 MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:transaction-pipeline-dev"
 ANSWER = {

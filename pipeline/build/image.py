@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pipeline.build.tarball import CREATED
 from pipeline.errors import BaseImageError
 from pipeline.model import (
     DOCKER_CONFIG,
@@ -23,7 +24,6 @@ from pipeline.model import (
     Layer,
     Platform,
 )
-from pipeline.tarball import CREATED
 
 TASK_ROOT = "/var/task"
 # Members of Docker's config that describe the container in which the base was built, not the image.

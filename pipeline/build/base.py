@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.base_pins import PINS, move_pins, pinned_base
 from pipeline.blobs import BlobStore
+from pipeline.build.base_pins import PINS, move_pins, pinned_base
+from pipeline.build.image import empty_base
+from pipeline.build.layout import Layout, parse_descriptor, read_manifest
 from pipeline.errors import BaseImageError, RegistryError
 from pipeline.events import Report, ignore, step
-from pipeline.image import empty_base
-from pipeline.layout import Layout, parse_descriptor, read_manifest
 from pipeline.model import (
     DOCKER_MANIFEST,
     OCI_MANIFEST,
@@ -28,7 +28,7 @@ from pipeline.model import (
     Manifest,
     Platform,
 )
-from pipeline.registry import Registry, RegistryUnreachable, connect
+from pipeline.registry.client import Registry, RegistryUnreachable, connect
 
 EMPTY = "empty"
 _LAYOUT_PREFIX = "oci:"

@@ -2,7 +2,7 @@
 
 Python compresses with whatever library it was linked with, and zlib-ng, Apple's and others write other bytes than
 zlib. Which one this is shows in a sample: when the known answer comes back, the linked library is used; otherwise
-``pipeline.zlib_in_python`` writes zlib's bytes, about fifty times slower. See docs/decisions/one-digest.md.
+``pipeline.build.zlib_in_python`` writes zlib's bytes, about fifty times slower. See docs/decisions/one-digest.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def new_compressor() -> Compressor:
     """A compressor of raw deflate; feed it chunks of one size, which is how its bytes are defined."""
     if writes_like_zlib():
         return linked_compressor()
-    from pipeline.zlib_in_python import PythonCompressor
+    from pipeline.build.zlib_in_python import PythonCompressor
 
     return PythonCompressor()
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.ignore import read_rules
+from pipeline.build.ignore import read_rules
 from pipeline.model import FunctionSource
 
 LABEL = "org.opencontainers.image.revision"

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pipeline.blobs import BlobStore
-from pipeline.docker_engine import SavedLayer, saved_image
-from pipeline.image import canonical_json, document
+from pipeline.build.image import canonical_json, document
+from pipeline.build.records import code_version, read_record, write_record
+from pipeline.build.tarball import CREATED, TarEntry, gzip_chunks, store_layer
+from pipeline.docker.engine import SavedLayer, saved_image
 from pipeline.model import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,
@@ -31,8 +33,6 @@ from pipeline.model import (
     Layer,
     Platform,
 )
-from pipeline.records import code_version, read_record, write_record
-from pipeline.tarball import CREATED, TarEntry, gzip_chunks, store_layer
 
 # Members of an image config that the OCI specification knows; an engine adds others that describe its build.
 _CONFIG = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal")
@@ -59,7 +59,7 @@ def read_image(
 
 
 def _record(store: BlobStore, name: str) -> Path:
-    return store.root / "docker" / f"{name}-{code_version('docker_images', 'tarball', 'deflate')}.json"
+    return store.root / "docker" / f"{name}-{code_version('docker/images', 'build/tarball', 'build/deflate')}.json"
 
 
 def _known_layer(diff_id: Digest, store: BlobStore, base: Base | None) -> Layer | None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pipeline.errors import CredentialsError
-from pipeline.registry_auth import Credentials
+from pipeline.registry.auth import Credentials
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.blobs import BlobStore, storing
-from pipeline.docker_engine import connect_engine, engine_address, explain, load_image
-from pipeline.docker_images import layer_entries, read_image
+from pipeline.build.layers import TASK_ROOT, lay_out
+from pipeline.build.slim import Slim
+from pipeline.build.tarball import TarEntry, tar_chunks
+from pipeline.docker.engine import connect_engine, engine_address, explain, load_image
+from pipeline.docker.images import layer_entries, read_image
 from pipeline.errors import BaseImageError, PipelineError, SourceError
 from pipeline.events import Report, ignore, step
-from pipeline.layers import TASK_ROOT, lay_out
 from pipeline.model import Base, Digest, FunctionSource, Image, Layer, Platform
-from pipeline.slim import Slim
-from pipeline.tarball import TarEntry, tar_chunks
 
 DOCKERFILE = "Dockerfile"
 # The folders that a Dockerfile copies, each the content of one or more of our layers, without /var/task.

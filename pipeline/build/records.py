@@ -31,10 +31,13 @@ def write_record(path: Path, value: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(value, sort_keys=True).encode())
 
 
+_ROOT = Path(__file__).parents[1]
+
+
 @cache
 def code_version(*modules: str) -> str:
-    """Changes with the source of the named modules of this package, so that no record outlives the code behind it."""
+    """Changes with the source of modules below ``pipeline``, so that no record outlives the code behind it."""
     hasher = hashlib.sha256()
     for name in modules:
-        hasher.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        hasher.update((_ROOT / f"{name}.py").read_bytes())
     return hasher.hexdigest()[:16]

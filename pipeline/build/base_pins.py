@@ -11,7 +11,7 @@ from cfn.settings import Architecture
 from pipeline.errors import BaseImageError
 from pipeline.model import Digest, ImageReference, Platform, PythonVersion
 
-PINS = Path(__file__).with_name("bases.toml")
+PINS = Path(__file__).parents[1] / "bases.toml"
 _HEADER = """\
 # The base image of each Python version, and the digest of its image for each architecture.
 # Written by `build --update-base`; a build uses exactly these digests.

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pipeline.build.records import code_version, read_record, write_record
 from pipeline.model import Digest
-from pipeline.records import code_version, read_record, write_record
 
 LayerOpener = Callable[[], BinaryIO]
 # The largest image that Lambda takes, unpacked (developer guide, "Create a Lambda function using a container image").
@@ -159,7 +159,7 @@ def facts_of(digest: Digest, open_layer: LayerOpener, cache: Path | None) -> Lay
     """The facts of a layer, read once per digest when there is a ``cache`` folder to remember them in."""
     if cache is None:
         return read_facts(open_layer)
-    record = cache / f"{digest.hex}-{code_version('layer_facts')}.json"
+    record = cache / f"{digest.hex}-{code_version('build/layer_facts')}.json"
     known = read_record(record)
     if known is not None:
         try:

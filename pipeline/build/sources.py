@@ -20,8 +20,8 @@ import msgspec
 
 from cfn.names import pascal_case
 from cfn.settings import ENVIRONMENT_MAX, Call, FunctionDefinition
+from pipeline.build.ignore import read_rules
 from pipeline.errors import SourceError
-from pipeline.ignore import read_rules
 from pipeline.model import FunctionSource, PythonVersion
 
 MANIFEST = "function.toml"

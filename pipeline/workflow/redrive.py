@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.errors import SubmissionError
 from pipeline.events import Report, Submitted, ignore
-from pipeline.parked import ParkedMessage, ParkedQueue, ParkedTable, Place, reading_failed
-from pipeline.transactions import Answer, Parked, Unanswered, submit
+from pipeline.workflow.parked import ParkedMessage, ParkedQueue, ParkedTable, Place, reading_failed
+from pipeline.workflow.transactions import Answer, Parked, Unanswered, submit
 
 # Submissions at once.
 WORKERS = 8

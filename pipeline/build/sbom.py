@@ -13,9 +13,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from pipeline.blobs import BlobStore
-from pipeline.dependencies import LockedPackage, read_lock
-from pipeline.image import canonical_json, document
-from pipeline.layers import RUNTIME_LOCK
+from pipeline.build.dependencies import LockedPackage, read_lock
+from pipeline.build.image import canonical_json, document
+from pipeline.build.layers import RUNTIME_LOCK
+from pipeline.build.records import code_version, read_record, write_record
+from pipeline.build.tarball import CREATED
 from pipeline.model import (
     OCI_EMPTY,
     OCI_MANIFEST,
@@ -27,8 +29,6 @@ from pipeline.model import (
     Manifest,
     Platform,
 )
-from pipeline.records import code_version, read_record, write_record
-from pipeline.tarball import CREATED
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -45,7 +45,7 @@ def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Art
     bases = sorted({str(layer.source) for layer in image.layers if layer.source})
     made_from = [source.name, str(image.platform), bases, [Digest.of(lock.content).hex for lock in contents]]
     key = Digest.of(canonical_json(made_from))
-    record = store.root / "sboms" / f"{key.hex}-{code_version('sbom', 'dependencies')}.json"
+    record = store.root / "sboms" / f"{key.hex}-{code_version('build/sbom', 'build/dependencies')}.json"
     content = _remembered(store, read_record(record))
     if content is None:
         packages = {package.name: package for lock in contents for package in lock.packages}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.ways import TURNS, follow, read_definition, tasks
+from pipeline.workflow.ways import TURNS, follow, read_definition, tasks
 
 HOURS_PER_MONTH = 730
 MILLION = 1_000_000
@@ -42,7 +42,7 @@ class Prices:
             base = tomllib.loads(PRICES.read_text())
         except (OSError, ValueError) as error:
             raise SettingsError(
-                "the prices were not read", f"{path}: {error}", "Start from pipeline/prices.toml."
+                "the prices were not read", f"{path}: {error}", "Start from pipeline/workflow/prices.toml."
             ) from error
         wanted = {(service, unit) for service, units in base.items() if isinstance(units, dict) for unit in units}
         missing = [
@@ -61,7 +61,7 @@ class Prices:
 class Traffic:
     """What was measured, or is assumed, of the transactions.
 
-    shares              parts of all submissions by kind (see ``pipeline.ways.TURNS``); they add up to 1
+    shares              parts of all submissions by kind (see ``pipeline.workflow.ways.TURNS``); they add up to 1
     milliseconds        billed duration of each function; INIT is billed too and comes on top for cold starts
     log_bytes           what each function writes to its log per invocation
     table_milliseconds  what a call of the table, topic or queue takes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.blobs import BlobStore
+from pipeline.build.image import assemble
+from pipeline.build.layers import lay_out
+from pipeline.build.slim import Slim
 from pipeline.events import Report, ignore
-from pipeline.image import assemble
-from pipeline.layers import lay_out
 from pipeline.model import Base, FunctionSource, Image, Platform
-from pipeline.slim import Slim
 
 
 def build_image(

@@ -18,10 +18,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from pipeline.blobs import WrongContent
 from pipeline.errors import RegistryError
 from pipeline.model import Descriptor, Digest
-from pipeline.registry_auth import repository_scope
-from pipeline.registry_errors import BUSY
-from pipeline.registry_retries import retry_after
-from pipeline.registry_transport import BLOCK, Answer, Body, ConnectionLost, Transport
+from pipeline.registry.auth import repository_scope
+from pipeline.registry.errors import BUSY
+from pipeline.registry.retries import retry_after
+from pipeline.registry.transport import BLOCK, Answer, Body, ConnectionLost, Transport
 
 # ECR takes parts of 5 to 10 MiB (FACTS: `partSize`); other registries take any.
 CHUNK = 10 * 1024 * 1024

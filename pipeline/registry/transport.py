@@ -16,9 +16,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from pipeline.blobs import WrongContent
 from pipeline.events import Note, Report, ignore
-from pipeline.registry_auth import Authenticator, CredentialSource
-from pipeline.registry_errors import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words
-from pipeline.registry_retries import Retries, retry_after
+from pipeline.registry.auth import Authenticator, CredentialSource
+from pipeline.registry.errors import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words
+from pipeline.registry.retries import Retries, retry_after
 
 if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not need
     from urllib3 import BaseHTTPResponse, PoolManager

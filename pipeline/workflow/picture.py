@@ -9,7 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from cfn.workflow_limits import followers
-from pipeline.ways import TURNS, follow
+from pipeline.workflow.ways import TURNS, follow
 
 _WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28
 # States off the straight road stand to its left, those that only lead to a failure to its right. These two columns to

@@ -21,18 +21,20 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.blobs import BlobStore, storing
-from pipeline.deflate import writes_like_zlib
-from pipeline.dependencies import Lock, install, read_lock
+from pipeline.build.deflate import writes_like_zlib
+from pipeline.build.dependencies import Lock, install, read_lock
+from pipeline.build.ignore import IgnoreRules, read_rules
+from pipeline.build.records import code_version, read_record, write_record
+from pipeline.build.slim import Slim, compile_tree, shipped_files
+from pipeline.build.tarball import TarEntry, store_layer
 from pipeline.errors import SourceError
 from pipeline.events import Note, Report, ignore, step
-from pipeline.ignore import IgnoreRules, read_rules
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
-from pipeline.records import code_version, read_record, write_record
-from pipeline.slim import Slim, compile_tree, shipped_files
-from pipeline.tarball import TarEntry, store_layer
 
 TASK_ROOT = "var/task"
-RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
+RUNTIME_LOCK = Path(__file__).parents[1] / "runtime-requirements.txt"
+# Whoever changes one of these may change a layer.
+_MODULES = ("layers", "slim", "dependencies", "tarball", "deflate", "zlib_in_python")
 # Files up to this size are read and kept; larger ones are streamed into their layer.
 _SMALL = 1 << 20
 _SLOWLY = "This Python compresses unlike zlib; to get every machine's digest, {} is compressed by Python itself, once."
@@ -334,7 +336,7 @@ def _record(record: Path, layer: Layer) -> Layer:
 
 
 def _code_version() -> str:
-    return code_version("layers", "slim", "dependencies", "tarball", "deflate", "zlib_in_python")
+    return code_version(*(f"build/{name}" for name in _MODULES))
 
 
 _locks: dict[Path, threading.Lock] = {}

@@ -12,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.workflow_expressions import DETAILS_PREFIX
 from pipeline.errors import SubmissionError
-from pipeline.picture import draw
-from pipeline.ways import TURNS, follow
+from pipeline.workflow.picture import draw
+from pipeline.workflow.ways import TURNS, follow
 
 # What is read of each log group; a transaction has a handful of lines.
 LOG_LINES_MAX = 200
@@ -108,7 +108,7 @@ def explain(
 ) -> Story:
     """Tell the story of one transaction; reads only.
 
-    definition  the state machine's (see ``pipeline.ways.read_definition``)
+    definition  the state machine's (see ``pipeline.workflow.ways.read_definition``)
     log_groups  what to call a log → its group, of the functions, and of the state machine, which logs errors only
 
     Raises SubmissionError when the table has no record of the id, or cannot be read. Logs that cannot be read are a

@@ -18,11 +18,11 @@ from pipeline.model import (
     Digest,
     Manifest,
 )
-from pipeline.registry_auth import Credentials, CredentialSource, docker_credentials, repository_scope
-from pipeline.registry_errors import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
-from pipeline.registry_retries import Pace, Retries
-from pipeline.registry_transport import BLOCK, SMALL, Answer, ConnectionLost, Transport, is_loopback
-from pipeline.registry_upload import CHUNK, Upload
+from pipeline.registry.auth import Credentials, CredentialSource, docker_credentials, repository_scope
+from pipeline.registry.errors import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
+from pipeline.registry.retries import Pace, Retries
+from pipeline.registry.transport import BLOCK, SMALL, Answer, ConnectionLost, Transport, is_loopback
+from pipeline.registry.upload import CHUNK, Upload
 
 __all__ = ["Credentials", "Registry", "RegistryRefused", "RegistryUnreachable", "Retries", "connect"]
 

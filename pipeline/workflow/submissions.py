@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TextIO
 
 from pipeline.errors import SubmissionError
 from pipeline.events import Report, Submitted, ignore
-from pipeline.transactions import Answer, Parked, Unanswered, parse_transaction, submit
+from pipeline.workflow.transactions import Answer, Parked, Unanswered, parse_transaction, submit
 
 WORKERS = 16
 # One line may be far longer than what Step Functions takes, but not so long that it does not fit into memory.

@@ -1,0 +1,1 @@
+"""From a function's folder to an image, without a daemon."""

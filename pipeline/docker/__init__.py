@@ -1,0 +1,1 @@
+"""Images built and read through a Docker-compatible engine."""

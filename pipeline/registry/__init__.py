@@ -1,0 +1,1 @@
+"""A container registry's HTTP API: logins, transport, uploads."""

@@ -1,0 +1,1 @@
+"""Transactions: submitted, redriven, explained, and what they cost."""
