@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aws_lambda_powertools.metrics import MetricUnit
 from screening import ComplianceRules, is_compliant, screen
-from transactions.invocation import Invocation, Response, lambda_handler, logger, metrics
+from transactions.invocation import Invocation, MetricUnit, Response, lambda_handler, logger, metrics
 from transactions.results import Action
 
 RULES = ComplianceRules.load(Path(__file__).with_name("rules"))

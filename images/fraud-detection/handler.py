@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aws_lambda_powertools.metrics import MetricUnit
 from history import CustomerHistory, TableNotConfigured
 from scoring import FraudRules, assess
-from transactions.invocation import Invocation, Response, lambda_handler, logger, metrics
+from transactions.invocation import Invocation, MetricUnit, Response, lambda_handler, logger, metrics
 from velocity import count_windows, needed, span
 
 RULES = FraudRules.load(Path(__file__).with_name("rules"))

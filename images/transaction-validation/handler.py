@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aws_lambda_powertools.metrics import MetricUnit
-from transactions.invocation import Invocation, Response, lambda_handler, logger, metrics
+from transactions.invocation import Invocation, MetricUnit, Response, lambda_handler, logger, metrics
 from transactions.transaction import Transaction
 from validation import ClockRules, validate
 

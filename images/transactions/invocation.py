@@ -15,6 +15,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
+from transactions.postponed import postpone
+
+# The query language that Powertools' logger can find correlation ids with; our events have none to find.
+postpone("aws_lambda_powertools.utilities.jmespath_utils")
+
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -292,10 +292,12 @@ HEAVY = {
     "botocore.session",
     "email",
     "http.client",
+    "jmespath",
     "pydantic",
     "requests",
     "ssl",
     "tomllib",
+    "typing_extensions",
     "urllib3",
 }
 
@@ -309,8 +311,24 @@ HEAVY = {
     ],
 )
 def test_a_function_imports_nothing_that_an_invocation_does_not_need(function: str, needed: set[str]) -> None:
-    (modules,) = [record["modules"] for record in json_lines(run_function(function, [])) if "modules" in record]
+    written = run_function(function, [event("sample"), event("canonical-embargoed")])
+    (modules,) = [record["modules"] for record in json_lines(written) if "modules" in record]
     assert set(modules) & HEAVY == needed
+
+
+def test_what_powertools_imports_too_early_is_there_when_somebody_looks_into_it() -> None:
+    program = """
+import sys
+from transactions.invocation import logger
+from aws_lambda_powertools.utilities import jmespath_utils
+assert "jmespath" not in sys.modules
+print(jmespath_utils.query({"detail": {"id": "found"}}, "detail.id"), "jmespath" in sys.modules)
+"""
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(IMAGES)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["found", "True"]
 
 
 def test_metrics_have_the_service_as_their_only_dimension() -> None:
