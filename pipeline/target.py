@@ -120,9 +120,12 @@ def local_target(local: LocalAws, region: str | None) -> Target:
     """The embedded AWS that runs as ``local``."""
     from botocore.session import Session
 
+    from pipeline.service_models import ServiceModels
+
     # Nothing of the user's AWS configuration has a say here, be it a profile that does not exist.
     nowhere = (None, None, os.devnull, None)
     session = Session({"profile": (None, None, None, None), "config_file": nowhere, "credentials_file": nowhere})
+    session.register_component("data_loader", ServiceModels())
     session.set_credentials(local.access_key_id, local.secret_access_key)
     return Target("local", region or DEFAULT_REGION, session, local.endpoint)
 
@@ -132,8 +135,11 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
+    from pipeline.service_models import ServiceModels
+
     try:
         session = Session(profile=profile)
+        session.register_component("data_loader", ServiceModels(session.get_config_variable("data_path")))
         # botocore itself reads AWS_DEFAULT_REGION only; the AWS CLI and all other SDKs read AWS_REGION.
         region = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         found = session.get_credentials()
