@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 def build_of(context: Context, *, sbom: bool = True) -> Build:
     """What the context's functions are built from."""
     from pipeline.build.inputs import Build
-    from pipeline.build.revision import source_labels
+    from pipeline.build.revision import SourceLabels
 
+    store = BlobStore(cache_folder())
     return Build(
         context.sources,
         context.platform,
         base_of(context),
-        BlobStore(cache_folder()),
+        store,
         slim_of(context),
         sbom=sbom,
         builder=context.builder,
-        labels=source_labels(context.sources),
+        labels=SourceLabels(context.sources, store.root / "revisions"),
     )
 
 

@@ -22,7 +22,7 @@ from pipeline.build.function_image import build_image
 from pipeline.build.ignore import FILE as IGNORE_FILE
 from pipeline.build.ignore import read_rules
 from pipeline.build.layers import collect_files
-from pipeline.build.revision import source_labels
+from pipeline.build.revision import SourceLabels
 from pipeline.build.sources import LOCK, MANIFEST, find_sources
 from pipeline.check import check_image
 from pipeline.deployment import Deployment, read_pipeline, read_registry, switch_images
@@ -224,7 +224,7 @@ class QuickRelease:
 
     def _with(self, sources: tuple[FunctionSource, ...]) -> Deployment:
         """The deployment of these functions alone, labelled as ``up`` would label them, so that it finds them done."""
-        labels = source_labels(sources)
+        labels = SourceLabels(sources, self._deployment.build.store.root / "revisions")
         return replace(
             self._deployment, build=replace(self._deployment.build, sources=sources, labels=labels, sbom=False)
         )

@@ -25,7 +25,7 @@ def build_image(
     """The image of a function on ``base``; its own layers are in ``store``, the base's need not be.
 
     slim    what is left out of dependencies; ``Slim.for_sources(all sources)`` lets functions share their layers
-    labels  besides the title, such as ``source_labels`` gives
+    labels  besides the title, such as ``SourceLabels`` gives
 
     The same inputs give the same digest. Raises SourceError, DependencyError, BaseImageError and StorageError.
     """

@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.build.ignore import read_rules
-from pipeline.model import FunctionSource
+from pipeline.build.records import read_record, write_record
+from pipeline.model import Digest, FunctionSource
 
 LABEL = "org.opencontainers.image.revision"
 
 
-def source_labels(sources: Iterable[FunctionSource]) -> Mapping[str, Mapping[str, str]]:
-    """For each function the label with its revision, or none.
+class SourceLabels(Mapping[str, Mapping[str, str]]):
+    """Function → the label with its revision, or none. Git is asked at once, beside whatever goes on; who looks waits.
 
     The revision is the last commit that changed what the function is built from, not the newest one: a commit
     elsewhere must not give the function a new digest. There is none outside a Git repository, in a shallow clone
     (where every file seems to come from its first commit), and while a file that would be shipped is not committed.
+
+    records  a folder that keeps what each head of the repository has answered: a function's history can be long
     """
-    chosen = list(sources)
-    labels: dict[str, dict[str, str]] = {source.name: {} for source in chosen}
-    if not chosen:
-        return labels
-    # All of them at once: each takes milliseconds, mostly of starting.
-    place = chosen[0].folder.parent
-    state = _git(place, "rev-parse", "--is-shallow-repository", "--show-toplevel")
+
+    def __init__(self, sources: Iterable[FunctionSource], records: Path | None = None) -> None:
+        chosen = tuple(sources)
+        self._names = tuple(source.name for source in chosen)
+        pool = ThreadPoolExecutor(1, thread_name_prefix="revision")
+        self._found = pool.submit(_find_revisions, chosen, records)
+        pool.shutdown(wait=False)
+
+    def __getitem__(self, name: str) -> Mapping[str, str]:
+        if name not in self._names:
+            raise KeyError(name)
+        revision = self._found.result().get(name)
+        return {LABEL: revision} if revision else {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _find_revisions(sources: Sequence[FunctionSource], records: Path | None) -> Mapping[str, str]:
+    if not sources:
+        return {}
+    place = sources[0].folder.parent
+    # Side by side: each takes milliseconds, mostly of starting.
+    state = _git(place, "rev-parse", "--is-shallow-repository", "--show-toplevel", "HEAD")
     status = _git(place, "status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--", ".")
-    logs = [_git(place, "log", "-1", "--format=%H", "--", *_inputs(source)) for source in chosen]
-    shallow, _, top = (_answer(state) or "").strip().partition("\n")
-    changes, commits = _answer(status), [_answer(log) for log in logs]
-    if shallow != "false" or changes is None:
-        return labels
-    changed = list(_changed(changes, Path(top)))
-    for source, commit in zip(chosen, commits, strict=True):
-        folders = [source.folder.resolve(), *(each.resolve() for each in source.shared)]
-        if commit and commit.strip() and not any(_is_shipped(path, folders) for path in changed):
-            labels[source.name][LABEL] = commit.strip()
-    return labels
+    facts, changes = (_answer(state) or "").splitlines(), _answer(status)
+    if len(facts) != 3 or facts[0] != "false" or changes is None:
+        return {}
+    top, head = Path(facts[1]), facts[2]
+    changed = list(_changed(changes, top))
+    commits = _last_commits(place, top, head, sources, records)
+    return {
+        source.name: commits[source.name]
+        for source in sources
+        if commits.get(source.name) and not any(_is_shipped(path, _inputs(source)) for path in changed)
+    }
 
 
-def _inputs(source: FunctionSource) -> list[str]:
-    return [str(source.folder.resolve()), *(str(each.resolve()) for each in source.shared)]
+def _last_commits(
+    place: Path, top: Path, head: str, sources: Sequence[FunctionSource], records: Path | None
+) -> dict[str, str]:
+    """The last commit of each function's inputs; "" for one without. A head gives the same answer for ever."""
+    inputs = {source.name: [str(each) for each in _inputs(source)] for source in sources}
+    asked = {name: [os.path.relpath(each, top.resolve()) for each in each_of] for name, each_of in inputs.items()}
+    key = Digest.of(json.dumps([head, asked], sort_keys=True).encode())
+    record = records / f"{key.hex}.json" if records is not None else None
+    known = read_record(record) if record is not None else None
+    if known is not None and known.keys() == asked.keys():
+        return known
+    logs = {name: _git(place, "log", "-1", "--format=%H", "--", *each_of) for name, each_of in inputs.items()}
+    answers = {name: _answer(log) for name, log in logs.items()}
+    commits = {name: (answer or "").strip() for name, answer in answers.items()}
+    if record is not None and all(answer is not None for answer in answers.values()):
+        write_record(record, commits)
+    return commits
+
+
+def _inputs(source: FunctionSource) -> list[Path]:
+    return [source.folder.resolve(), *(each.resolve() for each in source.shared)]
 
 
 def _changed(porcelain: str, top: Path) -> Iterable[Path]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.build.revision import LABEL, source_labels
+from pipeline.build import revision
+from pipeline.build.revision import LABEL, SourceLabels
 from pipeline.build.sources import find_sources
 from tests.unit.build.conftest import MakeFolder
 
@@ -47,7 +48,7 @@ def committed(make_function: MakeFolder, git: Git, images: Path) -> dict[str, st
 
 
 def _labels(images: Path) -> dict[str, str | None]:
-    return {name: labels.get(LABEL) for name, labels in source_labels(find_sources(images)).items()}
+    return {name: labels.get(LABEL) for name, labels in SourceLabels(find_sources(images)).items()}
 
 
 def test_each_function_has_the_commit_that_changed_it_last(committed: dict[str, str], images: Path) -> None:
@@ -89,6 +90,37 @@ def test_only_a_file_that_is_shipped_makes_a_function_dirty(
     place.parent.mkdir(exist_ok=True)
     place.write_text("def handle(event, context): ...\n" if path.endswith(".py") else "")
     assert {name for name, commit in _labels(images).items() if commit is None} == dirty
+
+
+def test_a_heads_answer_is_kept_and_never_outlives_the_head(
+    committed: dict[str, str], images: Path, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def counted(place: Path, *arguments: str) -> subprocess.Popen[str] | None:
+        asked.append(arguments)
+        return git_of(place, *arguments)
+
+    git_of = revision._git
+    monkeypatch.setattr(revision, "_git", counted)
+    records = tmp_path / "records"
+
+    def labels() -> dict[str, str | None]:
+        asked.clear()
+        found = SourceLabels(find_sources(images), records)
+        return {name: found[name].get(LABEL) for name in found}
+
+    assert labels() == committed
+    assert [each[0] for each in asked] == ["rev-parse", "status", "log", "log"]
+    assert labels() == committed
+    assert [each[0] for each in asked] == ["rev-parse", "status"]
+    (images / "two" / "handler.py").write_text("def handle(event, context): return 2\n")
+    assert labels() == committed | {"two": None}
+    git("commit", "-q", "-a", "-m", "two again")
+    assert labels() == committed | {"two": git("rev-parse", "HEAD")}
+    (record,) = [each for each in records.iterdir() if git("rev-parse", "HEAD") in each.read_text()]
+    record.write_text("{")
+    assert labels() == committed | {"two": git("rev-parse", "HEAD")}
 
 
 def test_a_shallow_clone_says_nothing(committed: dict[str, str], images: Path, git: Git, tmp_path: Path) -> None:
