@@ -25,6 +25,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.local.ahead import load_ahead
 from pipeline.local.ecr_uploads import join_uploads
 from pipeline.local.express import forget_executions
 from pipeline.local.expressions import parse_expressions_once
@@ -35,6 +36,11 @@ from pipeline.local.state_roles import check_state_roles
 SERVICES = (
     "cloudformation", "cloudwatch", "dynamodb", "ec2", "ecr", "iam", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm",
     "stepfunctions", "sts",
+)  # fmt: skip
+# By a release, in its order. ministack's names, which are not always boto3's.
+FIRST_ASKED = (
+    "cloudformation", "ssm", "ecr", "iam", "lambda", "logs", "kms", "sns", "sqs", "dynamodb", "ec2", "states", "sts",
+    "monitoring", "s3",
 )  # fmt: skip
 # In the state's folder: the state was saved whole when the last run ended.
 SAVED = "saved"
@@ -120,6 +126,7 @@ async def _run(listener: socket.socket) -> int:
     threading.Thread(target=watch_owner, daemon=True, name="owner").start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    load_ahead(FIRST_ASKED)
     await _serve(listener, asked)
     if not save_state():
         return 1

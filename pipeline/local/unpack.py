@@ -50,8 +50,7 @@ def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) 
     ``folder/files`` holds the tree, ``folder/whiteouts.json`` what the layer removes from those below it.
     Raises UnsafeLayer, or tarfile.TarError for what is no archive.
     """
-    files = folder / "files"
-    files.mkdir(parents=True)
+    tree = _Tree(folder / "files")
     removed: list[str] = []
     opaque: list[str] = []
     written = 0
@@ -71,7 +70,7 @@ def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) 
                     raise UnsafeLayer(f"the whiteout {path!r} names nothing inside of its folder")
                 removed.append(posixpath.join(parent, gone))
             else:
-                written += _write(tar, member, files, path, bytes_max - written)
+                written += tree.write(tar, member, path, bytes_max - written)
     (folder / "whiteouts.json").write_text(json.dumps({"removed": removed, "opaque": opaque}))
     return written
 
@@ -84,29 +83,62 @@ def _inner_path(name: str) -> str:
     return "/".join(parts)
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, files: Path, path: str, bytes_left: int) -> int:
-    target = files / path
-    _make_folder(files, posixpath.dirname(path))
-    if member.isdir():
-        _make_folder(files, path)
+class _Tree:
+    """The tree of one layer, as it grows."""
+
+    def __init__(self, files: Path) -> None:
+        files.mkdir(parents=True)
+        self._files = files
+        # Real folders, so that each file does not look at all that is above it again.
+        self._folders = {""}
+
+    def write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, bytes_left: int) -> int:
+        """Write one entry; returns its bytes. Said twice, the last one counts."""
+        self._make_folder(path if member.isdir() else posixpath.dirname(path))
+        if member.isdir():
+            return 0
+        target = self._files / path
+        if member.isreg():
+            try:
+                return _write_file(tar, member, target, bytes_left)
+            except FileExistsError:
+                self._remove(path)
+                return _write_file(tar, member, target, bytes_left)
+        self._remove(path)
+        if member.issym():
+            target.symlink_to(inner_target(path, member.linkname))
+        elif member.islnk():
+            source = self._files / _inner_path(member.linkname)
+            if not _is_real(self._files, source) or not source.is_file():
+                raise UnsafeLayer(f"the hard link {path!r} leads to {member.linkname!r}, which is no file before it")
+            os.link(source, target)
+        else:
+            raise UnsafeLayer(f"{path!r} is a device or a pipe")
         return 0
-    if target.is_symlink() or target.exists():  # said twice: the last one counts
-        _remove(target)
-    if member.issym():
-        target.symlink_to(inner_target(path, member.linkname))
-    elif member.islnk():
-        source = files / _inner_path(member.linkname)
-        if not _is_real(files, source) or not source.is_file():
-            raise UnsafeLayer(f"the hard link {path!r} leads to {member.linkname!r}, which is no file before it")
-        os.link(source, target)
-    elif member.isreg():
-        return _write_file(tar, member, target, bytes_left)
-    else:
-        raise UnsafeLayer(f"{path!r} is a device or a pipe")
-    return 0
+
+    def _make_folder(self, path: str) -> None:
+        if path in self._folders:
+            return
+        self._make_folder(posixpath.dirname(path))
+        here = self._files / path
+        try:
+            here.mkdir()
+        except FileExistsError:
+            mode = here.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                raise UnsafeLayer(f"{path!r} goes through a link") from None
+            if not stat.S_ISDIR(mode):
+                raise UnsafeLayer(f"{path!r} goes through a file") from None
+        self._folders.add(path)
+
+    def _remove(self, path: str) -> None:
+        _remove(self._files / path)
+        if path in self._folders:
+            self._folders = {each for each in self._folders if each != path and not each.startswith(f"{path}/")}
 
 
 def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, bytes_left: int) -> int:
+    """Raises FileExistsError when something is there, a link that leads nowhere included."""
     content = tar.extractfile(member)
     if content is None:
         raise UnsafeLayer(f"{member.name!r} has no content")
@@ -118,29 +150,14 @@ def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, byt
                 raise UnsafeLayer("more bytes than an image may have")
             hasher.update(chunk)
             file.write(chunk)
-    # Read-only, as on Lambda; and linked into several trees, so a change would be a change to all of them.
-    target.chmod(0o555 if member.mode & 0o111 else 0o444)
+        # Read-only, as on Lambda; and linked into several trees, so a change would be a change to all of them.
+        os.fchmod(file.fileno(), 0o555 if member.mode & 0o111 else 0o444)
     if target.suffix == ".py":
         # Layers have one fixed time for every file, and Python tells stale byte code by time and size only.
         # A time made of the content makes byte code follow the content, so it can be kept across images.
         moment = _EPOCH + int.from_bytes(hasher.digest()[:4]) // 2
         os.utime(target, (moment, moment))
     return count
-
-
-def _make_folder(files: Path, path: str) -> None:
-    here = files
-    for part in path.split("/") if path else ():
-        here = here / part
-        try:
-            mode = here.lstat().st_mode
-        except FileNotFoundError:
-            here.mkdir()
-            continue
-        if stat.S_ISLNK(mode):
-            raise UnsafeLayer(f"{path!r} goes through a link")
-        if not stat.S_ISDIR(mode):
-            raise UnsafeLayer(f"{path!r} goes through a file")
 
 
 def _is_real(files: Path, path: Path) -> bool:
@@ -182,24 +199,35 @@ def merge_layers(layers: list[Path], root: Path) -> None:
         for path in whiteouts["removed"]:
             if _is_real(root, (root / path).parent):
                 _remove(root / path)
-        _link_tree(layer / "files", root)
+        _link_tree(str(layer / "files"), str(root))
 
 
-def _link_tree(source: Path, target: Path) -> None:
+def _link_tree(source: str, target: str) -> None:
+    # Strings, and no look before the leap: a function's start waits for hundreds of these.
     with os.scandir(source) as entries:
         for entry in entries:
-            place = target / entry.name
+            place = f"{target}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                if place.is_symlink() or not place.is_dir():
-                    _remove(place)
-                    place.mkdir()
-                _link_tree(Path(entry.path), place)
+                try:
+                    os.mkdir(place)  # noqa: PTH102
+                except FileExistsError:
+                    if not stat.S_ISDIR(os.lstat(place).st_mode):
+                        os.unlink(place)  # noqa: PTH108
+                        os.mkdir(place)  # noqa: PTH102
+                _link_tree(entry.path, place)
                 continue
-            _remove(place)
-            if entry.is_symlink():
-                place.symlink_to(Path(entry.path).readlink())
-            else:
-                os.link(entry.path, place)
+            try:
+                _link(entry, place)
+            except FileExistsError:
+                _remove(Path(place))
+                _link(entry, place)
+
+
+def _link(entry: os.DirEntry[str], place: str) -> None:
+    if entry.is_symlink():
+        os.symlink(os.readlink(entry.path), place)  # noqa: PTH115, PTH211
+    else:
+        os.link(entry.path, place)
 
 
 def _remove(path: Path) -> None:

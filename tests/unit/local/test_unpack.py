@@ -73,6 +73,15 @@ def test_the_last_of_two_entries_counts(unpack: Callable[..., Path]) -> None:
         ([entry("link", tarfile.SYMTYPE, "../../outside")], "leads out of the image"),
         ([entry("a/link", tarfile.SYMTYPE, "b/../../../x")], "leads out of the image"),
         ([entry("door", tarfile.SYMTYPE, "."), entry("door/file", content=b"x")], "goes through a link"),
+        (
+            [
+                entry("a/door/file", content=b"x"),
+                entry("a/door", tarfile.SYMTYPE, ".."),
+                entry("a/door/file", content=b"y"),
+            ],
+            "goes through a link",
+        ),
+        ([entry("a", tarfile.DIRTYPE), entry("a", content=b"x"), entry("a/file", content=b"y")], "goes through a file"),
         ([entry("a", content=b"x"), entry("a/b", content=b"x")], "goes through a file"),
         ([entry("hard", tarfile.LNKTYPE, "../../etc/passwd")], "climbs out"),
         ([entry("hard", tarfile.LNKTYPE, "absent")], "which is no file before it"),
