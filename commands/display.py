@@ -133,7 +133,7 @@ class LateView:
             return {}
 
     def _remember(self, seconds: float) -> None:
-        from pipeline.synth import write_atomically
+        from pipeline.files import write_atomically
 
         # A memory that cannot be written costs a guess, nothing else.
         with contextlib.suppress(OSError):

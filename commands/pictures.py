@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfn.workflow import definition
-from pipeline.synth import write_atomically
+from pipeline.files import write_atomically
 from pipeline.workflow.picture import draw
 
 STATE_MACHINE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "state-machine.svg"

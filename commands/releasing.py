@@ -131,7 +131,8 @@ def _move_base(context: Context) -> None:
 def synth(context: Context, *, out: Path) -> Outcome:
     """Write ``registry.json`` and ``pipeline.json``; needs neither a target nor credentials."""
     from cfn.render import TEMPLATE_BODY_MAX
-    from pipeline.synth import as_file, synthesise, write_atomically
+    from pipeline.files import write_atomically
+    from pipeline.synth import as_file, synthesise
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     files = {"registry": out / "registry.json", "pipeline": out / "pipeline.json"}

@@ -89,8 +89,8 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
     """One transaction's way through the machine, from its record and the logs; read only."""
+    from pipeline.files import write_atomically
     from pipeline.stacks import read_stack
-    from pipeline.synth import write_atomically
     from pipeline.target import explained
     from pipeline.workflow.explain import explain as explain_transaction
     from pipeline.workflow.ways import read_definition

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import cfn
 from cfn.settings import FunctionDefinition, Settings
+from pipeline.files import write_atomically
 
 _LINES = ",\n"
 
@@ -31,9 +31,9 @@ class Templates:
     pipeline: str
 
 
-def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], cache: Path) -> Templates:
-    """Templates for ``settings`` and ``functions``; kept in the folder ``cache``, which may be deleted at any time."""
-    path = cache / "templates" / f"{_key(settings, functions)}.json"
+def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], store: Path) -> Templates:
+    """Templates for ``settings`` and ``functions``; kept in the folder ``store``, which may be deleted at any time."""
+    path = store / "templates" / f"{_key(settings, functions)}.json"
     try:
         kept = json.loads(path.read_bytes())
         return Templates(registry=kept["registry"], pipeline=kept["pipeline"])
@@ -75,8 +75,13 @@ def as_file(template_body: str) -> str:
 
 
 def _key(settings: Settings, functions: Sequence[FunctionDefinition]) -> str:
-    hasher = hashlib.sha256(repr((settings, tuple(functions))).encode())
-    hasher.update(importlib.metadata.version("troposphere").encode())
+    return hashlib.sha256(f"{_code_version()} {(settings, tuple(functions))!r}".encode()).hexdigest()
+
+
+@cache
+def _code_version() -> str:
+    """Changes with the code that makes templates, and with the library that it uses."""
+    hasher = hashlib.sha256(_library_version().encode())
     folder = Path(cfn.__file__).parent
     for path in sorted(folder.rglob("*")):
         if path.suffix in {".py", ".json", ".toml"} and "rules" not in path.relative_to(folder).parts:
@@ -84,15 +89,12 @@ def _key(settings: Settings, functions: Sequence[FunctionDefinition]) -> str:
     return hasher.hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that no reader and no crash ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _library_version() -> str:
+    """troposphere's. Its metadata's folder is named by it, and is found sooner than ``importlib.metadata`` loads."""
+    spec = find_spec("troposphere")
+    if spec is not None and spec.origin is not None:
+        for found in Path(spec.origin).parent.parent.glob("troposphere-*.dist-info"):
+            return found.name
+    from importlib.metadata import version
+
+    return version("troposphere")

@@ -55,7 +55,7 @@ def move_pins(
     resolve  a reference with a tag -> the same with the digest of the image that fits the platform
     Raises what ``resolve`` raises, and then leaves every pin as it was.
     """
-    from pipeline.synth import write_atomically
+    from pipeline.files import write_atomically
 
     pins = _read(path)
     moved: dict[Platform, tuple[ImageReference | None, ImageReference]] = {}

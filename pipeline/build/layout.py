@@ -134,7 +134,7 @@ def write_layout(
     artifacts  by function, what refers to its image; listed after the images
     Raises SourceError when the folder cannot be used, or when a layer is not in the store.
     """
-    from pipeline.synth import write_atomically
+    from pipeline.files import write_atomically
 
     folder_in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if folder_in_use and not (folder / "oci-layout").is_file():

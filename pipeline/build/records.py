@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.blobs import storing
-from pipeline.synth import write_atomically
+from pipeline.files import write_atomically
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
