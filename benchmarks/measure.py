@@ -110,19 +110,19 @@ class Project:
         command = [sys.executable, "bootstrap.py", *arguments, "--environment", environment]
         return run(command, folder=self.folder, env=env)
 
-    def warm_up(self) -> None:
+    def warm_up(self, *options: str) -> None:
         """Byte code of the project, the package cache of uv, and the pages of all that, as on any day but the first."""
         env = self.variables | {"TRANSACTION_PIPELINE_CACHE": str(self.folder.parent / f"{self.folder.name}-thrown")}
         del env["UV_OFFLINE"]
         for _ in range(2):
-            run([sys.executable, "bootstrap.py", "build"], folder=self.folder, env=env)
+            run([sys.executable, "bootstrap.py", "build", *options], folder=self.folder, env=env)
         run([sys.executable, "-m", "compileall", "-q", "cfn", "commands", "pipeline"], folder=self.folder)
 
 
 @contextmanager
-def embedded_aws(folder: Path) -> Iterator[LocalAws]:
+def embedded_aws(folder: Path, runtime: str = "process") -> Iterator[LocalAws]:
     """An embedded AWS that ends with the block; commands find it when TRANSACTION_PIPELINE_LOCAL is ``folder``."""
-    with local_session(folder) as local:
+    with local_session(folder, runtime=runtime) as local:
         yield local
 
 

@@ -1,20 +1,25 @@
-"""SAM CLI in an environment of its own, and the same functions as a SAM project.
+"""SAM CLI in an environment of its own, and the same functions as a SAM project: of zip packages, or of images.
 
-Zip packages, because SAM builds images with Docker only; that spares SAM the images' larger uploads. Everything else is
-in SAM's favour too: byte code of SAM itself, a bucket that is there already, wheels in a
-folder instead of an index, no telemetry, a template that needs no transform, and nothing in the stack but the functions
-and a role.
+Whatever could be decided either way is in SAM's favour: byte code of SAM itself, a bucket and repositories that are
+there already, wheels in a folder instead of an index (for images, dependencies that are installed already), no
+telemetry, a template that needs no transform, and nothing in the stack but the functions and a role.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import ROOT, run
 from pipeline.local.control import LocalAws
@@ -45,7 +50,7 @@ def install_sam(cache: Path) -> Path:
 
 
 class SamProject:
-    """The functions below ``images`` as a SAM project in ``folder``, each with a copy of what they share.
+    """The functions below ``images`` as a SAM project of zip packages, each with a copy of the shared code.
 
     build_options  of every ``sam build``; ``sam init`` writes AS_SAM_INIT into a project, SAM's own default is none
     """
@@ -57,49 +62,58 @@ class SamProject:
         self._build_options = build_options
         self._programs = programs
         self._wheels = folder / "wheels"
-        ignored = shutil.ignore_patterns("__pycache__", "Dockerfile", "function.toml", "requirements.in")
-        shared = [each for each in images.iterdir() if (each / "__init__.py").exists()]
+        self._images = images
         self.functions = sorted(each.parent.name for each in images.glob("*/function.toml"))
-        for name in self.functions:
-            shutil.copytree(images / name, folder / name, ignore=ignored)
-            for package in shared:
-                shutil.copytree(package, folder / name / package.name, ignore=ignored)
-        (folder / "template.json").write_text(json.dumps(self._template(images), indent=1))
-        self._download()
+        self._lay_out()
+        (folder / "template.json").write_text(json.dumps(self._template(), indent=1))
 
-    def _template(self, images: Path) -> dict[str, object]:
+    def _lay_out(self) -> None:
+        ignored = shutil.ignore_patterns("__pycache__", "Dockerfile", "function.toml", "requirements.in")
+        shared = [each for each in self._images.iterdir() if (each / "__init__.py").exists()]
+        for name in self.functions:
+            shutil.copytree(self._images / name, self.folder / name, ignore=ignored)
+            for package in shared:
+                shutil.copytree(package, self.folder / name / package.name, ignore=ignored)
+        for name in self.functions:
+            command = [self._programs / "python", "-m", "pip", "download", "-qq", "--dest", self._wheels]
+            subprocess.run([*command, "--requirement", self.folder / name / "requirements.txt"], check=True)
+
+    def handler(self, function: str) -> Path:
+        """The file that a developer edits."""
+        return self.folder / function / "handler.py"
+
+    def _template(self) -> dict[str, object]:
         resources: dict[str, object] = {"Role": _ROLE}
         for name in self.functions:
-            manifest = tomllib.loads((images / name / "function.toml").read_text())
+            manifest = tomllib.loads((self._images / name / "function.toml").read_text())
             variables = {
                 "ENVIRONMENT": "bench",
                 "POWERTOOLS_SERVICE_NAME": name,
                 "POWERTOOLS_METRICS_NAMESPACE": "TransactionPipeline",
                 "TABLE_NAME": "transaction-state-bench",
             }
-            resources["".join(part.title() for part in name.split("-"))] = {
-                "Type": "AWS::Lambda::Function",
-                "Properties": {
-                    "FunctionName": {"Fn::Sub": f"${{AWS::StackName}}-{name}"},
-                    "Code": f"{name}/",
-                    "Handler": manifest["handler"],
-                    "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
-                    "MemorySize": manifest["memory"],
-                    "Timeout": manifest["timeout"],
-                    "Environment": {"Variables": variables},
-                    "Role": {"Fn::GetAtt": "Role.Arn"},
-                },
+            function = self._function(name, manifest)
+            function["Properties"] |= {
+                "FunctionName": {"Fn::Sub": f"${{AWS::StackName}}-{name}"},
+                "MemorySize": manifest["memory"],
+                "Timeout": manifest["timeout"],
+                "Environment": {"Variables": variables},
+                "Role": {"Fn::GetAtt": "Role.Arn"},
             }
+            resources[_logical_id(name)] = function
         return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
 
-    def _download(self) -> None:
-        for name in self.functions:
-            command = [self._programs / "python", "-m", "pip", "download", "-qq", "--dest", self._wheels]
-            subprocess.run([*command, "--requirement", self.folder / name / "requirements.txt"], check=True)
+    def _function(self, name: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        code = {
+            "Code": f"{name}/",
+            "Handler": manifest["handler"],
+            "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        }
+        return {"Type": "AWS::Lambda::Function", "Properties": code}
 
     def _variables(self, local: LocalAws) -> dict[str, str]:
         return {
-            **{name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ},
+            **{name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ", "DOCKER_HOST") if name in os.environ},
             "PATH": f"{self._programs}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "AWS_ENDPOINT_URL": local.endpoint,
@@ -114,11 +128,97 @@ class SamProject:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
 
-    def build_and_deploy(self, local: LocalAws, bucket: str, stack: str) -> tuple[float, float]:
-        """Seconds, and seconds of processor, that ``sam build`` and ``sam deploy`` take, as two whole processes."""
+    def build_and_deploy(
+        self, local: LocalAws, stack: str, places: Sequence[str], login: str | None = None
+    ) -> tuple[float, float]:
+        """Seconds, and seconds of processor, that ``sam build`` and ``sam deploy`` take, as two whole processes.
+
+        places  options of ``sam deploy`` that say where packages or images go
+        login   where ECR's logins are answered; None for the embedded AWS itself
+        """
         sam, variables = self._programs / "sam", self._variables(local)
+        variables |= {"AWS_ENDPOINT_URL_ECR": login} if login else {}
         build = [sam, "build", *self._build_options, "--template", "template.json"]
-        deploy = [sam, "deploy", "--stack-name", stack, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
+        deploy = [sam, "deploy", "--stack-name", stack, *places, "--capabilities", "CAPABILITY_IAM"]
         deploy += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
         runs = [run(command, folder=self.folder, env=variables) for command in (build, deploy)]
         return sum(each.seconds for each in runs), sum(each.cpu for each in runs)
+
+
+class SamImageProject(SamProject):
+    """The same functions as images, built by SAM through the engine from each function's own Dockerfile.
+
+    base      an image of the engine
+    contexts  the build contexts that ``pipeline.local.docker_context`` makes, dependencies installed
+    """
+
+    def __init__(self, folder: Path, programs: Path, build_options: tuple[str, ...], base: str, contexts: Path) -> None:
+        self._base = base
+        self._contexts = contexts
+        super().__init__(folder, programs, build_options)
+
+    def _lay_out(self) -> None:
+        for name in self.functions:
+            shutil.copytree(self._contexts / name, self.folder / name)
+
+    def handler(self, function: str) -> Path:
+        return self.folder / function / "function" / "handler.py"
+
+    def _function(self, name: str, _manifest: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {"PackageType": "Image", "Code": {"ImageUri": f"{name}:bench"}},
+            "Metadata": {
+                "Dockerfile": "Dockerfile",
+                "DockerContext": f"./{name}",
+                "DockerTag": "bench",
+                "DockerBuildArgs": {"BASE_IMAGE": self._base},
+            },
+        }
+
+    def repositories(self, ecr: Any, local: LocalAws) -> list[str]:
+        """A new repository for each function; the options of ``sam deploy`` that name them as the engine does."""
+        options = []
+        for name in self.functions:
+            ecr.create_repository(repositoryName=f"sam-{name}")
+            options += ["--image-repositories", f"{_logical_id(name)}={_host(local)}/sam-{name}"]
+        return options
+
+
+class _Login(BaseHTTPRequestHandler):
+    """ECR's GetAuthorizationToken with a login at the embedded registry: the engine has no address for AWS's host."""
+
+    registry = ""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        token = base64.b64encode(b"AWS:benchmark").decode()
+        body = json.dumps({"authorizationData": [{"authorizationToken": token, "proxyEndpoint": self.registry}]})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def registry_login(local: LocalAws) -> Iterator[str]:
+    """The URL that SAM asks for a login, answered for the length of the block."""
+    handler = type("Login", (_Login,), {"registry": local.endpoint})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def _host(local: LocalAws) -> str:
+    return local.endpoint.removeprefix("http://")
+
+
+def _logical_id(name: str) -> str:
+    return "".join(part.title() for part in name.split("-"))
