@@ -26,7 +26,7 @@ from pipeline.local.invocation import FunctionConfig
 from pipeline.local.pool import WorkerPool
 from pipeline.local.runtime import PooledRuntime
 from pipeline.local.workers import Worker
-from pipeline.model import Digest
+from pipeline.model import Digest, ImageReference
 
 OTHERWISE = "Without an engine, leave out --runtime docker: functions run as processes of this machine."
 _NOT_STARTED = "the functions were not started in containers"
@@ -75,6 +75,11 @@ class ContainerRuntime(PooledRuntime):
 
     def _prepare(self, function: FunctionConfig) -> WorkerCommand:
         return container_command(function, self._images.ensure(function.image), self._endpoint)
+
+    def _fetch(self, image: ImageReference) -> None:
+        # An engine is shared with others, so only what a function most likely runs next is brought into it.
+        if any(function.image.repository == image.repository for function in self._current.values()):
+            self._images.ensure(image)
 
     def _prune(self, used: set[Digest]) -> None:
         self._images.prune(used)

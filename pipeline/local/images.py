@@ -9,6 +9,7 @@ nothing that anybody could mistake for an image.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -87,18 +88,33 @@ class ImageStore:
         if digest in self._ready:
             return self._ready[digest]
         place = self._folder / "images" / digest.hex
-        with self._changing:
-            try:
-                if not place.exists():
-                    self._pull(reference.repository, digest, place)
-                image = self._ready[digest] = _load(place, digest)
-            except (UnsafeLayer, tarfile.TarError, zlib.error, ValueError, KeyError, TypeError) as error:
-                raise ImageUnavailable(f"{reference} cannot be unpacked: {error}") from error
-            except (OSError, http.client.HTTPException) as error:
-                full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-                why = f"no space is left under {self._folder}" if full else str(error) or type(error).__name__
-                raise ImageUnavailable(f"{reference} cannot be pulled: {why}") from error
+        with self._changing, self._explained(reference):
+            if not place.exists():
+                self._pull(reference.repository, digest, place)
+            image = self._ready[digest] = _load(place, digest)
         return image
+
+    def unpack_layers(self, reference: ImageReference) -> None:
+        """Unpack the layers of an image that will likely be wanted. Raises ImageUnavailable.
+
+        Only the layers: an image counts when a function asks for it, and the registry has it then.
+        """
+        digest = reference.digest
+        if digest is None or digest in self._ready:
+            return
+        with self._changing, self._explained(reference):
+            self._ensure_layers(reference.repository, digest)
+
+    @contextlib.contextmanager
+    def _explained(self, reference: ImageReference) -> Iterator[None]:
+        try:
+            yield
+        except (UnsafeLayer, tarfile.TarError, zlib.error, ValueError, KeyError, TypeError) as error:
+            raise ImageUnavailable(f"{reference} cannot be unpacked: {error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            why = f"no space is left under {self._folder}" if full else str(error) or type(error).__name__
+            raise ImageUnavailable(f"{reference} cannot be pulled: {why}") from error
 
     def prune(self, used: Collection[Digest]) -> None:
         """Remove images that nothing uses, but for the latest few, and the layers that were only theirs."""
@@ -125,16 +141,7 @@ class ImageStore:
     def _pull(self, repository: str, digest: Digest, place: Path) -> None:
         work = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
         try:
-            manifest = self._manifest(repository, digest)
-            config = json.loads(self._document(repository, Digest.parse(manifest["config"]["digest"])))
-            diff_ids = [Digest.parse(text) for text in config["rootfs"]["diff_ids"]]
-            if len(diff_ids) != len(manifest["layers"]):
-                raise ImageUnavailable(
-                    f"{repository}@{digest} has {len(manifest['layers'])} layers, {len(diff_ids)} named"
-                )
-            left = UNPACKED_MAX
-            for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True):
-                left -= self._ensure_layer(repository, layer, diff_id, left)
+            config, diff_ids = self._ensure_layers(repository, digest)
             merge_layers([self._folder / "layers" / diff_id.hex for diff_id in diff_ids], work / "rootfs")
             about = {"config": config, "layers": [diff_id.hex for diff_id in diff_ids]}
             (work / "image.json").write_text(json.dumps(about))
@@ -143,6 +150,18 @@ class ImageStore:
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
+
+    def _ensure_layers(self, repository: str, digest: Digest) -> tuple[dict[str, Any], list[Digest]]:
+        """Fetch and unpack all layers of an image; its config, and the layers' diff ids from the lowest on."""
+        manifest = self._manifest(repository, digest)
+        config: dict[str, Any] = json.loads(self._document(repository, Digest.parse(manifest["config"]["digest"])))
+        diff_ids = [Digest.parse(text) for text in config["rootfs"]["diff_ids"]]
+        if len(diff_ids) != len(manifest["layers"]):
+            raise ImageUnavailable(f"{repository}@{digest} has {len(manifest['layers'])} layers, {len(diff_ids)} named")
+        left = UNPACKED_MAX
+        for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True):
+            left -= self._ensure_layer(repository, layer, diff_id, left)
+        return config, diff_ids
 
     def _manifest(self, repository: str, digest: Digest) -> dict[str, Any]:
         content = self._document(repository, digest, kind="manifests")

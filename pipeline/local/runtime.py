@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.local.command import WorkerCommand, worker_command
-from pipeline.local.images import ImageStore
+from pipeline.local.images import ImageStore, ImageUnavailable
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.pool import WorkerPool
-from pipeline.model import Digest
+from pipeline.model import Digest, ImageReference
 
 SWEEP_SECONDS = 10.0
 
@@ -40,8 +40,9 @@ class PooledRuntime(ABC):
         # Interpreters that start at the same time only slow each other down.
         at_once = max(2, os.cpu_count() or 1)
         self._starts = asyncio.Semaphore(at_once)
-        # So many functions are made ready at a time: an invocation must not queue behind all that is made ready ahead.
-        self._warming = asyncio.Semaphore(at_once)
+        # So many functions are made ready at a time: an invocation must not queue behind all that is made ready ahead,
+        # so one start is left for it.
+        self._warming = asyncio.Semaphore(max(1, at_once - 1))
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep(self._sweep())
 
@@ -57,6 +58,14 @@ class PooledRuntime(ABC):
             self._keep(self._warm(self._pool(function)))
         self._drop_empty()
 
+    def expect(self, image: ImageReference) -> None:
+        self._keep(self._expect(image))
+
+    async def _expect(self, image: ImageReference) -> None:
+        # What is wrong with it is said when a function is switched to it.
+        with contextlib.suppress(ImageUnavailable, OSError):
+            await asyncio.to_thread(self._fetch, image)
+
     async def _warm(self, pool: WorkerPool) -> None:
         async with self._warming:
             await pool.warm()
@@ -71,6 +80,10 @@ class PooledRuntime(ABC):
 
     @abstractmethod
     def _new_pool(self, function: FunctionConfig) -> WorkerPool: ...
+
+    @abstractmethod
+    def _fetch(self, image: ImageReference) -> None:
+        """Have an image that was just pushed, called in a thread. May raise ImageUnavailable and OSError."""
 
     @abstractmethod
     def _prune(self, used: set[Digest]) -> None:
@@ -119,6 +132,9 @@ class ProcessRuntime(PooledRuntime):
 
     def _prepare(self, function: FunctionConfig) -> WorkerCommand:
         return worker_command(function, self._images.ensure(function.image), self._endpoint)
+
+    def _fetch(self, image: ImageReference) -> None:
+        self._images.unpack_layers(image)
 
     def _prune(self, used: set[Digest]) -> None:
         self._images.prune(used)

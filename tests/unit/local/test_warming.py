@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 from pipeline.local.command import CannotRun, WorkerCommand
+from pipeline.local.images import ImageUnavailable
 from pipeline.local.invocation import FunctionConfig, Invocation, Status
 from pipeline.local.pool import WorkerPool
 from pipeline.local.runtime import PooledRuntime
-from pipeline.model import Digest
+from pipeline.model import Digest, ImageReference
 
 AT_ONCE = max(2, os.cpu_count() or 1)
 
@@ -50,6 +51,10 @@ class Unpacking(PooledRuntime):
             self._at_it -= 1
         raise CannotRun("Runtime.InvalidEntrypoint", "nothing in it")
 
+    def _fetch(self, image: ImageReference) -> None:
+        self.begun.append(str(image))
+        raise ImageUnavailable("it is damaged")
+
     def _prune(self, used: set[Digest]) -> None:
         del used
 
@@ -71,3 +76,17 @@ def test_an_invocation_does_not_queue_behind_all_that_is_made_ready(tmp_path: Pa
     runtime = asyncio.run(asyncio.wait_for(invoke_the_last(), 20))
     assert functions[-1].name in runtime.begun[: AT_ONCE + 1]
     assert runtime.most <= AT_ONCE + 1
+
+
+def test_a_pushed_image_is_fetched_and_what_is_wrong_with_it_is_left_for_later(tmp_path: Path) -> None:
+    image = ImageReference("", "team/function", digest=Digest("1" * 64))
+
+    async def expect() -> Unpacking:
+        runtime = Unpacking(tmp_path)
+        runtime.expect(image)
+        while not runtime.begun:
+            await asyncio.sleep(0.01)
+        await runtime.close()
+        return runtime
+
+    assert asyncio.run(asyncio.wait_for(expect(), 20)).begun == [str(image)]
