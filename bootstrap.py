@@ -8,17 +8,9 @@ Progress goes to stderr, the result to stdout; with --json the result is one JSO
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-# What a command makes lives as long as the command; to look for garbage after every 700 objects costs a tenth of it.
-gc.set_threshold(500_000)
 
 ROOT = Path(__file__).resolve().parent
 
@@ -26,6 +18,24 @@ ROOT = Path(__file__).resolve().parent
 _PYTHON = ROOT / ".venv" / "bin" / "python"
 if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), str(Path(__file__).resolve()), *sys.argv[1:]])
+
+# What a command makes lives as long as the command; to look for garbage after every 700 objects costs a tenth of it.
+gc.set_threshold(500_000)
+
+if __name__ == "__main__" and sys.dont_write_bytecode and sys.pycache_prefix is None:
+    # Byte code that must not lie beside its source is kept in the cache, also for the processes that this one starts:
+    # to compile everything anew takes longer than most commands.
+    from pipeline.files import cache_folder
+
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(cache_folder() / "byte-code")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 try:
     import click
@@ -117,7 +127,7 @@ def progress(title: str, output: Output) -> Iterator[Report]:
     if output.events:
         yield JsonLines(click.echo)
     elif output.drawn and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        from pipeline.blobs import cache_folder
+        from pipeline.files import cache_folder
 
         with LateView(title, lambda line: click.echo(line, err=True), cache_folder() / "timings.json") as view:
             yield view

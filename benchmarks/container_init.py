@@ -28,11 +28,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.blobs import BlobStore, cache_folder
+from pipeline.blobs import BlobStore
 from pipeline.build.slim import Slim
 from pipeline.build.sources import find_sources
 from pipeline.docker.builder import build_with_docker
 from pipeline.docker.engine import connect_engine
+from pipeline.files import cache_folder
 from pipeline.model import Platform, PythonVersion
 from pipeline.target import host_architecture
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from commands.context import Context
-from pipeline.blobs import BlobStore, cache_folder
+from pipeline.blobs import BlobStore
+from pipeline.files import cache_folder
 
 if TYPE_CHECKING:
     from pipeline.build.inputs import Build

@@ -40,8 +40,8 @@ def doctor(context: Context) -> Outcome:
 
 def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:
     """All checks on ``target`` for the context's environment."""
-    from pipeline.blobs import cache_folder
     from pipeline.doctor import run_checks
+    from pipeline.files import cache_folder
     from pipeline.synth import synthesise
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())

@@ -35,7 +35,7 @@ def check(_context: Context, *, images: Sequence[str]) -> Outcome:
 
 def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:
     """What the pipeline costs, computed from its synthesised template; needs no credentials."""
-    from pipeline.blobs import cache_folder
+    from pipeline.files import cache_folder
     from pipeline.synth import synthesise
     from pipeline.workflow.cost import PRICES, Prices, compute_cost
 

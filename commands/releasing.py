@@ -11,7 +11,8 @@ from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.deploying import build_of, command_line, deployment_of, exclusive, releaser
 from commands.picture import seconds_text
-from pipeline.blobs import BlobStore, cache_folder
+from pipeline.blobs import BlobStore
+from pipeline.files import cache_folder
 
 if TYPE_CHECKING:
     from pipeline.release import Released

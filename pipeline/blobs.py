@@ -24,14 +24,6 @@ class WrongContent(ValueError):
     """Bytes that do not have the digest or the size that was promised for them."""
 
 
-def cache_folder() -> Path:
-    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder."""
-    chosen = os.environ.get("TRANSACTION_PIPELINE_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transaction-pipeline"
-
-
 class BlobStore:
     """Blobs by digest under ``root``; safe for concurrent writers, also in several processes."""
 

@@ -1,10 +1,18 @@
-"""Files on disk, written whole or not at all."""
+"""Where files go, and how they are written: whole or not at all. Imports nothing but the standard library."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder."""
+    chosen = os.environ.get("TRANSACTION_PIPELINE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transaction-pipeline"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -24,12 +24,13 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from cfn.settings import Architecture
-from pipeline.blobs import BlobStore, cache_folder
+from pipeline.blobs import BlobStore
 from pipeline.build.dependencies import Lock, install, read_lock
 from pipeline.build.slim import Slim
 from pipeline.build.sources import find_sources
 from pipeline.docker.builder import lay_out_context
 from pipeline.errors import DependencyError, PipelineError, SettingsError
+from pipeline.files import cache_folder
 from pipeline.model import Platform, PythonVersion
 
 ROOT = Path(__file__).resolve().parents[2]

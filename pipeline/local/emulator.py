@@ -42,6 +42,7 @@ FIRST_ASKED = (
     "cloudformation", "ssm", "ecr", "iam", "lambda", "logs", "kms", "sns", "sqs", "dynamodb", "ec2", "states", "sts",
     "monitoring", "s3",
 )  # fmt: skip
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPYCACHEPREFIX")
 # In the state's folder: the state was saved whole when the last run ended.
 SAVED = "saved"
 # Time for the state to reach the disk after the end was asked for (seconds); then the process leaves without it. With
@@ -57,7 +58,7 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
     ministack reads its settings from variables at import. Anything it would put into the system's temporary folder
     goes under ``folder``.
     """
-    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return inherited | {
         "HOME": str(folder),
         "TMPDIR": str(folder / "tmp"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.blobs import BlobStore, cache_folder
+from pipeline.blobs import BlobStore
 from pipeline.build.layout import write_layout
 from pipeline.build.sources import find_sources
 from pipeline.check import check_image
@@ -24,6 +24,7 @@ from pipeline.docker.builder import build_with_docker
 from pipeline.docker.engine import connect_engine, engine_address
 from pipeline.docker.images import read_image
 from pipeline.errors import LocalError
+from pipeline.files import cache_folder
 from pipeline.local.control import local_session
 from pipeline.model import CheckedImage, Digest, FunctionSource, Platform, PythonVersion
 from pipeline.push import push_image

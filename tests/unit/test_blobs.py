@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.blobs import BlobStore, WrongContent, cache_folder
+from pipeline.blobs import BlobStore, WrongContent
+from pipeline.files import cache_folder
 from pipeline.model import Digest
 
 

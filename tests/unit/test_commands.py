@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,54 @@ def test_help_needs_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def program(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``bootstrap.py`` as a process of its own, with a cache of its own."""
+    return subprocess.run(
+        [sys.executable, "bootstrap.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TRANSACTION_PIPELINE_CACHE": str(tmp_path / "cache"), **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_byte_code_that_must_not_lie_beside_its_source_is_kept_in_the_cache(tmp_path: Path) -> None:
+    options = ("synth", "--out", str(tmp_path / "out"))
+    assert program(tmp_path, *options, PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    kept = {path.name.partition(".")[0] for path in (tmp_path / "cache" / "byte-code").rglob("*.pyc")}
+    assert {"context", "settings", "synth"} <= kept
+
+
+def test_a_program_that_may_write_byte_code_does_so_beside_the_source(tmp_path: Path) -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "bootstrap.py", "synth", "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        env={**variables, "TRANSACTION_PIPELINE_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+    )
+    assert (done.returncode, (tmp_path / "cache" / "byte-code").exists()) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("--version",), 0, "0.1.0"),
+        (("no-such-command",), 2, "No such command"),
+        (("submit", "{"), 1, "it is not JSON"),
+    ],
+)
+def test_the_exit_status_and_all_that_was_said_reach_the_shell(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, told: str
+) -> None:
+    done = program(tmp_path, *arguments)
+    assert (done.returncode, told in done.stdout + done.stderr) == (status, True)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} bootstrap.py --help | true", shell=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
