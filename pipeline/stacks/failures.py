@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from pipeline.errors import StackError
 from pipeline.model import ImageReference
+from pipeline.stacks.events import StackEvent, last_operation
 from pipeline.stacks.state import StackStatus
 
-STACK_TYPE = "AWS::CloudFormation::Stack"
 # CloudFormation's reasons for resources that it gave up because another one failed.
 _GIVEN_UP = re.compile(r"\b(?:creation|update|deletion|import) (?:was )?cancell?ed\b", re.IGNORECASE)
 # Failures that pass by themselves: what IAM, ECR or a service has just been told is not known everywhere yet, or AWS
@@ -28,37 +28,6 @@ _PASSING = re.compile(
     re.IGNORECASE,
 )
 _IMAGE = re.compile(r"Source image (\S+?)\.? (?:does not exist|is not valid)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class StackEvent:
-    """One line of a stack's history. token says which request caused it."""
-
-    event_id: str
-    logical_id: str
-    resource_type: str
-    physical_id: str
-    status: str
-    reason: str
-    token: str
-    detailed_status: str = ""
-
-    @classmethod
-    def of(cls, event: Any) -> StackEvent:
-        return cls(
-            event_id=event["EventId"],
-            logical_id=event.get("LogicalResourceId", ""),
-            resource_type=event.get("ResourceType", ""),
-            physical_id=event.get("PhysicalResourceId", ""),
-            status=event.get("ResourceStatus", ""),
-            reason=event.get("ResourceStatusReason", ""),
-            token=event.get("ClientRequestToken", ""),
-            detailed_status=event.get("DetailedStatus", ""),
-        )
-
-    def of_stack(self, stack_id: str) -> bool:
-        """Whether the event speaks of the stack itself and not of one of its resources."""
-        return self.resource_type == STACK_TYPE and self.physical_id == stack_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +145,6 @@ def validation_failures(cfn: Any, **scope: str) -> tuple[ResourceFailure, ...]:
 
 def read_failures(cfn: Any, stack_id: str) -> tuple[ResourceFailure, ...]:
     """The failures of a stack's last operation, for a status page or after the fact. One to a few calls."""
-    from pipeline.stacks.watch import last_operation
-
     events = last_operation(cfn, stack_id)
     return _with_validation(cfn, stack_id, events)
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from pipeline import interruption
 from pipeline.errors import StackError
 from pipeline.events import Report, ResourceChanged
-from pipeline.stacks.failures import StackEvent
-from pipeline.stacks.state import StackStatus, read_status, says_absent
+from pipeline.stacks.events import StackEvent, history
+from pipeline.stacks.state import StackStatus, read_status
 
 # Polling begins fast, because the embedded AWS and small updates are done at once, and calms down for what takes
 # minutes: DescribeStackEvents is throttled per account (seconds).
@@ -112,48 +110,15 @@ def wait_until_settled(cfn: Any, stack: str, stack_id: str, report: Report, dead
         pause(stack)
 
 
-def last_operation(cfn: Any, stack_id: str) -> tuple[StackEvent, ...]:
-    """The events of the stack's last operation, oldest first: back to where the stack itself began to change."""
-    newest_first: list[StackEvent] = []
-    for event in _history(cfn, stack_id):
-        newest_first.append(event)
-        if event.of_stack(stack_id) and event.status in (
-            "CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS",
-        ):  # fmt: skip
-            break
-    return tuple(reversed(newest_first))
-
-
 def _new_events(cfn: Any, stack_id: str, seen: set[str], token: str | None = None) -> Sequence[StackEvent]:
-    """Events that were not seen yet, oldest first; adds them to ``seen``. ``token`` as in ``_history``."""
+    """Events that were not seen yet, oldest first; adds them to ``seen``. ``token`` as in ``history``."""
     fresh: list[StackEvent] = []
-    for event in _history(cfn, stack_id, token):
+    for event in history(cfn, stack_id, token):
         if event.event_id in seen:
             break
         fresh.append(event)
     seen.update(event.event_id for event in fresh)
     return fresh[::-1]
-
-
-def _history(cfn: Any, stack_id: str, token: str | None = None) -> Any:
-    """Events newest first, page by page as they are asked for.
-
-    With ``token`` no page is asked for that lies before that operation: a stack keeps its events for months, and one
-    that is updated all day has hundreds of pages of them.
-    """
-    request = {"StackName": stack_id}
-    while True:
-        try:
-            page = cfn.describe_stack_events(**request)
-        except ClientError as problem:
-            if says_absent(problem):
-                return
-            raise
-        events = [StackEvent.of(event) for event in page.get("StackEvents", [])]
-        yield from events
-        if not page.get("NextToken") or (token is not None and events and events[-1].token != token):
-            return
-        request["NextToken"] = page["NextToken"]
 
 
 def _may_be_the_end(event: StackEvent, stack_id: str) -> bool:
