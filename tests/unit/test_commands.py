@@ -146,13 +146,13 @@ def test_a_program_that_may_write_byte_code_does_so_beside_the_source(tmp_path: 
     [
         (("--version",), 0, "0.1.0"),
         (("no-such-command",), 2, "No such command"),
-        (("submit", "{"), 1, "it is not JSON"),
+        (("status",), 1, "does not run"),
     ],
 )
 def test_the_exit_status_and_all_that_was_said_reach_the_shell(
     tmp_path: Path, arguments: tuple[str, ...], status: int, told: str
 ) -> None:
-    done = program(tmp_path, *arguments)
+    done = program(tmp_path, *arguments, TRANSACTION_PIPELINE_LOCAL=str(tmp_path / "nowhere"))
     assert (done.returncode, told in done.stdout + done.stderr) == (status, True)
 
 
