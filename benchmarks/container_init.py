@@ -1,6 +1,6 @@
 """INIT and warm time of each function in its container under the Runtime Interface Emulator, beside an empty handler.
 
-    python benchmarks/container_init.py --base IMAGE [--python 3.13] [--rounds 10] [--calls 200] [--check]
+    python benchmarks/container_init.py --base IMAGE [--python 3.13] [--byte-code] [--rounds 10] [--calls 200] [--check]
 
 All images stand on one base and are built by the Docker builder; containers get the limits of function.toml, and run
 next to an embedded AWS in which fraud detection finds its table. A round starts one container per row, so that a busy
@@ -79,7 +79,7 @@ class Row:
     warm: list[float] = field(default_factory=list)
 
 
-def build_rows(engine: Any, base: str, platform: Platform, work: Path) -> list[Row]:
+def build_rows(engine: Any, base: str, platform: Platform, work: Path, *, byte_code: bool) -> list[Row]:
     """The functions and the empty handler, all on one base."""
     store = BlobStore(cache_folder())
     folder = work / EMPTY
@@ -88,7 +88,9 @@ def build_rows(engine: Any, base: str, platform: Platform, work: Path) -> list[R
     (folder / "function.toml").write_text('handler = "handler.handle"\n')
     (folder / "Dockerfile").write_text((ROOT / "images" / "fraud-detection" / "Dockerfile").read_text())
     own = find_sources(ROOT / "images", python=platform.python)
-    slim = Slim.for_sources(own)
+    slim = Slim.for_sources(own, byte_code=byte_code)
+    if byte_code and not slim.compiles_for(platform.python):
+        raise SystemExit(f"error: this Python cannot make byte code for {platform.python}")
     rows = []
     for source in (*find_sources(work, python=platform.python), *own):
         build_with_docker(source, platform, base, store, slim=slim, engine=engine)
@@ -210,6 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="INIT and warm time of each function in its container.")
     parser.add_argument("--base", required=True, help="the base image, with the Runtime Interface Emulator")
     parser.add_argument("--python", default="3.13", help="the base's Python (3.13)")
+    parser.add_argument("--byte-code", action="store_true", help="ship byte code, as byte_code = true does")
     parser.add_argument("--rounds", type=int, default=10, help="containers of each function (10)")
     parser.add_argument("--calls", type=int, default=200, help="warm requests in each (200)")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
@@ -217,7 +220,7 @@ def main() -> int:
     engine = connect_engine("nothing was measured", "The process runtime is measured by benchmarks/init_time.py.")
     platform = Platform(host_architecture(), PythonVersion.parse(arguments.python))
     with tempfile.TemporaryDirectory() as work:
-        rows = build_rows(engine, arguments.base, platform, Path(work))
+        rows = build_rows(engine, arguments.base, platform, Path(work), byte_code=arguments.byte_code)
     lab = Lab(engine, rows[0].image)
     try:
         for _ in range(arguments.rounds):
