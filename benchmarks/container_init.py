@@ -2,11 +2,12 @@
 
     python benchmarks/container_init.py --base IMAGE [--python 3.13] [--byte-code] [--rounds 10] [--calls 200] [--check]
 
-All images stand on one base and are built by the Docker builder; containers get the limits of function.toml, and run
-next to an embedded AWS in which fraud detection finds its table. A round starts one container per row, so that a busy
-moment hits all rows alike. INIT is what the emulator reports, from the runtime's start to its first request; warm is a
-whole HTTP request, p50. The goals are an INIT of at most 2 times the empty handler's for validation and compliance and
-4 times for fraud detection, and a warm p50 within 2 ms of the empty handler's. --check exits 1 when one is missed.
+The rows are an empty handler, one that imports Powertools and does nothing else, and the functions. All images stand
+on one base and are built by the Docker builder; containers get the limits of function.toml, and run next to an embedded
+AWS in which fraud detection finds its table. A round starts one container per row, so that a busy moment hits all rows
+alike. INIT is what the emulator reports, from the runtime's start to its first request; warm is a whole HTTP request,
+p50. The goals are an INIT of at most 2 times the empty handler's for validation and compliance and 4 times for fraud
+detection, and a warm p50 within 2 ms of the empty handler's. --check exits 1 when one is missed.
 
 """
 
@@ -16,6 +17,7 @@ import argparse
 import http.client
 import json
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -40,6 +42,8 @@ from pipeline.target import host_architecture
 GOALS = {"transaction-validation": 2.0, "compliance-checking": 2.0, "fraud-detection": 4.0}
 WARM_GOAL_MS = 2.0
 EMPTY = "empty"
+# An empty handler that imports what every function here is asked to use.
+POWERTOOLS = "powertools-alone"
 PATH = "/2015-03-31/functions/function/invocations"
 _INIT = re.compile(rb"INIT REPORT\(durationMs: ([0-9.]+)\)")
 _PAYLOAD = {
@@ -82,11 +86,15 @@ class Row:
 def build_rows(engine: Any, base: str, platform: Platform, work: Path, *, byte_code: bool) -> list[Row]:
     """The functions and the empty handler, all on one base."""
     store = BlobStore(cache_folder())
-    folder = work / EMPTY
-    folder.mkdir()
-    (folder / "handler.py").write_text("def handle(event, context):\n    return event\n")
-    (folder / "function.toml").write_text('handler = "handler.handle"\n')
-    (folder / "Dockerfile").write_text((ROOT / "images" / "fraud-detection" / "Dockerfile").read_text())
+    like = ROOT / "images" / "transaction-validation"
+    for name, first in ((EMPTY, ""), (POWERTOOLS, "from aws_lambda_powertools import Logger, Metrics\n")):
+        folder = work / name
+        folder.mkdir()
+        (folder / "handler.py").write_text(f"{first}def handle(event, context):\n    return event\n")
+        (folder / "function.toml").write_text('handler = "handler.handle"\n')
+        shutil.copy(like / "Dockerfile", folder)
+        if first:
+            shutil.copy(like / "requirements.txt", folder)
     own = find_sources(ROOT / "images", python=platform.python)
     slim = Slim.for_sources(own, byte_code=byte_code)
     if byte_code and not slim.compiles_for(platform.python):
