@@ -35,6 +35,10 @@ CONTEXT_FOLDERS = ("dependencies", "shared", "function")
 _OTHERWISE = "Without an engine, leave out --builder docker: images are built without one."
 
 
+# Of a failed program's output, how many lines are told.
+_LINES_SHOWN = 5
+
+
 class BuildFailed(PipelineError):
     """A Dockerfile that an engine did not build."""
 
@@ -157,7 +161,7 @@ def _build(
         try:
             _build_classic(engine, context, source, platform, reference, labels, tag)
         except _NoClassicBuilder as error:
-            if buildx is False or not _has_buildx():
+            if buildx is False or not has_buildx():
                 raise BuildFailed(
                     f"{source.name} was not built",
                     f"the engine at {engine_address()} has no classic builder ({error}) and `docker buildx` is missing",
@@ -172,7 +176,7 @@ def _build(
         raise BuildFailed(
             f"{source.name} was not built",
             f"the engine at {engine_address()} built it, and does not have it",
-            "With buildx, choose the engine's own builder: `docker buildx use default`.",
+            "Look into the engine's log.",
         )
     if before not in (None, built):
         with contextlib.suppress(docker.errors.APIError):  # another tag or a container still uses it
@@ -229,7 +233,8 @@ def _build_classic(
         ) from error
 
 
-def _has_buildx() -> bool:
+def has_buildx() -> bool:
+    """Whether there is a docker command with the buildx plugin."""
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "buildx", "version"], capture_output=True).returncode == 0
@@ -243,24 +248,66 @@ def _build_with_buildx(
     labels: Mapping[str, str],
     tag: str,
 ) -> None:
-    """Without attestations: with them the result is an index, which Lambda refuses."""
-    command = ["docker", "buildx", "build", "--provenance=false", "--sbom=false", "--load", "--network=none"]
+    """Without attestations: with them the result is an index, which Lambda refuses.
+
+    By the engine's own builder whatever is chosen otherwise: one in a container has no image of the engine.
+    """
+    command = [
+        "docker",
+        "buildx",
+        "build",
+        "--builder=default",
+        "--provenance=false",
+        "--sbom=false",
+        "--load",
+        "--network=none",
+    ]
     command += ["--platform", f"linux/{platform.architecture.oci}", "--build-arg", f"BASE_IMAGE={reference}"]
     command += ["--progress=plain", "--file", DOCKERFILE, "--tag", tag]
     for name, value in sorted(labels.items()):
         command += ["--label", f"{name}={value}"]
-    environment = os.environ | {"DOCKER_HOST": engine_address(), "DOCKER_BUILDKIT": "1"}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("DOCKER_CONTEXT", "BUILDX_BUILDER")
+    }
+    environment |= {"DOCKER_HOST": engine_address(), "DOCKER_BUILDKIT": "1"}
     done = subprocess.run([*command, "-"], stdin=context, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise _refusal(source, reference, lines[-1] if lines else f"exit status {done.returncode}", lines[:-1])
+        told, said = read_buildx(done.stderr)
+        raise _refusal(source, reference, told or f"exit status {done.returncode}", said)
+
+
+def read_buildx(output: str) -> tuple[str, list[str]]:
+    """The error in what ``docker buildx build --progress=plain`` printed, and what led to it.
+
+    The latter as the classic builder says it: "Step …", then the step's own output.
+    """
+    lines = [line for line in output.splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]
+    told = (
+        lines[errors[-1]].removeprefix("ERROR: ").removeprefix("failed to solve: ") if errors else "".join(lines[-1:])
+    )
+    said: list[str] = []
+    # The Dockerfile's lines that failed are marked "  12 | >>> RUN …".
+    marked = [line.partition(" | >>> ")[2].strip() for line in lines if " | >>> " in line]
+    if marked:
+        said.append(f"Step : {' '.join(line.removesuffix(chr(92)).strip() for line in marked)}")
+    # Between rules, under "> [2/2] RUN …:", is its output, each line after the seconds.
+    begin = next((number for number, line in enumerate(lines) if line.startswith(" > [")), len(lines))
+    for line in lines[begin + 1 :]:
+        if line.startswith("------"):
+            break
+        said.append(line.partition(" ")[2])
+    return told, said
 
 
 def _refusal(source: FunctionSource, reference: str, told: str, said: Sequence[str]) -> PipelineError:
     what, told = f"{source.name} was not built", " ".join(told.split())
     missing = ("pull access denied", "manifest unknown", "not found: manifest", "no such host", "connection refused")
     unreachable = ("no matching manifest", "dial tcp", "i/o timeout", "failed to resolve", "toomanyrequests")
-    last = next((line for line in reversed(said) if line.startswith("Step ")), "")
+    steps = [number for number, line in enumerate(said) if line.startswith("Step ")]
+    last = said[steps[-1]] if steps else ""
+    # What a program of the Dockerfile wrote before it failed; lines with arrows are the engine's own.
+    wrote = [line for line in said[steps[-1] + 1 :] if line and not line.startswith("--->")] if steps else []
     if any(sign in told for sign in missing + unreachable) or (reference in told and " : FROM" in last):
         return BaseImageError(
             what,
@@ -269,7 +316,9 @@ def _refusal(source: FunctionSource, reference: str, told: str, said: Sequence[s
         )
     return BuildFailed(
         what,
-        f"the engine said: {told}" + (f" (at: {last})" if last else ""),
+        f"the engine said: {told}"
+        + (f" (at: {last})" if last else "")
+        + (f"; before that: {' / '.join(wrote[-_LINES_SHOWN:])}" if wrote else ""),
         f"Mend {source.folder / DOCKERFILE}. It has no network, and copies {', '.join(CONTEXT_FOLDERS)} only.",
     )
 

@@ -8,6 +8,8 @@ import os
 import shutil
 import stat
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pipeline.build.function_image import build_image
 from pipeline.build.slim import Slim
 from pipeline.build.sources import find_sources
 from pipeline.check import check_image
-from pipeline.docker.builder import BuildFailed, build_with_docker
+from pipeline.docker.builder import BuildFailed, build_with_docker, has_buildx
 from pipeline.docker.engine import connect_engine
 from pipeline.errors import BaseImageError, LocalError, SourceError
 from pipeline.local.docker_runtime import open_engine
@@ -29,6 +31,15 @@ from tests.containers.conftest import DOCKERFILE, ROOT, write_function
 SOURCES = find_sources(ROOT / "images")
 SLIM = Slim.for_sources(SOURCES)
 PLAIN = "def handle(event, context):\n    return event\n"
+
+
+@pytest.fixture(params=["classic", "buildx"] if has_buildx() else ["classic"])
+def build(
+    request: pytest.FixtureRequest, engine: Any, docker_host: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Image]:
+    """Build a Dockerfile in each way there is: buildx, with its BuildKit, only where the docker command has it."""
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    return partial(build_with_docker, engine=engine, buildx=request.param == "buildx")
 
 
 def tree_in_engine(engine: Any, name: str) -> dict[str, tuple[int, bytes]]:
@@ -61,9 +72,15 @@ def files_of(stream: Any, prefix: str) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_both_builders_ship_the_same_files_and_run_them_the_same_way(
-    source: FunctionSource, engine: Any, base: str, base_layout: Path, platform: Platform, store: BlobStore
+    source: FunctionSource,
+    build: Callable[..., Image],
+    engine: Any,
+    base: str,
+    base_layout: Path,
+    platform: Platform,
+    store: BlobStore,
 ) -> None:
-    by_engine = build_with_docker(source, platform, base, store, slim=SLIM, engine=engine)
+    by_engine = build(source, platform, base, store, slim=SLIM)
     own_base = choose_base(f"oci:{base_layout}", platform, store)
     daemonless = build_image(source, platform, own_base, store, slim=SLIM)
     check_image(by_engine, source, store)
@@ -80,72 +97,77 @@ def test_both_builders_ship_the_same_files_and_run_them_the_same_way(
 
 
 def test_the_same_sources_give_the_same_digest_without_the_engines_cache(
-    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+    build: Callable[..., Image], engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
-    first = build_with_docker(write_function(tmp_path / "a" / "plain", PLAIN), platform, base, store, engine=engine)
+    first = build(write_function(tmp_path / "a" / "plain", PLAIN), platform, base, store)
     engine.remove_image("transaction-pipeline/plain:latest", force=True)
     engine.prune_builds()
     source = write_function(tmp_path / "b" / "plain", PLAIN)
     os.utime(source.folder / "handler.py", (1, 1))
     os.utime(source.folder, (1, 1))
-    again = build_with_docker(source, platform, base, store, engine=engine)
+    again = build(source, platform, base, store)
     assert again.digest == first.digest
 
 
 def test_a_base_of_a_layout_is_loaded_into_the_engine(
-    engine: Any, base_layout: Path, platform: Platform, store: BlobStore, tmp_path: Path
+    build: Callable[..., Image], base_layout: Path, platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
     own_base = choose_base(f"oci:{base_layout}", platform, store)
     source = write_function(tmp_path / "loaded", PLAIN)
-    image = build_with_docker(source, platform, "", store, base=own_base, engine=engine)
+    image = build(source, platform, "", store, base=own_base)
     assert image.layers[: len(own_base.layers)] == own_base.layers
     assert check_image(image, source, store).function == "loaded"
 
 
 def test_what_a_dockerfile_makes_beyond_plain_files_is_kept_as_it_is(
-    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+    build: Callable[..., Image], base: str, platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
     special = DOCKERFILE.replace("COPY function/ /var/task/", "COPY --chown=7:8 function/ /var/task/")
     source = write_function(tmp_path / "special", PLAIN, special)
-    image = build_with_docker(source, platform, base, store, engine=engine)
+    image = build(source, platform, base, store)
     with store.open(image.layers[-1].descriptor.digest) as stream, tarfile.open(fileobj=stream) as archive:
         assert (archive.getmember("var/task/handler.py").uid, archive.getmember("var/task/handler.py").gid) == (7, 8)
     check_image(image, source, store)
 
 
 def test_a_dockerfile_that_fails_is_explained(
-    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+    build: Callable[..., Image], base: str, platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
     source = write_function(tmp_path / "broken", PLAIN, DOCKERFILE + "COPY missing/ /var/task/\n")
     with pytest.raises(BuildFailed) as refused:
-        build_with_docker(source, platform, base, store, engine=engine)
+        build(source, platform, base, store)
     assert "broken was not built" in refused.value.what
     assert "missing" in refused.value.why
     assert "COPY missing/ /var/task/" in refused.value.why
 
 
-def test_a_build_has_no_network(engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path) -> None:
+def test_a_build_has_no_network(
+    build: Callable[..., Image], base: str, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
     connect = 'RUN python3 -c "import socket; print(socket.if_nameindex()); assert len(socket.if_nameindex()) > 1"\n'
     source = write_function(tmp_path / "network", PLAIN, DOCKERFILE + connect)
-    with pytest.raises(BuildFailed, match="returned a non-zero code"):
-        build_with_docker(source, platform, base, store, engine=engine)
+    with pytest.raises(BuildFailed, match=r"returned a non-zero code|did not complete successfully") as refused:
+        build(source, platform, base, store)
+    # What the command itself wrote is told, too.
+    assert "[(1, 'lo')" in refused.value.why
+    assert "AssertionError" in refused.value.why
 
 
 def test_a_function_without_a_dockerfile_is_explained(
-    engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
+    build: Callable[..., Image], base: str, platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
     source = write_function(tmp_path / "bare", PLAIN)
     (source.folder / "Dockerfile").unlink()
     with pytest.raises(SourceError, match="Copy the Dockerfile of another function"):
-        build_with_docker(source, platform, base, store, engine=engine)
+        build(source, platform, base, store)
 
 
 def test_a_base_that_the_engine_cannot_have_is_explained(
-    engine: Any, platform: Platform, store: BlobStore, tmp_path: Path
+    build: Callable[..., Image], platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
     source = write_function(tmp_path / "baseless", PLAIN)
     with pytest.raises(BaseImageError, match=r"127\.0\.0\.1:9/base:none was not had by the engine"):
-        build_with_docker(source, platform, "127.0.0.1:9/base:none", store, engine=engine)
+        build(source, platform, "127.0.0.1:9/base:none", store)
 
 
 def test_buildx_is_asked_for_one_image_without_attestations(
@@ -157,7 +179,7 @@ def test_buildx_is_asked_for_one_image_without_attestations(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The engine here has no BuildKit plugin, so a program in its place builds what it is asked to, classically."""
+    """Without the plugin, a program in the place of docker builds what it is asked to, classically."""
     docker = shutil.which("docker")
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()

@@ -165,13 +165,12 @@ def compose(
     variables |= {
         "COMPOSE_PROJECT_NAME": f"test{os.getpid()}", "BASE_IMAGE": base, "BASE_PYTHON": str(PYTHON),
         "ARCHITECTURE": engine.inspect_image(base)["Architecture"],
-        "CONTEXTS": str(tmp_path_factory.mktemp("contexts")), "DOCKER_HOST": docker_host, "DOCKER_BUILDKIT": "0",
+        "CONTEXTS": str(tmp_path_factory.mktemp("contexts")), "DOCKER_HOST": docker_host,
     }  # fmt: skip
     prepare_contexts(ROOT, variables, store)
     compose = Compose(compose_command(), variables)
     try:
         compose.run("up", "--build", "--detach")
-        deploy = f"{variables['COMPOSE_PROJECT_NAME']}_deploy_1"
         found = engine.containers(all=True, filters={"label": "com.docker.compose.service=deploy", "name": "deploy"})
         (deploy,) = (each["Id"] for each in found if variables["COMPOSE_PROJECT_NAME"] in each["Names"][0])
         assert engine.wait(deploy, timeout=60)["StatusCode"] == 0, engine.logs(deploy).decode()
