@@ -34,6 +34,8 @@ _LOG_MAX = 4 << 20
 # A handler's output comes through the engine, later than its answer: the log ends when nothing came for so long.
 _LOG_QUIET_SECONDS = 0.004
 _LOG_WAIT_SECONDS = 0.1
+# The first output takes longer: the engine has only just attached to it.
+_INIT_LOG_QUIET_SECONDS = 0.01
 # What engines say when the image's entrypoint cannot be started, in contrast to trouble of their own.
 _NOT_RUNNABLE = ("executable file not found", "no such file or directory", "exec format error", "permission denied",
                  "no command specified", "is a directory", "not a directory", "mkdir")  # fmt: skip
@@ -106,6 +108,8 @@ class ContainerWorker(Worker):
         self._log_time = 0.0
         self._busy = False
         self._asked: RuntimeConnection | None = None
+        # The loop itself keeps no task.
+        self._coming_up: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -276,7 +280,15 @@ class ContainerWorker(Worker):
         """The runtime asks again once it has answered, when the log of that invocation may still be on its way."""
         if self._busy:
             self._asked = connection
+        elif not self.ready.done():
+            self._coming_up = self._loop.create_task(self._come_up(connection))
         else:
+            super().next_asked(connection)
+
+    async def _come_up(self, connection: RuntimeConnection) -> None:
+        """What INIT wrote belongs before the first invocation."""
+        await self._wait_for_log(_INIT_LOG_QUIET_SECONDS)
+        if not self._gone:
             super().next_asked(connection)
 
     async def invoke(self, invocation: Invocation) -> Outcome:
@@ -291,12 +303,15 @@ class ContainerWorker(Worker):
 
     async def _wait(self, answer: asyncio.Future[Outcome | Failure], deadline: float) -> Outcome | Failure:
         ending = await super()._wait(answer, deadline)
+        await self._wait_for_log(_LOG_QUIET_SECONDS)
+        return ending
+
+    async def _wait_for_log(self, quiet_seconds: float) -> None:
         until = time.monotonic() + _LOG_WAIT_SECONDS
         while (now := time.monotonic()) < until and not self._gone:
-            await asyncio.sleep(_LOG_QUIET_SECONDS)
+            await asyncio.sleep(quiet_seconds)
             if self._log_time < now:
                 break
-        return ending
 
     def _read_log(self) -> None:
         """Output is appended as it comes."""

@@ -185,8 +185,8 @@ def test_buildx_is_asked_for_one_image_without_attestations(
     program.parent.mkdir()
     program.write_text(
         f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\nshift 2\n'
-        'for each; do shift; case "$each" in --builder=*|--provenance=*|--sbom=*|--load|--progress=*) ;; *) set -- "$@" "$each" ;; '
-        f'esac; done\nDOCKER_BUILDKIT=0 exec {docker} build "$@"\n'
+        'for each; do shift; case "$each" in --builder=*|--provenance=*|--sbom=*|--load|--progress=*) ;; '
+        f'*) set -- "$@" "$each" ;; esac; done\nDOCKER_BUILDKIT=0 exec {docker} build "$@"\n'
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
