@@ -23,7 +23,7 @@ from pipeline.blobs import BlobStore, storing
 from pipeline.build.layers import TASK_ROOT, lay_out
 from pipeline.build.slim import Slim
 from pipeline.build.tarball import TarEntry, tar_chunks
-from pipeline.docker.engine import connect_engine, engine_address, explain, load_image
+from pipeline.docker.engine import connect_engine, engine_address, explain, is_podman, load_image
 from pipeline.docker.images import layer_entries, read_image
 from pipeline.errors import BaseImageError, PipelineError, SourceError
 from pipeline.events import Report, ignore, step
@@ -35,6 +35,8 @@ CONTEXT_FOLDERS = ("dependencies", "shared", "function")
 _OTHERWISE = "Without an engine, leave out --builder docker: images are built without one."
 
 
+# Podman gives a build that asks for Docker's "none" the network of the machine. This is its own word (seen in 5.4).
+_NO_NETWORK_OF_PODMAN = "NetworkDisabled"
 # Of a failed program's output, how many lines are told.
 _LINES_SHOWN = 5
 
@@ -215,7 +217,7 @@ def _build_classic(
         for line in engine.build(
             fileobj=context, custom_context=True, dockerfile=DOCKERFILE, tag=tag, decode=True, rm=True, forcerm=True,
             buildargs={"BASE_IMAGE": reference}, labels=dict(labels), platform=f"linux/{platform.architecture.oci}",
-            network_mode="none",
+            network_mode=_NO_NETWORK_OF_PODMAN if is_podman(engine) else "none",
         ):  # fmt: skip
             if "error" in line:
                 raise _refusal(source, reference, str(line["error"]), said)
@@ -304,7 +306,7 @@ def _refusal(source: FunctionSource, reference: str, told: str, said: Sequence[s
     what, told = f"{source.name} was not built", " ".join(told.split())
     missing = ("pull access denied", "manifest unknown", "not found: manifest", "no such host", "connection refused")
     unreachable = ("no matching manifest", "dial tcp", "i/o timeout", "failed to resolve", "toomanyrequests")
-    steps = [number for number, line in enumerate(said) if line.startswith("Step ")]
+    steps = [number for number, line in enumerate(said) if line.lower().startswith("step ")]
     last = said[steps[-1]] if steps else ""
     # What a program of the Dockerfile wrote before it failed; lines with arrows are the engine's own.
     wrote = [line for line in said[steps[-1] + 1 :] if line and not line.startswith("--->")] if steps else []

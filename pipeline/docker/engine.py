@@ -76,6 +76,11 @@ def connect_engine(what: str, otherwise: str) -> Any:
     return client
 
 
+def is_podman(engine: Any) -> bool:
+    """Whether it is Podman that speaks Docker's API. Raises what docker-py raises."""
+    return any("podman" in str(each.get("Name")).lower() for each in engine.version().get("Components") or ())
+
+
 def _knock(address: str) -> None:
     """Raises OSError when nobody listens there. docker-py would say so less clearly, and leave its socket open."""
     if address.startswith("unix://"):

@@ -36,6 +36,8 @@ from pipeline.model import (
 
 # Members of an image config that the OCI specification knows; an engine adds others that describe its build.
 _CONFIG = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal")
+# What Podman's builder writes of itself into every image.
+_BUILDER_LABEL = "io.buildah.version"
 _DOCKER = (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP)
 _OCI = (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP)
 _BLOCK = 1 << 20
@@ -155,6 +157,8 @@ def _is_plain(member: tarfile.TarInfo) -> bool:
 def _image(config: Mapping[str, Any], layers: Sequence[Layer], platform: Platform, base: Base | None) -> Image:
     """The image with what the engine's config says of running it, and nothing of when and where it was built."""
     run = {name: value for name, value in (config.get("config") or {}).items() if name in _CONFIG and value}
+    if _BUILDER_LABEL in run.get("Labels", {}):
+        run["Labels"] = {name: value for name, value in run["Labels"].items() if name != _BUILDER_LABEL}
     history = [
         {name: value for name, value in line.items() if name in ("created_by", "comment", "empty_layer")}
         | {"created": CREATED}

@@ -131,6 +131,7 @@ class Gateway:
                 user="65534:65534",
                 working_dir="/",
                 labels=labels(self._folder.parent, role="gateway"),
+                stop_timeout=0,
                 host_config=engine.create_host_config(**settings),
             )["Id"]
             engine.start(container)

@@ -25,6 +25,8 @@ from pipeline.local.images import KEPT_UNUSED, ImageUnavailable
 from pipeline.model import Digest, ImageReference
 from pipeline.registry.client import Registry
 
+_NOT_IN_REGISTRY = "is not in the registry; run `up` to push it"
+
 log = logging.getLogger("pipeline.local.docker")
 
 
@@ -119,7 +121,7 @@ class EngineImages:
 
     def _judge_refusal(self, name: str, told: str) -> str:
         if "manifest unknown" in told or "name unknown" in told or "not found" in told:
-            raise ImageUnavailable(f"{name} is not in the registry; run `up` to push it")
+            raise ImageUnavailable(f"{name} {_NOT_IN_REGISTRY}")
         return told
 
     def _load(self, repository: str, digest: Digest, name: str, refusal: str) -> None:
@@ -133,7 +135,10 @@ class EngineImages:
         ):
             store = BlobStore(Path(work))
             try:
-                manifest = json.loads(registry.fetch_manifest(repository, digest).content)
+                found = registry.find_manifest(repository, digest)
+                if found is None:
+                    raise ImageUnavailable(f"{self._host}/{repository}@{digest} {_NOT_IN_REGISTRY}")
+                manifest = json.loads(found.content)
                 config, *layers = (parse_descriptor(each) for each in (manifest["config"], *manifest["layers"]))
                 for descriptor in (config, *layers):
                     registry.fetch_blob(repository, descriptor, store)

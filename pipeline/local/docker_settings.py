@@ -57,8 +57,9 @@ def sweep(engine: Any, folder: Path) -> int:
     from pipeline.docker.engine import explain
 
     try:
-        found = engine.containers(all=True, quiet=True, filters={"label": f"{LABEL}={folder}"})
-        for container in found:
+        found = engine.containers(all=True, filters={"label": f"{LABEL}={folder}"})
+        # The gateway last: the others live in its network, and Podman keeps it as long as they are there.
+        for container in sorted(found, key=lambda each: (each.get("Labels") or {}).get(f"{LABEL}.role") == "gateway"):
             # It may be on its way out by itself, which the engine tells as a conflict.
             with contextlib.suppress(docker.errors.NotFound):
                 try:

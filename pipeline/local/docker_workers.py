@@ -162,6 +162,8 @@ class ContainerWorker(Worker):
                 environment=variables,
                 user=USER,
                 labels=labels(self._local_folder, role="function", function=self.function.name),
+                # As Lambda: no grace. Podman would wait for it even when a container is removed by force.
+                stop_timeout=0,
                 host_config=engine.create_host_config(**settings),
             )["Id"]
             output = engine.attach(created, stdout=True, stderr=True, stream=True)
@@ -171,7 +173,7 @@ class ContainerWorker(Worker):
         except docker.errors.APIError as error:
             told = explain(error)
             self._remove(created)
-            if any(sign in told for sign in _NOT_RUNNABLE):
+            if any(sign in told.lower() for sign in _NOT_RUNNABLE):
                 return Failure("Runtime.InvalidEntrypoint", f"the image's entrypoint cannot be started: {told}")
             raise EngineFailure(f"a container of {self.function.name} was not started: {told}") from error
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
