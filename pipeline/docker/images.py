@@ -159,11 +159,8 @@ def _image(config: Mapping[str, Any], layers: Sequence[Layer], platform: Platfor
     run = {name: value for name, value in (config.get("config") or {}).items() if name in _CONFIG and value}
     if _BUILDER_LABEL in run.get("Labels", {}):
         run["Labels"] = {name: value for name, value in run["Labels"].items() if name != _BUILDER_LABEL}
-    history = [
-        {name: value for name, value in line.items() if name in ("created_by", "comment", "empty_layer")}
-        | {"created": CREATED}
-        for line in config.get("history") or []
-    ]
+    # Every builder words its history in its own way; some readers want one line per layer.
+    history = [{"created": CREATED, "created_by": "Dockerfile"} for _ in layers]
     content = canonical_json(
         {
             "architecture": config["architecture"],

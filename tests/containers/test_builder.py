@@ -110,6 +110,7 @@ def test_the_same_sources_give_the_same_digest_without_the_engines_cache(
     os.utime(source.folder, (1, 1))
     again = build(source, platform, base, store)
     assert again.digest == first.digest
+    assert build_with_docker(source, platform, base, store, engine=engine, buildx=False).digest == first.digest
 
 
 def test_a_base_of_a_layout_is_loaded_into_the_engine(
