@@ -33,9 +33,12 @@ compose-context: $(STAMP)
 
 compose-up: compose-context
 	$(COMPOSE) up --build --detach
+	@test "$$(docker wait $$($(COMPOSE) ps --all --quiet deploy))" = 0 || { $(COMPOSE) logs deploy; exit 1; }
+	@echo "Both stacks stand. Next:"
+	@echo "  TRANSACTION_PIPELINE_ENDPOINT=http://127.0.0.1:$${AWS_PORT:-$$(sed -n 's/^AWS_PORT=//p' .env)} ./bootstrap.py submit '{…}'"
 
 compose-down:
-	$(COMPOSE) down --volumes
+	$(COMPOSE) $(if $(wildcard .env),,--env-file .env.example) down --volumes --remove-orphans
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests

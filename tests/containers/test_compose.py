@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -71,8 +72,9 @@ def test_the_engine_is_out_of_reach() -> None:
 
 def test_the_defaults_in_the_file_are_those_of_the_example() -> None:
     used = set(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE))
+    # Contexts have no default: without .env they were not made.
     assert used == {(name, value) for name, value in read_variables(ROOT, ROOT / ".env.example").items() if
-                    name != "BASE_PYTHON"}  # fmt: skip
+                    name not in ("BASE_PYTHON", "CONTEXTS")}  # fmt: skip
 
 
 def test_only_what_the_service_imports_is_installed_and_all_that_it_needs() -> None:
@@ -232,6 +234,13 @@ def test_containers_run_as_lambda_runs_them(compose: Compose, engine: Any) -> No
         assert container["State"]["Health"]["Status"] == "healthy"
         bound = [port["HostIp"] for ports in container["NetworkSettings"]["Ports"].values() for port in ports or ()]
         assert set(bound) == {"127.0.0.1"}
+
+
+def test_up_straight_after_a_clone_says_what_comes_first(compose: Compose, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    done = subprocess.run([*compose.command, "up"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "first run make compose-context" in done.stderr
 
 
 def test_a_taken_port_is_said_and_nothing_is_left(compose: Compose, engine: Any) -> None:
