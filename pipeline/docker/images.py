@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 from pipeline.blobs import BlobStore
 from pipeline.build.image import canonical_json, document
+from pipeline.build.layers import TASK_ROOT
 from pipeline.build.records import code_version, read_record, write_record
 from pipeline.build.tarball import CREATED, TarEntry, gzip_chunks, store_layer
 from pipeline.docker.engine import SavedLayer, saved_image
@@ -53,11 +54,19 @@ def read_image(
     if config is not None:
         known = [_known_layer(Digest.parse(text), store, base) for text in config["rootfs"]["diff_ids"]]
         if None not in known:
-            return _image(config, [layer for layer in known if layer is not None], platform, base)
+            return _image(config, _filled([layer for layer in known if layer is not None], store, base), platform, base)
     with saved_image(engine, identifier, work) as saved:
         layers = [_known_layer(layer.diff_id, store, base) or _read_layer(layer, store, work) for layer in saved.layers]
         write_record(record, {"config": dict(saved.config)})
-        return _image(saved.config, layers, platform, base)
+        return _image(saved.config, _filled(layers, store, base), platform, base)
+
+
+def _filled(layers: Sequence[Layer], store: BlobStore, base: Base | None) -> list[Layer]:
+    """Without those of folders that were copied and are empty, which not every builder makes a layer of."""
+    folders = [TarEntry("var", "directory"), TarEntry(TASK_ROOT.strip("/"), "directory")]
+    empty = {store_layer(store, entries, "docker").diff_id for entries in ([], folders)}
+    kept = set(base.layers) if base is not None else set()
+    return [layer for layer in layers if layer.diff_id not in empty or layer in kept]
 
 
 def _record(store: BlobStore, name: str) -> Path:
