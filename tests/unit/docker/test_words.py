@@ -29,7 +29,7 @@ Dockerfile:2
    4 |     
 --------------------
 ERROR: failed to solve: process "/bin/sh -c echo hello;  exit 3" did not complete successfully: exit code: 3
-"""  # noqa: W291, W293
+"""  # noqa: W291
 PARSE = """\
 Dockerfile:2
 --------------------
