@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from commands.context import Context
 from pipeline.blobs import BlobStore
+from pipeline.errors import SettingsError
 from pipeline.files import cache_folder
 
 if TYPE_CHECKING:
@@ -60,12 +61,20 @@ def exclusive(context: Context, command: str) -> Iterator[None]:
 
 
 def base_of(context: Context) -> str:
-    """Processes of this machine need no base: their images hold everything but the interpreter."""
-    if context.base is not None:
-        return context.base
-    if context.target_name == "local" and context.runtime == "process":
+    """Processes of this machine need no base: their images hold everything but the interpreter.
+
+    Raises SettingsError for containers that would have nothing but the function in them.
+    """
+    if context.base is None and context.target_name == "local" and context.runtime == "process":
         return "empty"
-    return context.choices.base or ""
+    chosen = context.base if context.base is not None else context.choices.base or ""
+    if chosen == "empty" and context.target_name == "local" and context.runtime == "docker":
+        raise SettingsError(
+            "the functions cannot run in containers",
+            "the empty base has no operating system and no Python",
+            "Name another with --base, or leave out --runtime docker (after `down`).",
+        )
+    return chosen
 
 
 def slim_of(context: Context) -> Slim:

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 import bootstrap
 from commands.context import Context, Outcome
-from pipeline.errors import SourceError
+from commands.deploying import base_of
+from pipeline.errors import SettingsError, SourceError
 from pipeline.events import Note
 
 ROOT = Path(bootstrap.__file__).parent
@@ -81,6 +82,18 @@ def test_an_expected_error_has_three_parts(capsys: pytest.CaptureFixture[str]) -
         "why": "it has no handler",
         "next_step": "Write one.",
     }
+
+
+@pytest.mark.parametrize("chosen", [None, "empty"])
+def test_processes_stand_on_nothing(chosen: str | None, tmp_path: Path) -> None:
+    assert base_of(Context(root=tmp_path, base=chosen, chosen_runtime="process")) == "empty"
+
+
+def test_containers_with_nothing_but_the_function_in_them_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="has no operating system"):
+        base_of(Context(root=tmp_path, base="empty", chosen_runtime="docker"))
+    assert base_of(Context(root=tmp_path, base="oci:layout", chosen_runtime="docker")) == "oci:layout"
+    assert base_of(Context(root=tmp_path, base="empty", target_name="aws")) == "empty"
 
 
 def test_a_bug_keeps_its_traceback() -> None:
