@@ -6,7 +6,6 @@ a manifest, a config and layers from any registry, layout or store; all findings
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pipeline.blobs import BlobStore
 from pipeline.build.layer_facts import UNPACKED_MAX, LayerFacts, LayerOpener, facts_of, replaced
+from pipeline.documents import parse_json
 from pipeline.errors import CheckFailed, Finding
 from pipeline.model import (
     DOCKER_CONFIG,
@@ -138,8 +138,8 @@ def find_findings(
 
 def _parse(content: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = parse_json(content)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -6,7 +6,6 @@ where they are until a push needs them, and are copied as they are, never unpack
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pipeline.blobs import BlobStore
 from pipeline.build.base_pins import PINS, move_pins, pinned_base
 from pipeline.build.image import empty_base
 from pipeline.build.layout import Layout, parse_descriptor, read_manifest
+from pipeline.documents import parse_json
 from pipeline.errors import BaseImageError, RegistryError
 from pipeline.events import Report, ignore, step
 from pipeline.model import (
@@ -182,7 +182,7 @@ def _choose(index: Manifest, platform: Platform, what: str) -> Descriptor:
     offered: set[str] = set()
     nested: list[Descriptor] = []
     try:
-        for entry in json.loads(index.content)["manifests"]:
+        for entry in parse_json(index.content)["manifests"]:
             place = entry.get("platform") or {}
             system, architecture = str(place.get("os", "")), str(place.get("architecture", ""))
             descriptor = parse_descriptor(entry)
@@ -224,9 +224,9 @@ def parse_base(
             what, f"it is no single image but {manifest.media_type or 'something unknown'}", "Name an image."
         )
     try:
-        entries = json.loads(manifest.content)["layers"]
+        entries = parse_json(manifest.content)["layers"]
         descriptors = [parse_descriptor(entry) for entry in entries]
-        document: dict[str, Any] = json.loads(config)
+        document: dict[str, Any] = parse_json(config)
         diff_ids = [str(text) for text in document["rootfs"]["diff_ids"]]
         system, architecture = document.get("os"), document.get("architecture")
         environment = (document.get("config") or {}).get("Env") or []
@@ -290,7 +290,7 @@ def _cached(descriptor: Descriptor, store: BlobStore) -> Manifest | None:
 
 def _config_descriptor(manifest: Manifest, what: str) -> Descriptor:
     try:
-        config = parse_descriptor(json.loads(manifest.content)["config"])
+        config = parse_descriptor(parse_json(manifest.content)["config"])
     except (ValueError, LookupError, TypeError) as error:
         raise BaseImageError(
             what,

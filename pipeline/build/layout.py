@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.blobs import BlobStore, WrongContent
+from pipeline.documents import parse_json
 from pipeline.errors import BaseImageError, SourceError
 from pipeline.model import (
     DOCKER_CONFIG,
@@ -92,8 +93,8 @@ class Layout:
 
     def _index(self) -> dict[str, Any]:
         try:
-            version = json.loads((self.folder / "oci-layout").read_bytes())["imageLayoutVersion"]
-            document = json.loads((self.folder / "index.json").read_bytes())
+            version = parse_json((self.folder / "oci-layout").read_bytes())["imageLayoutVersion"]
+            document = parse_json((self.folder / "index.json").read_bytes())
             manifests = document["manifests"]
             if not isinstance(manifests, list) or not all(isinstance(entry, dict) for entry in manifests):
                 raise TypeError("its index.json lists no manifests")
@@ -195,7 +196,7 @@ def _entry(manifest: Manifest) -> dict[str, Any]:
 def read_manifest(content: bytes) -> Manifest:
     """A manifest with the media type that it has by its own words; older ones do not name it and are recognised."""
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError:
         return Manifest(content, "")
     if not isinstance(document, dict):

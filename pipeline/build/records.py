@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.blobs import storing
+from pipeline.documents import parse_json
 from pipeline.files import write_atomically
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """What was written, or None when there is nothing usable."""
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

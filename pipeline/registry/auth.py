@@ -6,7 +6,6 @@ Docker's configuration is only read, never written. A password or a token appear
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
+from pipeline.documents import parse_json
 from pipeline.errors import CredentialsError, RegistryError
 
 HELPER_SECONDS = 30.0
@@ -198,8 +198,12 @@ class Authenticator:
     def _fetch_token(self, challenge: Challenge, scopes: frozenset[str]) -> _Token:
         what = f"no token for {self._host} was obtained"
         realm = challenge.parameters.get("realm", "")
-        place = urlsplit(realm)
-        if place.scheme not in ("http", "https") or not place.hostname:
+        try:
+            place = urlsplit(realm)
+            named = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
+        except ValueError:  # half an IPv6 address, or a port that is no number
+            named = False
+        if not named:
             raise RegistryError(
                 what,
                 f"its challenge names the token service {realm!r}, which is no URL",
@@ -237,10 +241,10 @@ class Authenticator:
 
     def _parse_token(self, body: bytes, what: str) -> _Token:
         try:
-            document = json.loads(body)
+            document = parse_json(body)
             value = document.get("token") or document.get("access_token")
             seconds = float(document.get("expires_in") or _TOKEN_SECONDS)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             value, seconds = None, 0.0
         if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
             raise RegistryError(what, "the token service answered without a token", "Tell the registry's operator.")
@@ -256,7 +260,7 @@ def docker_credentials(host: str, *, config: Path | None = None) -> Credentials 
     """
     path = config or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -340,7 +344,7 @@ def _ask_helper(helper: str, key: str, host: str) -> Credentials | None:
             what, f"{program} ended with status {done.returncode}", f"Try `echo {key} | {program} get`."
         )
     try:
-        document = json.loads(done.stdout)
+        document = parse_json(done.stdout)
         username, secret = document["Username"], document["Secret"]
     except (ValueError, KeyError, TypeError):
         raise CredentialsError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from pipeline.blobs import BlobStore, WrongContent
+from pipeline.documents import parse_json
 from pipeline.errors import RegistryError
 from pipeline.events import Report, ignore
 from pipeline.model import (
@@ -20,7 +20,7 @@ from pipeline.model import (
 )
 from pipeline.registry.auth import Credentials, CredentialSource, docker_credentials, repository_scope
 from pipeline.registry.errors import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
-from pipeline.registry.retries import Pace, Retries
+from pipeline.registry.retries import Pace, Retries, whole_number
 from pipeline.registry.transport import BLOCK, SMALL, Answer, ConnectionLost, Transport, is_loopback
 from pipeline.registry.upload import CHUNK, Upload
 
@@ -91,8 +91,7 @@ class Registry:
             return None
         if answer.status != 200:
             raise self._transport.refusal(answer, f"{digest} was not found at {self.host}/{repository}")
-        length = answer.headers.get("Content-Length", "")
-        return int(length) if length.isdigit() else 0
+        return whole_number(answer.headers.get("Content-Length")) or 0
 
     def open_blob(self, repository: str, descriptor: Descriptor) -> Iterator[bytes]:
         """The bytes of a blob, block by block; a lost connection is continued where it broke.
@@ -251,12 +250,17 @@ class Registry:
                 "Nothing was kept. Run the command again; if it stays, the registry or a proxy alters content.",
             )
         try:
-            document = json.loads(content)
+            document = parse_json(content)
         except ValueError:
             document = None
-        if not isinstance(document, dict) or ("layers" in document and "manifests" in document):
-            raise RegistryError(what, "what the registry has there is no image manifest", "Check the reference.")
         declared = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        if not isinstance(document, dict) or ("layers" in document and "manifests" in document):
+            page = declared == "text/html"
+            raise RegistryError(
+                what,
+                f"what the registry has there is no image manifest{' but a web page' if page else ''}",
+                f"Check whether {self.host} is a registry." if page else "Check the reference.",
+            )
         own = document.get("mediaType")
         if isinstance(own, str) and declared in _MANIFEST_TYPES and own != declared:
             # Two readings of one manifest are how CVE-2021-41190 works.
@@ -269,8 +273,8 @@ class Registry:
 
     @staticmethod
     def _hold_length(answer: Answer, expected: int, what: str) -> None:
-        length = answer.headers.get("Content-Length")
-        if length is not None and length.isdigit() and int(length) != expected:
+        length = whole_number(answer.headers.get("Content-Length"))
+        if length is not None and length != expected:
             answer.close()
             raise RegistryError(
                 what,
@@ -300,8 +304,8 @@ def _start(answer: Answer, offset: int) -> int:
     """Where a body begins: a registry may ignore the ``Range`` that it was asked for."""
     if answer.status != 206:
         return 0
-    first = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() and int(first) <= offset else offset
+    first = whole_number(answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0])
+    return first if first is not None and first <= offset else offset
 
 
 class DockerLogin:

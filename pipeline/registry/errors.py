@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 
+from pipeline.documents import parse_json
 from pipeline.errors import RegistryError
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -34,18 +34,19 @@ def is_ecr(host: str) -> bool:
 def own_words(content: bytes) -> tuple[str, str]:
     """The code and the message of the registry's first error, as the distribution specification writes them."""
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError:
         text = content.decode(errors="replace")
-        return "", "" if text.lstrip().startswith("<") else _printable(text)
+        return "", "" if text.lstrip().startswith("<") else printable(text)
     errors = document.get("errors") if isinstance(document, dict) else None
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-        return _printable(str(errors[0].get("code") or "")), _printable(str(errors[0].get("message") or ""))
+        return printable(str(errors[0].get("code") or "")), printable(str(errors[0].get("message") or ""))
     message = document.get("message") if isinstance(document, dict) else None
-    return "", _printable(message) if isinstance(message, str) else ""
+    return "", printable(message) if isinstance(message, str) else ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """What somebody else said, on one line and without what would steer a terminal."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:300]
 
 

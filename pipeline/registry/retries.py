@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -64,9 +65,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = (headers.get("Retry-After") or "").strip()
     if not value:
         return None
-    if value.isdigit():
-        return float(value)
+    seconds = whole_number(value)
+    if seconds is not None:
+        return float(seconds)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def whole_number(value: str | None) -> int | None:
+    """The number in a header such as ``Content-Length``; None where there is none, or one that no file can have.
+
+    ``str.isdigit`` alone would not do: superscripts are digits to it and none to ``int``.
+    """
+    return int(value) if value is not None and re.fullmatch(r"[0-9]{1,18}", value) else None

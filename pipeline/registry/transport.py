@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 from pipeline.blobs import WrongContent
 from pipeline.events import Note, Report, ignore
 from pipeline.registry.auth import Authenticator, CredentialSource
-from pipeline.registry.errors import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words
+from pipeline.registry.errors import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words, printable
 from pipeline.registry.retries import Retries, retry_after
 
 if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not need
@@ -253,10 +253,10 @@ class Transport:
             if answer.status not in followed or location is None:
                 return answer
             answer.close()
-            target = urljoin(url, location)
-            if urlsplit(target).scheme not in ("http", "https") or (
-                url.startswith("https:") and target.startswith("http:")
-            ):
+            target = join_url(url, location)
+            if target is None:
+                raise self.unreachable(method, url, "it redirects to an address that is no URL of http or https")
+            if url.startswith("https:") and not target.startswith("https:"):
                 raise self.unreachable(method, url, "it redirects from https to something less safe")
             if _origin(target) != _origin(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
@@ -358,6 +358,16 @@ class Transport:
         return f"{method} {parts.path} at {place}"
 
 
+def join_url(base: str, location: str) -> str | None:
+    """Where a ``Location`` leads, seen from ``base``; None when that is no address of HTTP."""
+    try:
+        target = urljoin(base, location)
+        scheme, place = _origin(target)
+    except ValueError:  # half an IPv6 address, or a port that is no number
+        return None
+    return target if scheme in ("http", "https") and not place.startswith(":") else None
+
+
 def _read(raw: BaseHTTPResponse, most: int) -> bytes:
     """At most ``most`` bytes; reads to the end, since only there urllib3 notices a body that was cut short."""
     content = bytearray()
@@ -383,4 +393,5 @@ def _cause(error: BaseException) -> str:
         return error.strerror
     if type(error).__name__ == "IncompleteRead":
         return "the answer ended early"
-    return re.sub(r"<[^<>]*>|HTTPS?Connection\([^)]*\)", "", str(error)).strip(" :,()'\"")[:200] or type(error).__name__
+    text = re.sub(r"<[^<>]*>|HTTPS?Connection\([^)]*\)", "", str(error))
+    return printable(text).strip(" :,()'\"")[:200] or type(error).__name__

@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pipeline.blobs import WrongContent
 from pipeline.errors import RegistryError
 from pipeline.model import Descriptor, Digest
 from pipeline.registry.auth import repository_scope
 from pipeline.registry.errors import BUSY
-from pipeline.registry.retries import retry_after
-from pipeline.registry.transport import BLOCK, Answer, Body, ConnectionLost, Transport
+from pipeline.registry.retries import retry_after, whole_number
+from pipeline.registry.transport import BLOCK, Answer, Body, ConnectionLost, Transport, join_url
 
 # ECR takes parts of 5 to 10 MiB (FACTS: `partSize`); other registries take any.
 CHUNK = 10 * 1024 * 1024
@@ -142,9 +142,9 @@ class Upload:
         return self._session(answer)
 
     def _session(self, answer: Answer) -> _Session:
-        least = answer.headers.get("OCI-Chunk-Min-Length", "")
-        if least.isdigit() and int(least) > self._chunk:
-            self._chunk = min(int(least), _CHUNK_MOST)
+        least = whole_number(answer.headers.get("OCI-Chunk-Min-Length")) or 0
+        if least > self._chunk:
+            self._chunk = min(least, _CHUNK_MOST)
             self._whole = self._whole or self._descriptor.size <= self._chunk
         return _Session(self._location(answer, None))
 
@@ -154,7 +154,13 @@ class Upload:
             raise RegistryError(
                 self._what, "the registry opened an upload without saying where", "Tell the registry's operator."
             )
-        target = urljoin(answer.url, location)
+        target = join_url(answer.url, location)
+        if target is None:
+            raise RegistryError(
+                self._what,
+                "the registry opened an upload at an address that is no URL",
+                "Tell the registry's operator.",
+            )
         if urlsplit(answer.url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RegistryError(
                 self._what,

@@ -189,7 +189,8 @@ def test_busy_token_service_is_asked_again(server: LoopbackRegistry, client: Cli
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"[]", b"{}", b'{"token":7}', b'{"token":"a\\nb"}', b'{"token":"a","expires_in":"x"}']
+    "answer",
+    [b"", b"[]", b"{}", b'{"token":7}', b'{"token":"a\\nb"}', b'{"token":"a","expires_in":"x"}', b"[" * 50_000],
 )
 def test_token_service_without_a_token_is_told(server: LoopbackRegistry, client: Client, answer: bytes) -> None:
     from tests.servers.registry import Answered
@@ -200,7 +201,7 @@ def test_token_service_without_a_token_is_told(server: LoopbackRegistry, client:
         upload(client(credentials=LOGIN))
 
 
-@pytest.mark.parametrize("realm", ["", "file:///etc/passwd", "not a url"])
+@pytest.mark.parametrize("realm", ["", "file:///etc/passwd", "not a url", "http://[::1", "https://x:port/"])
 def test_token_service_that_is_no_url_is_told(server: LoopbackRegistry, client: Client, realm: str) -> None:
     server.faults.append(
         Fault("HEAD *", status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'}, times=None)

@@ -12,7 +12,7 @@ from pipeline.errors import RegistryError
 from pipeline.model import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Digest, Manifest
 from pipeline.registry.client import Registry, RegistryRefused, RegistryUnreachable, Retries
 from tests.servers.images import noise, pair, sha256
-from tests.servers.registry import Fault, LoopbackRegistry
+from tests.servers.registry import Answered, Fault, LoopbackRegistry
 
 Client = Callable[..., Registry]
 CONTENT = noise(400_000)
@@ -183,8 +183,9 @@ def test_manifest_that_breaks_off_is_fetched_again(server: LoopbackRegistry, cli
 @pytest.mark.parametrize(
     ("content", "media_type", "why"),
     [
-        (b"<html>", "text/html", "is no image manifest"),
+        (b"<html>", "text/html; charset=utf-8", "is no image manifest but a web page"),
         (b"[]", OCI_MANIFEST, "is no image manifest"),
+        (b"[" * 100_000, OCI_MANIFEST, "is no image manifest"),
         (json.dumps({"layers": [], "manifests": []}).encode(), OCI_INDEX, "is no image manifest"),
         (
             json.dumps({"mediaType": OCI_MANIFEST, "layers": []}).encode(),
@@ -228,7 +229,25 @@ def test_redirects_without_end_are_given_up(server: LoopbackRegistry, client: Cl
 
 def test_redirect_to_a_file_is_not_followed(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
     server.blob_host = "file:///etc"
-    with pytest.raises(RegistryUnreachable, match=r"redirects from .* to something less safe"):
+    with pytest.raises(RegistryUnreachable, match="redirects to an address that is no URL of http or https"):
+        fetch(client(), store)
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://registry.example:port/", "http://registry.example:99999/"])
+def test_redirect_to_half_an_address_is_told(
+    server: LoopbackRegistry, client: Client, store: BlobStore, location: str
+) -> None:
+    server.faults.append(Fault("GET *", status=307, headers={"Location": location}))
+    with pytest.raises(RegistryUnreachable, match="redirects to an address that is no URL of http or https"):
+        fetch(client(), store)
+
+
+@pytest.mark.parametrize("body", ["[" * 50_000, '{"errors":[[[1]]]}'])
+def test_refusal_in_words_that_cannot_be_read_is_told(
+    server: LoopbackRegistry, client: Client, store: BlobStore, body: str
+) -> None:
+    server._blob = lambda *_request: Answered(403, {}, body.encode())  # type: ignore[method-assign]
+    with pytest.raises(RegistryRefused, match="answered 403"):
         fetch(client(), store)
 
 
@@ -283,3 +302,13 @@ def test_something_else_than_http_is_unreachable(client: Client) -> None:
         with pytest.raises(RegistryUnreachable):
             client(f"127.0.0.1:{listener.getsockname()[1]}").find_manifest("app", "1")
         thread.join()
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000])
+def test_length_that_is_no_number_is_as_good_as_none(
+    server: LoopbackRegistry, client: Client, store: BlobStore, length: str
+) -> None:
+    server._blob = lambda *_request: Answered(200, {"Content-Length": length}, CONTENT)  # type: ignore[method-assign]
+    server.lengths = lambda _length: None
+    fetch(client(), store)
+    assert store.read(BLOB.digest) == CONTENT

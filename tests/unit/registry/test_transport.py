@@ -152,7 +152,8 @@ def test_long_wait_is_told(server: LoopbackRegistry, client: Client, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("7", 7), (" 0 ", 0), ("", None), ("soon", None), ("-3", None), ("1.5", None)]
+    ("value", "seconds"),
+    [("7", 7), (" 0 ", 0), ("", None), ("soon", None), ("-3", None), ("1.5", None), ("\xb2", None), ("9" * 5000, None)],
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
     assert retry_after({"Retry-After": value}) == seconds

@@ -13,7 +13,7 @@ from pipeline.errors import RegistryError
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest
 from pipeline.registry.client import Registry, RegistryRefused, RegistryUnreachable, Retries
 from tests.servers.images import noise, sha256
-from tests.servers.registry import Fault, LoopbackRegistry
+from tests.servers.registry import Answered, Fault, LoopbackRegistry
 
 Client = Callable[..., Registry]
 LARGE = noise(4500)  # five chunks of 1000, the last one shorter
@@ -268,6 +268,12 @@ def test_missing_repository_is_named_with_its_cure(server: LoopbackRegistry, cli
     with pytest.raises(RegistryRefused, match="NAME_UNKNOWN: the repository app does not exist") as caught:
         upload(client(), SMALL)
     assert "infra" in caught.value.next_step
+
+
+def test_location_that_is_no_url_is_told(server: LoopbackRegistry, client: Client) -> None:
+    server._upload = lambda *_request: Answered(202, {"Location": "http://[::1"})  # type: ignore[method-assign]
+    with pytest.raises(RegistryError, match="opened an upload at an address that is no URL"):
+        upload(client(), b"content")
 
 
 def test_location_on_another_host_gets_no_login(
