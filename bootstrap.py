@@ -341,7 +341,7 @@ def synth(**options: Any) -> None:
 @shared_options
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 def check(**options: Any) -> None:
-    """Hold any image against Lambda's rules: registry/name:tag, registry/name@sha256:…, or a layout as oci:DIR."""
+    """Hold any image against Lambda's rules: registry/name:tag, registry/name@sha256:…, a layout as oci:DIR[:NAME]."""
     from commands import offline
 
     run(offline.check, *shared(options), images=options["images"])

@@ -48,6 +48,7 @@ _FAMILIES = {
     OCI_MANIFEST: ("OCI", OCI_CONFIG, OCI_LAYER_GZIP),
     DOCKER_MANIFEST: ("Docker", DOCKER_CONFIG, DOCKER_LAYER_GZIP),
 }
+_NOT_GZIP = {"none": "is not compressed", "unknown": "is neither gzip nor anything else that is known"}
 # Folders that a function needs at run time; what else a base keeps from unprivileged users is its own business.
 _NEEDED = ("var/task", "var/runtime", "var/lang", "opt")
 _REBUILD = "Build the image again with this tool, or with `docker build --provenance=false`."
@@ -301,7 +302,7 @@ def _judge_layers(
         more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         yield Finding(
             "unreadable-file",
-            f"/{path} (layer {unreadable[path]}){more} cannot be read by other users than its owner",
+            f"{shown('/' + path)} (layer {unreadable[path]}){more} cannot be read by other users than its owner",
             "Let everybody read files (0644) and enter folders (0755): `COPY --chmod=755`, or `RUN chmod -R a+rX`.",
             f"{_GUIDE}: the default Lambda user must be able to read all files",
         )
@@ -316,7 +317,7 @@ def _judge_layers(
 
 def _judge_content(place: str, facts: LayerFacts) -> Iterator[Finding]:
     if facts.compression != "gzip":
-        found = "is not compressed" if facts.compression == "none" else f"is {facts.compression}, not gzip"
+        found = _NOT_GZIP.get(facts.compression, f"is {facts.compression}, not gzip")
         cure = "Recompress the layer with gzip, or build with `--output compression=gzip`."
         yield Finding("layer-compression", f"{place} {found}", cure, _LAYER_ERROR)
         return
@@ -327,14 +328,20 @@ def _judge_content(place: str, facts: LayerFacts) -> Iterator[Finding]:
         match kind:
             case "hard links":
                 cure = "Pack the layer with `tar --hard-dereference`, or copy the files in a later build stage."
-                yield Finding("layer-hard-link", f"{place} has the hard link {example}{more}", cure, _LINK_ERROR)
+                message = f"{place} has the hard link {shown(example)}{more}"
+                yield Finding("layer-hard-link", message, cure, _LINK_ERROR)
             case "missing parents":
                 cure = "Add an entry for every folder before what is in it; `docker build` does."
-                message = f"{place} has {example} without an entry for its folder before it{more}"
+                message = f"{place} has {shown(example)} without an entry for its folder before it{more}"
                 yield Finding("layer-parents", message, cure, _PARENT_ERROR)
             case _:
                 cure = "Pack the layer with relative paths that stay below its root."
                 yield Finding("layer-path", f"{place} has the path {example!r}{more}", cure, f"{_OCI}, layer")
+
+
+def shown(name: str) -> str:
+    """A name that somebody else chose, as it is, or quoted where it would steer a terminal or cannot be printed."""
+    return name if name.isprintable() else repr(name)
 
 
 def _is_needed(path: str, settings: dict[str, Any]) -> bool:

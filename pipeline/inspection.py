@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from pipeline.blobs import BlobStore
+from pipeline.blobs import BlobStore, storing
 from pipeline.build.base import hub_name
-from pipeline.build.layout import parse_descriptor, read_layout
-from pipeline.check import find_findings
+from pipeline.build.layout import DOCUMENT_MOST, PREFIX, parse_descriptor, parse_layout_name, read_layout
+from pipeline.check import find_findings, shown
+from pipeline.documents import parse_json
 from pipeline.errors import BaseImageError, CheckFailed, Finding
+from pipeline.files import cache_folder
 from pipeline.model import Descriptor, Digest, ImageReference, Manifest
 from pipeline.registry.client import Registry, connect
 
@@ -30,70 +32,101 @@ class Inspected:
 
 
 def inspect_images(text: str, *, open_registry: Connect = connect) -> tuple[Inspected, ...]:
-    """The image that ``text`` names: a reference, or ``oci:DIR`` and every image in that layout.
+    """The image that ``text`` names: a reference, ``oci:DIR`` for every image of a layout, ``oci:DIR:NAME`` for one.
 
-    Layers go through a temporary folder one by one, whatever their size. Raises BaseImageError, RegistryError.
+    Layers go through a temporary folder of the cache, whatever their size. Raises BaseImageError, RegistryError, and
+    CheckFailed for a manifest that is none.
     """
-    with tempfile.TemporaryDirectory(prefix="inspect-") as folder:
-        store = BlobStore(Path(folder))
-        if text.startswith("oci:") or Path(text).is_dir():
-            layout = read_layout(Path(text.removeprefix("oci:")))
-            return tuple(
-                _inspect(
-                    f"{text} {entry.name or ''}".strip(),
-                    layout.manifest(entry.descriptor.digest),
-                    store,
-                    lambda descriptor: layout.copy_blob(descriptor, store),
-                )
-                for entry in layout.entries
-                if not _is_artifact(layout.manifest(entry.descriptor.digest))
-            )
-        try:
-            reference = hub_name(ImageReference.parse(text))
-        except ValueError as problem:
-            raise BaseImageError(
-                f"{text} was not checked", str(problem), "Name an image like registry/name:tag, or a layout as oci:DIR."
-            ) from problem
-        registry = open_registry(reference.registry)
+    if text.startswith(PREFIX) or _is_folder(text):
+        return _inspect_layout(text)
+    try:
+        reference = hub_name(ImageReference.parse(text))
+    except ValueError as problem:
+        raise BaseImageError(
+            f"{shown(text)} was not checked",
+            str(problem),
+            "Name an image like registry/name:tag, or a layout as oci:DIR or oci:DIR:NAME.",
+        ) from problem
+    with open_registry(reference.registry) as registry:
         manifest = registry.fetch_manifest(reference.repository, reference.digest or reference.tag or "latest")
-        return (
-            _inspect(
-                str(reference),
-                manifest,
-                store,
-                lambda descriptor: registry.fetch_blob(reference.repository, descriptor, store),
-            ),
+        fetch = partial(registry.fetch_blob, reference.repository)
+        return (_inspect(str(reference), manifest, fetch),)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).is_dir()
+    except OSError:  # too long for a path
+        return False
+
+
+def _inspect_layout(text: str) -> tuple[Inspected, ...]:
+    folder, name = parse_layout_name(text)
+    layout = read_layout(folder)
+    found = [
+        (entry, manifest)
+        for entry in layout.entries
+        if name is None or entry.name == name
+        if not _is_artifact(manifest := layout.manifest(entry.descriptor.digest))
+    ]
+    if not found:
+        names = ", ".join(sorted({shown(entry.name) for entry in layout.entries if entry.name})) or "nothing by name"
+        raise BaseImageError(
+            f"{text} was not checked",
+            f"the layout holds {names}" if name is not None else "the layout holds no image",
+            "Name a layout that holds an image, or one of its images: oci:DIR:NAME.",
         )
+    place = f"{PREFIX}{folder}" if text.startswith(PREFIX) else str(folder)
+    return tuple(
+        _inspect(f"{place} {shown(entry.name)}" if entry.name else place, manifest, layout.copy_blob)
+        for entry, manifest in found
+    )
 
 
 def _is_artifact(manifest: Manifest) -> bool:
     """Whether it only speaks of an image, as an SBOM or a signature does (OCI image specification 1.1, referrers)."""
     try:
-        document = json.loads(manifest.content)
+        document = parse_json(manifest.content)
     except ValueError:
         return False
     return isinstance(document, dict) and ("subject" in document or "artifactType" in document)
 
 
-def _inspect(name: str, manifest: Manifest, store: BlobStore, fetch: Callable[[Descriptor], Any]) -> Inspected:
+def _inspect(name: str, manifest: Manifest, fetch: Callable[[Descriptor, BlobStore], None]) -> Inspected:
+    scratch = cache_folder() / "work"
+    with storing(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="inspect-", dir=scratch) as folder:
+        return _judge(name, manifest, fetch, BlobStore(Path(folder)))
+
+
+def _judge(
+    name: str, manifest: Manifest, fetch: Callable[[Descriptor, BlobStore], None], store: BlobStore
+) -> Inspected:
     config: bytes | None = None
     try:
-        document = json.loads(manifest.content)
+        document = parse_json(manifest.content)
         if not isinstance(document, dict):
             raise ValueError("it is no JSON object")
         if "config" in document:
             descriptor = parse_descriptor(document["config"])
-            fetch(descriptor)
-            config = store.read(descriptor.digest)
-        layers = [parse_descriptor(each) for each in document.get("layers", ())]
+            if descriptor.size > DOCUMENT_MOST:
+                raise ValueError(f"its config claims to have {descriptor.size:,} bytes")
+        else:
+            descriptor = None
+        entries = document.get("layers")
+        layers = [parse_descriptor(each) for each in entries] if isinstance(entries, list) else []
     except ValueError as problem:
         raise CheckFailed(
             f"{name} would be refused by Lambda", f"its manifest is broken: {problem}", "Build and push it again."
         ) from problem
+    if descriptor is not None:
+        fetch(descriptor, store)
+        config = store.read(descriptor.digest)
 
     def opener(descriptor: Descriptor) -> Callable[[], BinaryIO]:
         def read() -> BinaryIO:
-            fetch(descriptor)
+            fetch(descriptor, store)
             return store.open(descriptor.digest)
 
         return read

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.blobs import BlobStore
 from pipeline.build.base_pins import PINS, move_pins, pinned_base
 from pipeline.build.image import empty_base
-from pipeline.build.layout import Layout, parse_descriptor, read_manifest
+from pipeline.build.layout import PREFIX, Layout, parse_descriptor, parse_layout_name, read_manifest
 from pipeline.documents import parse_json
 from pipeline.errors import BaseImageError, RegistryError
 from pipeline.events import Report, ignore, step
@@ -31,7 +31,6 @@ from pipeline.model import (
 from pipeline.registry.client import Registry, RegistryUnreachable, connect
 
 EMPTY = "empty"
-_LAYOUT_PREFIX = "oci:"
 _DOCKER_HUB = "docker.io"
 # A config has a few kB; one that claims more than this is not fetched.
 _CONFIG_MOST = 4 * 1024 * 1024
@@ -63,9 +62,9 @@ def choose_base(
     if text == EMPTY:
         return empty_base(platform)
     with step(report, "base", text or str(platform)) as running:
-        if text.startswith(_LAYOUT_PREFIX) or text.startswith((".", "/", "~")):
-            folder, _, name = text.removeprefix(_LAYOUT_PREFIX).partition(":")
-            base = layout_base(Path(folder).expanduser(), platform, store, name=name or None)
+        if text.startswith(PREFIX) or text.startswith((".", "/", "~")):
+            folder, name = parse_layout_name(text)
+            base = layout_base(folder, platform, store, name=name)
             running.detail = f"{len(base.layers)} layers from {folder}"
         else:
             reference = _parse(text) if text else pinned_base(platform, pins)

@@ -50,12 +50,20 @@ class _Oversized(ValueError):
     """A layer that is larger than any image may be, or made to fill the memory."""
 
 
-class _BoundedInfo(tarfile.TarInfo):
-    """A tar header that refuses extended headers that no honest archive has: tarfile reads those at once."""
+class _StrictInfo(tarfile.TarInfo):
+    """A tar header that is right, or the end of the layer.
+
+    tarfile takes a header that is damaged or cut off for the end of the archive, so nothing after it would be judged;
+    who unpacks images takes it for an error. Extended headers that no honest archive has are refused, since tarfile
+    reads those at once.
+    """
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _BoundedInfo:
-        info = super().frombuf(buf, encoding, errors)
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictInfo:
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise ValueError(f"one of its tar headers is damaged ({error})") from error
         if info.type in (b"x", b"g", b"X", b"L", b"K") and info.size > _HEADER_MAX:
             raise _Oversized(f"an extended header of {info.size} bytes")
         return info
@@ -101,7 +109,7 @@ class _Inflated:
 
 def _entries(inflated: _Inflated) -> Iterator[tarfile.TarInfo]:
     """Every entry of a tar stream; afterwards the stream was read to its end."""
-    with tarfile.open(fileobj=cast(Any, inflated), mode="r|", bufsize=_CHUNK, tarinfo=_BoundedInfo) as tar:
+    with tarfile.open(fileobj=cast(Any, inflated), mode="r|", bufsize=_CHUNK, tarinfo=_StrictInfo) as tar:
         for _ in range(_ENTRIES_MAX):
             entry = tar.next()
             if entry is None:

@@ -23,6 +23,7 @@ from pipeline.model import (
     Manifest,
 )
 
+PREFIX = "oci:"
 NAME = "org.opencontainers.image.ref.name"
 _LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 # Indexes and manifests have a few kB; what is larger is not read into memory.
@@ -110,6 +111,17 @@ class Layout:
             why,
             "Write it again, for example with `skopeo copy … oci:DIR`.",
         )
+
+
+def parse_layout_name(text: str) -> tuple[Path, str | None]:
+    """The folder and the image's name in ``oci:DIR`` or ``oci:DIR:NAME``, as other tools write it, or in a path.
+
+    >>> parse_layout_name("oci:out:fraud-detection")
+    (PosixPath('out'), 'fraud-detection')
+    """
+    place = text.removeprefix(PREFIX)
+    folder, _, name = (place, "", "") if Path(place).is_dir() else place.partition(":")
+    return Path(folder).expanduser(), name or None
 
 
 def read_layout(folder: Path) -> Layout:

@@ -118,6 +118,10 @@ def _blob(content: bytes) -> Callable[[Pushed], None]:
     return lambda pushed: setattr(pushed, "blobs", [content])
 
 
+def _tar(content: bytes) -> Callable[[Pushed], None]:
+    return lambda pushed: pushed.__init__(content)  # type: ignore[misc]
+
+
 def _many(pushed: Pushed) -> None:
     pushed.blobs *= 128
     pushed.config["rootfs"]["diff_ids"] *= 128
@@ -144,10 +148,12 @@ def _many(pushed: Pushed) -> None:
         (_config(rootfs={"diff_ids": [f"sha256:{'0' * 64}"]}), "diff-ids", "the config says sha256:000"),
         (_blob(GOOD), "layer-compression", "is not compressed"),
         (_blob(b"\x28\xb5\x2f\xfd" + bytes(100)), "layer-compression", "is zstd, not gzip"),
-        (_blob(b"<html>"), "layer-compression", "is unknown, not gzip"),
+        (_blob(b"<html>"), "layer-compression", "is neither gzip nor"),
         (_blob(gzip.compress(GOOD)[:-30]), "layer-broken", "cannot be read"),
         (_blob(gzip.compress(GOOD)[:60]), "layer-broken", "stops in the middle"),
         (_blob(gzip.compress(b"not a tar archive" * 100)), "layer-broken", "cannot be read"),
+        (_tar(GOOD[:512] + b"x" * 512 + GOOD[1024:]), "layer-broken", "headers is damaged (invalid header)"),
+        (_tar(GOOD[:700]), "layer-broken", "headers is damaged (truncated header)"),
     ],
 )
 def test_each_rule_is_found(spoil: Callable[[Pushed], None], rule: str, said: str) -> None:
@@ -186,6 +192,19 @@ def test_each_rule_of_a_layers_content_is_found(content: bytes, rule: str, said:
     (finding,) = Pushed(content).findings()
     assert finding.rule == rule
     assert said in finding.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar(folder("a"), ("a/\x1b[2J\udcff", {"type": tarfile.LNKTYPE, "linkname": "a"})),
+        tar(file("a\n/b")),
+        tar(folder("var"), folder("var/task"), file("var/task/\udcff\r", 0o600)),
+    ],
+)
+def test_a_name_that_would_steer_a_terminal_is_quoted(content: bytes) -> None:
+    (finding,) = Pushed(content).findings()
+    assert finding.message.isprintable()
 
 
 @pytest.mark.parametrize(
