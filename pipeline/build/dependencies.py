@@ -43,11 +43,15 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A requirements file that was read and found to pin everything by hash."""
+    """A requirements file that was read and found to pin everything by hash.
+
+    wanted  the requirements of the ``.in`` file beside it, from which it was compiled
+    """
 
     path: Path
     content: bytes
     packages: tuple[LockedPackage, ...]
+    wanted: tuple[str, ...] = ()
 
 
 def read_lock(path: Path) -> Lock:
@@ -69,7 +73,47 @@ def read_lock(path: Path) -> Lock:
         raise DependencyError(
             what, f"{path} is not hash-locked: " + "; ".join(problems), f"Do not edit it; write it anew: `{_COMPILE}`."
         )
-    return Lock(path, content, tuple(packages))
+    return Lock(path, content, tuple(packages), _wanted(path.with_suffix(".in")))
+
+
+def _wanted(path: Path) -> tuple[str, ...]:
+    """The requirements of an ``.in`` file, without its options; none where there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(line for _, line in _logical_lines(text) if not line.startswith("-"))
+
+
+def judge_age(lock: Lock) -> None:
+    """Raises DependencyError for a lock that was not compiled again after its ``.in`` file was changed.
+
+    Such a lock installs without a complaint, and the function fails where it imports what is missing.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement  # costs more than a build without changes
+    from packaging.version import InvalidVersion
+
+    problems = []
+    for text in lock.wanted:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:  # a path or an address: the resolver's matter
+            continue
+        versions = [package.version for package in lock.packages if package.name == _canonical(requirement.name)]
+        try:
+            fits = any(not version or requirement.specifier.contains(version, True) for version in versions)
+        except InvalidVersion:
+            continue
+        if not versions:
+            problems.append(f"{text} is not in it")
+        elif not fits:
+            problems.append(f"{text} is wanted, and it has {', '.join(versions)}")
+    if problems:
+        raise DependencyError(
+            f"the dependencies of {lock.path.parent.name} were not installed",
+            f"{lock.path} is older than its {lock.path.with_suffix('.in').name}: {'; '.join(problems)}",
+            f"Write it anew: `{_COMPILE}`.",
+        )
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -103,8 +147,11 @@ def _parse(line: str) -> LockedPackage | str:
     if not digests or _HASH.sub("", "--hash=" + hashes).strip():
         return f"{match['name']} has no hash, or one that is not 64 hexadecimal digits of SHA-256"
     version, url = ("", match["what"]) if match["how"] == "@" else (match["what"], "")
-    name = re.sub(r"[-_.]+", "-", match["name"]).lower()
-    return LockedPackage(name, version, url, digests, (match["marker"] or "").strip())
+    return LockedPackage(_canonical(match["name"]), version, url, digests, (match["marker"] or "").strip())
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 _FINDING = threading.Lock()

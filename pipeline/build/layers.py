@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pipeline.blobs import BlobStore, storing
 from pipeline.build.deflate import writes_like_zlib
-from pipeline.build.dependencies import Lock, install, read_lock
+from pipeline.build.dependencies import Lock, install, judge_age, read_lock
 from pipeline.build.ignore import IgnoreRules, read_rules
 from pipeline.build.records import code_version, read_record, write_record
 from pipeline.build.slim import Slim, compile_tree, shipped_files
@@ -89,7 +89,7 @@ def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
     rules = read_rules(folder)
     entries: list[TarEntry] = []
     problems: list[str] = []
-    for path, entry in _walk(folder, rules, ""):
+    for path, entry in _walk(folder, rules, "", problems):
         problem = _judge_name(path) or _judge_kind(folder, path, entry)
         if problem is not None:
             problems.append(problem)
@@ -114,26 +114,29 @@ def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
     return entries
 
 
-def _walk(folder: Path, rules: IgnoreRules, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(folder / below) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+def _walk(folder: Path, rules: IgnoreRules, below: str, problems: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder / below) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(f"{below or folder} cannot be listed ({error.strerror})")
+        return
     for entry in entries:
         path = f"{below}/{entry.name}" if below else entry.name
         ignored = rules.ignores(path)
         if entry.is_dir(follow_symlinks=False):
             if not ignored or rules.takes_back:
-                yield from _walk(folder, rules, path)
+                yield from _walk(folder, rules, path, problems)
         elif not ignored:
             yield path, entry
 
 
 def _judge_name(path: str) -> str | None:
-    name = path.rsplit("/", 1)[-1]
     try:
         path.encode()
     except UnicodeEncodeError:
         return f"{os.fsencode(path)!r} is not named in UTF-8"
-    if any(unicodedata.category(char) == "Cc" for char in path) or "\\" in name:
+    if any(unicodedata.category(char) == "Cc" for char in path) or "\\" in path:
         return f"{path!r} has a control character or a backslash in its name"
     return None
 
@@ -247,6 +250,9 @@ def _dependency_layers(
     locks: Mapping[str, Lock], platform: Platform, store: BlobStore, slim: Slim, report: Report
 ) -> list[Layer]:
     """The layers of locks by title, none for a lock without packages; missing ones are installed side by side."""
+    for lock in locks.values():
+        if not lock.packages:
+            judge_age(lock)
     wanted = [_Installation(lock, title, platform, store, slim) for title, lock in locks.items() if lock.packages]
     missing = [each for each in wanted if each.known() is None]
     if len(missing) > 1:
@@ -270,8 +276,10 @@ class _Installation:
     @property
     def record(self) -> Path:
         # By what is pinned, not by the file: comments say where the file lies, and indexes only where wheels come from.
+        # What is wanted changes no layer, but a lock is held against it only before it is installed.
         pinned = sorted(repr(package) for package in self.lock.packages)
-        key = repr((_code_version(), str(self.platform), self.slim.key(self.platform.python), pinned))
+        wanted = sorted(self.lock.wanted)
+        key = repr((_code_version(), str(self.platform), self.slim.key(self.platform.python), pinned, wanted))
         return self.store.root / "dependencies" / f"{Digest.of(key.encode()).hex}.json"
 
     def known(self) -> Layer | None:
@@ -286,6 +294,7 @@ class _Installation:
             known = self.known()
             if known is not None:
                 return known
+            judge_age(self.lock)
             subject = self.lock.path.parent.name if self.title == "dependencies" else self.title
             if not writes_like_zlib():
                 report(Note(_SLOWLY.format(subject)))

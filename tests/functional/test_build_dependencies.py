@@ -236,6 +236,32 @@ def test_a_dependency_that_the_lock_leaves_out_is_named(index: Index, store: Blo
     assert "Write the lock anew" in caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("wanted", "pins", "said"),
+    [
+        ("tool\nextra>=1\n", ["tool==1.0"], "extra>=1 is not in it"),
+        ("tool>=2", ["tool==1.0"], "tool>=2 is wanted, and it has 1.0"),
+        ("tool", [], "tool is not in it"),
+    ],
+)
+def test_a_lock_that_is_older_than_what_it_was_made_of_is_told(
+    index: Index, store: BlobStore, tmp_path: Path, wanted: str, pins: list[str], said: str
+) -> None:
+    index.add("tool", "py3-none-any", {"tool.py": ""})
+    source = _source(tmp_path, "f", index.lock(*pins))
+    lay_out(source, ARM, store)
+    (source.folder / "requirements.in").write_text(wanted)
+    with pytest.raises(DependencyError, match=f"is older than its requirements.in: {said}"):
+        lay_out(source, ARM, store)
+
+
+def test_a_lock_that_fits_what_it_was_made_of_is_taken(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("tool", "py3-none-any", {"tool.py": ""})
+    source = _source(tmp_path, "f", index.lock("tool==1.0"))
+    (source.folder / "requirements.in").write_text("--no-binary x\nTool[more] >= 0.5, < 2  # why\n./a/path\n")
+    assert lay_out(source, ARM, store)
+
+
 def test_a_package_that_nobody_has_is_named(index: Index, store: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(DependencyError, match="no-such-package"):
         lay_out(_source(tmp_path, "f", index.lock("no-such-package==1.0")), ARM, store)

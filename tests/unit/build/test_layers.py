@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tarfile
@@ -93,6 +94,11 @@ def _file(name: bytes) -> Callable[[Path], None]:
     return make
 
 
+def _backslash_folder(folder: Path) -> None:
+    (folder / "back\\slash").mkdir()
+    (folder / "back\\slash" / "x.py").touch()
+
+
 def _twins(folder: Path) -> None:
     (folder / "Rules.json").touch()
     (folder / "rules.json").touch()
@@ -130,6 +136,7 @@ def _ignored_target(folder: Path) -> None:
         pytest.param(_ignored_target, "link links to .env, which is not shipped", id="link to an ignored file"),
         pytest.param(_file(b"two\nlines.py"), r"'two\nlines.py' has a control character", id="newline"),
         pytest.param(_file(b"back\\slash"), "backslash", id="backslash"),
+        pytest.param(_backslash_folder, "backslash", id="backslash of a folder"),
         pytest.param(_file(b"latin-\xe9.py"), r"b'latin-\xe9.py' is not named in UTF-8", id="not UTF-8"),
         pytest.param(_twins, "rules.json and Rules.json are one name", id="names that differ in case"),
         pytest.param(_folder_twins, "rules and Rules are one name", id="folders that differ in case"),
@@ -164,6 +171,20 @@ def test_an_unreadable_file_is_named(make_function: MakeFolder) -> None:
     folder = make_function(files={"data.bin": b"x" * 2_000_000})
     (folder / "data.bin").chmod(0)
     with pytest.raises(SourceError, match="cannot be read"):
+        collect_files(folder, "var/task")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(make_function: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_function(files={"data/x.json": "{}"})
+
+    def scandir(place: Path) -> object:
+        if place.name == "data":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listing(place)
+
+    listing = os.scandir
+    monkeypatch.setattr("pipeline.build.layers.os.scandir", scandir)
+    with pytest.raises(SourceError, match=r"data cannot be listed \(Permission denied\)"):
         collect_files(folder, "var/task")
 
 
