@@ -57,20 +57,27 @@ requirements*.txt
 **/test_*.py
 **/conftest.py
 # secrets
-**/.env
-**/.env.*
+**/.env*
 **/*.pem
 **/*.key
 **/*.p12
 **/*.pfx
 **/*.jks
 **/*.keystore
+**/*.kdbx
+**/*.ppk
 **/id_rsa*
 **/id_dsa*
 **/id_ecdsa*
 **/id_ed25519*
 **/.aws
 **/.ssh
+**/.gnupg
+**/.docker
+**/.dockercfg
+**/.kube
+**/.pgpass
+**/.vault-token
 **/.netrc
 **/.npmrc
 **/.pypirc
@@ -123,7 +130,8 @@ class IgnoreRules:
 def read_rules(folder: Path) -> IgnoreRules:
     """The built-in rules, then those of ``folder/.dockerignore``. Raises SourceError for a file that cannot be used."""
     try:
-        own = (folder / FILE).read_text(encoding="utf-8-sig").splitlines()
+        # Lines end as they do for Docker; str.splitlines would also break at characters that names may have.
+        own = (folder / FILE).read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         own = []
     except (OSError, UnicodeDecodeError) as error:
@@ -141,11 +149,13 @@ def _unusable(folder: Path, error: Exception) -> SourceError:
 
 
 def _clean(pattern: str) -> str:
-    """Like Go's ``filepath.Clean`` with the leading slash taken off: ``./a//b/`` is ``a/b``."""
+    """Like Go's ``filepath.Clean`` with the leading slash taken off: ``./a//b/`` is ``a/b``, and ``../a`` stays."""
     parts: list[str] = []
     for part in pattern.split("/"):
-        if part == ".." and parts:
+        if part == ".." and parts and parts[-1] != "..":
             parts.pop()
+        elif part == ".." and not pattern.startswith("/"):
+            parts.append(part)  # out of the folder, so it matches nothing
         elif part not in ("", ".", ".."):
             parts.append(part)
     return "/".join(parts)

@@ -33,6 +33,9 @@ from pipeline.errors import SourceError
         (["docs/"], "docs/a.md", True),
         (["./docs//api"], "docs/api/x", True),
         (["a/../docs"], "docs", True),
+        (["../docs"], "docs", False),
+        (["/../docs"], "docs", True),
+        (["../../docs"], "docs", False),
         (["docs/**"], "docs/a/b", True),
         (["docs/**"], "docs", False),
         (["**"], "anything/at/all", True),
@@ -68,6 +71,9 @@ def test_a_broken_pattern_is_named(pattern: str) -> None:
     [
         ".env",
         "conf/.env.prod",
+        ".envrc",
+        ".docker/config.json",
+        ".pgpass",
         "server.pem",
         "keys/id_rsa",
         "keys/id_ed25519.pub",
@@ -102,6 +108,12 @@ def test_a_folder_can_take_a_built_in_rule_back(tmp_path: Path) -> None:
     (tmp_path / ".dockerignore").write_text("!public.pem\n")
     rules = read_rules(tmp_path)
     assert (rules.ignores("public.pem"), rules.ignores("private.pem")) == (False, True)
+
+
+def test_lines_end_where_docker_ends_them(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_bytes("\ufeffa\x0bb\r\nc\u2028d\n".encode())
+    rules = read_rules(tmp_path)
+    assert [rules.ignores(path) for path in ("a\x0bb", "c\u2028d", "a", "d")] == [True, True, False, False]
 
 
 def test_an_unusable_file_is_an_error_that_names_it(tmp_path: Path) -> None:
