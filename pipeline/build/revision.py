@@ -77,7 +77,8 @@ def _last_commits(
     known = read_record(record) if record is not None else None
     if known is not None and known.keys() == asked.keys():
         return known
-    logs = {name: _git(place, "log", "-1", "--format=%H", "--", *each_of) for name, each_of in inputs.items()}
+    asking = ("log", "-1", "--no-show-signature", "--format=%H", "--")
+    logs = {name: _git(place, *asking, *each_of) for name, each_of in inputs.items()}
     answers = {name: _answer(log) for name, log in logs.items()}
     commits = {name: (answer or "").strip() for name, answer in answers.items()}
     if record is not None and all(answer is not None for answer in answers.values()):
@@ -95,9 +96,14 @@ def _changed(porcelain: str, top: Path) -> Iterable[Path]:
     for field in fields:
         if not field:
             continue
-        yield (top / field[3:]).resolve()
+        yield _placed(top / field[3:])
         if "R" in field[:2] or "C" in field[:2]:
-            yield (top / next(fields, "")).resolve()
+            yield _placed(top / next(fields, ""))
+
+
+def _placed(path: Path) -> Path:
+    """Where a path lies; a link counts by its own place, wherever it leads, and may lead nowhere."""
+    return path.parent.resolve() / path.name
 
 
 def _is_shipped(path: Path, folders: Iterable[Path]) -> bool:
@@ -111,11 +117,17 @@ def _is_shipped(path: Path, folders: Iterable[Path]) -> bool:
     return False
 
 
+def _surroundings() -> dict[str, str]:
+    """The environment without what a Git hook finds in it: which repository, seen from another folder than ours."""
+    hooks = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+    return {name: value for name, value in os.environ.items() if name not in hooks}
+
+
 def _git(place: Path, *arguments: str) -> subprocess.Popen[str] | None:
     try:
         return subprocess.Popen(
             ["git", "-C", str(place), *arguments],
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            env={**_surroundings(), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -135,7 +135,7 @@ def _read_source(
     findings = [f"{folder.name}: {problem}" for problem in _judge_name(folder.name)]
     try:
         manifest = msgspec.convert(tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8")), _Manifest)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as problem:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError, msgspec.ValidationError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
     findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in _judge_manifest(manifest)]
     findings += [f"{folder.name}: {problem}" for problem in _judge_handler(folder, manifest.handler, python)]

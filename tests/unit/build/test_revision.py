@@ -92,6 +92,22 @@ def test_only_a_file_that_is_shipped_makes_a_function_dirty(
     assert {name for name, commit in _labels(images).items() if commit is None} == dirty
 
 
+@pytest.mark.parametrize("target", ["link", "../../elsewhere"])
+def test_a_new_link_makes_a_function_dirty_wherever_it_leads(
+    committed: dict[str, str], images: Path, target: str
+) -> None:
+    (images / "one" / "link").symlink_to(target)
+    assert _labels(images) == committed | {"one": None}
+
+
+def test_a_hook_says_the_same(
+    committed: dict[str, str], images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "another-index"))
+    assert _labels(images) == committed
+
+
 def test_a_heads_answer_is_kept_and_never_outlives_the_head(
     committed: dict[str, str], images: Path, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
