@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from typing import BinaryIO
 
 from pipeline.errors import StorageError
 from pipeline.model import Digest
+
+_BLOCK = 1 << 20
+_WRITING = ".writing-"
 
 
 class WrongContent(ValueError):
@@ -35,22 +39,57 @@ class BlobStore:
         """Where the blob is, or would be."""
         return self._folder / digest.hex
 
-    def has(self, digest: Digest) -> bool:
-        return self.path(digest).exists()
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there, with ``size`` bytes if that is known: a machine that lost its power may have kept
+        the name and not the content.
+        """
+        try:
+            found = self.path(digest).stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
 
     def open(self, digest: Digest) -> BinaryIO:
         """Raises FileNotFoundError for a blob that is not there."""
         return self.path(digest).open("rb")
 
     def read(self, digest: Digest) -> bytes:
-        """The whole of a small blob, such as a config or a manifest."""
-        return self.path(digest).read_bytes()
+        """The whole of a small blob, such as a config or a manifest.
+
+        Raises FileNotFoundError for a blob that is not there, WrongContent for one that was damaged.
+        """
+        content = self.path(digest).read_bytes()
+        if Digest.of(content) != digest:
+            raise WrongContent(f"{self.path(digest)} is damaged")
+        return content
 
     def add(self, content: bytes) -> Digest:
+        """Store a small blob; one that was damaged is written anew."""
         digest = Digest.of(content)
-        if not self.has(digest):
+        try:
+            self.read(digest)
+        except (OSError, WrongContent):
             self.write([content], expected=digest, size=len(content))
         return digest
+
+    def drop_damaged(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Read blobs, and remove those whose bytes have another digest; gives these. Raises StorageError."""
+        dropped = []
+        for digest in digests:
+            if self.has(digest):
+                with storing(self.root):
+                    hasher = hashlib.sha256()
+                    with self.open(digest) as stream:
+                        while block := stream.read(_BLOCK):
+                            hasher.update(block)
+                    if hasher.hexdigest() != digest.hex:
+                        self.path(digest).unlink(missing_ok=True)
+                        dropped.append(digest)
+        return dropped
+
+    def unfinished(self) -> Iterator[Path]:
+        """What killed writers left, and what is being written now."""
+        return self._folder.glob(f"{_WRITING}*")
 
     def write(self, chunks: Iterable[bytes], *, expected: Digest, size: int | None = None) -> None:
         """Store a stream of chunks under ``expected``; holds one chunk at a time in memory.
@@ -68,7 +107,7 @@ class BlobStore:
         hasher, count = hashlib.sha256(), 0
         with storing(self.root):
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".writing-")
+            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=_WRITING)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:

@@ -30,7 +30,7 @@ from pipeline.model import (
     PushedImage,
 )
 from pipeline.registry.client import Registry, RegistryRefused, connect
-from pipeline.registry.errors import MediaTypeConflict, is_ecr
+from pipeline.registry.errors import DamagedCopy, MediaTypeConflict, is_ecr
 
 # Blobs and manifests that move at the same time.
 PARALLEL = 8
@@ -104,6 +104,11 @@ def push_images(
         sources = _Sources(registry, open_registry, store, report, stop)
         _all(pool.submit(_bring, registry, users, store, sources) for users in ordered)
         return tuple(_all(pool.submit(_complete, registry, item, store) for item in work))
+    except DamagedCopy as damaged:
+        stop.set()
+        registry.interrupt()
+        _drop_damaged(pushes, store, damaged)
+        raise
     except BaseException:
         # Also for Ctrl-C: what is under way ends at its next block or wait instead of being waited for.
         stop.set()
@@ -111,6 +116,21 @@ def push_images(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _drop_damaged(pushes: Sequence[Push], store: BlobStore, damaged: DamagedCopy) -> None:
+    """Remove every damaged blob of the images from the cache, since seldom one alone is, so that the next run makes
+    them anew. Raises RegistryError that says so; nothing when there was none to remove.
+    """
+    layers = {layer.descriptor.digest for push in pushes for layer in push.checked.image.layers}
+    artifacts = {blob.digest for push in pushes for artifact in push.artifacts for blob in artifact.blobs}
+    dropped = store.drop_damaged(sorted(layers | artifacts))
+    if dropped:
+        raise RegistryError(
+            damaged.what,
+            f"{len(dropped)} of its blobs in the cache {store.root} were damaged, and are removed",
+            "Run the command again: they are made anew.",
+        ) from damaged
 
 
 class _Stopped(Exception):
@@ -227,7 +247,7 @@ def _bring(registry: Registry, users: list[tuple[_Work, _Blob]], store: BlobStor
     """Bring one blob into every repository that needs it: sent to the first, mounted into the others if that works."""
     blob = users[0][1]
     digest = blob.descriptor.digest
-    if blob.layer is not None and not store.has(digest):
+    if blob.layer is not None and not store.has(digest, blob.descriptor.size):
         waiting = [user for user in users if registry.head_blob(user[0].repository, digest, push=True) is None]
         for item, _ in users:
             if all(item is not other for other, _ in waiting):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.blobs import BlobStore
+from pipeline.blobs import BlobStore, WrongContent
 from pipeline.build.base_pins import PINS, move_pins, pinned_base
 from pipeline.build.image import empty_base
 from pipeline.build.layout import PREFIX, Layout, parse_descriptor, parse_layout_name, read_manifest
@@ -155,7 +155,8 @@ def layout_base(folder: Path, platform: Platform, store: BlobStore, *, name: str
         what,
     )
     config = _config_descriptor(manifest, what)
-    layout.copy_blob(config, store)
+    if _cached(config, store) is None:
+        layout.copy_blob(config, store)
     base = parse_base(manifest, store.read(config.digest), platform, None, what)
     for layer in base.layers:
         layout.copy_blob(layer.descriptor, store)
@@ -283,8 +284,11 @@ def _cached(descriptor: Descriptor, store: BlobStore) -> Manifest | None:
     """A small document of the store, unless the store was damaged."""
     if not store.has(descriptor.digest) or store.path(descriptor.digest).stat().st_size > _CONFIG_MOST:
         return None
-    content = store.read(descriptor.digest)
-    return read_manifest(content) if descriptor.digest == Digest.of(content) else None
+    try:
+        return read_manifest(store.read(descriptor.digest))
+    except WrongContent:
+        store.drop_damaged([descriptor.digest])
+        return None
 
 
 def _config_descriptor(manifest: Manifest, what: str) -> Descriptor:

@@ -334,7 +334,7 @@ def _recorded(record: Path, title: str, store: BlobStore) -> Layer | None:
         layer = Layer(descriptor, Digest.parse(value["diff_id"]), title)
     except (KeyError, ValueError, TypeError):
         return None
-    return layer if store.has(descriptor.digest) else None
+    return layer if store.has(descriptor.digest, descriptor.size) else None
 
 
 def _record(record: Path, layer: Layer) -> Layer:
@@ -363,10 +363,14 @@ def _work_folder(store: BlobStore) -> Iterator[Path]:
     place = store.root / "work"
     with storing(store.root):
         place.mkdir(parents=True, exist_ok=True)
-        for left in place.iterdir():
+        for left in (*place.iterdir(), *store.unfinished()):
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                if time.time() - left.stat().st_mtime <= _ABANDONED_SECONDS:
+                    continue
+                if left.is_dir():
                     shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
         folder = Path(tempfile.mkdtemp(dir=place))
     try:
         yield folder

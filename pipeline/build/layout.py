@@ -83,7 +83,7 @@ class Layout:
 
     def copy_blob(self, descriptor: Descriptor, store: BlobStore) -> None:
         """Put a blob into a store unless it is there. Raises BaseImageError when it is missing or damaged."""
-        if store.has(descriptor.digest):
+        if store.has(descriptor.digest, descriptor.size):
             return
         try:
             with self._blobs.open(descriptor.digest) as stream:
@@ -189,7 +189,7 @@ def write_layout(
 
 
 def _copy(descriptor: Descriptor, store: BlobStore, target: BlobStore, function: str) -> None:
-    if target.has(descriptor.digest):
+    if target.has(descriptor.digest, descriptor.size):
         return
     what, cure = f"{function} was not written", "Build it again: `build`."
     try:
@@ -198,7 +198,8 @@ def _copy(descriptor: Descriptor, store: BlobStore, target: BlobStore, function:
     except FileNotFoundError as error:
         raise SourceError(what, f"its blob {descriptor.digest} is not in the cache {store.root}", cure) from error
     except WrongContent as error:
-        raise SourceError(what, f"the cache is damaged: {error}", f"Delete {store.path(descriptor.digest)}.") from error
+        store.drop_damaged([descriptor.digest])
+        raise SourceError(what, f"the cache was damaged: {error}; that is removed", cure) from error
 
 
 def _entry(manifest: Manifest) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Registry:
         moved: Callable[[int], None] = _count_nothing,
     ) -> None:
         """Put a blob into the store unless it is there; nothing is kept that has not the promised digest and size."""
-        if store.has(descriptor.digest):
+        if store.has(descriptor.digest, descriptor.size):
             return
 
         def counted() -> Iterator[bytes]:

@@ -22,6 +22,10 @@ class RegistryRefused(RegistryError):
     code: str = ""
 
 
+class DamagedCopy(RegistryError):
+    """It is our own copy of a blob that has other bytes than its digest says."""
+
+
 class MediaTypeConflict(RegistryError):
     """A manifest that calls itself something else than its registry does."""
 

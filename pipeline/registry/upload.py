@@ -19,7 +19,7 @@ from pipeline.blobs import WrongContent
 from pipeline.errors import RegistryError
 from pipeline.model import Descriptor, Digest
 from pipeline.registry.auth import repository_scope
-from pipeline.registry.errors import BUSY
+from pipeline.registry.errors import BUSY, DamagedCopy
 from pipeline.registry.retries import retry_after, whole_number
 from pipeline.registry.transport import BLOCK, Answer, Body, ConnectionLost, Transport, join_url
 
@@ -278,7 +278,7 @@ class Upload:
                 count += len(block)
             name = getattr(stream, "name", None)
         if count != self._descriptor.size or Digest(hasher.hexdigest()) != self._descriptor.digest:
-            raise RegistryError(
+            raise DamagedCopy(
                 self._what,
                 f"the copy on this machine is damaged: its {count} bytes have the digest sha256:{hasher.hexdigest()}",
                 f"Delete {name} and run the command again."

@@ -18,6 +18,35 @@ def test_a_blob_is_found_under_its_digest(tmp_path: Path) -> None:
     assert store.read(digest) == b"content"
 
 
+def test_a_damaged_blob_is_noticed_and_written_anew(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    digest = store.add(b"content")
+    store.path(digest).write_bytes(b"damaged")
+    with pytest.raises(WrongContent, match="is damaged"):
+        store.read(digest)
+    store.add(b"content")
+    assert store.read(digest) == b"content"
+
+
+def test_a_blob_that_lost_its_content_is_not_there(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    digest = store.add(b"content")
+    assert store.has(digest, 7)
+    store.path(digest).write_bytes(b"")
+    assert not store.has(digest, 7)
+    store.path(digest).unlink()
+    store.path(digest).mkdir()
+    assert not store.has(digest)
+
+
+def test_only_damaged_blobs_are_dropped(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    whole, damaged = store.add(b"whole"), store.add(b"content")
+    store.path(damaged).write_bytes(b"damaged")
+    assert store.drop_damaged([whole, damaged, Digest.of(b"not there")]) == [damaged]
+    assert (store.has(whole), store.has(damaged)) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("chunks", "size", "said"),
     [

@@ -207,6 +207,17 @@ def test_a_rule_that_is_taken_back_reaches_into_an_ignored_folder(make_function:
     assert [entry.path for entry in collect_files(folder, "t")] == ["t/data/keep.bin", "t/handler.py"]
 
 
+def test_a_layer_that_lost_its_content_is_made_anew(
+    make_function: MakeFolder, images: Path, store: BlobStore, platform: Platform
+) -> None:
+    make_function("f")
+    (source,) = find_sources(images)
+    (layer,) = lay_out(source, platform, store)
+    store.path(layer.descriptor.digest).write_bytes(b"")
+    assert lay_out(source, platform, store) == (layer,)
+    assert store.has(layer.descriptor.digest, layer.descriptor.size)
+
+
 def test_one_path_from_two_places_is_an_error(
     make_function: MakeFolder, images: Path, store: BlobStore, platform: Platform
 ) -> None:

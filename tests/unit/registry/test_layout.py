@@ -84,10 +84,19 @@ def test_damaged_cache_is_told(tmp_path: Path, store: BlobStore) -> None:
     image = pair(store)[0]
     path = store.path(image.image.layers[0].descriptor.digest)
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(SourceError, match="the cache is damaged") as caught:
+    with pytest.raises(SourceError, match="the cache was damaged"):
         write_layout([image], tmp_path / "out", store)
-    assert str(path) in caught.value.next_step
+    assert not path.exists()
     assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_blob_of_a_layout_that_lost_its_content_is_written_again(tmp_path: Path, store: BlobStore) -> None:
+    images = pair(store)
+    write_layout(images, tmp_path / "out", store)
+    before = files(tmp_path / "out")
+    (tmp_path / "out" / "blobs" / "sha256" / images[0].image.layers[0].descriptor.digest.hex).write_bytes(b"")
+    write_layout(images, tmp_path / "out", store)
+    assert files(tmp_path / "out") == before
 
 
 def test_artifacts_are_listed_after_the_images(tmp_path: Path, store: BlobStore) -> None:

@@ -172,6 +172,23 @@ def test_layer_that_is_nowhere_is_named(client: Client, store: BlobStore) -> Non
         push_images(registry, pushes(registry, [image]), store)
 
 
+def test_damaged_blobs_are_removed_all_at_once(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
+    images, registry = pair(store), client()
+    layers = {layer.descriptor.digest for image in images for layer in image.image.layers}
+    whole = min(layers)
+    contents = {digest: store.path(digest).read_bytes() for digest in layers}
+    for digest in layers - {whole}:
+        store.path(digest).write_bytes(contents[digest][:-1] + b"!")
+    with pytest.raises(RegistryError, match=f"{len(layers) - 1} of its blobs in the cache .* were damaged") as caught:
+        push_images(registry, pushes(registry, images), store)
+    assert caught.value.next_step == "Run the command again: they are made anew."
+    assert [digest for digest in layers if store.has(digest)] == [whole]
+    for content in contents.values():
+        store.add(content)
+    push_images(registry, pushes(registry, images), store)
+    assert_whole(server)
+
+
 def test_untagged_push(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
     registry = client()
     push_images(registry, pushes(registry, pair(store), tag=None), store)
