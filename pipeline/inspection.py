@@ -96,7 +96,8 @@ def _inspect(name: str, manifest: Manifest, fetch: Callable[[Descriptor, BlobSto
     scratch = cache_folder() / "work"
     with storing(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="inspect-", dir=scratch) as folder:
+        place = tempfile.TemporaryDirectory(prefix="inspect-", dir=scratch)
+    with place as folder:
         return _judge(name, manifest, fetch, BlobStore(Path(folder)))
 
 

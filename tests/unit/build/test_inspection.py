@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline.blobs import BlobStore
 from pipeline.build.layout import NAME, write_layout
-from pipeline.errors import BaseImageError, CheckFailed, PipelineError
+from pipeline.errors import BaseImageError, CheckFailed, PipelineError, StorageError
 from pipeline.inspection import inspect_images
 from pipeline.model import OCI_MANIFEST, CheckedImage, Digest
 from tests.servers.images import pair
@@ -115,3 +116,18 @@ def test_a_name_that_would_steer_a_terminal_is_quoted(layout: Path) -> None:
 def test_a_text_that_names_no_image_is_told(text: str) -> None:
     with pytest.raises(PipelineError, match="was not checked"):
         inspect_images(text)
+
+
+def test_a_cache_that_cannot_be_written_is_told(layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(tmp_path))
+    (tmp_path / "work").touch()
+    with pytest.raises(StorageError, match="work could not be written"):
+        inspect_images(f"oci:{layout}")
+
+    def refuse(*_arguments: object, **_settings: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "work").unlink()
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(StorageError, match="permission denied"):
+        inspect_images(f"oci:{layout}")
