@@ -9,6 +9,8 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
+from pipeline.service_models import ServiceModels
+
 
 def load_ahead(services: Sequence[str]) -> None:
     """Begin to load the modules of ``services`` and the models that name their content types, in their order."""
@@ -16,9 +18,12 @@ def load_ahead(services: Sequence[str]) -> None:
 
 
 def _load(services: Sequence[str]) -> None:
+    import botocore.session
     from ministack import app
     from ministack.core import responses
 
+    # ministack asks these models for the content type of each service's answers.
+    botocore.session.create_loader = ServiceModels  # type: ignore[assignment]
     for service in services:
         # Whatever is not found here is loaded when it is needed, or fails there with its own words.
         with contextlib.suppress(Exception):
