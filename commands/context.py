@@ -59,11 +59,11 @@ class Context:
     @property
     def local_exists(self) -> bool:
         """Whether there is an embedded AWS for this folder: running, elsewhere, or only what it keeps on disk."""
-        from pipeline.local.control import find_local
+        from pipeline.local.control import find_local, keeps_state
 
         if self._local_elsewhere() is not None or find_local(self.local_folder) is not None:
             return True
-        return any((self.local_folder / "state").glob("*.json"))
+        return keeps_state(self.local_folder)
 
     @property
     def images_folder(self) -> Path:

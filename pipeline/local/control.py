@@ -156,6 +156,13 @@ def stop_local(folder: Path) -> bool:
     return True
 
 
+def keeps_state(folder: Path) -> bool:
+    """Whether something is kept on disk for the next start; what is just ending is waited for, since it saves last."""
+    if (folder / "lock").exists():
+        _lock_is_free(folder, STOP_SECONDS)
+    return any((folder / "state").glob("*.json"))
+
+
 def sweep_containers(folder: Path) -> None:
     """Remove containers that a killed run left, where there is an engine to ask."""
     if (folder / "containers").exists():
