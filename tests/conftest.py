@@ -35,7 +35,7 @@ SHARED = {
 }
 
 
-# Minutes of kills, faults, soaks and large environments; a file that is named on the command line runs anyway.
+# Minutes of kills, faults, soaks and large environments; what is named on the command line runs anyway.
 AT_LENGTH = (
     *(f"tests/functional/test_release_{name}.py" for name in ("down", "faults", "killed", "together")),
     *(f"tests/functional/test_stack_{name}.py" for name in ("faults", "killed", "releases")),
@@ -52,11 +52,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: "tests/unit" in item.nodeid)
     if ALL:
         return
-    named = [argument.partition("::")[0] for argument in config.invocation_params.args if ".py" in str(argument)]
+    arguments = [str(argument).partition("::")[0].rstrip("/") for argument in config.invocation_params.args]
+    named = [each for each in arguments if each.endswith(".py")]
+    folders = [f"{each}/*" for each in arguments if f"{each}/*" in AT_LENGTH]
 
     def waits(item: pytest.Item) -> bool:
         path = item.nodeid.partition("::")[0]
-        return not any(path.endswith(each) for each in named) and any(fnmatch.fnmatchcase(path, e) for e in AT_LENGTH)
+        if any(path.endswith(each) for each in named) or any(fnmatch.fnmatchcase(path, each) for each in folders):
+            return False
+        return any(fnmatch.fnmatchcase(path, each) for each in AT_LENGTH)
 
     left_out = [item for item in items if waits(item)]
     if left_out:
