@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pipeline.model import Descriptor, Digest, ImageReference, Manifest
 from pipeline.registry.client import Registry, connect
 
 Connect = Callable[[str], Registry]
+# Where other tools find images too (containers-transports(5)); as references they would be asked for in Docker Hub.
+_ELSEWHERE = re.compile(r"(?:docker-archive|oci-archive|docker-daemon|containers-storage|dir):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,14 @@ def inspect_images(text: str, *, open_registry: Connect = connect) -> tuple[Insp
     """
     if text.startswith(PREFIX) or _is_folder(text):
         return _inspect_layout(text)
+    if _ELSEWHERE.match(text) or (text and _exists(text)):
+        raise BaseImageError(
+            f"{shown(text)} was not checked",
+            "it is neither in a registry nor an OCI layout",
+            "Make it a layout first, and check that: for example `skopeo copy docker-archive:FILE oci:DIR`.",
+        )
     try:
-        reference = hub_name(ImageReference.parse(text))
+        reference = hub_name(ImageReference.parse(text.removeprefix("docker://")))
     except ValueError as problem:
         raise BaseImageError(
             f"{shown(text)} was not checked",
@@ -54,8 +63,12 @@ def inspect_images(text: str, *, open_registry: Connect = connect) -> tuple[Insp
 
 
 def _is_folder(text: str) -> bool:
+    return bool(text) and _exists(text) and Path(text).is_dir()
+
+
+def _exists(text: str) -> bool:
     try:
-        return bool(text) and Path(text).is_dir()
+        return Path(text).exists()
     except OSError:  # too long for a path
         return False
 

@@ -19,6 +19,7 @@ from cfn.settings import Architecture, FunctionDefinition
 _HEX = re.compile(r"[0-9a-f]{64}")
 # The distribution specification's grammar for a repository name and for a tag.
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_REGISTRY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # What most clients take at all, the registry's name included (distribution specification, "Pulling manifests").
 _REPOSITORY_MAX = 255
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -92,6 +93,8 @@ class ImageReference:
         tag = tag_text if colon else None
         if not _REPOSITORY.fullmatch(name):
             raise ValueError(f"a repository is lower-case words joined by . _ - and /, saw: {name!r} in {text!r}")
+        if registry and not _REGISTRY.fullmatch(registry):
+            raise ValueError(f"a registry is a host with or without a port, saw: {registry!r} in {text!r}")
         if len(name) > _REPOSITORY_MAX:
             raise ValueError(f"a repository has at most {_REPOSITORY_MAX} characters, saw {len(name)}")
         if tag is not None and not _TAG.fullmatch(tag):

@@ -31,6 +31,7 @@ def test_a_digest_is_of_the_content() -> None:
         ("localhost/app", ImageReference("localhost", "app")),
         ("127.0.0.1:5000/app:x", ImageReference("127.0.0.1:5000", "app", "x")),
         (f"registry.example/a/b@sha256:{HEX}", ImageReference("registry.example", "a/b", None, DIGEST)),
+        ("[::1]:5000/app", ImageReference("[::1]:5000", "app")),
         (f"registry.example:443/a/b:t@sha256:{HEX}", ImageReference("registry.example:443", "a/b", "t", DIGEST)),
     ],
 )
@@ -40,7 +41,23 @@ def test_a_reference_is_parsed_into_its_parts_and_written_back(text: str, expect
 
 
 @pytest.mark.parametrize(
-    "text", ["", "App", "a//b", "app:", "app:-x", "app@", f"app@{HEX}", "a b", "registry.example/", "app:" + "x" * 129]
+    "text",
+    [
+        "archive:/app",
+        "http:/app",
+        "a:b/app",
+        "[::1/app",
+        "",
+        "App",
+        "a//b",
+        "app:",
+        "app:-x",
+        "app@",
+        f"app@{HEX}",
+        "a b",
+        "registry.example/",
+        "app:" + "x" * 129,
+    ],
 )
 def test_a_reference_that_is_not_one_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="saw"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.build.layout import NAME, write_layout
 from pipeline.errors import BaseImageError, CheckFailed, PipelineError, StorageError
 from pipeline.inspection import inspect_images
 from pipeline.model import OCI_MANIFEST, CheckedImage, Digest
+from pipeline.registry.client import Registry
 from tests.servers.images import pair
 
 
@@ -110,6 +112,28 @@ def test_a_name_that_would_steer_a_terminal_is_quoted(layout: Path) -> None:
     content = (layout / "index.json").read_text().replace(f'"{names(layout)[0]}"', json.dumps("a\x1b[2J\nb accepted"))
     (layout / "index.json").write_text(content)
     assert all(each.name.isprintable() for each in inspect_images(f"oci:{layout}"))
+
+
+@pytest.mark.parametrize("text", ["docker-archive:image.tar:name", "oci-archive:image.tar", "dir:image", "image.tar"])
+def test_an_image_that_is_elsewhere_is_not_asked_for_in_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.tar").touch()
+    with pytest.raises(BaseImageError, match="neither in a registry nor an OCI layout") as caught:
+        inspect_images(text, open_registry=lambda host: pytest.fail(f"asked {host}"))
+    assert "skopeo copy" in caught.value.next_step
+
+
+def test_a_reference_may_be_written_as_skopeo_takes_it() -> None:
+    class Asked(Exception):
+        pass
+
+    def ask(host: str) -> Registry:
+        raise Asked(host)
+
+    with pytest.raises(Asked, match=re.escape("registry.example:5000")):
+        inspect_images("docker://registry.example:5000/app:1", open_registry=ask)
 
 
 @pytest.mark.parametrize("text", ["x" * 5000, "a\x1b[2J", "UPPER", "", "registry.example/a b"])
