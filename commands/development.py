@@ -215,6 +215,9 @@ def logs(
                 "Run ./bootstrap.py up; the pipeline stack makes them.",
             )
         if not follow:
+            if not events:
+                way = f" on the way of {wanted}" if wanted is not None else ""
+                context.report(Note(f"nothing was logged{way} in the last {since}; --since looks further back"))
             document = {"events": [event.to_json() for event in events]}
             return Outcome(document, "" if as_json else "\n".join(lines.text(event) for event in events))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def explain(context: Context, *, transaction_id: str, picture: Path | None) -> O
 
     with explained(context.target_name, f"{transaction_id} was not explained"):
         target = context.running_target()
-        table = _output(context, target, "StateTableName")
+        table = _output(context, target, "StateTableName", f"{transaction_id} was not explained")
         stack = read_stack(target.client("cloudformation"), context.names.pipeline_stack)
         groups = {source.name: context.names.log_group(source.name) for source in context.sources}
         story = explain_transaction(
@@ -130,10 +131,11 @@ def status(context: Context) -> Outcome:
         stacks = [read_stack(cloudformation, name) for name in (names.registry_stack, names.pipeline_stack)]
         placeholder = placeholder_digest(context.settings.architecture)
         functions = []
-        for source in context.sources:
-            if stacks[1].status.gone or image_parameter(source.name) not in stacks[1].parameters:
-                continue
-            functions.append(_function(target.client("lambda"), names.function(source.name), str(placeholder)))
+        parameters = {} if stacks[1].status.gone else stacks[1].parameters
+        known = {image_parameter(source.name): names.function(source.name) for source in context.sources}
+        ours = [name for parameter, name in known.items() if parameter in parameters]
+        for name in (*ours, *_left({name: parameters[name] for name in parameters.keys() - known.keys()})):
+            functions.append(_function(target.client("lambda"), name, str(placeholder)) | {"has_folder": name in ours})
     result = {
         "environment": context.environment,
         "target": context.target_name,
@@ -143,9 +145,19 @@ def status(context: Context) -> Outcome:
     lines = [f"{stack.name:<40} {stack.status}" for stack in stacks]
     lines += [
         f"{each['name']:<40} {each['state']:<10} {each['digest'][:19]}{'  placeholder' if each['placeholder'] else ''}"
+        + ("" if each["has_folder"] else "  has no folder any more; `up` deletes it")
         for each in functions
     ]
     return Outcome(result, "\n".join(lines))
+
+
+def _left(parameters: Mapping[str, str]) -> list[str]:
+    """Functions that stand although nobody has their folders any more, from the stack's parameters for images."""
+    from cfn.names import image_parameter
+    from pipeline.model import ImageReference
+
+    images = [value for name, value in parameters.items() if name.endswith(image_parameter("")) and "@sha256:" in value]
+    return sorted(ImageReference.parse(image).repository for image in images)
 
 
 def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
@@ -161,8 +173,8 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
     }
 
 
-def _output(context: Context, target: Target, key: str) -> str:
-    """An output of the pipeline stack. Raises StackError when the stack does not have it."""
+def _output(context: Context, target: Target, key: str, what: str = "nothing was submitted") -> str:
+    """An output of the pipeline stack. Raises StackError, with ``what`` was not done, when it does not have it."""
     from pipeline.errors import StackError
     from pipeline.stacks import read_stack
 
@@ -171,7 +183,7 @@ def _output(context: Context, target: Target, key: str) -> str:
     if value is None:
         lacks = "state machine" if key == "StateMachineArn" else key
         raise StackError(
-            "nothing was submitted",
+            what,
             f"the stack {stack.name} is {stack.status} and has no {lacks}",
             f"Deploy it: {command_line(context, 'up')}",
         )

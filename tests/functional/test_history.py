@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,22 @@ def test_a_broken_function_is_named_before_anything_starts(tmp_path: Path, damag
     error = line.json("up", code=1)
     assert said in error["what"] + error["why"]
     assert not line.local.exists()
+
+
+def test_status_tells_of_a_function_whose_folder_is_gone(
+    line: CommandLine, two_releases: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = line.project / "images" / "fraud-detection"
+    folder.rename(tmp_path / "kept")
+    try:
+        functions = {each["name"]: each["has_folder"] for each in line.json("status")["functions"]}
+        told = line.run("status").stdout
+    finally:
+        (tmp_path / "kept").rename(folder)
+    assert functions["fraud-detection-dev"] is False
+    assert sum(functions.values()) == 2
+    assert re.search("fraud-detection-dev .* has no folder any more; `up` deletes it", told)
+
+
+def test_what_was_not_done_is_what_was_asked_for(line: CommandLine, two_releases: list[dict[str, Any]]) -> None:
+    assert line.json("explain", "t-1", "--environment", "other", code=1)["what"] == "t-1 was not explained"

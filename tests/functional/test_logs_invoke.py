@@ -68,6 +68,9 @@ def test_logs_of_a_transaction_are_its_invocations_and_no_others(line: CommandLi
     # Lines that do not name the transaction, such as the report, belong to it too.
     assert sum(str(each["message"]).startswith("REPORT") for each in events) == 3
     assert line.json("logs", "--transaction", "nobody")["events"] == []
+    silent = line.run("logs", "--transaction", "nobody")
+    assert silent.stdout == ""
+    assert "nothing was logged on the way of nobody in the last 10m" in silent.stderr
 
 
 def test_older_lines_are_left_out(line: CommandLine) -> None:
