@@ -24,6 +24,7 @@ from pipeline.blobs import BlobStore, storing
 from pipeline.build.deflate import writes_like_zlib
 from pipeline.build.dependencies import Lock, install, judge_age, read_lock
 from pipeline.build.ignore import IgnoreRules, read_rules
+from pipeline.build.layer_facts import UNPACKED_MAX
 from pipeline.build.records import code_version, read_record, write_record
 from pipeline.build.slim import Slim, compile_tree, shipped_files
 from pipeline.build.tarball import TarEntry, store_layer
@@ -66,10 +67,11 @@ def lay_out(
         locks["dependencies"] = read_lock(source.requirements)
     layers = _dependency_layers(locks, platform, store, slim, report)
     shared = [entry for folder in source.shared for entry in collect_files(folder, f"{TASK_ROOT}/{folder.name}")]
-    if shared:
-        layers.append(_source_layer(shared, "shared", platform, store, slim))
     own = collect_files(source.folder, TASK_ROOT)
     _judge_collisions(source, shared, own)
+    _judge_size(source, [*shared, *own])
+    if shared:
+        layers.append(_source_layer(shared, "shared", platform, store, slim))
     layers.append(_source_layer(own, "function", platform, store, slim))
     return tuple(layers)
 
@@ -197,6 +199,17 @@ def _judge_collisions(source: FunctionSource, shared: list[TarEntry], own: list[
             f"{source.name} was not packed",
             f"{', '.join(twice)} come from the function's folder and from a shared package",
             "Rename one of them.",
+        )
+
+
+def _judge_size(source: FunctionSource, entries: Iterable[TarEntry]) -> None:
+    """Before minutes are spent on packing what the check would refuse."""
+    size = sum(entry.size for entry in entries)
+    if size > UNPACKED_MAX:
+        raise SourceError(
+            f"{source.name} was not packed",
+            f"its files have {size:,} bytes, Lambda takes {UNPACKED_MAX:,} in an image",
+            f"Leave files out with {source.name}/.dockerignore, or load large ones from S3 or EFS at run time.",
         )
 
 

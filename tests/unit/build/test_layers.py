@@ -218,6 +218,16 @@ def test_a_layer_that_lost_its_content_is_made_anew(
     assert store.has(layer.descriptor.digest, layer.descriptor.size)
 
 
+def test_files_that_no_image_may_hold_are_told_before_they_are_packed(
+    make_function: MakeFolder, images: Path, store: BlobStore, platform: Platform
+) -> None:
+    with (make_function("f") / "model.bin").open("wb") as file:
+        file.truncate(11 * 1024**3)
+    (source,) = find_sources(images)
+    with pytest.raises(SourceError, match=r"its files have 11,811,160,\d+ bytes, Lambda takes 10,737,418,240"):
+        lay_out(source, platform, store)
+
+
 def test_one_path_from_two_places_is_an_error(
     make_function: MakeFolder, images: Path, store: BlobStore, platform: Platform
 ) -> None:
