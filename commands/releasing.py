@@ -132,6 +132,7 @@ def _move_base(context: Context) -> None:
 def synth(context: Context, *, out: Path) -> Outcome:
     """Write ``registry.json`` and ``pipeline.json``; needs neither a target nor credentials."""
     from cfn.render import TEMPLATE_BODY_MAX
+    from pipeline.blobs import storing
     from pipeline.files import write_atomically
     from pipeline.synth import as_file, synthesise
 
@@ -140,7 +141,8 @@ def synth(context: Context, *, out: Path) -> Outcome:
     sizes = {}
     for name, path in files.items():
         content = as_file(getattr(templates, name)).encode()
-        write_atomically(path, content)
+        with storing(path, "name another folder"):
+            write_atomically(path, content)
         sizes[name] = len(content)
     lines = [f"{path}  {sizes[name]:,} bytes" for name, path in files.items()]
     if large := [f"{name}.json" for name, size in sizes.items() if size > TEMPLATE_BODY_MAX]:

@@ -90,6 +90,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
     """One transaction's way through the machine, from its record and the logs; read only."""
+    from pipeline.blobs import storing
     from pipeline.files import write_atomically
     from pipeline.stacks import read_stack
     from pipeline.target import explained
@@ -111,7 +112,8 @@ def explain(context: Context, *, transaction_id: str, picture: Path | None) -> O
         )
     result, text = story.to_json(), story.text()
     if picture is not None:
-        write_atomically(picture, story.svg().encode())
+        with storing(picture, "name another file"):
+            write_atomically(picture, story.svg().encode())
         result["picture"] = str(picture)
         text += f"\n\nIts way is drawn in {picture}"
     return Outcome(result, text)

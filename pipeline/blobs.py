@@ -138,8 +138,11 @@ def _write_all(file: FileIO, chunk: bytes) -> None:
 
 
 @contextmanager
-def storing(place: Path) -> Iterator[None]:
-    """Turns the operating system's refusals to write below ``place`` into a StorageError."""
+def storing(place: Path, otherwise: str = "set TRANSACTION_PIPELINE_CACHE to another folder") -> Iterator[None]:
+    """Turns the operating system's refusals to write ``place``, or below it, into a StorageError.
+
+    otherwise  what else its reader can do than to make room there
+    """
     try:
         yield
     except OSError as error:
@@ -148,7 +151,5 @@ def storing(place: Path) -> Iterator[None]:
         raise StorageError(
             f"{place} could not be written",
             reason[0].lower() + reason[1:],
-            "Free some space there"
-            + ("" if full else ", or make the folder writable")
-            + ", or set TRANSACTION_PIPELINE_CACHE to another folder.",
+            "Free some space there" + ("" if full else ", or make the folder writable") + f", or {otherwise}.",
         ) from error

@@ -6,6 +6,7 @@ under a key of the template code, the library's version, the settings and the fu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -37,10 +38,11 @@ def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], stor
     try:
         kept = json.loads(path.read_bytes())
         return Templates(registry=kept["registry"], pipeline=kept["pipeline"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # not made yet, or damaged: make it anew
     templates = build_templates(settings, functions)
-    write_atomically(path, json.dumps(dataclasses.asdict(templates)).encode())
+    with contextlib.suppress(OSError):  # where nothing can be kept, they are made each time
+        write_atomically(path, json.dumps(dataclasses.asdict(templates)).encode())
     return templates
 
 

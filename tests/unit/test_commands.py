@@ -174,3 +174,20 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         f"{sys.executable} bootstrap.py --help | true", shell=True, cwd=ROOT, capture_output=True, text=True
     )
     assert done.stderr == ""
+
+
+def test_templates_that_cannot_be_written_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "file").touch()
+    shown = CliRunner().invoke(bootstrap.main, ["synth", "--out", str(tmp_path / "file" / "templates")])
+    assert shown.exit_code == 1
+    assert "registry.json could not be written" in shown.output
+    assert "or name another folder." in shown.output
+
+
+def test_templates_need_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(tmp_path / "file"))
+    shown = CliRunner().invoke(bootstrap.main, ["synth", "--out", str(tmp_path / "templates")])
+    assert shown.exit_code == 0, shown.output
+    assert len(list((tmp_path / "templates").iterdir())) == 2
