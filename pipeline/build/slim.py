@@ -22,7 +22,8 @@ _INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.js
 # boto3's credential providers may ask STS, whatever the function calls.
 _ALWAYS = frozenset({"sts"})
 _IMPORTS_TESTS = re.compile(
-    rb"^\s*(?:from\s+([\w.]*\btests)\b[\w.]*\s+import|import\s+([\w.]+\.tests)\b|from\s+([\w.]+)\s+import[^\n]*\btests\b)",
+    rb"^\s*(?:from\s+([\w.]*\btests)\b[\w.]*\s+import|import\s+([\w.]+\.tests)\b"
+    rb"|from\s+([\w.]+)\s+import\s*(?:\([^)]*|[^\n]*)\btests\b)",
     re.MULTILINE,
 )
 

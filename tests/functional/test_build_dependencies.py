@@ -184,6 +184,23 @@ def test_slim_leaves_out_what_no_function_needs(index: Index, store: BlobStore, 
     assert slim < full
 
 
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from . import tests",
+        "from pkg import a, tests",
+        "from . import (\n    a,\n    tests,\n)",
+        "import pkg.tests.util",
+    ],
+)
+def test_tests_that_a_package_imports_itself_are_shipped(
+    index: Index, store: BlobStore, tmp_path: Path, imports: str
+) -> None:
+    index.add("pkg", "py3-none-any", {"pkg/__init__.py": f"{imports}\n", "pkg/tests/__init__.py": ""})
+    layer, _ = lay_out(_source(tmp_path, "f", index.lock("pkg==1.0")), ARM, store)
+    assert "pkg/tests/__init__.py" in _members(store, layer)
+
+
 def test_the_services_of_all_functions_count(tmp_path: Path) -> None:
     from cfn.settings import Call
 
