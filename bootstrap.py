@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ ROOT = Path(__file__).resolve().parent
 _PYTHON = ROOT / ".venv" / "bin" / "python"
 if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), str(Path(__file__).resolve()), *sys.argv[1:]])
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Before a command begins nothing is under way that could be told of.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 # What a command makes lives as long as the command; to look for garbage after every 700 objects costs a tenth of it.
 gc.set_threshold(500_000)
@@ -97,6 +102,8 @@ def run(
 
     ``base``, ``builder`` and ``runtime`` among the arguments are the context's; the rest is the command's own.
     """
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = {name: arguments.pop(name) for name in ("base", "builder", "chosen_runtime") if name in arguments}
     context = Context(environment=environment, target_name=target, region=region, root=ROOT, **chosen)
     try:
@@ -113,12 +120,25 @@ def run(
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         os._exit(130)  # threads that wait for an answer of AWS are not waited for
     text = json.dumps(outcome.result, indent=None if output.events else 2) if output.as_json else outcome.text
     if text:
-        click.echo(text)
+        write_result(text)
     sys.exit(outcome.exit_code)
+
+
+def write_result(text: str) -> None:
+    """Print the result; when that cannot be, say so and exit with 1."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # whoever reads it has seen enough
+        raise
+    except OSError as error:
+        cure = "Free some space, or send it elsewhere."
+        click.echo(f"error: the result was not written\n  why:  {error.strerror}\n  next: {cure}", err=True)
+        sys.exit(1)
 
 
 @contextmanager
@@ -439,12 +459,14 @@ def program() -> None:
     except SystemExit as ended:
         if not isinstance(ended.code, int | None):
             raise
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except BrokenPipeError:  # whoever read it has seen enough
-            os._exit(1)
-        os._exit(ended.code or 0)
+        code = ended.code or 0
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None:  # closed by whoever started us
+                    stream.flush()
+            except OSError:
+                code = code or 1
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -167,6 +169,40 @@ def test_the_exit_status_and_all_that_was_said_reach_the_shell(
 ) -> None:
     done = program(tmp_path, *arguments, TRANSACTION_PIPELINE_LOCAL=str(tmp_path / "nowhere"))
     assert (done.returncode, told in done.stdout + done.stderr) == (status, True)
+
+
+def test_a_result_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "bootstrap.py", "synth", "--out", str(tmp_path / "out")],
+            cwd=ROOT,
+            env={**os.environ, "TRANSACTION_PIPELINE_CACHE": str(tmp_path / "cache")},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, "the result was not written" in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_output_changes_no_exit_status(tmp_path: Path) -> None:
+    command = f"{sys.executable} bootstrap.py synth --json --out {tmp_path / 'out'} >&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_before_a_command_begins_just_ends_it() -> None:
+    seen = []
+    for moment in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "bootstrap.py", "plan"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        time.sleep(0.02 * moment)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+        seen.append((process.returncode, said))
+    # In the very first moments Python itself is still starting.
+    assert [said for code, said in seen if b"Traceback" in said and b"bootstrap.py" in said] == []
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
