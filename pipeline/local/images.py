@@ -2,6 +2,7 @@
 
     FOLDER/layers/<diff id>/      an unpacked layer
     FOLDER/images/<digest>/       rootfs, linked together from layers; image.json, written before the folder appears
+    FOLDER/library/               byte code of Python's own library, shared by all images
 
 A folder appears under its digest complete or not at all (it is made beside and renamed), so a killed process leaves
 nothing that anybody could mistake for an image.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.local.library import fill_library, share_library
 from pipeline.local.unpack import UNPACKED_MAX, UnsafeLayer, merge_layers, unpack_layer
 from pipeline.model import (
     DOCKER_INDEX,
@@ -94,6 +96,10 @@ class ImageStore:
             image = self._ready[digest] = _load(place, digest)
         return image
 
+    def fill_library(self) -> None:
+        """Have the byte code of Python's own library ready for workers."""
+        fill_library(self._folder / "library")
+
     def unpack_layers(self, reference: ImageReference) -> None:
         """Unpack the layers of an image that will likely be wanted. Raises ImageUnavailable.
 
@@ -146,6 +152,7 @@ class ImageStore:
             about = {"config": config, "layers": [diff_id.hex for diff_id in diff_ids]}
             (work / "image.json").write_text(json.dumps(about))
             self._adopt_byte_code(work, place, diff_ids)
+            share_library(work / "byte-code", self._folder / "library")
             work.rename(place)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)

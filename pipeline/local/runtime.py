@@ -126,6 +126,11 @@ class ProcessRuntime(PooledRuntime):
         super().__init__(folder)
         self._images = ImageStore(folder, endpoint)
         self._endpoint = endpoint
+        self._keep(self._fill_library())
+
+    async def _fill_library(self) -> None:
+        with contextlib.suppress(OSError):  # then workers compile it
+            await asyncio.to_thread(self._images.fill_library)
 
     def _new_pool(self, function: FunctionConfig) -> WorkerPool:
         return WorkerPool(function, self._prepare, self._work_folder, self._starts)

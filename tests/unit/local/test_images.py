@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
+import sysconfig
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from pipeline.local import images
+from pipeline.local.command import interpreter
 from pipeline.local.images import ImageStore, ImageUnavailable
 from pipeline.model import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_LAYER_GZIP, OCI_MANIFEST, Digest, ImageReference
 
@@ -260,4 +263,31 @@ def test_byte_code_of_an_image_that_shares_layers_is_taken_over(registry: Regist
     second = store.ensure(registry.image({"base.py": b"1"}, {"own.py": b"2"}))
     assert (second.byte_code / second.rootfs.relative_to("/") / "base.pyc").read_bytes() == b"compiled"
     other = store.ensure(registry.image({"unrelated.py": b"1"}))
-    assert not other.byte_code.exists()
+    assert not (other.byte_code / other.rootfs.relative_to("/")).exists()
+
+
+def test_byte_code_of_pythons_own_library_is_shared_by_all_images(registry: Registry, store: ImageStore) -> None:
+    store.fill_library()
+    places = [
+        store.ensure(registry.image({"own.py": content})).byte_code / sysconfig.get_path("stdlib").lstrip("/")
+        for content in (b"1", b"2")
+    ]
+    (places[0] / "made-by-a-worker.pyc").write_bytes(b"compiled")
+    assert (places[1] / "made-by-a-worker.pyc").read_bytes() == b"compiled"
+
+
+def test_what_one_worker_compiled_of_the_library_the_next_does_not(registry: Registry, store: ImageStore) -> None:
+    store.fill_library()
+    compiled = []
+    for content in (b"1", b"2"):
+        image = store.ensure(registry.image({"own.py": content}))
+        done = subprocess.run(
+            [interpreter(), "-S", "-v", "-c", "import json, plistlib"],
+            env={"PYTHONPYCACHEPREFIX": str(image.byte_code)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"{image.byte_code}{sysconfig.get_path('stdlib')}/json/decoder" in done.stderr
+        compiled.append("# wrote" in done.stderr)
+    assert compiled[1] is False
