@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cfn.settings import Architecture
@@ -62,6 +63,17 @@ def read_lock(path: Path) -> Lock:
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DependencyError(what, f"{path} cannot be read: {error}", f"Write it anew: `{_COMPILE}`.") from error
+    packages, problems = _parse_lock(text)
+    if problems:
+        raise DependencyError(
+            what, f"{path} is not hash-locked: " + "; ".join(problems), f"Do not edit it; write it anew: `{_COMPILE}`."
+        )
+    return Lock(path, content, packages, _wanted(path.with_suffix(".in")))
+
+
+@lru_cache(maxsize=64)  # many functions have the same one, and each is read for its layer and for its bill of materials
+def _parse_lock(text: str) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
+    """The packages, and what is wrong with which line."""
     packages, problems = [], []
     for line, requirement in _logical_lines(text):
         found = _parse(requirement)
@@ -69,11 +81,7 @@ def read_lock(path: Path) -> Lock:
             packages.append(found)
         elif found:
             problems.append(f"line {line}: {found}")
-    if problems:
-        raise DependencyError(
-            what, f"{path} is not hash-locked: " + "; ".join(problems), f"Do not edit it; write it anew: `{_COMPILE}`."
-        )
-    return Lock(path, content, tuple(packages), _wanted(path.with_suffix(".in")))
+    return tuple(packages), tuple(problems)
 
 
 def _wanted(path: Path) -> tuple[str, ...]:

@@ -101,16 +101,20 @@ class IgnoreRules:
     @classmethod
     def parse(cls, lines: Iterable[str]) -> IgnoreRules:
         """Raises ValueError for a pattern with an unclosed bracket, naming it."""
-        rules = []
+        # Neighbours of one sense are one pattern: each path of each folder is held against all of them.
+        groups: list[tuple[bool, list[str]]] = []
         for line in lines:
             text = line.strip()
             if not text or line.startswith("#"):
                 continue
             takes_back = text.startswith("!")
             pattern = _clean(text[1:].strip() if takes_back else text)
-            if pattern:
-                rules.append(_Rule(_compile(pattern), takes_back))
-        return cls(tuple(rules))
+            if not pattern:
+                continue
+            if not groups or groups[-1][0] != takes_back:
+                groups.append((takes_back, []))
+            groups[-1][1].append(pattern)
+        return cls(tuple(_Rule(_compile(patterns), takes_back) for takes_back, patterns in groups))
 
     def ignores(self, path: str) -> bool:
         """Whether the rules leave out ``path``, relative to their folder and written with "/"."""
@@ -161,7 +165,21 @@ def _clean(pattern: str) -> str:
     return "/".join(parts)
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile(patterns: list[str]) -> re.Pattern[str]:
+    """What matches one of them. Raises ValueError, naming the first that is none."""
+    expressions = [_translate(pattern) for pattern in patterns]
+    try:
+        return re.compile("|".join(f"(?:{each})" for each in expressions), re.DOTALL)
+    except re.error:
+        for pattern, expression in zip(patterns, expressions, strict=True):
+            try:
+                re.compile(expression, re.DOTALL)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no pattern ({error})") from error
+        raise
+
+
+def _translate(pattern: str) -> str:
     out, position = [], 0
     while position < len(pattern):
         char = pattern[position]
@@ -185,10 +203,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
             position += 1
         else:
             out.append(re.escape(char))
-    try:
-        return re.compile("".join(out), re.DOTALL)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no pattern ({error})") from error
+    return "".join(out)
 
 
 _BUILT_IN = IgnoreRules.parse(BUILT_IN.splitlines())
