@@ -77,6 +77,8 @@ class ImageStore:
         self._folder = folder.resolve()
         self._host = urlsplit(endpoint).netloc
         self._ready: dict[Digest, LocalImage] = {}
+        # Pulled before a function wanted them: the registry may have lost them since.
+        self._ahead: set[Digest] = set()
         # One at a time: what pulls and what prunes share the layers, and unpacking is bound by one interpreter anyway.
         self._changing = threading.Lock()
         for name in ("images", "layers", "unpacking"):
@@ -93,6 +95,9 @@ class ImageStore:
         with self._changing, self._explained(reference):
             if not place.exists():
                 self._pull(reference.repository, digest, place)
+            elif digest in self._ahead:
+                self._manifest(reference.repository, digest)
+            self._ahead.discard(digest)
             image = self._ready[digest] = _load(place, digest)
         return image
 
@@ -100,16 +105,16 @@ class ImageStore:
         """Have the byte code of Python's own library ready for workers."""
         fill_library(self._folder / "library")
 
-    def unpack_layers(self, reference: ImageReference) -> None:
-        """Unpack the layers of an image that will likely be wanted. Raises ImageUnavailable.
-
-        Only the layers: an image counts when a function asks for it, and the registry has it then.
-        """
+    def pull_ahead(self, reference: ImageReference) -> None:
+        """Pull an image that will likely be wanted; ``ensure`` asks the registry again. Raises ImageUnavailable."""
         digest = reference.digest
         if digest is None or digest in self._ready:
             return
+        place = self._folder / "images" / digest.hex
         with self._changing, self._explained(reference):
-            self._ensure_layers(reference.repository, digest)
+            if not place.exists():
+                self._pull(reference.repository, digest, place)
+                self._ahead.add(digest)
 
     @contextlib.contextmanager
     def _explained(self, reference: ImageReference) -> Iterator[None]:

@@ -139,7 +139,7 @@ class ProcessRuntime(PooledRuntime):
         return worker_command(function, self._images.ensure(function.image), self._endpoint)
 
     def _fetch(self, image: ImageReference) -> None:
-        self._images.unpack_layers(image)
+        self._images.pull_ahead(image)
 
     def _prune(self, used: set[Digest]) -> None:
         self._images.prune(used)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+_AT_ONCE = 8
 RETAINING = ("Retain", "RetainExceptOnCreate")
 
 
@@ -43,11 +45,10 @@ def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[st
     Looks for types that CloudFormation can adopt and that are ever kept: tables, queues, repositories, log groups. Only
     worth its calls where there is no stack: in one that stands, its own resources exist.
     """
-    return tuple(
-        each.logical_id
-        for each, _ in _named_resources(template_body)
-        if _LOOKUPS[each.resource_type].exists(clients, each.name)
-    )
+    named = [each for each, _ in _named_resources(template_body)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        exist = pool.map(lambda each: _LOOKUPS[each.resource_type].exists(clients, each.name), named)
+        return tuple(each.logical_id for each, exists in zip(named, exist, strict=True) if exists)
 
 
 def with_retained(template_body: str, logical_ids: Collection[str]) -> str:

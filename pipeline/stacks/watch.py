@@ -17,7 +17,8 @@ from pipeline.stacks.state import StackStatus, read_status
 # minutes: DescribeStackEvents is throttled per account (seconds).
 FIRST_PAUSE = 0.03
 LONGEST_PAUSE = 5.0
-_GROWTH = 1.5
+# What is asked about is seen to be over after a fifth more than it took, at the most.
+_GROWTH = 1.2
 # Without a single event of the operation for _QUIET, or without a new one for _STALLED, the stack itself is asked too;
 # after _SILENCE its status alone decides (seconds). Somebody else may have done the same a moment before, and then the
 # events are theirs; or may have put another stack in its place, and then its end never comes.

@@ -293,12 +293,12 @@ def test_an_image_that_was_unavailable_runs_once_it_is_there(make: Callable[...,
     assert function.invoke().payload["version"] == 5
 
 
-def test_layers_are_unpacked_as_soon_as_they_are_pushed(registry: Registry, embedded_aws: EmbeddedAws) -> None:
+def test_an_image_is_unpacked_as_soon_as_it_is_pushed(registry: Registry, embedded_aws: EmbeddedAws) -> None:
     registry.push("early", {"handler.py": "SAID = 'as soon as it is pushed'"})
     until = time.monotonic() + 20
     while not any(
         "as soon as" in path.read_text()
-        for path in (embedded_aws.folder / "layers").glob("*/files/var/task/handler.py")
+        for path in (embedded_aws.folder / "images").glob("*/rootfs/var/task/handler.py")
     ):
         assert time.monotonic() < until
         time.sleep(0.02)

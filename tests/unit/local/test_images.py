@@ -255,6 +255,23 @@ def test_old_images_that_nothing_uses_are_removed_with_their_layers(
     assert (store.ensure(made[1]).rootfs / "own").read_bytes() == b"\x01"
 
 
+def test_an_image_that_was_pulled_ahead_counts_only_while_the_registry_has_it(
+    registry: Registry, store: ImageStore
+) -> None:
+    reference = registry.image({"own.py": b"1"})
+    store.pull_ahead(reference)
+    place = f"/v2/app/manifests/{reference.digest}"
+    manifest = registry.content.pop(place)
+    with pytest.raises(ImageUnavailable, match="not in the registry"):
+        store.ensure(reference)
+    registry.content[place] = manifest
+    registry.asked.clear()
+    assert (store.ensure(reference).rootfs / "own.py").read_bytes() == b"1"
+    assert registry.asked == [place]
+    store.ensure(reference)
+    assert registry.asked == [place]
+
+
 def test_byte_code_of_an_image_that_shares_layers_is_taken_over(registry: Registry, store: ImageStore) -> None:
     first = store.ensure(registry.image({"base.py": b"1"}, {"own.py": b"1"}))
     cached = first.byte_code / first.rootfs.relative_to("/") / "base.pyc"
