@@ -39,6 +39,7 @@ NO_LIMIT = 7 * 24 * 3600
 # What the debugger itself needs beside the function (MB).
 _DEBUGGER_MEMORY = 1024
 _START_SECONDS = 60.0
+_FAREWELL_SECONDS = 0.3
 _LOOK_SECONDS = 0.02
 
 
@@ -214,7 +215,10 @@ class _Session:
             failure = await worker.ready
             if failure is not None:
                 return init_failure_outcome(failure, self._function, request_id, worker.take_log())
-            return await worker.invoke(Invocation(request_id, event, self._function.arn))
+            outcome = await worker.invoke(Invocation(request_id, event, self._function.arn))
+            # The debugger's last request, to go on, is answered beside the function's end.
+            await asyncio.sleep(_FAREWELL_SECONDS)
+            return outcome
         finally:
             worker.kill()
             await asyncio.wait((worker.ended,), timeout=5)

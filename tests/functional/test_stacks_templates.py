@@ -108,7 +108,7 @@ class Environment:
 @pytest.fixture(scope="module")
 def standing(embedded_aws: EmbeddedAws) -> Iterator[Environment]:
     """An environment that tests only look at."""
-    environment = Environment(embedded_aws, Settings("standing"))
+    environment = Environment(embedded_aws, Settings("templates"))
     environment.create_both()
     yield environment
     environment.delete_both()
@@ -144,7 +144,7 @@ def test_functions_stand_on_the_placeholder_that_the_other_stack_names(standing:
 
 
 @pytest.mark.parametrize(
-    "value", ["latest", "000000000000.dkr.ecr.us-east-1.amazonaws.com/fraud-detection-standing:1", DIGEST]
+    "value", ["latest", "000000000000.dkr.ecr.us-east-1.amazonaws.com/fraud-detection-templates:1", DIGEST]
 )
 def test_an_image_without_a_digest_is_refused(standing: Environment, value: str) -> None:
     body = render(pipeline_template(standing.settings, FUNCTIONS))
