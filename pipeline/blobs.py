@@ -20,7 +20,6 @@ from typing import BinaryIO
 from pipeline.errors import StorageError
 from pipeline.model import Digest
 
-_BLOCK = 1 << 20
 _WRITING = ".writing-"
 
 
@@ -78,11 +77,9 @@ class BlobStore:
         for digest in digests:
             if self.has(digest):
                 with storing(self.root):
-                    hasher = hashlib.sha256()
-                    with self.open(digest) as stream:
-                        while block := stream.read(_BLOCK):
-                            hasher.update(block)
-                    if hasher.hexdigest() != digest.hex:
+                    with self.path(digest).open("rb") as stream:
+                        found = hashlib.file_digest(stream, "sha256").hexdigest()
+                    if found != digest.hex:
                         self.path(digest).unlink(missing_ok=True)
                         dropped.append(digest)
         return dropped

@@ -98,6 +98,8 @@ def judge_age(lock: Lock) -> None:
 
     Such a lock installs without a complaint, and the function fails where it imports what is missing.
     """
+    if not lock.wanted:
+        return
     from packaging.requirements import InvalidRequirement, Requirement  # costs more than a build without changes
     from packaging.version import InvalidVersion
 

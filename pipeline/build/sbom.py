@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.blobs import BlobStore
 from pipeline.build.dependencies import LockedPackage, read_lock
 from pipeline.build.image import canonical_json, document
-from pipeline.build.layers import RUNTIME_LOCK
+from pipeline.build.layers import runtime_lock
 from pipeline.build.records import code_version, read_record, write_record
 from pipeline.build.tarball import CREATED
 from pipeline.model import (
@@ -38,10 +38,9 @@ CYCLONEDX = "application/vnd.cyclonedx+json"
 
 def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Artifact:
     """The bill of materials of an image; its blobs are in ``store``. Raises DependencyError for an unusable lock."""
-    locks = [source.requirements] if source.requirements is not None else []
+    contents = [read_lock(source.requirements)] if source.requirements is not None else []
     if any(layer.title == "runtime" for layer in image.layers):
-        locks.append(RUNTIME_LOCK)
-    contents = [read_lock(path) for path in locks]
+        contents.append(runtime_lock())
     bases = sorted({str(layer.source) for layer in image.layers if layer.source})
     made_from = [source.name, str(image.platform), bases, [Digest.of(lock.content).hex for lock in contents]]
     key = Digest.of(canonical_json(made_from))

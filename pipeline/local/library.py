@@ -12,6 +12,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from pipeline.files import write_atomically
+
 # What no function imports, and what is large.
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo",
              "ensurepip", "distutils", "pydoc_data", "unittest", "lib-dynload", "__pycache__"}  # fmt: skip
@@ -36,12 +38,9 @@ def fill_library(shared: Path) -> None:
         place = shared / os.path.relpath(folder, library)
         with contextlib.suppress(OSError):
             found = [each for each in os.listdir(f"{folder}/__pycache__") if each.endswith(f".{tag}.pyc")]  # noqa: PTH208
-            place.mkdir(parents=True, exist_ok=True)
             for name in found:
                 if not (place / name).exists():
-                    writing = place / f"{name}.filling"
-                    writing.write_bytes(Path(folder, "__pycache__", name).read_bytes())
-                    writing.replace(place / name)
+                    write_atomically(place / name, Path(folder, "__pycache__", name).read_bytes())
 
 
 def _library() -> Path:
