@@ -15,9 +15,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transaction-pipeline"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that no reader and no crash ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -> None:
+    """Replace a file in one step, so that no reader and no crash ever sees half of it. Makes the folders to it."""
+    if make_folders:
+        path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(descriptor, "wb") as file:

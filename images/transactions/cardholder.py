@@ -34,8 +34,15 @@ _CARD_NUMBER = re.compile(
 )
 _SEPARATOR = re.compile(r"[ .-]")
 _DIGIT_RUN = re.compile(r"[0-9](?:[ .-]?[0-9]){12,}")
-# A random UUID now and then holds digits that would pass for a card number; one with a letter in it is no card.
-_UUID = re.compile(r"(?=[0-9-]*[A-Fa-f])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+# A random UUID now and then holds digits that would pass for a card number, without hyphens one in six thousand; one
+# with a letter in it is no card. Written as 32 digits it has to stand alone, or a longer row of digits would hold one.
+_UUID = re.compile(
+    r"""(?=[0-9-]*[A-Fa-f])
+        (?: [0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}
+          | (?<![0-9A-Za-z])[0-9A-Fa-f]{32}(?![0-9A-Za-z]) )
+    """,
+    re.VERBOSE,
+)
 _SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 

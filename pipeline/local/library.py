@@ -30,17 +30,21 @@ def share_library(byte_code: Path, shared: Path) -> None:
 def fill_library(shared: Path) -> None:
     """Copy what this Python has of its library's byte code, so that the very first workers start fast, too.
 
-    What is missing is compiled by who needs it. Files appear whole: a worker may be reading already.
+    What is missing is compiled by who needs it. Files appear whole: a worker may be reading already. A folder that
+    somebody removes meanwhile stays removed.
     """
     library, tag = _library(), sys.implementation.cache_tag
+    shared.mkdir(exist_ok=True)
     for folder, below, _ in os.walk(library):
         below[:] = sorted(set(below) - _LEFT_OUT)
         place = shared / os.path.relpath(folder, library)
         with contextlib.suppress(OSError):
+            place.mkdir(exist_ok=True)
             found = [each for each in os.listdir(f"{folder}/__pycache__") if each.endswith(f".{tag}.pyc")]  # noqa: PTH208
             for name in found:
                 if not (place / name).exists():
-                    write_atomically(place / name, Path(folder, "__pycache__", name).read_bytes())
+                    content = Path(folder, "__pycache__", name).read_bytes()
+                    write_atomically(place / name, content, make_folders=False)
 
 
 def _library() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import sysconfig
 import tarfile
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.local import images
+from pipeline.local import images, library
 from pipeline.local.command import interpreter
 from pipeline.local.images import ImageStore, ImageUnavailable
 from pipeline.model import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_LAYER_GZIP, OCI_MANIFEST, Digest, ImageReference
@@ -291,6 +292,22 @@ def test_byte_code_of_pythons_own_library_is_shared_by_all_images(registry: Regi
     ]
     (places[0] / "made-by-a-worker.pyc").write_bytes(b"compiled")
     assert (places[1] / "made-by-a-worker.pyc").read_bytes() == b"compiled"
+
+
+def test_a_folder_that_is_removed_while_the_library_is_copied_stays_removed(
+    store: ImageStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = library.write_atomically, []
+
+    def remove_after_the_first(path: Path, content: bytes, *, make_folders: bool) -> None:
+        write(path, content, make_folders=make_folders)
+        written.append(path)
+        shutil.rmtree(folder)
+
+    monkeypatch.setattr(library, "write_atomically", remove_after_the_first)
+    store.fill_library()
+    assert len(written) == 1
+    assert not folder.exists()
 
 
 def test_what_one_worker_compiled_of_the_library_the_next_does_not(registry: Registry, store: ImageStore) -> None:
