@@ -2,6 +2,8 @@
 
 ``THOROUGH=1`` runs everything, with several times as many examples in the property tests; .ci/run sets it. Without it
 the files that kill, break, soak or fill an environment at length are left out, and the summary counts their tests.
+``CI=1``, which .ci/run sets, too, draws the same examples each time: there one commit has one verdict, and new examples
+are what everybody else's runs are for.
 """
 
 from __future__ import annotations
@@ -14,10 +16,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-settings.register_profile("quick", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("thorough", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-ALL = os.environ.get("THOROUGH", "") not in ("", "0")
-settings.load_profile("thorough" if ALL else "quick")
+
+def is_set(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0", "false")
+
+
+ALL = is_set("THOROUGH")
+settings.register_profile(
+    "ours",
+    max_examples=200 if ALL else 30,
+    derandomize=is_set("CI"),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ours")
 
 
 def examples(share: float) -> int:

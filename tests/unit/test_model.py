@@ -64,7 +64,8 @@ def test_a_reference_that_is_not_one_is_refused(text: str) -> None:
         ImageReference.parse(text)
 
 
-words = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)*", fullmatch=True)
+# Three of them have fewer than the 255 characters of a repository's name.
+words = st.from_regex(r"[a-z0-9]{1,20}([._-][a-z0-9]{1,20}){0,2}", fullmatch=True)
 
 
 @given(
