@@ -3,23 +3,34 @@
 A Lambda function cannot change from Zip to Image (``PackageType`` is create-only in its CloudFormation schema), so what
 stands in for an image that nobody has built yet must itself be an image. This module makes that image byte for byte:
 at synthesis for its digest, and inside the registry stack, where its own source is the inline code of a Lambda
-function, for the push. So it imports the standard library only, and boto3 no earlier than in the handler.
+function, for the push. So it imports the standard library only. Not boto3 either: importing it takes four times as long
+as all that this function does, and the runtime's version of it is nobody's choice.
 
 Both sides must come to the same bytes under different versions of Python and zlib. Therefore the layer is gzip without
 compression, whose bytes are fixed by RFC 1951 and 1952 alone and not by a compressor's choices.
 """
 
-import contextlib
+import base64
 import hashlib
+import hmac
+import http.client
 import json
 import logging
+import os
+import random
 import struct
 import tarfile
+import time
+import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from typing import Any
 
 OCI = "application/vnd.oci.image."
+# The ECR API's name in its own protocol, AWS JSON 1.1.
+TARGET = "AmazonEC2ContainerRegistry_V20150921."
+ATTEMPTS = 6
 MARK = "transaction-pipeline.placeholder"
 CREATED = "1970-01-01T00:00:00Z"
 # Lambda's names of its architectures, and the image specification's.
@@ -90,7 +101,82 @@ def placeholder_tag(digest: str) -> str:
     return f"placeholder-{digest[7:19]}"
 
 
-def push(ecr: Any, properties: dict[str, Any]) -> dict[str, str]:
+class EcrError(Exception):
+    """ECR's answer to a request that it refused: its code and its message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.passes = status >= 500 or status == 429 or "hrottl" in code
+
+
+def sign(url: str, operation: str, body: bytes, moment: time.struct_time) -> dict[str, str]:
+    """The headers of a request to ECR, signed with the function's credentials (IAM guide, "AWS Signature V4")."""
+    date = time.strftime("%Y%m%dT%H%M%SZ", moment)
+    headers = {
+        "content-type": "application/x-amz-json-1.1",
+        "host": urllib.parse.urlsplit(url).netloc,
+        "x-amz-date": date,
+        "x-amz-target": TARGET + operation,
+    }
+    if os.environ.get("AWS_SESSION_TOKEN"):
+        headers["x-amz-security-token"] = os.environ["AWS_SESSION_TOKEN"]
+    names = sorted(headers)
+    lines = ["POST", "/", "", *(f"{name}:{headers[name]}" for name in names), "", ";".join(names)]
+    request = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
+    scope = f"{date[:8]}/{os.environ['AWS_REGION']}/ecr/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", date, scope, hashlib.sha256(request.encode()).hexdigest()])
+    key = f"AWS4{os.environ['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in (*scope.split("/"), text):
+        key = hmac.digest(key, part.encode(), "sha256")
+    credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={';'.join(names)}, Signature={key.hex()}"
+    )
+    return headers
+
+
+def send(url: str, operation: str, body: bytes) -> dict[str, Any]:
+    """One request. Raises EcrError for a refusal, OSError and HTTPException when no whole answer comes."""
+    headers = sign(url, operation, body, time.gmtime())
+    try:
+        with urllib.request.urlopen(  # noqa: S310
+            urllib.request.Request(url, body, headers, method="POST"),  # noqa: S310
+            timeout=10,
+        ) as response:
+            return dict(json.loads(response.read()))
+    except urllib.error.HTTPError as error:
+        text = error.read().decode(errors="replace")
+        try:
+            said = dict(json.loads(text))
+        except (ValueError, TypeError):
+            said = {"message": text[:200]}
+        code = str(said.get("__type", f"HTTP {error.code}")).rpartition("#")[2]
+        raise EcrError(error.code, code, said.get("message") or said.get("Message") or error.reason) from None
+
+
+def ask(operation: str, *settled: str, **parameters: Any) -> dict[str, Any]:
+    """What ECR answers; nothing where it refuses with a code of ``settled``.
+
+    Throttling, server errors and lost connections are tried again: PutImage is limited to 10 a second, and the
+    repositories of a stack are served side by side.
+    """
+    url = os.environ.get("AWS_ENDPOINT_URL_ECR") or os.environ.get("AWS_ENDPOINT_URL") or os.environ["ECR_ENDPOINT"]
+    body = json.dumps(parameters).encode()
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return send(url, operation, body)
+        except (EcrError, OSError, http.client.HTTPException) as error:
+            if isinstance(error, EcrError) and error.code in settled:
+                return {}
+            if attempt == ATTEMPTS or (isinstance(error, EcrError) and not error.passes):
+                raise
+            logging.warning("%s is tried again after: %s", operation, error)
+        time.sleep(random.uniform(0, 2 ** (attempt - 1)))  # noqa: S311
+    raise AssertionError("the last attempt returns or raises")
+
+
+def push(properties: dict[str, Any]) -> dict[str, str]:
     """Push the placeholder into ``properties["RepositoryName"]``; what is there already counts as pushed.
 
     Returns the attributes of the custom resource. ``properties["Digest"]`` is the digest that synthesis came to: a
@@ -102,24 +188,31 @@ def push(ecr: Any, properties: dict[str, Any]) -> dict[str, str]:
     if properties.get("Digest", digest) != digest:
         raise ValueError(f"the image is {digest}, the template expects {properties['Digest']}")
     for blob in blobs:
-        upload = ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
-        ecr.upload_layer_part(
+        upload = ask("InitiateLayerUpload", repositoryName=repository)["uploadId"]
+        ask(
+            "UploadLayerPart",
             repositoryName=repository,
             uploadId=upload,
             partFirstByte=0,
             partLastByte=len(blob) - 1,
-            layerPartBlob=blob,
+            layerPartBlob=base64.b64encode(blob).decode(),
         )
-        with contextlib.suppress(ecr.exceptions.LayerAlreadyExistsException):
-            ecr.complete_layer_upload(repositoryName=repository, uploadId=upload, layerDigests=[digest_of(blob)])
-    with contextlib.suppress(ecr.exceptions.ImageAlreadyExistsException):
-        ecr.put_image(
+        ask(
+            "CompleteLayerUpload",
+            "LayerAlreadyExistsException",
             repositoryName=repository,
-            imageManifest=manifest.decode(),
-            imageManifestMediaType=OCI + "manifest.v1+json",
-            imageTag=placeholder_tag(digest),
-            imageDigest=digest,
+            uploadId=upload,
+            layerDigests=[digest_of(blob)],
         )
+    ask(
+        "PutImage",
+        "ImageAlreadyExistsException",
+        repositoryName=repository,
+        imageManifest=manifest.decode(),
+        imageManifestMediaType=OCI + "manifest.v1+json",
+        imageTag=placeholder_tag(digest),
+        imageDigest=digest,
+    )
     return {"Digest": digest}
 
 
@@ -152,12 +245,7 @@ def handler(event: Any, _context: Any) -> None:
     try:
         kind = event["RequestType"]
         if kind in ("Create", "Update"):
-            import boto3
-            from botocore.config import Config
-
-            # PutImage is limited to 10 a second, and the repositories of a stack are served side by side.
-            ecr = boto3.client("ecr", config=Config(retries={"mode": "standard", "max_attempts": 8}))
-            answer["Data"] = push(ecr, event["ResourceProperties"])
+            answer["Data"] = push(event["ResourceProperties"])
         elif kind != "Delete":
             raise ValueError(f"RequestType is {kind!r}")
     # Whatever it was: a stack that is not answered hangs until its timeout.

@@ -220,6 +220,9 @@ def _add_pusher(template: Template, settings: Settings, names: Names, repositori
             Architectures=[str(settings.architecture)],
             Code=awslambda.Code(ZipFile=placeholder_source()),
             Role=GetAtt(role, "Arn"),
+            Environment=awslambda.Environment(
+                Variables={"ECR_ENDPOINT": Sub("https://api.ecr.${AWS::Region}.${AWS::URLSuffix}")}
+            ),
             MemorySize=256,
             Timeout=60,
             LoggingConfig=json_logging(log_group),

@@ -202,9 +202,7 @@ def test_the_placeholder_needs_each_of_its_permissions(
     for grant in found:
         repository = REPOSITORIES[0] if grant.resource == "*" else grant.resource.rpartition("/")[2]
         with without(deployed, grant):
-            assert push(deployed, repository, *answers).startswith(
-                "FAILED ClientError: An error occurred (AccessDenied"
-            )
+            assert push(deployed, repository, *answers).startswith("FAILED EcrError: AccessDenied")
     assert push(deployed, REPOSITORIES[0], *answers) == "SUCCESS"
 
 

@@ -1,22 +1,20 @@
 """Requests that no client of boto3 looks at before they are sent, held against AWS's models.
 
-What commands send is in tests/functional/test_requests.py; here is what the workflow's tasks, the functions and the
-placeholder send, and the doctor's requests are held against the models wherever it is tested.
+What commands send is in tests/functional/test_requests.py, what the placeholder sends in its own tests; here is what
+the workflow's tasks and the functions send. The doctor's requests are held against the models wherever it is tested.
 """
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from cfn import placeholder
 from cfn.workflow_states import definition
-from tests.models import Expression, request_findings, session
+from tests.models import Expression, request_findings
 from tests.unit.images import loading  # noqa: F401 - makes the functions' own modules importable
 
 DYNAMIC = re.compile(r"^\{%.*%\}$|^\$\{\w+\}$", re.DOTALL)
@@ -65,27 +63,6 @@ def test_the_query_of_the_velocity_rules_fits() -> None:
     assert history.newest("customer-1", datetime.now(UTC), timedelta(hours=1), 12) == []
     [parameters] = asked
     assert request_findings("dynamodb", "Query", parameters) == []
-
-
-def test_every_request_of_the_placeholder_fits() -> None:
-    sent: list[tuple[str, Mapping[str, Any]]] = []
-    client = session().create_client("ecr", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-
-    def note(params: Any, model: Any, **_more: Any) -> None:
-        sent.append((model.name, dict(params)))
-
-    class Http:
-        status_code = 200
-
-    client.meta.events.register("before-parameter-build", note)
-    client.meta.events.register("before-call", lambda **_more: (Http, {"uploadId": str(uuid.UUID(int=0))}))
-    digest = placeholder.placeholder_digest("arm64")
-    placeholder.push(client, {"RepositoryName": "fraud-detection-dev", "Architecture": "arm64", "Digest": digest})
-    assert [name for name, _ in sent] == [
-        *["InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"] * 2,
-        "PutImage",
-    ]
-    assert [finding for name, parameters in sent for finding in request_findings("ecr", name, parameters)] == []
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,23 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.stub import ANY, Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cfn import placeholder
 from cfn.registry import placeholder_source
 from cfn.settings import Architecture
+from tests.servers.ecr_api import Answer, EcrApi, ecr_api
 
 
 def digest_of(content: bytes) -> str:
@@ -95,61 +97,146 @@ def test_inline_source_has_nothing_that_only_people_read() -> None:
     compile(source, "index.py", "exec")
 
 
-class Ecr:
-    """A stubbed ECR client: what it is asked and answers is checked against the service's own model."""
-
-    def __init__(self) -> None:
-        self.client = boto3.client(
-            "ecr", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
-        )
-        self.stub = Stubber(self.client)
-        self.stub.activate()
-
-    def upload(self, *, exists: bool) -> None:
-        self.stub.add_response(
-            "initiate_layer_upload", {"uploadId": "3f0c", "partSize": 10_485_760}, {"repositoryName": "fraud-dev"}
-        )
-        self.stub.add_response("upload_layer_part", {"uploadId": "3f0c"}, None)
-        expected = {"repositoryName": "fraud-dev", "uploadId": "3f0c", "layerDigests": [ANY]}
-        if exists:
-            self.stub.add_client_error("complete_layer_upload", "LayerAlreadyExistsException", expected_params=expected)
-        else:
-            self.stub.add_response("complete_layer_upload", {"uploadId": "3f0c"}, expected)
-
-
 PROPERTIES: dict[str, Any] = {"RepositoryName": "fraud-dev", "Architecture": "arm64"}
+UPLOAD = ["InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"]
 
 
-def test_push_sends_config_layer_and_manifest_under_a_tag() -> None:
-    ecr, digest = Ecr(), placeholder.placeholder_digest("arm64")
-    ecr.upload(exists=False)
-    ecr.upload(exists=False)
-    ecr.stub.add_response(
-        "put_image",
-        {},
-        {
-            "repositoryName": "fraud-dev",
-            "imageManifest": placeholder.make_image("arm64")[0].decode(),
-            "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
-            "imageTag": f"placeholder-{digest[7:19]}",
-            "imageDigest": digest,
-        },
-    )
-    assert placeholder.push(ecr.client, PROPERTIES) == {"Digest": digest}
-    ecr.stub.assert_no_pending_responses()
+def be_the_function(monkeypatch: pytest.MonkeyPatch, api: EcrApi) -> list[float]:
+    """The environment that Lambda gives, with ECR at ``api``; the seconds that would have been slept."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", api.credentials.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", api.credentials.secret_key)
+    if api.credentials.token:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", api.credentials.token)
+    monkeypatch.setenv("ECR_ENDPOINT", api.url)
+    return slept
 
 
-def test_push_counts_what_is_there_as_pushed() -> None:
-    ecr = Ecr()
-    ecr.upload(exists=True)
-    ecr.upload(exists=True)
-    ecr.stub.add_client_error("put_image", "ImageAlreadyExistsException")
-    assert placeholder.push(ecr.client, PROPERTIES) == {"Digest": placeholder.placeholder_digest("arm64")}
-    ecr.stub.assert_no_pending_responses()
+@pytest.fixture(params=[None, "a/session+token=="], ids=["key", "session"])
+def api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcrApi]:
+    with ecr_api(token=request.param) as served:
+        be_the_function(monkeypatch, served)
+        yield served
 
 
-def test_push_refuses_when_synthesis_came_to_another_digest() -> None:
-    ecr = Ecr()
+def test_push_sends_config_layer_and_manifest_under_a_tag(api: EcrApi) -> None:
+    manifest, blobs = placeholder.make_image("arm64")
+    digest = placeholder.placeholder_digest("arm64")
+    assert placeholder.push({**PROPERTIES, "Digest": digest}) == {"Digest": digest}
+    assert api.operations == [*UPLOAD, *UPLOAD, "PutImage"]
+    assert [each["layerPartBlob"] for name, each in api.asked if name == "UploadLayerPart"] == blobs
+    assert [each["layerDigests"] for name, each in api.asked if name == "CompleteLayerUpload"] == [
+        [digest_of(blob)] for blob in blobs
+    ]
+    assert api.asked[-1][1] == {
+        "repositoryName": "fraud-dev",
+        "imageManifest": manifest.decode(),
+        "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
+        "imageTag": f"placeholder-{digest[7:19]}",
+        "imageDigest": digest,
+    }
+    assert api.findings == []
+
+
+def test_the_server_of_these_tests_sees_another_signature(api: EcrApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    placeholder.ask("InitiateLayerUpload", repositoryName="fraud-dev", surplus=1)
+    assert api.findings == [
+        "InitiateLayerUpload: there is no member surplus",
+        "InitiateLayerUpload: another signature",
+    ]
+
+
+def test_push_counts_what_is_there_as_pushed(api: EcrApi) -> None:
+    api.script = {
+        "CompleteLayerUpload": [Answer.error("LayerAlreadyExistsException")] * 2,
+        # As services of the same protocol name their errors, too.
+        "PutImage": [Answer.error("com.amazonaws.ecr#ImageAlreadyExistsException")],
+    }
+    assert placeholder.push(PROPERTIES) == {"Digest": placeholder.placeholder_digest("arm64")}
+    assert api.operations == [*UPLOAD, *UPLOAD, "PutImage"]
+
+
+def test_push_refuses_when_synthesis_came_to_another_digest(api: EcrApi) -> None:
     with pytest.raises(ValueError, match="the template expects sha256:0000"):
-        placeholder.push(ecr.client, {**PROPERTIES, "Digest": "sha256:0000"})
-    ecr.stub.assert_no_pending_responses()
+        placeholder.push({**PROPERTIES, "Digest": "sha256:0000"})
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Answer.error("ThrottlingException"),
+        Answer.error("ServerException", 500),
+        Answer(503, b"<html>busy</html>"),
+        Answer(429),
+        Answer(0),
+        Answer(200, b'{"uploadId": "3f0', missing=20),
+    ],
+    ids=["throttled", "server", "proxy", "too many", "closed", "half"],
+)
+def test_what_passes_is_tried_again(bad: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ecr_api() as api:
+        slept = be_the_function(monkeypatch, api)
+        api.script = {"PutImage": [bad, bad, bad]}
+        assert placeholder.push(PROPERTIES) == {"Digest": placeholder.placeholder_digest("arm64")}
+        assert api.operations.count("PutImage") == 4
+        assert api.findings == []
+    assert len(slept) == 3
+    assert all(each <= limit for each, limit in zip(slept, (1, 2, 4), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (Answer.error("ThrottlingException"), "ThrottlingException: told by the test"),
+        (Answer(503, b"<html>busy</html>"), "HTTP 503: <html>busy</html>"),
+        (Answer(0), "without response"),
+    ],
+    ids=["throttled", "proxy", "closed"],
+)
+def test_what_does_not_pass_is_given_up(bad: Answer, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ecr_api() as api:
+        slept = be_the_function(monkeypatch, api)
+        api.script = {"InitiateLayerUpload": [bad] * 20}
+        with pytest.raises(Exception, match=said):
+            placeholder.push(PROPERTIES)
+        assert api.operations == ["InitiateLayerUpload"] * placeholder.ATTEMPTS
+    # The function has 60 seconds.
+    assert sum(slept) <= 31
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        *(
+            (Answer.error(code), code)
+            for code in ("AccessDeniedException", "RepositoryNotFoundException", "LimitExceededException")
+        ),
+        (Answer.error("InvalidSignatureException", 403), "InvalidSignatureException"),
+        (Answer(403, b"[]"), "HTTP 403"),
+        (Answer(403, b"[1]"), "HTTP 403"),
+        (Answer(404, b"\xff"), "HTTP 404"),
+    ],
+)
+def test_a_refusal_is_told_at_once(bad: Answer, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ecr_api() as api:
+        slept = be_the_function(monkeypatch, api)
+        api.script = {"InitiateLayerUpload": [bad]}
+        with pytest.raises(placeholder.EcrError) as refused:
+            placeholder.push(PROPERTIES)
+        assert api.operations == ["InitiateLayerUpload"]
+    assert slept == []
+    assert refused.value.code == code
+
+
+def test_an_endpoint_that_the_environment_names_goes_first(api: EcrApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECR_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", api.url)
+    placeholder.push(PROPERTIES)
+    assert api.findings == []
