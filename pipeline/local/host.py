@@ -151,6 +151,8 @@ class Host:
     ) -> None:
         kill_marked(folder)  # left by a host and an emulator that were both killed
         self._folder = folder
+        # Held open, so that what the folder is called now can be told from what was removed, even with its old number.
+        self._held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._attached = attached
         self._engine = engine
         self._lock = lock
@@ -193,7 +195,8 @@ class Host:
                 wait.cancel()
         finally:
             # First of all nobody should find what is about to end.
-            (self._folder / FILE).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(FILE, dir_fd=self._held)  # not another's, where the folder was removed and made again
             loop.remove_reader(process)
             await server.end()
             await runtime.close()
@@ -206,10 +209,10 @@ class Host:
         return 1
 
     async def _abandoned(self) -> None:
-        """Returns when somebody removed the folder under this host."""
-        ours = self._folder.stat().st_ino
+        """Returns when somebody removed the folder under this host, also when another was made in its place."""
+        ours = os.fstat(self._held)
         with contextlib.suppress(FileNotFoundError):
-            while self._folder.stat().st_ino == ours:
+            while os.path.samestat(self._folder.stat(), ours):
                 await asyncio.sleep(FOLDER_SECONDS)
 
     def _start_runtime(self) -> Runtime:

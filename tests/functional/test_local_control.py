@@ -270,12 +270,27 @@ def test_stopping_leaves_nothing(folder: Path, client_layer: bytes) -> None:
     assert not [path for path in Path("/tmp").glob("ministack*") if path.stat().st_mtime > time.time() - 60]
 
 
+def remove(folder: Path) -> None:
+    """The host may be writing into it: then "not empty" is what somebody is told, and removes it again."""
+    wait_for(lambda: shutil.rmtree(folder, ignore_errors=True) or not folder.exists(), 10)
+
+
 def test_a_host_whose_folder_was_removed_ends_and_leaves_nothing(folder: Path) -> None:
     running = tree(start_local(folder).pid)
-    # The host may be writing into it: then "not empty" is what somebody is told, and removes it again.
-    wait_for(lambda: shutil.rmtree(folder, ignore_errors=True) or not folder.exists(), 10)
+    remove(folder)
     wait_for(lambda: all(is_gone(pid) for pid in running), 30)
     assert not folder.exists()
+
+
+def test_a_host_whose_folder_was_removed_leaves_the_one_that_was_started_next_alone(folder: Path) -> None:
+    running = tree(start_local(folder).pid)
+    remove(folder)
+    again = start_local(folder)
+    wait_for(lambda: all(is_gone(pid) for pid in running), 30)
+    found = find_local(folder)
+    assert found is not None
+    assert found.pid == again.pid
+    assert EmbeddedAws.of(again).client("sts").get_caller_identity()["Account"]
 
 
 def test_a_killed_host_leaves_nothing_and_loses_nothing(folder: Path, client_layer: bytes) -> None:
