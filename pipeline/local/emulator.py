@@ -32,6 +32,7 @@ from pipeline.local.expressions import parse_expressions_once
 from pipeline.local.hooks import InvocationClient, hook_invocations, save_state, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 from pipeline.local.state_roles import check_state_roles
+from pipeline.local.zip_workers import start_without_botocore
 
 SERVICES = (
     "cloudformation", "cloudwatch", "dynamodb", "ec2", "ecr", "iam", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm",
@@ -154,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_state_roles()
     forget_executions()
     parse_expressions_once()
+    start_without_botocore()
     asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
     raise AssertionError("the process has ended")
 

@@ -445,32 +445,6 @@ def _run(aws: EmbeddedAws, machine: str, event: Any) -> Any:
     return json.loads(answer["output"])
 
 
-def test_a_zip_function_runs_under_its_own_role(embedded_aws: EmbeddedAws, role: str) -> None:
-    code = (
-        "import boto3, os\n"
-        "def handle(event, context):\n"
-        "    return [boto3.client('sts').get_caller_identity()['Arn'], os.environ['AWS_ENDPOINT_URL']]\n"
-    )
-    client = embedded_aws.client("lambda")
-    client.create_function(
-        FunctionName="inline", Runtime="python3.13", Handler="index.handle", Role=role, Timeout=30,
-        Code={"ZipFile": _zip("index.py", code)},
-    )  # fmt: skip
-    arn, endpoint = json.loads(client.invoke(FunctionName="inline")["Payload"].read())
-    assert arn.startswith("arn:aws:sts::000000000000:assumed-role/runtime/")
-    assert endpoint == embedded_aws.endpoint
-
-
-def _zip(name: str, content: str) -> bytes:
-    import io
-    import zipfile
-
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(name, content)
-    return buffer.getvalue()
-
-
 def test_invoking_what_is_not_there_is_the_services_own_error(embedded_aws: EmbeddedAws) -> None:
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         embedded_aws.client("lambda").invoke(FunctionName="absent")
