@@ -10,10 +10,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader, find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], stor
 
 def build_templates(settings: Settings, functions: Sequence[FunctionDefinition]) -> Templates:
     """The same without the memory."""
+    # Half of troposphere's import is a library for YAML, which nothing here writes.
+    sys.meta_path.insert(0, _Postponed("cfn_flip"))
     from cfn.pipeline import pipeline_template
     from cfn.registry import registry_template
     from cfn.render import render
@@ -55,6 +59,22 @@ def build_templates(settings: Settings, functions: Sequence[FunctionDefinition])
     return Templates(
         registry=render(registry_template(settings, functions)), pipeline=render(pipeline_template(settings, functions))
     )
+
+
+class _Postponed:
+    """Finds a module that is loaded when somebody looks into it, and finds it once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
 
 
 def as_file(template_body: str) -> str:
