@@ -44,6 +44,8 @@ class PooledRuntime(ABC):
         # so one start is left for it.
         self._warming = asyncio.Semaphore(max(1, at_once - 1))
         self._tasks: set[asyncio.Task[None]] = set()
+        # Images that were just pushed and are on their way, by digest.
+        self._expected: dict[Digest | None, asyncio.Task[None]] = {}
         self._keep(self._sweep())
 
     async def invoke(self, function: FunctionConfig, invocation: Invocation) -> Outcome:
@@ -59,14 +61,18 @@ class PooledRuntime(ABC):
         self._drop_empty()
 
     def expect(self, image: ImageReference) -> None:
-        self._keep(self._expect(image))
+        self._expected[image.digest] = self._keep(self._expect(image))
 
     async def _expect(self, image: ImageReference) -> None:
         # What is wrong with it is said when a function is switched to it.
         with contextlib.suppress(ImageUnavailable, OSError):
             await asyncio.to_thread(self._fetch, image)
+        self._expected.pop(image.digest, None)
 
     async def _warm(self, pool: WorkerPool) -> None:
+        # Of several images that are on their way, whichever comes first is made ready first.
+        if expected := self._expected.get(pool.function.image.digest):
+            await asyncio.wait([expected])
         async with self._warming:
             await pool.warm()
 
@@ -106,10 +112,11 @@ class PooledRuntime(ABC):
             except (OSError, ValueError):
                 log.warning("old images could not be removed", exc_info=True)
 
-    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         for task in list(self._tasks):

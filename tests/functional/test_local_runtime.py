@@ -180,7 +180,10 @@ def test_a_worker_killed_from_outside_fails_its_invocation_alone(make: Callable[
 def test_an_idle_worker_killed_from_outside_is_not_noticed(make: Callable[..., Function]) -> None:
     function = make()
     for _ in range(5):
-        os.kill(function.invoke().payload["pid"], signal.SIGKILL)
+        pid = function.invoke().payload["pid"]
+        os.kill(pid, signal.SIGKILL)
+        # Until the kernel has done it, an event may still go to the worker, and ends with it.
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists())
         assert function.invoke().error is None
 
 

@@ -18,12 +18,12 @@ from pipeline.model import Digest, ImageReference
 AT_ONCE = max(2, os.cpu_count() or 1)
 
 
-def function(name: str) -> FunctionConfig:
+def function(name: str, digit: str = "0") -> FunctionConfig:
     return FunctionConfig.parse(
         {
             "FunctionName": name,
             "FunctionArn": f"arn:aws:lambda:us-east-1:000000000000:function:{name}",
-            "ImageUri": f"000000000000.dkr.ecr.us-east-1.amazonaws.com/{name}@sha256:{'0' * 64}",
+            "ImageUri": f"000000000000.dkr.ecr.us-east-1.amazonaws.com/{name}@sha256:{digit * 64}",
         }
     )
 
@@ -35,6 +35,7 @@ class Unpacking(PooledRuntime):
         super().__init__(folder)
         self.begun: list[str] = []
         self.most = 0
+        self.fetching: dict[str, float] = {}
         self._at_it = 0
         self._lock = threading.Lock()
 
@@ -53,6 +54,7 @@ class Unpacking(PooledRuntime):
 
     def _fetch(self, image: ImageReference) -> None:
         self.begun.append(str(image))
+        time.sleep(self.fetching.get(image.repository, 0))
         raise ImageUnavailable("it is damaged")
 
     def _prune(self, used: set[Digest]) -> None:
@@ -90,3 +92,20 @@ def test_a_pushed_image_is_fetched_and_what_is_wrong_with_it_is_left_for_later(t
         return runtime
 
     assert asyncio.run(asyncio.wait_for(expect(), 20)).begun == [str(image)]
+
+
+def test_the_image_that_comes_first_is_made_ready_first(tmp_path: Path) -> None:
+    functions = [function("late", "1"), function("soon", "2")]
+
+    async def push_and_switch() -> Unpacking:
+        runtime = Unpacking(tmp_path)
+        runtime.fetching = {"late": 0.5}
+        for each in functions:
+            runtime.expect(each.image)
+        runtime.follow(functions, functions)
+        while len(runtime.begun) < 4:
+            await asyncio.sleep(0.01)
+        await runtime.close()
+        return runtime
+
+    assert asyncio.run(asyncio.wait_for(push_and_switch(), 20)).begun[2:] == ["soon", "late"]
