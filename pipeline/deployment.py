@@ -82,13 +82,25 @@ def wanted_registry(deployment: Deployment) -> WantedStack:
     return WantedStack(deployment.names.registry_stack, deployment.templates.registry, tags=deployment.tags)
 
 
-def wanted_pipeline(
-    deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report
-) -> WantedStack:
-    """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder."""
-    parameters = account_parameters(
+def ask_account(deployment: Deployment, state: StackState, report: Report) -> dict[str, str]:
+    """The parameters of stack 2, coming from ``state``, that only the account knows."""
+    return account_parameters(
         deployment.target, len(deployment.sources), deployment.settings.reserved_concurrency, state.parameters, report
     )
+
+
+def wanted_pipeline(
+    deployment: Deployment,
+    state: StackState,
+    images: Mapping[str, str],
+    report: Report,
+    account: Mapping[str, str] | None = None,
+) -> WantedStack:
+    """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder.
+
+    account  what ``ask_account`` gave for ``state``, where it was asked before
+    """
+    parameters = ask_account(deployment, state, report) if account is None else account
     return WantedStack(
         deployment.names.pipeline_stack,
         deployment.templates.pipeline,
@@ -112,11 +124,15 @@ def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
 
 
 def bring_pipeline(
-    deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report
+    deployment: Deployment,
+    state: StackState,
+    images: Mapping[str, str],
+    report: Report,
+    account: Mapping[str, str] | None = None,
 ) -> tuple[StackOutputs, WantedStack]:
     """Decide what stack 2 needs, coming from ``state``, and do it; what stands, and what was asked for."""
     with step(report, "stack", deployment.names.pipeline_stack) as running:
-        wanted = wanted_pipeline(deployment, state, images, report)
+        wanted = wanted_pipeline(deployment, state, images, report, account)
         return _apply(deployment, plan_stack(state, adopting(deployment, state, wanted)), report, running), wanted
 
 

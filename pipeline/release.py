@@ -21,6 +21,7 @@ from pipeline.build.inputs import Build
 from pipeline.check import check_image
 from pipeline.deployment import (
     Deployment,
+    ask_account,
     bring_pipeline,
     bring_registry,
     current_images,
@@ -104,8 +105,11 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
         bring_pipeline(deployment, state, {}, clock)
         return read_pipeline(deployment)
 
-    def switch(state: StackState, pushed: tuple[PushedImage, ...]) -> tuple[StackOutputs, WantedStack]:
-        return bring_pipeline(deployment, state, image_parameters(pushed), clock)
+    def switch(
+        state: StackState, pushed: tuple[PushedImage, ...], before: StackState, account: Mapping[str, str]
+    ) -> tuple[StackOutputs, WantedStack]:
+        known = account if state is before else None
+        return bring_pipeline(deployment, state, image_parameters(pushed), clock, known)
 
     results = run_tasks(
         [
@@ -115,7 +119,9 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
             Task("latest", lambda: read_latest(deployment.target.client("ssm"), deployment.settings.environment)),
             Task("push", push, ("registry stack", "images")),
             Task("begun", begin, ("before", "registry stack")),
-            Task("pipeline stack", switch, ("begun", "push")),
+            # While stack 1 is waited for; after the images, whose building needs the processor.
+            Task("account", lambda state, _: ask_account(deployment, state, clock), ("before", "images")),
+            Task("pipeline stack", switch, ("begun", "push", "before", "account")),
             Task("functions", lambda pushed, _: verify(deployment, pushed, clock), ("push", "pipeline stack")),
         ]
     )
