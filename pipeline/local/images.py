@@ -3,6 +3,7 @@
     FOLDER/layers/<diff id>/      an unpacked layer
     FOLDER/images/<digest>/       rootfs, linked together from layers; image.json, written before the folder appears
     FOLDER/library/               byte code of Python's own library, shared by all images
+    FOLDER/byte-code/             that of packages, by their names, shared by all images, too
 
 A folder appears under its digest complete or not at all (it is made beside and renamed), so a killed process leaves
 nothing that anybody could mistake for an image.
@@ -43,6 +44,8 @@ from pipeline.model import (
 _CHUNK = 1 << 20
 # Manifests and configs are documents; anything larger is something else.
 _DOCUMENT_MAX = 8 << 20
+# Where functions and what they import are, in the images of Lambda's bases and ours.
+TASK_ROOT = "var/task"
 # How many images that no function uses stay for a way back.
 KEPT_UNUSED = 10
 
@@ -81,7 +84,7 @@ class ImageStore:
         self._ahead: set[Digest] = set()
         # One at a time: what pulls and what prunes share the layers, and unpacking is bound by one interpreter anyway.
         self._changing = threading.Lock()
-        for name in ("images", "layers", "unpacking"):
+        for name in ("images", "layers", "unpacking", "byte-code"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
 
     def ensure(self, reference: ImageReference) -> LocalImage:
@@ -156,7 +159,7 @@ class ImageStore:
             merge_layers([self._folder / "layers" / diff_id.hex for diff_id in diff_ids], work / "rootfs")
             about = {"config": config, "layers": [diff_id.hex for diff_id in diff_ids]}
             (work / "image.json").write_text(json.dumps(about))
-            self._adopt_byte_code(work, place, diff_ids)
+            self._share_byte_code(work, place, diff_ids)
             share_library(work / "byte-code", self._folder / "library")
             work.rename(place)
         except BaseException:
@@ -254,24 +257,40 @@ class ImageStore:
         if compressed.hexdigest() != digest.hex or plain.hexdigest() != diff_id.hex:
             raise ImageUnavailable(f"the layer {digest} is not what the image's manifest and config promise")
 
-    def _adopt_byte_code(self, work: Path, place: Path, diff_ids: list[Digest]) -> None:
-        """Begin with the byte code of an image that shares layers, so that a small change stays a quick start.
+    def _share_byte_code(self, work: Path, place: Path, diff_ids: list[Digest]) -> None:
+        """Compile no package twice, and begin with the byte code of the modules of an image that shares layers.
 
         Python takes byte code only for a source of the same time and size, and the time is made of the content
-        (see unpack.py), so what was changed is compiled anew.
+        (see unpack.py), so what was changed is compiled anew. Packages of one name usually have one content, and then
+        nobody compiles them after the first; modules of a function do not, so each image has its own.
         """
+        target = work / "byte-code" / (place / "rootfs" / TASK_ROOT).relative_to("/")
+        target.mkdir(parents=True)
+        task_root = work / "rootfs" / TASK_ROOT
+        for package in (each for each in _entries(task_root) if each.is_dir(follow_symlinks=False)):
+            shared = self._folder / "byte-code" / package.name
+            shared.mkdir(exist_ok=True)
+            (target / package.name).symlink_to(shared)
         mine, best = {diff_id.hex for diff_id in diff_ids}, (0, 0.0, place)
         for other in (self._folder / "images").iterdir():
-            shared = len(mine & set(json.loads((other / "image.json").read_text())["layers"]))
-            best = max(best, (shared, other.stat().st_mtime, other))
-        shared, _, other = best
-        source = other / "byte-code" / (other / "rootfs").relative_to("/")
-        if shared and source.is_dir():
-            target = work / "byte-code" / (place / "rootfs").relative_to("/")
-            try:
-                shutil.copytree(source, target, copy_function=os.link)
-            except OSError:  # a worker was writing there; it is compiled anew instead
-                shutil.rmtree(work / "byte-code", ignore_errors=True)
+            layers = len(mine & set(json.loads((other / "image.json").read_text())["layers"]))
+            best = max(best, (layers, other.stat().st_mtime, other))
+        layers, _, other = best
+        if layers:
+            for module in _entries(other / "byte-code" / (other / "rootfs" / TASK_ROOT).relative_to("/")):
+                # A worker may just be writing there; what is not there is compiled anew.
+                if module.name.endswith(".pyc"):
+                    with contextlib.suppress(OSError):
+                        os.link(module.path, target / module.name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing where it is none, or leads elsewhere."""
+    try:
+        with os.scandir(folder) as entries:
+            return [] if folder.is_symlink() else list(entries)
+    except OSError:
+        return []
 
 
 def _load(place: Path, digest: Digest) -> LocalImage:
