@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from cfn.names import LIVE_ALIAS, image_parameter, repository_output
 from pipeline import interruption
@@ -42,6 +43,7 @@ from pipeline.workflow.transactions import Answer, submit
 
 # How long a finished stack 1 waits for images that are nearly built before stack 2 is begun on placeholders (seconds).
 IMAGES_NEARLY = 2.0
+Artifacts: TypeAlias = Mapping[str, tuple[Artifact, ...]]
 SAMPLE = {"amount": 100, "currency": "USD", "merchant_id": "merchant-001", "customer_id": "customer-001"}
 
 
@@ -96,8 +98,8 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
         finally:
             built.set()
 
-    def push(registry: StackOutputs, images: tuple[CheckedImage, ...]) -> tuple[PushedImage, ...]:
-        return push_all(deployment, registry, images, clock)
+    def push(registry: StackOutputs, images: tuple[CheckedImage, ...], artifacts: Artifacts) -> tuple[PushedImage, ...]:
+        return push_all(deployment, registry, images, clock, artifacts)
 
     def begin(state: StackState, _registry: StackOutputs) -> StackState:
         if not state.status.gone or built.wait(IMAGES_NEARLY):
@@ -117,7 +119,8 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
             Task("images", build),
             Task("before", lambda: read_pipeline(deployment)),
             Task("latest", lambda: read_latest(deployment.target.client("ssm"), deployment.settings.environment)),
-            Task("push", push, ("registry stack", "images")),
+            Task("artifacts", lambda images: all_artifacts(deployment.build, images), ("images",)),
+            Task("push", push, ("registry stack", "images", "artifacts")),
             Task("begun", begin, ("before", "registry stack")),
             # While stack 1 is waited for; after the images, whose building needs the processor.
             Task("account", lambda state, _: ask_account(deployment, state, clock), ("before", "images")),
@@ -177,16 +180,23 @@ def _build_one(build: Build, source: FunctionSource, base: Base, report: Report)
 
 
 def push_all(
-    deployment: Deployment, registry: StackOutputs, images: Sequence[CheckedImage], report: Report
+    deployment: Deployment,
+    registry: StackOutputs,
+    images: Sequence[CheckedImage],
+    report: Report,
+    artifacts: Artifacts,
 ) -> tuple[PushedImage, ...]:
-    """Each image in its function's repository, tagged so that no clean-up takes it for a leftover, and read back."""
+    """Each image in its function's repository, tagged so that no clean-up takes it for a leftover, and read back.
+
+    artifacts  what goes with each image, by function
+    """
     with step(report, "push") as running:
         pushes = [
             Push(
                 registry[repository_output(image.function)],
                 image,
                 tag=image_tag(image.image.digest),
-                artifacts=build_artifacts(deployment.build, image),
+                artifacts=artifacts[image.function],
             )
             for image in images
         ]
@@ -291,11 +301,11 @@ def record(deployment: Deployment, content: ReleaseContent, report: Report, *, b
     return release
 
 
-def build_artifacts(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
-    """What refers to an image and is pushed with it: its bill of materials."""
+def all_artifacts(build: Build, images: Sequence[CheckedImage]) -> Artifacts:
+    """What refers to each image and is pushed with it, by function: its bill of materials."""
     if not build.sbom:
-        return ()
+        return {image.function: () for image in images}
     from pipeline.build.sbom import sbom_referrer
 
-    source = next(source for source in build.sources if source.name == image.function)
-    return (sbom_referrer(image.image, source, build.store),)
+    sources = {source.name: source for source in build.sources}
+    return {image.function: (sbom_referrer(image.image, sources[image.function], build.store),) for image in images}
