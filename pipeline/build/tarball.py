@@ -4,7 +4,7 @@ Both formats are written here byte by byte: neither ``tarfile`` nor ``gzip`` pro
 Python. Entries are sorted, every parent directory comes first, times, owners and modes are fixed, and no entry is a
 hard link: Lambda refuses layers with hard links or without parent directories.
 
-The deflate stream is what zlib writes at level 6; ``deflate`` says how that is the same on every machine.
+The deflate stream is what zlib writes at level 4; ``deflate`` says how that is the same on every machine.
 """
 
 from __future__ import annotations

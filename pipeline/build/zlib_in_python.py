@@ -1,4 +1,4 @@
-"""zlib's deflate at level 6, written in Python: the same bytes as zlib, only slower.
+"""zlib's deflate at level 4, written in Python: the same bytes as zlib, only slower.
 
 Layers must have one digest on every machine, and a Python that is linked with another library (zlib-ng, Apple's,
 Intel's) compresses the same bytes to other bytes. There this module does what zlib does: the lazy matching of
@@ -15,8 +15,8 @@ _MIN_LOOKAHEAD = _MAX_MATCH + _MIN_MATCH + 1
 _MAX_DISTANCE = _WINDOW - _MIN_LOOKAHEAD
 _TOO_FAR = 4096  # a match of 3 bytes from farther away costs more than three literals
 _SYMBOLS_MAX = (1 << 14) - 1  # of one block, for zlib's default memLevel 8
-# Level 6 of zlib's configuration table.
-_GOOD_LENGTH, _MAX_LAZY, _NICE_LENGTH, _MAX_CHAIN = 8, 16, 128, 128
+# Level 4 of zlib's configuration table.
+_GOOD_LENGTH, _MAX_LAZY, _NICE_LENGTH, _MAX_CHAIN = 4, 4, 16, 16
 _NIL = -(1 << 40)
 _KEPT = 8 * _WINDOW
 
@@ -209,7 +209,7 @@ def _runs(lengths: list[int]) -> list[tuple[int, int, int]]:
 
 
 class PythonCompressor:
-    """Like ``zlib.compressobj(6, zlib.DEFLATED, -15, 8)`` of zlib itself."""
+    """Like ``zlib.compressobj(4, zlib.DEFLATED, -15, 8)`` of zlib itself."""
 
     def __init__(self) -> None:
         self._data = bytearray()
