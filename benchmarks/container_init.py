@@ -1,14 +1,15 @@
 """INIT and warm time of each function in its container under the Runtime Interface Emulator, beside an empty handler.
 
-    python benchmarks/container_init.py --base IMAGE [--python 3.13] [--byte-code] [--rounds 10] [--calls 200] [--check]
+    python benchmarks/container_init.py --base IMAGE [--python 3.13] [--rounds 10] [--calls 200] [--check]
 
 The rows are an empty handler, one that imports Powertools and does nothing else, and the functions. All images stand
 on one base and are built by the Docker builder; containers get the limits of function.toml, and run next to an embedded
 AWS in which fraud detection finds its table. A round starts one container per row, so that a busy moment hits all rows
 alike. INIT is what the emulator reports, from the runtime's start to its first request; warm is a whole HTTP request,
-p50. The goals are an INIT of at most 2 times the empty handler's for validation and compliance and 4 times for fraud
-detection, and a warm p50 within 2 ms of the empty handler's. --check exits 1 when one is missed.
-
+p50. Both slim settings are measured in one run: as layers are by default, and with ``byte_code = true``. The goals are
+those of the second, which is the setting for whom INIT matters more than one digest for every machine: an INIT of at
+most 2 times the empty handler's for validation and compliance and 4 times for fraud detection, and a warm p50 within
+2 ms of the empty handler's. --check exits 1 when one is missed.
 """
 
 from __future__ import annotations
@@ -79,12 +80,13 @@ class Row:
     name: str
     image: str
     memory: int
+    byte_code: bool
     init: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
 
 
-def build_rows(engine: Any, base: str, platform: Platform, work: Path, *, byte_code: bool) -> list[Row]:
-    """The functions and the empty handler, all on one base."""
+def build_rows(engine: Any, base: str, platform: Platform, work: Path) -> list[Row]:
+    """The functions and the two handlers beside them, all on one base, without and with byte code."""
     store = BlobStore(cache_folder())
     like = ROOT / "images" / "transaction-validation"
     for name, first in ((EMPTY, ""), (POWERTOOLS, "from aws_lambda_powertools import Logger, Metrics\n")):
@@ -96,13 +98,16 @@ def build_rows(engine: Any, base: str, platform: Platform, work: Path, *, byte_c
         if first:
             shutil.copy(like / "requirements.txt", folder)
     own = find_sources(ROOT / "images", python=platform.python)
-    slim = Slim.for_sources(own, byte_code=byte_code)
-    if byte_code and not slim.compiles_for(platform.python):
+    if not Slim.for_sources(own, byte_code=True).compiles_for(platform.python):
         raise SystemExit(f"error: this Python cannot make byte code for {platform.python}")
     rows = []
-    for source in (*find_sources(work, python=platform.python), *own):
-        build_with_docker(source, platform, base, store, slim=slim, engine=engine)
-        rows.append(Row(source.name, f"transaction-pipeline/{source.name}:latest", source.definition.memory))
+    for byte_code in (False, True):
+        slim = Slim.for_sources(own, byte_code=byte_code)
+        for source in (*find_sources(work, python=platform.python), *own):
+            build_with_docker(source, platform, base, store, slim=slim, engine=engine)
+            # By its id: the next build takes the tag.
+            image = engine.inspect_image(f"transaction-pipeline/{source.name}:latest")["Id"]
+            rows.append(Row(source.name, image, source.definition.memory, byte_code))
     return rows
 
 
@@ -196,23 +201,27 @@ def request(connection: http.client.HTTPConnection, body: str) -> float:
 
 def print_table(rows: list[Row]) -> list[str]:
     """Print the medians; gives the goals that were missed."""
-    empty = next(row for row in rows if row.name == EMPTY)
-    base_init, base_warm = statistics.median(empty.init), statistics.median(empty.warm)
-    print(f"{'':24}{'INIT':>12}{'ratio':>8}{'goal':>7}{'warm p50':>13}{'more':>11}{'goal':>9}")
     missed = []
-    for row in rows:
-        init, warm = statistics.median(row.init), statistics.median(row.warm)
-        goal = GOALS.get(row.name)
-        told = f"{goal:.0f}x" if goal else ""
-        most = f"{WARM_GOAL_MS:.0f} ms" if goal else ""
-        print(
-            f"{row.name:24}{init:9.1f} ms{init / base_init:7.1f}x{told:>7}"
-            f"{warm:10.2f} ms{warm - base_warm:8.2f} ms{most:>9}"
-        )
-        if goal and init / base_init > goal:
-            missed.append(f"INIT of {row.name}")
-        if goal and warm - base_warm > WARM_GOAL_MS:
-            missed.append(f"warm p50 of {row.name}")
+    for byte_code in (False, True):
+        those = [row for row in rows if row.byte_code is byte_code]
+        empty = next(row for row in those if row.name == EMPTY)
+        base_init, base_warm = statistics.median(empty.init), statistics.median(empty.warm)
+        title = "byte_code = true" if byte_code else "as it is by default"
+        print(f"{title:24}{'INIT':>12}{'ratio':>8}{'goal':>7}{'warm p50':>13}{'more':>11}{'goal':>9}")
+        for row in those:
+            init, warm = statistics.median(row.init), statistics.median(row.warm)
+            goal = GOALS.get(row.name) if byte_code else None
+            told = f"{goal:.0f}x" if goal else ""
+            most = f"{WARM_GOAL_MS:.0f} ms" if row.name in GOALS else ""
+            print(
+                f"{row.name:24}{init:9.1f} ms{init / base_init:7.1f}x{told:>7}"
+                f"{warm:10.2f} ms{warm - base_warm:8.2f} ms{most:>9}"
+            )
+            if goal and init / base_init > goal:
+                missed.append(f"INIT of {row.name}")
+            if most and warm - base_warm > WARM_GOAL_MS:
+                missed.append(f"warm p50 of {row.name}, {title}")
+        print()
     return missed
 
 
@@ -220,7 +229,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="INIT and warm time of each function in its container.")
     parser.add_argument("--base", required=True, help="the base image, with the Runtime Interface Emulator")
     parser.add_argument("--python", default="3.13", help="the base's Python (3.13)")
-    parser.add_argument("--byte-code", action="store_true", help="ship byte code, as byte_code = true does")
     parser.add_argument("--rounds", type=int, default=10, help="containers of each function (10)")
     parser.add_argument("--calls", type=int, default=200, help="warm requests in each (200)")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
@@ -228,7 +236,7 @@ def main() -> int:
     engine = connect_engine("nothing was measured", "The process runtime is measured by benchmarks/init_time.py.")
     platform = Platform(host_architecture(), PythonVersion.parse(arguments.python))
     with tempfile.TemporaryDirectory() as work:
-        rows = build_rows(engine, arguments.base, platform, Path(work), byte_code=arguments.byte_code)
+        rows = build_rows(engine, arguments.base, platform, Path(work))
     lab = Lab(engine, rows[0].image)
     try:
         for _ in range(arguments.rounds):
@@ -238,7 +246,7 @@ def main() -> int:
         lab.close()
     missed = print_table(rows)
     if missed:
-        print(f"\nover the goal: {', '.join(missed)}")
+        print(f"over the goal: {', '.join(missed)}")
     return 1 if missed and arguments.check else 0
 
 

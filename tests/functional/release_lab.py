@@ -164,8 +164,14 @@ class Run:
     def result(self) -> Any:
         return next(value for kind, value in self.told() if kind in ("result", "error"))
 
-    def descendants(self) -> list[str]:
-        """Command lines of processes that it left behind."""
+    def left_behind(self) -> list[str]:
+        """Command lines of processes that are still there after some seconds: one may have been at its start or end."""
+        until = time.monotonic() + 5
+        while (left := self._descendants()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return left
+
+    def _descendants(self) -> list[str]:
         left = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:

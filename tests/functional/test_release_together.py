@@ -69,7 +69,7 @@ def test_ctrl_c_leaves_at_once_and_the_next_run_goes_on(lab: Lab, moment: str) -
         run.interrupt()
         assert run.wait() in (130, 0)  # 0: it was faster than the signal
         assert time.monotonic() - asked < graph.PATIENCE + 2
-        assert run.descendants() == []
+        assert run.left_behind() == []
         lab.up(environment)
         assert lab.snapshot(environment)["pipeline"]["change sets"] == []
 
