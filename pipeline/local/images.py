@@ -132,25 +132,29 @@ class ImageStore:
 
     def prune(self, used: Collection[Digest]) -> None:
         """Remove images that nothing uses, but for the latest few, and the layers that were only theirs."""
+        doomed = []
         with self._changing:
             keep = {digest.hex for digest in used}
             unused = [place for place in (self._folder / "images").iterdir() if place.name not in keep]
             unused.sort(key=lambda place: place.stat().st_mtime, reverse=True)
             for place in unused[KEPT_UNUSED:]:
                 self._ready.pop(Digest(place.name), None)
-                self._discard(place)
+                doomed.append(self._set_aside(place))
             needed: set[str] = set()
             for place in (self._folder / "images").iterdir():
                 needed |= set(json.loads((place / "image.json").read_text())["layers"])
             for place in (self._folder / "layers").iterdir():
                 if place.name not in needed:
-                    self._discard(place)
+                    doomed.append(self._set_aside(place))
+        # Thousands of files: whoever wants an image meanwhile does not wait for that.
+        for each in doomed:
+            shutil.rmtree(each, ignore_errors=True)
 
-    def _discard(self, place: Path) -> None:
-        # Renamed first: a folder that is half removed must not be found under its digest.
+    def _set_aside(self, place: Path) -> Path:
+        """Renamed first: a folder that is half removed must not be found under its digest."""
         doomed = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
         place.rename(doomed / place.name)
-        shutil.rmtree(doomed, ignore_errors=True)
+        return doomed
 
     def _pull(self, repository: str, digest: Digest, place: Path) -> None:
         work = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))

@@ -335,7 +335,9 @@ def test_a_new_image_takes_over_without_losing_an_invocation(
         assert function.invoke().payload["version"] == 2
         assert not in_flight.done()
         go_on.touch()
-        assert in_flight.result().payload["version"] == 1
+        answer = in_flight.result()
+        assert answer.error is None, answer
+        assert answer.payload["version"] == 1
     wait_for(lambda: not Path(f"/proc/{old}").exists())
     assert function.invoke().payload["version"] == 2
 
