@@ -51,7 +51,8 @@ def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], stor
 def build_templates(settings: Settings, functions: Sequence[FunctionDefinition]) -> Templates:
     """The same without the memory."""
     # Half of troposphere's import is a library for YAML, which nothing here writes.
-    sys.meta_path.insert(0, _Postponed("cfn_flip"))
+    if "troposphere" not in sys.modules:
+        sys.meta_path.insert(0, _Postponed("cfn_flip"))
     from cfn.pipeline import pipeline_template
     from cfn.registry import registry_template
     from cfn.render import render

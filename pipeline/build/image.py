@@ -16,6 +16,7 @@ from pipeline.model import (
     OCI_CONFIG,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
+    TASK_ROOT,
     Base,
     Descriptor,
     Digest,
@@ -25,7 +26,6 @@ from pipeline.model import (
     Platform,
 )
 
-TASK_ROOT = "/var/task"
 # Members of Docker's config that describe the container in which the base was built, not the image.
 _STALE = ("container", "container_config", "docker_version", "parent", "id")
 

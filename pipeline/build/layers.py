@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipeline import model
 from pipeline.blobs import BlobStore, storing
 from pipeline.build.deflate import writes_like_zlib
 from pipeline.build.dependencies import Lock, install, judge_age, read_lock
@@ -32,7 +33,8 @@ from pipeline.errors import SourceError
 from pipeline.events import Note, Report, ignore, step
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
 
-TASK_ROOT = "var/task"
+# As archives write it.
+TASK_ROOT = model.TASK_ROOT.lstrip("/")
 RUNTIME_LOCK = Path(__file__).parents[1] / "runtime-requirements.txt"
 # Whoever changes one of these may change a layer.
 _MODULES = ("layers", "slim", "dependencies", "tarball", "deflate", "zlib_in_python")

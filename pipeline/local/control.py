@@ -286,13 +286,13 @@ def _await_started(folder: Path, answer: dict[str, Any]) -> LocalAws:
     """What runs now: our host, or another that was started at the same time."""
     until = time.monotonic() + START_SECONDS
     while (found := find_local(folder)) is None:
-        if "busy" in answer and time.monotonic() > until:
+        if "busy" not in answer:
+            raise LocalError(_NOT_STARTED, _last_words(folder), f"Look into {folder / 'host.log'}, and run it again.")
+        if time.monotonic() > until:
             raise LocalError(
                 _NOT_STARTED,
                 f"a process holds {folder / 'lock'} and does not say where it can be reached",
                 f"Find it with `fuser {folder / 'lock'}`, and end it.",
             )
-        if "busy" not in answer:
-            raise LocalError(_NOT_STARTED, _last_words(folder), f"Look into {folder / 'host.log'}, and run it again.")
         time.sleep(0.02)
     return found

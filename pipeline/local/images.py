@@ -37,6 +37,7 @@ from pipeline.model import (
     OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
+    TASK_ROOT,
     Digest,
     ImageReference,
 )
@@ -44,8 +45,6 @@ from pipeline.model import (
 _CHUNK = 1 << 20
 # Manifests and configs are documents; anything larger is something else.
 _DOCUMENT_MAX = 8 << 20
-# Where functions and what they import are, in the images of Lambda's bases and ours.
-TASK_ROOT = "var/task"
 # How many images that no function uses stay for a way back.
 KEPT_UNUSED = 10
 
@@ -268,9 +267,9 @@ class ImageStore:
         (see unpack.py), so what was changed is compiled anew. Packages of one name usually have one content, and then
         nobody compiles them after the first; modules of a function do not, so each image has its own.
         """
-        target = work / "byte-code" / (place / "rootfs" / TASK_ROOT).relative_to("/")
+        target = _modules_byte_code(work, place)
         target.mkdir(parents=True)
-        task_root = work / "rootfs" / TASK_ROOT
+        task_root = Path(f"{work}/rootfs{TASK_ROOT}")
         for package in (each for each in _entries(task_root) if each.is_dir(follow_symlinks=False)):
             shared = self._folder / "byte-code" / package.name
             shared.mkdir(exist_ok=True)
@@ -281,11 +280,16 @@ class ImageStore:
             best = max(best, (layers, other.stat().st_mtime, other))
         layers, _, other = best
         if layers:
-            for module in _entries(other / "byte-code" / (other / "rootfs" / TASK_ROOT).relative_to("/")):
+            for module in _entries(_modules_byte_code(other, other)):
                 # A worker may just be writing there; what is not there is compiled anew.
                 if module.name.endswith(".pyc"):
                     with contextlib.suppress(OSError):
                         os.link(module.path, target / module.name)
+
+
+def _modules_byte_code(folder: Path, place: Path) -> Path:
+    """Where Python keeps byte code of the modules of the image at ``place``, which is still made in ``folder``."""
+    return Path(f"{folder}/byte-code{place}/rootfs{TASK_ROOT}")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
