@@ -165,6 +165,8 @@ class InvocationClient:
         self._waiting: dict[int, _Waiting] = {}
         self._closed = False
         threading.Thread(target=self._receive, daemon=True, name="bridge-receive").start()
+        # The functions that the runtime was told of last, and whether it was sent an invocation of another.
+        self._told, self._untold = b"", False
         threading.Thread(target=self._follow, daemon=True, name="bridge-follow").start()
 
     def invoke(self, config: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
@@ -182,6 +184,9 @@ class InvocationClient:
         self._waiting[number] = waiting
         try:
             self._send(frame)
+            # Made, invoked and deleted between two looks: the runtime has workers of it, and nothing seems changed.
+            if function not in self._told:
+                self._untold = True
             # Looked at now and then too, for an invocation that came in just as the runtime went away.
             while not waiting.arrived.wait(1.0) and not self._closed:
                 pass
@@ -245,14 +250,14 @@ class InvocationClient:
 
     def _follow(self) -> None:
         """Tell the runtime whenever the image functions of the control plane are others than before."""
-        told: bytes | None = None
         pause = threading.Event()
         while not self._closed:
             try:
+                untold, self._untold = self._untold, False
                 frame = self._functions()
-                if frame != told:
+                if untold or frame != self._told:
                     self._send(frame)
-                    told = frame
+                    self._told = frame
             except Exception:
                 log.debug("functions could not be read", exc_info=True)
             pause.wait(FOLLOW_SECONDS)
