@@ -175,6 +175,14 @@ def test_a_runtime_that_is_gone_is_a_service_error() -> None:
     theirs.close()
 
 
+def test_a_function_that_is_gone_before_anybody_looks_is_told_of() -> None:
+    runtime = Echo()
+    with bridge(runtime, fake_lambda()) as (client, _, _):
+        _until(lambda: runtime.followed == [[]])
+        client.invoke(RECORD, {}, "id")
+        _until(lambda: runtime.followed == [[], []])
+
+
 def test_changes_of_functions_are_followed() -> None:
     runtime, records = Echo(), {}
     image = RECORD | {"PackageType": "Image"}
