@@ -121,9 +121,8 @@ class PooledRuntime(ABC):
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
+        # Their folder stays: where the local folder was removed and made again, it is another host's.
         await asyncio.gather(*(pool.close() for pool in self._pools.values()), return_exceptions=True)
-        with contextlib.suppress(OSError):
-            self._work_folder.rmdir()
 
 
 class ProcessRuntime(PooledRuntime):

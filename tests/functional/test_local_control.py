@@ -291,6 +291,7 @@ def test_a_host_whose_folder_was_removed_leaves_the_one_that_was_started_next_al
     assert found is not None
     assert found.pid == again.pid
     assert EmbeddedAws.of(again).client("sts").get_caller_identity()["Account"]
+    assert (folder / "work").is_dir()
 
 
 def test_a_killed_host_leaves_nothing_and_loses_nothing(folder: Path, client_layer: bytes) -> None:
