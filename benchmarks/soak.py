@@ -51,7 +51,10 @@ STORM = {"throttled": 0.6, "lost": 0.01}
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """What happens, and at which shares of the file. storm_length: how much of the file a storm lasts for."""
+    """What happens, and at which shares of the file.
+
+    storm_length: how much of the file a storm lasts for, or longer, until something has been parked.
+    """
 
     program_kills: Sequence[float] = (0.15, 0.35, 0.55, 0.75)
     host_kills: Sequence[float] = (0.25, 0.65)
@@ -213,7 +216,7 @@ def submit_under_fire(
                 calm_at = storms.pop(0) + fire.storm_length
                 environment.faults(STORM)
                 story.storms += 1
-            if calm_at is not None and done >= calm_at:
+            if calm_at is not None and done >= calm_at and _parked(results):
                 calm_at = None
                 environment.faults(CALM)
             if host_kills and done >= host_kills[0]:
@@ -249,6 +252,11 @@ def _lines_of(file: Path) -> int:
         return file.read_bytes().count(b"\n")
     except FileNotFoundError:
         return 0
+
+
+def _parked(file: Path) -> bool:
+    """Whether a line was parked."""
+    return b'"outcome": "parked"' in file.read_bytes()
 
 
 def redrive_all(environment: Environment, *, expire_leases: bool) -> tuple[list[dict[str, Any]], int]:

@@ -56,14 +56,18 @@ def with_result(given: Given, number: int, **changes: Any) -> Given:
     return replace(given, results=path)
 
 
+def last_words(given: Given) -> dict[int, dict[str, Any]]:
+    return {each["line"]: each for each in map(json.loads, given.results.read_text().splitlines())}
+
+
 def answered(given: Given, kind: Kind) -> tuple[int, str, dict[str, Any]]:
-    """Number, id and answer of a line of that kind."""
-    told = {each["line"]: each for each in map(json.loads, given.results.read_text().splitlines())}
+    """Number, id and answer of a line of that kind that was approved and whose id has no parked message."""
+    told, parked = last_words(given), {message["transaction_id"] for message in given.parked}
     for line in given.lines:
         answer = told[line.number].get("answer")
-        if line.kind is kind and answer and line.transaction_id and answer["outcome"] in ("APPROVED", "CONFLICT"):
-            return line.number, line.transaction_id, answer
-    raise AssertionError(f"nothing of the kind {kind} was answered")
+        if line.kind is kind and answer and answer["outcome"] == "APPROVED" and line.transaction_id not in parked:
+            return line.number, line.transaction_id or "", answer
+    raise AssertionError(f"nothing of the kind {kind} was approved")
 
 
 def lost(given: Given) -> Given:
@@ -91,7 +95,9 @@ def parked_twice(given: Given) -> Given:
 
 
 def parked_and_gone(given: Given) -> Given:
-    return replace(given, parked=given.parked[1:])
+    told = last_words(given)
+    gone = next(line.transaction_id for line in given.lines if told[line.number]["outcome"] == "parked")
+    return replace(given, parked=[message for message in given.parked if message["transaction_id"] != gone])
 
 
 def never_redriven(given: Given) -> Given:
@@ -115,9 +121,14 @@ def first_answered_twice(given: Given) -> Given:
 
 
 def conflict_approved(given: Given) -> Given:
-    number, key, _ = answered(given, Kind.CONFLICT)
-    approved = {"outcome": "APPROVED", "repeat": True, "decided_at": given.records[key]["decided_at"]}
-    return with_result(given, number, answer=approved)
+    number, _, _ = answered(given, Kind.REPEAT)
+    return replace(
+        given,
+        lines=[
+            replace(line, payload={**(line.payload or {}), "merchant_id": "another"}) if line.number == number else line
+            for line in given.lines
+        ],
+    )
 
 
 def unanswered(given: Given) -> Given:
