@@ -7,10 +7,16 @@ Progress goes to stderr, the result to stdout; with --json the result is one JSO
 
 from __future__ import annotations
 
+# Not signal itself, whose import takes long enough to press Ctrl-C in.
+import _signal  # type: ignore[import-not-found]
 import gc
 import os
-import signal
 import sys
+
+if __name__ == "__main__" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    # Before a command begins nothing is under way that could be told of.
+    _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))
+
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -19,10 +25,6 @@ ROOT = Path(__file__).resolve().parent
 _PYTHON = ROOT / ".venv" / "bin" / "python"
 if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), str(Path(__file__).resolve()), *sys.argv[1:]])
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Before a command begins nothing is under way that could be told of.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 # What a command makes lives as long as the command; to look for garbage after every 700 objects costs a tenth of it.
 gc.set_threshold(500_000)
@@ -37,6 +39,7 @@ if __name__ == "__main__" and sys.dont_write_bytecode and sys.pycache_prefix is 
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -102,11 +105,11 @@ def run(
 
     ``base``, ``builder`` and ``runtime`` among the arguments are the context's; the rest is the command's own.
     """
-    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = {name: arguments.pop(name) for name in ("base", "builder", "chosen_runtime") if name in arguments}
     context = Context(environment=environment, target_name=target, region=region, root=ROOT, **chosen)
     try:
+        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with progress(f"{command.__name__} {environment} on {target}", output) as report:
             context.report = report
             context.ask = asker(report)
@@ -456,6 +459,8 @@ def program() -> None:
     """
     try:
         main()
+    except KeyboardInterrupt:  # while the result was being written
+        os._exit(130)
     except SystemExit as ended:
         if not isinstance(ended.code, int | None):
             raise

@@ -5,32 +5,45 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from commands.context import Context, Outcome
+from pipeline.errors import PipelineError
 
 
 def check(_context: Context, *, images: Sequence[str]) -> Outcome:
     """Hold images of any registry or layout against Lambda's rules; exit code 1 when one would be refused."""
     from pipeline.inspection import inspect_images
 
-    inspected = [each for text in images for each in inspect_images(text)]
-    lines = []
-    for each in inspected:
-        lines.append(f"{each.name}  {'refused' if each.findings else 'accepted'}  {each.digest}")
-        lines += [f"  {finding.rule}: {finding.message}. {finding.cure}" for finding in each.findings]
-    result = [
-        {
-            "image": each.name,
-            "digest": str(each.digest),
-            "accepted": not each.findings,
-            "findings": [
+    lines: list[str] = []
+    result: list[dict[str, Any]] = []
+    for text in images:
+        try:
+            inspected = inspect_images(text)
+        except PipelineError as problem:
+            if len(images) == 1:
+                raise
+            # The others are judged all the same.
+            lines += [f"{text}  not checked", f"  {problem.what}: {problem.why}. {problem.next_step}"]
+            error = {"what": problem.what, "why": problem.why, "next_step": problem.next_step}
+            result.append({"image": text, "accepted": False, "error": error})
+            continue
+        for each in inspected:
+            lines.append(f"{each.name}  {'refused' if each.findings else 'accepted'}  {each.digest}")
+            lines += [f"  {finding.rule}: {finding.message}. {finding.cure}" for finding in each.findings]
+            findings = [
                 {"rule": finding.rule, "message": finding.message, "cure": finding.cure, "source": finding.source}
                 for finding in each.findings
-            ],
-        }
-        for each in inspected
-    ]
-    return Outcome({"images": result}, "\n".join(lines), 1 if any(each.findings for each in inspected) else 0)
+            ]
+            result.append(
+                {
+                    "image": each.name,
+                    "digest": str(each.digest),
+                    "accepted": not each.findings,
+                    "findings": findings,
+                }
+            )
+    return Outcome({"images": result}, "\n".join(lines), 0 if all(each["accepted"] for each in result) else 1)
 
 
 def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from cfn.names import Names, image_parameter
@@ -77,36 +77,43 @@ def read_pipeline(deployment: Deployment) -> StackState:
     return read_stack(deployment.target.client("cloudformation"), deployment.names.pipeline_stack)
 
 
-def wanted_registry(deployment: Deployment) -> WantedStack:
-    """Stack 1: the repositories and their placeholders."""
-    return WantedStack(deployment.names.registry_stack, deployment.templates.registry, tags=deployment.tags)
+def wanted_registry(deployment: Deployment, state: StackState) -> WantedStack:
+    """Stack 1, coming from ``state``: the repositories and their placeholders."""
+    template = deployment.templates.registry
+    existing = left_behind(deployment, state, template)
+    return WantedStack(deployment.names.registry_stack, template, tags=deployment.tags, existing=existing)
 
 
-def ask_account(deployment: Deployment, state: StackState, report: Report) -> dict[str, str]:
-    """The parameters of stack 2, coming from ``state``, that only the account knows."""
-    return account_parameters(
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What only the account knows of stack 2: values of parameters, and resources that an earlier stack left behind."""
+
+    parameters: Mapping[str, str]
+    existing: tuple[str, ...]
+
+
+def ask_account(deployment: Deployment, state: StackState, report: Report) -> Asked:
+    """What the account knows of stack 2, coming from ``state``."""
+    parameters = account_parameters(
         deployment.target, len(deployment.sources), deployment.settings.reserved_concurrency, state.parameters, report
     )
+    return Asked(parameters, left_behind(deployment, state, deployment.templates.pipeline))
 
 
-def wanted_pipeline(
-    deployment: Deployment,
-    state: StackState,
-    images: Mapping[str, str],
-    report: Report,
-    account: Mapping[str, str] | None = None,
-) -> WantedStack:
-    """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder.
-
-    account  what ``ask_account`` gave for ``state``, where it was asked before
-    """
-    parameters = ask_account(deployment, state, report) if account is None else account
+def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: Asked) -> WantedStack:
+    """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder. Pure."""
     return WantedStack(
         deployment.names.pipeline_stack,
         deployment.templates.pipeline,
-        parameters={**parameters, **images},
+        parameters={**asked.parameters, **images},
         tags=deployment.tags,
+        existing=asked.existing,
     )
+
+
+def left_behind(deployment: Deployment, state: StackState, template: str) -> tuple[str, ...]:
+    """Resources of a template that an earlier stack left behind; looked for only where no stack is."""
+    return find_existing(deployment.target.client, template) if state.status.gone else ()
 
 
 def current_images(deployment: Deployment, state: StackState) -> dict[str, str]:
@@ -119,21 +126,19 @@ def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
     """Decide what stack 1 needs, and do it."""
     with step(report, "stack", deployment.names.registry_stack) as running:
         state = read_registry(deployment)
-        return _apply(deployment, plan_stack(state, adopting(deployment, state, wanted_registry(deployment))), report,
-                      running)  # fmt: skip
+        return _apply(deployment, plan_stack(state, wanted_registry(deployment, state)), report, running)
 
 
 def bring_pipeline(
-    deployment: Deployment,
-    state: StackState,
-    images: Mapping[str, str],
-    report: Report,
-    account: Mapping[str, str] | None = None,
+    deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report, asked: Asked | None = None
 ) -> tuple[StackOutputs, WantedStack]:
-    """Decide what stack 2 needs, coming from ``state``, and do it; what stands, and what was asked for."""
+    """Decide what stack 2 needs, coming from ``state``, and do it; what stands, and what was asked for.
+
+    asked  what ``ask_account`` gave for ``state``, where it was asked before
+    """
     with step(report, "stack", deployment.names.pipeline_stack) as running:
-        wanted = wanted_pipeline(deployment, state, images, report, account)
-        return _apply(deployment, plan_stack(state, adopting(deployment, state, wanted)), report, running), wanted
+        wanted = wanted_pipeline(deployment, images, asked or ask_account(deployment, state, report))
+        return _apply(deployment, plan_stack(state, wanted), report, running), wanted
 
 
 def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:
@@ -155,13 +160,6 @@ def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str
         return switch_images(deployment, images, report)
     with step(report, "switch", state.name) as running:
         return _apply(deployment, plan, report, running)
-
-
-def adopting(deployment: Deployment, state: StackState, wanted: WantedStack) -> WantedStack:
-    """``wanted``, around what an earlier stack of the environment left behind; looked for only where none stands."""
-    if not state.status.gone:
-        return wanted
-    return replace(wanted, existing=find_existing(deployment.target.client, wanted.template_body))
 
 
 def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[ResourceChange, ...]:

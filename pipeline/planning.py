@@ -10,7 +10,7 @@ from functools import partial
 from cfn.names import image_parameter, repository_output
 from pipeline.deployment import (
     Deployment,
-    adopting,
+    ask_account,
     current_images,
     read_pipeline,
     read_registry,
@@ -28,7 +28,6 @@ from pipeline.stacks import (
     StackPlan,
     StackState,
     Update,
-    WantedStack,
     describe_change,
     plan_stack,
 )
@@ -121,10 +120,13 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
     }
     before = current_images(deployment, pipeline)
     images = {image_parameter(name): uri for name, uri in after.items()}
-    wanted = [wanted_registry(deployment), wanted_pipeline(deployment, pipeline, images, report)]
+    asked = ask_account(deployment, pipeline, report)
     plans = {
-        each.name: plan_stack(state, adopting(deployment, state, each))
-        for state, each in zip((registry, pipeline), wanted, strict=True)
+        wanted.name: plan_stack(state, wanted)
+        for state, wanted in (
+            (registry, wanted_registry(deployment, registry)),
+            (pipeline, wanted_pipeline(deployment, images, asked)),
+        )
     }
     upload = partial(upload_template, deployment.target.client, report=report)
     described = run_tasks(
@@ -139,7 +141,7 @@ def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
             FunctionDecision(deployment.names.function(name), before.get(image_parameter(name)), uri)
             for name, uri in sorted(after.items())
         ),
-        _cost(pipeline, wanted[1]),
+        _cost(pipeline, deployment.templates.pipeline),
     )
 
 
@@ -156,14 +158,14 @@ def _repository(deployment: Deployment, registry: StackState, function: str) -> 
     return f"{hosts.pop()}/{name}" if hosts else name
 
 
-def _cost(state: StackState, wanted: WantedStack) -> CostDecision | None:
+def _cost(state: StackState, template: str) -> CostDecision | None:
     """From the templates alone; None for a pipeline of other functions than those whose traffic is known."""
     from pipeline.errors import SettingsError
     from pipeline.workflow.cost import Prices, compute_cost
 
     try:
         prices = Prices.load()
-        after = compute_cost(json.loads(wanted.template_body), prices)
+        after = compute_cost(json.loads(template), prices)
         before = compute_cost(json.loads(state.template), prices) if state.template else None
     except SettingsError:
         return None

@@ -21,6 +21,7 @@ from pipeline.build.function_image import build_image
 from pipeline.build.inputs import Build
 from pipeline.check import check_image
 from pipeline.deployment import (
+    Asked,
     Deployment,
     ask_account,
     bring_pipeline,
@@ -108,9 +109,9 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
         return read_pipeline(deployment)
 
     def switch(
-        state: StackState, pushed: tuple[PushedImage, ...], before: StackState, account: Mapping[str, str]
+        state: StackState, pushed: tuple[PushedImage, ...], before: StackState, asked: Asked
     ) -> tuple[StackOutputs, WantedStack]:
-        known = account if state is before else None
+        known = asked if state is before else None
         return bring_pipeline(deployment, state, image_parameters(pushed), clock, known)
 
     results = run_tasks(

@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import signal
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+# A shell starts what it leaves in the background with Ctrl-C ignored, and children inherit that: those of the tests are
+# sent it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def is_set(name: str) -> bool:

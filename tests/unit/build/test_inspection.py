@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from commands.context import Context
+from commands.offline import check
 from pipeline.blobs import BlobStore
 from pipeline.build.layout import NAME, write_layout
 from pipeline.errors import BaseImageError, CheckFailed, PipelineError, StorageError
@@ -59,6 +61,17 @@ def test_a_folder_with_a_colon_is_a_folder(layout: Path) -> None:
 def test_a_name_that_a_layout_does_not_hold_is_told_with_those_that_it_does(layout: Path) -> None:
     with pytest.raises(BaseImageError, match=", ".join(names(layout))):
         inspect_images(f"oci:{layout}:other")
+
+
+def test_an_image_that_cannot_be_read_keeps_no_other_from_being_judged(layout: Path, tmp_path: Path) -> None:
+    told = check(Context(), images=[f"oci:{tmp_path / 'nothing'}", f"oci:{layout}"])
+    assert told.exit_code == 1
+    missing, *others = told.result["images"]
+    assert set(missing["error"]) == {"what", "why", "next_step"}
+    assert [each["accepted"] for each in [missing, *others]] == [False, True, True]
+    assert told.text.startswith(f"oci:{tmp_path / 'nothing'}  not checked\n  ")
+    with pytest.raises(BaseImageError):  # alone it is the command's own failure
+        check(Context(), images=[f"oci:{tmp_path / 'nothing'}"])
 
 
 @pytest.mark.parametrize("manifests", ["[]", "artifact"])
