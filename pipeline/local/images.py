@@ -141,7 +141,7 @@ class ImageStore:
                 doomed.append(self._set_aside(place))
             needed: set[str] = set()
             for place in (self._folder / "images").iterdir():
-                needed |= set(json.loads((place / "image.json").read_text())["layers"])
+                needed |= _layers_of(place)
             for place in (self._folder / "layers").iterdir():
                 if place.name not in needed:
                     doomed.append(self._set_aside(place))
@@ -276,8 +276,7 @@ class ImageStore:
             (target / package.name).symlink_to(shared)
         mine, best = {diff_id.hex for diff_id in diff_ids}, (0, 0.0, place)
         for other in (self._folder / "images").iterdir():
-            layers = len(mine & set(json.loads((other / "image.json").read_text())["layers"]))
-            best = max(best, (layers, other.stat().st_mtime, other))
+            best = max(best, (len(mine & _layers_of(other)), other.stat().st_mtime, other))
         layers, _, other = best
         if layers:
             for module in _entries(_modules_byte_code(other, other)):
@@ -290,6 +289,14 @@ class ImageStore:
 def _modules_byte_code(folder: Path, place: Path) -> Path:
     """Where Python keeps byte code of the modules of the image at ``place``, which is still made in ``folder``."""
     return Path(f"{folder}/byte-code{place}/rootfs{TASK_ROOT}")
+
+
+def _layers_of(place: Path) -> set[str]:
+    """The diff ids of an image on disk; none of one that is damaged, which is no other's trouble."""
+    try:
+        return set(json.loads((place / "image.json").read_text())["layers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

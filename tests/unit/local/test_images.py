@@ -314,6 +314,13 @@ def test_a_package_is_compiled_once_for_all_images_and_again_when_it_changes(
     assert run_python(image(b"1", b"4"), code)[1] == {"own"}
 
 
+def test_an_image_that_is_damaged_on_disk_is_no_other_ones_trouble(registry: Registry, store: ImageStore) -> None:
+    damaged = store.ensure(registry.image({"app/a.py": b"1"}))
+    (damaged.rootfs.parent / "image.json").unlink()
+    assert store.ensure(registry.image({"app/a.py": b"2"})).rootfs.is_dir()
+    store.prune(set())
+
+
 def test_a_package_that_is_a_link_or_no_folder_does_without(registry: Registry, store: ImageStore) -> None:
     image = store.ensure(registry.image({"var/task/pack.py": b"", "var/task/real/__init__.py": b""}))
     place = image.byte_code / (image.rootfs / "var/task").relative_to("/")
