@@ -79,8 +79,10 @@ def plan_prune(
             reasons[image.digest] = "a placeholder"
         elif foreign := [tag for tag in image.tags if not tag.startswith(OWN_TAGS) and not _names_subject(image, tag)]:
             reasons[image.digest] = f"tagged {', '.join(foreign)} by somebody"
-        elif now - image.pushed_at < grace:
-            reasons[image.digest] = "pushed just now"
+    _follow_references(images, reasons)
+    # Age is the least that speaks for an image, so it is told only of those that nothing else keeps.
+    young = [image for image in images if image.digest not in reasons and now - image.pushed_at < grace]
+    reasons |= {image.digest: "pushed just now" for image in young}
     _follow_references(images, reasons)
     delete = [image for image in images if image.digest not in reasons]
     return PrunePlan(

@@ -77,6 +77,15 @@ def test_an_sbom_goes_with_its_image_and_stays_with_it() -> None:
     assert deleted(plan, "gone", "its sbom") == ["its sbom", "gone"], "what speaks about an image goes before it"
 
 
+def test_a_young_sbom_is_told_by_its_image_and_a_young_image_of_nobody_by_its_age() -> None:
+    images = [image("runs", at=NOW), image("sbom", at=NOW, subject="runs"), image("new", at=NOW)]
+    images.append(image("new sbom", at=NOW, subject="new"))
+    plan = plan_prune(images, {digest("runs"): "a function"}, [], 1, now=NOW)
+    assert [reason for _, reason in plan.kept] == [
+        "a function", f"speaks about {digest('runs').short}", "pushed just now", "pushed just now"
+    ]  # fmt: skip
+
+
 def test_a_signature_is_known_by_its_tag() -> None:
     tag = f"sha256-{digest('kept').hex}.sig"
     images = [image("kept"), image("signature", tag, subject="kept")]
