@@ -169,4 +169,4 @@ def test_queries_share_one_connection_and_survive_its_loss(fraud: ModuleType, cu
     socket.close()
     started = time.monotonic()
     assert judge(fraud, customer) == (0, [])
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -387,7 +388,9 @@ def test_the_state_file_is_for_its_owner_only(folder: Path) -> None:
 
 def test_finding_is_fast(folder: Path) -> None:
     start_local(folder)
-    started = time.perf_counter()
+    taken = []
     for _ in range(100):
+        started = time.perf_counter()
         find_local(folder)
-    assert (time.perf_counter() - started) / 100 < 0.005
+        taken.append(time.perf_counter() - started)
+    assert statistics.median(taken) < 0.005

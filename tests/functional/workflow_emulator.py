@@ -155,6 +155,8 @@ def infest(adversary: Adversary) -> None:
         if fault["when"] == "die":
             raise Died
         time.sleep(fault.get("seconds", 0))
+        if fault["when"] == "hang":  # and nothing of it reaches the table when others use it
+            raise Died
         result = invoke_resource(resource, arguments)
         if fault["when"] == "after":
             raise error_type(fault["error"], "on command")
