@@ -27,7 +27,7 @@ from typing import Any
 
 from pipeline.local.ahead import load_ahead
 from pipeline.local.ecr_uploads import announce_images, join_uploads
-from pipeline.local.express import forget_executions
+from pipeline.local.express import forget_executions, start_at_once
 from pipeline.local.expressions import parse_expressions_once
 from pipeline.local.hooks import InvocationClient, hook_invocations, save_state, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
@@ -154,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     join_uploads()
     check_state_roles()
     forget_executions()
+    start_at_once()
     parse_expressions_once()
     start_without_botocore()
     asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))

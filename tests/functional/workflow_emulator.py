@@ -20,7 +20,6 @@ import socket
 import sys
 import threading
 import time
-from types import SimpleNamespace
 from typing import Any
 
 _task: contextvars.ContextVar[tuple[str, dict[str, Any]]] = contextvars.ContextVar("task")
@@ -121,11 +120,6 @@ def infest(adversary: Adversary) -> None:
 
     error_type = stepfunctions._ExecutionError
     execute_task, invoke_resource = stepfunctions._execute_task, stepfunctions._invoke_resource
-    # ministack lets every execution sleep 0.15 s before it starts.
-    stepfunctions.time = SimpleNamespace(
-        **{name: getattr(time, name) for name in dir(time) if not name.startswith("_")}
-        | {"sleep": lambda seconds: None if seconds == 0.15 else time.sleep(seconds)}
-    )
 
     def _execute_task(state: dict[str, Any], given: Any, execution: dict[str, Any], ctx: dict[str, Any]) -> Any:
         function = str(state.get("Arguments", {}).get("FunctionName", ""))
