@@ -83,6 +83,8 @@ class ImageStore:
         self._ahead: set[Digest] = set()
         # One at a time: what pulls and what prunes share the layers, and unpacking is bound by one interpreter anyway.
         self._changing = threading.Lock()
+        # Held for a moment only: while an image is found, or taken away.
+        self._looking = threading.Lock()
         for name in ("images", "layers", "unpacking", "byte-code"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -91,17 +93,31 @@ class ImageStore:
         digest = reference.digest
         if digest is None:
             raise ImageUnavailable(f"{reference} is not pinned by digest")
+        with self._explained(reference):
+            if digest in self._ahead:
+                self._manifest(reference.repository, digest)
+                self._ahead.discard(digest)
+            if (image := self._find(digest)) is None:
+                with self._changing:
+                    if not self._place(digest).exists():
+                        self._pull(reference.repository, digest)
+                    image = self._find(digest)
+        if image is None:
+            raise ImageUnavailable(f"{reference} was removed from {self._folder} meanwhile")
+        return image
+
+    def _place(self, digest: Digest) -> Path:
+        return self._folder / "images" / digest.hex
+
+    def _find(self, digest: Digest) -> LocalImage | None:
+        """The image if it is on disk, which does not wait for others being pulled."""
         if digest in self._ready:
             return self._ready[digest]
-        place = self._folder / "images" / digest.hex
-        with self._changing, self._explained(reference):
-            if not place.exists():
-                self._pull(reference.repository, digest, place)
-            elif digest in self._ahead:
-                self._manifest(reference.repository, digest)
-            self._ahead.discard(digest)
-            image = self._ready[digest] = _load(place, digest)
-        return image
+        with self._looking:
+            if not self._place(digest).exists():
+                return None
+            image = self._ready[digest] = _load(self._place(digest), digest)
+            return image
 
     def fill_library(self) -> None:
         """Have the byte code of Python's own library ready for workers."""
@@ -112,10 +128,9 @@ class ImageStore:
         digest = reference.digest
         if digest is None or digest in self._ready:
             return
-        place = self._folder / "images" / digest.hex
         with self._changing, self._explained(reference):
-            if not place.exists():
-                self._pull(reference.repository, digest, place)
+            if not self._place(digest).exists():
+                self._pull(reference.repository, digest)
                 self._ahead.add(digest)
 
     @contextlib.contextmanager
@@ -137,8 +152,9 @@ class ImageStore:
             unused = [place for place in (self._folder / "images").iterdir() if place.name not in keep]
             unused.sort(key=lambda place: place.stat().st_mtime, reverse=True)
             for place in unused[KEPT_UNUSED:]:
-                self._ready.pop(Digest(place.name), None)
-                doomed.append(self._set_aside(place))
+                with self._looking:
+                    self._ready.pop(Digest(place.name), None)
+                    doomed.append(self._set_aside(place))
             needed: set[str] = set()
             for place in (self._folder / "images").iterdir():
                 needed |= _layers_of(place)
@@ -155,7 +171,8 @@ class ImageStore:
         place.rename(doomed / place.name)
         return doomed
 
-    def _pull(self, repository: str, digest: Digest, place: Path) -> None:
+    def _pull(self, repository: str, digest: Digest) -> None:
+        place = self._place(digest)
         work = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
         try:
             config, diff_ids = self._ensure_layers(repository, digest)
