@@ -22,6 +22,10 @@ def image_parameter(function: str) -> str:
     return f"{pascal_case(function)}ImageUri"
 
 
+def repository_resource(function: str) -> str:
+    return f"{pascal_case(function)}Repository"
+
+
 def repository_output(function: str) -> str:
     return f"{pascal_case(function)}RepositoryUri"
 

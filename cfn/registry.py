@@ -13,7 +13,7 @@ from troposphere import AWSObject, FindInMap, GetAtt, Output, Ref, Sub, Template
 from cfn import placeholder
 from cfn.checks import check_functions, check_settings
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
-from cfn.names import Names, pascal_case, placeholder_output, repository_output
+from cfn.names import Names, pascal_case, placeholder_output, repository_output, repository_resource
 from cfn.settings import FunctionDefinition, Settings
 from cfn.template import OpenTemplate
 
@@ -150,7 +150,7 @@ def _add_repository(template: Template, settings: Settings, names: Names, functi
     policy = "Retain" if settings.protect_data else "Delete"
     return template.add_resource(
         ecr.Repository(
-            f"{pascal_case(function.name)}Repository",
+            repository_resource(function.name),
             RepositoryName=names.repository(function.name),
             # A tag names one image for ever. What these patterns match is none that a function could run.
             ImageTagMutability="IMMUTABLE_WITH_EXCLUSION",

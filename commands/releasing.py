@@ -94,7 +94,7 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 
 def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool) -> Outcome:
     """Build and check every function's image; pushes nothing and needs no target."""
-    from pipeline.release import all_artifacts, build_images
+    from pipeline.release import artifacts, build_images
 
     if update_base:
         _move_base(context)
@@ -103,7 +103,7 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
     if output is not None:
         from pipeline.build.layout import write_layout
 
-        write_layout(images, output, plan.store, artifacts=all_artifacts(plan, images))
+        write_layout(images, output, plan.store, artifacts={image.function: artifacts(plan, image) for image in images})
     return Outcome(
         {
             "platform": str(context.platform),

@@ -44,13 +44,13 @@ Connect = Callable[[str], Registry]
 class Push:
     """One image and where it goes: ``Push("123….amazonaws.com/fraud-detection-dev", checked, tag="9f2c…")``.
 
-    artifacts  what refers to the image and is pushed with it, such as its SBOM
+    artifacts  gives what refers to the image and is pushed with it, such as its SBOM; asked when the image is there
     """
 
     repository_uri: str
     checked: CheckedImage
     tag: str | None = None
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: Callable[[], tuple[Artifact, ...]] = tuple
 
 
 def push_image(
@@ -65,7 +65,7 @@ def push_image(
     report: Report = ignore,
 ) -> PushedImage:
     """Push one image; see ``push_images``."""
-    push = Push(repository_uri, checked, tag, artifacts)
+    push = Push(repository_uri, checked, tag, lambda: artifacts)
     return push_images(registry, [push], store, open_registry=open_registry, report=report)[0]
 
 
@@ -103,11 +103,13 @@ def push_images(
         )
         sources = _Sources(registry, open_registry, store, report, stop)
         _all(pool.submit(_bring, registry, users, store, sources) for users in ordered)
+        # Whoever waits for the images has them before work is done on what only speaks of them.
+        _all(pool.submit(_store, registry, item) for item in missing)
         return tuple(_all(pool.submit(_complete, registry, item, store) for item in work))
     except DamagedCopy as damaged:
         stop.set()
         registry.interrupt()
-        _drop_damaged(pushes, store, damaged)
+        _drop_damaged(work, store, damaged)
         raise
     except BaseException:
         # Also for Ctrl-C: what is under way ends at its next block or wait instead of being waited for.
@@ -118,12 +120,12 @@ def push_images(
         pool.shutdown(cancel_futures=True)
 
 
-def _drop_damaged(pushes: Sequence[Push], store: BlobStore, damaged: DamagedCopy) -> None:
+def _drop_damaged(work: Sequence[_Work], store: BlobStore, damaged: DamagedCopy) -> None:
     """Remove every damaged blob of the images from the cache, since seldom one alone is, so that the next run makes
     them anew. Raises RegistryError that says so; nothing when there was none to remove.
     """
-    layers = {layer.descriptor.digest for push in pushes for layer in push.checked.image.layers}
-    artifacts = {blob.digest for push in pushes for artifact in push.artifacts for blob in artifact.blobs}
+    layers = {layer.descriptor.digest for item in work for layer in item.push.checked.image.layers}
+    artifacts = {blob.digest for item in work for artifact in item.artifacts for blob in artifact.blobs}
     dropped = store.drop_damaged(sorted(layers | artifacts))
     if dropped:
         raise RegistryError(
@@ -165,6 +167,7 @@ class _Work:
     present: bool = False
     uploaded: int = 0
     progress: _Progress | None = None
+    artifacts: tuple[Artifact, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sent(self, count: int) -> None:
@@ -290,19 +293,24 @@ def _upload(registry: Registry, item: _Work, blob: _Blob, store: BlobStore, moun
         ) from error
 
 
-def _complete(registry: Registry, item: _Work, store: BlobStore) -> PushedImage:
-    """Everything of an image but its blobs: manifest, artifacts, read-back, and the tag last."""
+def _store(registry: Registry, item: _Work) -> None:
+    """The manifest, whose blobs are there, and read back."""
     image = item.push.checked.image
-    if not item.present:
-        registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type))
-        item.sent(len(image.manifest))
-        if not _read_back(registry, item):
-            raise RegistryError(
-                f"{item.push.checked.function} was not pushed",
-                f"{registry.host}/{item.repository} took the manifest {image.digest}, and does not have it",
-                "Run the command again; if it stays, tell the registry's operator.",
-            )
-    for artifact in item.push.artifacts:
+    registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type))
+    item.sent(len(image.manifest))
+    if not _read_back(registry, item):
+        raise RegistryError(
+            f"{item.push.checked.function} was not pushed",
+            f"{registry.host}/{item.repository} took the manifest {image.digest}, and does not have it",
+            "Run the command again; if it stays, tell the registry's operator.",
+        )
+
+
+def _complete(registry: Registry, item: _Work, store: BlobStore) -> PushedImage:
+    """What comes after an image: its artifacts, and the tag last."""
+    image = item.push.checked.image
+    item.artifacts = item.push.artifacts()
+    for artifact in item.artifacts:
         _push_artifact(registry, item, artifact, store)
     if item.push.tag is not None:
         _tag(registry, item, item.push.tag)

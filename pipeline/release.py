@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import partial
 
 from cfn.names import LIVE_ALIAS, image_parameter, repository_output
 from pipeline import interruption
@@ -30,13 +30,14 @@ from pipeline.deployment import (
     go_back,
     read_pipeline,
 )
-from pipeline.errors import ReleaseError, SubmissionError
+from pipeline.errors import PipelineError, ReleaseError, SubmissionError
 from pipeline.events import Event, Note, Report, StepFinished, step
 from pipeline.graph import Task, run_tasks
 from pipeline.ledger import Latest, Release, ReleaseContent, read_latest, record_release, template_digest
 from pipeline.model import Artifact, Base, CheckedImage, FunctionSource, Image, ImageReference, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.push import Push, push_images
+from pipeline.repositories import NewRepositories
 from pipeline.restore import image_tag
 from pipeline.stacks import StackOutputs, StackState, WantedStack
 from pipeline.verify import restore_function
@@ -44,7 +45,6 @@ from pipeline.workflow.transactions import Answer, submit
 
 # How long a finished stack 1 waits for images that are nearly built before stack 2 is begun on placeholders (seconds).
 IMAGES_NEARLY = 2.0
-Artifacts: TypeAlias = Mapping[str, tuple[Artifact, ...]]
 SAMPLE = {"amount": 100, "currency": "USD", "merchant_id": "merchant-001", "customer_id": "customer-001"}
 
 
@@ -84,14 +84,16 @@ class Clock:
 def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = True) -> Released:
     """Both phases, as a graph of steps; at the end every function runs what was built here.
 
-    Stack 1 and the builds run side by side. Where stack 2 is not there yet and the images take longer than stack 1,
-    it is begun on placeholders, and the functions are switched when their images are in.
+    Stack 1 and the builds run side by side, and images go into its repositories as soon as those stand. Where stack 2
+    is not there yet and the images take longer than stack 1, it is begun on placeholders, and the functions are
+    switched when their images are in.
 
     by     who releases, for the ledger
     smoke  submit a sample transaction after a change; when it is not answered, the functions go back to what they ran
     """
     clock = Clock(report)
     built = threading.Event()
+    repositories = NewRepositories(deployment.names, [source.name for source in deployment.sources], clock)
 
     def build() -> tuple[CheckedImage, ...]:
         try:
@@ -99,8 +101,27 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
         finally:
             built.set()
 
-    def push(registry: StackOutputs, images: tuple[CheckedImage, ...], artifacts: Artifacts) -> tuple[PushedImage, ...]:
-        return push_all(deployment, registry, images, clock, artifacts)
+    def bring() -> StackOutputs:
+        try:
+            return bring_registry(deployment, repositories)
+        finally:
+            repositories.end()
+
+    def push_early(images: tuple[CheckedImage, ...]) -> tuple[PushedImage, ...] | None:
+        if not repositories.wait() or (uris := repositories.uris(deployment.target.client("ecr"))) is None:
+            return None
+        try:
+            return push_all(deployment, uris, images, clock)
+        except PipelineError as problem:
+            clock(Note(f"the images are pushed again when {deployment.names.registry_stack} stands: {problem.why}"))
+            return None
+
+    def push(
+        registry: StackOutputs, images: tuple[CheckedImage, ...], early: tuple[PushedImage, ...] | None
+    ) -> tuple[PushedImage, ...]:
+        if early is not None and repositories.stand:
+            return early
+        return push_all(deployment, repository_uris(registry, images), images, clock)
 
     def begin(state: StackState, _registry: StackOutputs) -> StackState:
         if not state.status.gone or built.wait(IMAGES_NEARLY):
@@ -116,12 +137,12 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
 
     results = run_tasks(
         [
-            Task("registry stack", lambda: bring_registry(deployment, clock)),
+            Task("registry stack", bring),
             Task("images", build),
             Task("before", lambda: read_pipeline(deployment)),
             Task("latest", lambda: read_latest(deployment.target.client("ssm"), deployment.settings.environment)),
-            Task("artifacts", lambda images: all_artifacts(deployment.build, images), ("images",)),
-            Task("push", push, ("registry stack", "images", "artifacts")),
+            Task("early push", push_early, ("images",)),
+            Task("push", push, ("registry stack", "images", "early push")),
             Task("begun", begin, ("before", "registry stack")),
             # While stack 1 is waited for; after the images, whose building needs the processor.
             Task("account", lambda state, _: ask_account(deployment, state, clock), ("before", "images")),
@@ -182,22 +203,21 @@ def _build_one(build: Build, source: FunctionSource, base: Base, report: Report)
 
 def push_all(
     deployment: Deployment,
-    registry: StackOutputs,
+    repositories: Mapping[str, str],
     images: Sequence[CheckedImage],
     report: Report,
-    artifacts: Artifacts,
 ) -> tuple[PushedImage, ...]:
     """Each image in its function's repository, tagged so that no clean-up takes it for a leftover, and read back.
 
-    artifacts  what goes with each image, by function
+    repositories  URIs by function
     """
     with step(report, "push") as running:
         pushes = [
             Push(
-                registry[repository_output(image.function)],
+                repositories[image.function],
                 image,
                 tag=image_tag(image.image.digest),
-                artifacts=artifacts[image.function],
+                artifacts=partial(artifacts, deployment.build, image),
             )
             for image in images
         ]
@@ -211,6 +231,11 @@ def push_all(
         uploaded = sum(image.uploaded for image in pushed)
         running.detail = f"{uploaded:,} bytes sent" if uploaded else "everything was there"
     return pushed
+
+
+def repository_uris(registry: StackOutputs, images: Sequence[CheckedImage]) -> dict[str, str]:
+    """The repositories of stack 1 by function."""
+    return {image.function: registry[repository_output(image.function)] for image in images}
 
 
 def verify(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> bool:
@@ -302,11 +327,11 @@ def record(deployment: Deployment, content: ReleaseContent, report: Report, *, b
     return release
 
 
-def all_artifacts(build: Build, images: Sequence[CheckedImage]) -> Artifacts:
-    """What refers to each image and is pushed with it, by function: its bill of materials."""
+def artifacts(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
+    """What refers to an image and is pushed with it: its bill of materials."""
     if not build.sbom:
-        return {image.function: () for image in images}
+        return ()
     from pipeline.build.sbom import sbom_referrer
 
-    sources = {source.name: source for source in build.sources}
-    return {image.function: (sbom_referrer(image.image, sources[image.function], build.store),) for image in images}
+    (source,) = (source for source in build.sources if source.name == image.function)
+    return (sbom_referrer(image.image, source, build.store),)

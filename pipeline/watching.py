@@ -30,7 +30,7 @@ from pipeline.errors import LocalError, SourceError, StackError
 from pipeline.events import Report, step
 from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
 from pipeline.parameters import image_parameters
-from pipeline.release import Clock, all_artifacts, push_all, verify
+from pipeline.release import Clock, push_all, repository_uris, verify
 from pipeline.stacks import StackOutputs
 
 # Saves that follow each other within this time are one change; editors write, rename and format (milliseconds).
@@ -205,7 +205,7 @@ class QuickRelease:
             ]
         if not images:
             return QuickResult((), clock.seconds)
-        pushed = push_all(deployment, self._registry, images, clock, all_artifacts(deployment.build, images))
+        pushed = push_all(deployment, repository_uris(self._registry, images), images, clock)
         with step(clock, "switch"):
             switch_images(deployment, image_parameters(pushed), report)
         # From here on the stack names the new images, whatever verifying them says.

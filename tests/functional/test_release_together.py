@@ -14,11 +14,12 @@ import pytest
 
 from pipeline import graph, interruption, release
 from pipeline.errors import ReleaseError
-from pipeline.events import StepFinished, StepStarted
+from pipeline.events import Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted
 from pipeline.graph import Task, run_tasks
 from pipeline.ledger import list_releases
 from tests.functional.command_line import ROOT
 from tests.functional.release_lab import Lab, different
+from tests.proxies.faults import Fault, FaultProxy
 
 pytestmark = pytest.mark.xdist_group("release")
 
@@ -146,6 +147,52 @@ def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkey
         pushed = next(i for i, e in enumerate(told) if isinstance(e, StepStarted) and e.step == "push")
         assert begun < pushed
         assert done.sample is not None
+        expect_whole(lab, environment)
+
+
+class Held:
+    """A report that holds stack 1 up once its repositories are there, until the push has come to an end."""
+
+    def __init__(self, environment: str) -> None:
+        self.registry = f"transaction-registry-{environment}"
+        self.told: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.told.append(event)
+        if isinstance(event, ResourceChanged) and event.stack == self.registry and "Lambda" in event.resource_type:
+            until = time.monotonic() + 30
+            while not self.of(StepFinished, StepFailed, step="push") and time.monotonic() < until:
+                time.sleep(0.02)
+
+    def of(self, *kinds: type, **fields: str) -> list[int]:
+        """Where the events of some kinds stand, in order."""
+        return [
+            index
+            for index, event in enumerate(self.told)
+            if isinstance(event, kinds) and all(getattr(event, name) == value for name, value in fields.items())
+        ]
+
+
+def test_images_are_pushed_before_all_of_a_new_stack_1_stands(lab: Lab) -> None:
+    with lab.environment() as environment:
+        held = Held(environment)
+        release.release(lab.deployment(environment), held, by="a test")
+        [pushed] = held.of(StepFinished, step="push")
+        [stands] = held.of(StepFinished, step="stack", subject=held.registry)
+        assert pushed < stands
+        expect_whole(lab, environment)
+
+
+def test_a_push_that_came_too_early_is_done_again(lab: Lab) -> None:
+    with lab.environment() as environment, FaultProxy(lab.aws.endpoint) as proxy:
+        proxy.add(Fault("PUT /v2/*/manifests/*", "refuse", status=403, times=1))
+        held = Held(environment)
+        release.release(lab.deployment(environment, proxy.endpoint), held, by="a test")
+        [failed] = held.of(StepFailed, step="push")
+        [pushed] = held.of(StepFinished, step="push")
+        [stands] = held.of(StepFinished, step="stack", subject=held.registry)
+        assert failed < stands < pushed
+        assert any("pushed again" in event.text for event in held.told if isinstance(event, Note))
         expect_whole(lab, environment)
 
 
