@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipeline.documents import parse_unambiguous_json
 from pipeline.errors import SubmissionError
 
 # StartSyncExecution takes 256 KiB of input (Step Functions API reference).
@@ -91,23 +92,20 @@ def _next_step(error: str) -> str:
 
 
 def parse_transaction(text: str) -> Any:
-    """A JSON document, whatever it holds. Raises SubmissionError with line and column when it is not JSON."""
+    """A JSON document, whatever it holds. Raises SubmissionError, with line and column where there are such.
+
+    Only what every program reads alike is sent: what one takes for Infinity, or takes the first of two amounts of while
+    another takes the last, would be judged as something that nobody submitted, or be parked where nothing can read it.
+    """
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-        # Half a surrogate pair is no character: it has no UTF-8, so no service takes it.
-        json.dumps(document, ensure_ascii=False).encode()
-        return document
-    except (ValueError, RecursionError) as error:
+        return parse_unambiguous_json(text)
+    except ValueError as error:
         raise SubmissionError(
             "the transaction was not submitted",
-            f"it is not JSON: {error or type(error).__name__}",
+            f"it is not JSON: {error}",
             "Give one JSON object, such as "
             '\'{"transaction_id":"t-1","amount":"10.00","currency":"USD","merchant_id":"m-1","customer_id":"c-1"}\'.',
         ) from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def submit(sfn_client: Any, state_machine_arn: str, text: str, *, execution: str | None = None) -> Answer:

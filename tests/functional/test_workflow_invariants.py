@@ -95,6 +95,13 @@ class TestAnswers:
         answer = lab.submit(json.dumps(document))
         assert (answer.outcome, [reason["rule"] for reason in answer.reasons]) == ("REJECTED", ["not_an_object"])
 
+    @pytest.mark.parametrize("number", ["1.7e308", "9" * 308, "1e-400"], ids=["largest", "longest", "smallest"])
+    def test_a_number_at_the_end_of_a_double_is_answered(self, lab: Lab, number: str) -> None:
+        text = json.dumps(transaction(amount=0)).replace('"amount": 0', f'"amount": {number}')
+        assert number in text
+        assert lab.submit(text).outcome == "APPROVED"
+        assert lab.parked() == []
+
     def test_an_object_without_id_is_rejected_with_all_faults(self, lab: Lab) -> None:
         assert [reason["field"] for reason in lab.submit({}).reasons] == ["transaction_id", "amount", "currency"]
 

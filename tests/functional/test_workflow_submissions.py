@@ -70,6 +70,21 @@ def test_every_line_is_accounted_for(lab: Lab, tmp_path: Path) -> None:
     assert results[1]["answer"]["outcome"] == "REVIEW"
 
 
+def test_what_step_functions_cannot_take_is_malformed_and_not_sent(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        '{"transaction_id":"a","amount":1e400,"currency":"USD"}\n'
+        '{"transaction_id":"b","amount":1,"currency":"USD","amount":2}\n'
+        f'{{"transaction_id":"c","amount":{"9" * 400},"currency":"USD"}}\n'
+    )
+    summary = submit_file(lab.client("stepfunctions"), lab.machine, path)
+    assert summary.counts == {"malformed": 3}
+    assert [why.partition("JSON: ")[2] for _number, why in summary.malformed] == [
+        "a number is out of range", "the name amount is there twice in one object", "a number is out of range",
+    ]  # fmt: skip
+    assert lab.trace() == lab.parked() == []
+
+
 def test_a_csv_file_is_answered_too(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("transaction_id,amount,currency\na,1.00,USD\nb,2.00,\n")

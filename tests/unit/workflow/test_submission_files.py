@@ -34,12 +34,15 @@ def test_line_endings_and_a_byte_order_mark_do_not_matter(tmp_path: Path, ending
         (b"{", "not JSON"),
         (b"{'a':1}", "not JSON"),
         (b'{"a":NaN}', "NaN"),
+        (b'{"a":1e400}', "out of range"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "out of range"),
+        (b'{"amount":1,"amount":2}', "the name amount is there twice"),
         (b'{"a":1} {"b":2}', "not JSON"),
         (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
         (b"[" * 100_000, "not JSON"),
         (b'{"a":"' + b"x" * LINE_MAX_BYTES + b'"}', "longer than"),
     ],
-    ids=["open", "quotes", "nan", "two", "bytes", "deep", "long"],
+    ids=["open", "quotes", "nan", "range", "digits", "twice", "two", "bytes", "deep", "long"],
 )
 def test_a_malformed_line_is_refused_by_number_and_the_rest_goes_on(tmp_path: Path, line: bytes, why: str) -> None:
     first, second, third = read_lines(write(tmp_path, "t.jsonl", b'{"a":1}\n' + line + b'\n{"b":2}\n'))

@@ -65,6 +65,44 @@ def test_what_is_not_json_is_an_error_and_starts_nothing(text: str) -> None:
     assert "transaction_id" in caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    "number", ["1e400", "-1e400", "1.8e308", "9" * 310, "-" + "9" * 400, "9" * 5_000, "9" * 400 + ".0"]
+)
+def test_a_number_that_no_double_holds_is_refused_and_not_told(number: str) -> None:
+    with pytest.raises(SubmissionError, match="not JSON: a number is out of range") as caught:
+        run(f'{{"transaction_id":"t-1","more":[{{"amount":{number}}}]}}')
+    assert number not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["1.7e308", "-1.7e308", "9" * 308, "1e-400"])
+def test_a_number_that_a_double_holds_is_sent(number: str) -> None:
+    text = f'{{"transaction_id":"t-1","amount":{number}}}'
+    assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"transaction_id":"t-1","amount":1,"currency":"USD","amount":2}', "the name amount is"),
+        ('{"a":1,"a":1}', "the name a is"),
+        ('[{"more":{"note":1,"\\u006eote":2}}]', "the name note is"),
+        ('{"4111111111111111":1,"4111111111111111":2}', "a name is"),
+        ('{"card4111111111111111":1,"card4111111111111111":2}', "a name is"),
+        ('{"a\\nb":1,"a\\nb":2}', "a name is"),
+        ('{"":1,"":2}', "a name is"),
+    ],
+)
+def test_a_name_that_is_there_twice_is_refused(text: str, told: str) -> None:
+    with pytest.raises(SubmissionError, match=f"not JSON: {told} there twice") as caught:
+        run(text)
+    assert "4111" not in str(caught.value)
+
+
+def test_the_same_name_in_two_objects_is_fine() -> None:
+    text = '{"transaction_id":"t-1","more":[{"transaction_id":1},{"transaction_id":2}]}'
+    assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
+
+
 def test_numbers_go_as_they_were_written() -> None:
     text = '{"transaction_id":"t-1","amount":100.10,"big":12345678901234567890.123456789}'
     assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
