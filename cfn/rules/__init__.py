@@ -1,7 +1,7 @@
 """Guard rails for container-image Lambda pipelines, as cfn-lint rules for anybody's template.
 
-    cfn-lint -a cfn.rules template.yaml        the package is installed, or on PYTHONPATH
-    cfn-lint -a path/to/cfn/rules template.yaml      a copy of this folder is enough
+    cfn-lint -a path/to/cfn/rules -t template.yaml      a copy of this folder is enough
+    cfn-lint -a cfn.rules -t template.yaml              the package is installed, or on PYTHONPATH
 
 Each rule finds one way in which such a stack fails to deploy, or deploys and does not work; docs/rules.md lists them
 with the error that AWS gives. Ids are E95xx/W95xx and E96xx/W96xx: cfn-lint leaves the nine thousands to its users, and

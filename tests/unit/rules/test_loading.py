@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from cfnlint.config import ConfigMixIn
 from cfnlint.core import get_rules
 from cfnlint.runner import Runner
@@ -59,6 +60,20 @@ def test_a_folder_is_enough(tmp_path: Path) -> None:
 def test_a_module_path_is_enough(tmp_path: Path) -> None:
     root = str(FOLDER.parent.parent)
     assert ids(lint("-a", "cfn.rules", cwd=tmp_path, PYTHONPATH=root)) == {"W9530", "W9580"}
+
+
+@pytest.mark.parametrize("page", ["recovery.md", "rules.md"])
+def test_the_commands_of_the_pages_work_in_a_clone(page: str, tmp_path: Path) -> None:
+    root = FOLDER.parent.parent
+    commands = re.findall(r"\.venv/bin/(cfn-lint [^`\n]+)`", (root / "docs" / page).read_text(encoding="utf-8"))
+    assert commands
+    (tmp_path / "template.json").write_text(json.dumps(yaml.safe_load(TEMPLATE)))
+    for command in dict.fromkeys(commands):
+        line = command.replace("DIR", str(tmp_path)).replace("TEMPLATE", str(tmp_path / "template.json"))
+        run = subprocess.run(
+            f"{Path(sys.executable).parent}/{line}", shell=True, cwd=root, capture_output=True, text=True
+        )
+        assert ("W9530" in run.stdout, run.stderr) == (True, ""), line
 
 
 def test_a_finding_carries_its_source_and_its_line(tmp_path: Path) -> None:
