@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def usd(name: str, **traffic: Any) -> float:
 
 def test_a_million_transactions_cost_less_than_six_dollars() -> None:
     assert compute_cost(TEMPLATE, PRICE_LIST).per_million < 6
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [(Architecture.ARM64, r"arm64, a million transactions cost about ([\d.]+) USD"),
+     (Architecture.X86_64, r"on x86_64 about ([\d.]+) USD")],
+)  # fmt: skip
+def test_the_page_says_what_the_default_settings_cost(architecture: Architecture, said: str) -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs" / "workflow.md").read_text().split())
+    bill = compute_cost(template(architecture=architecture), PRICE_LIST)
+    assert re.findall(said, page) == [f"{bill.per_million:.2f}"]
 
 
 def test_approvals_are_counted_by_hand() -> None:
