@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,14 @@ class Context:
 
     @cached_property
     def settings(self) -> Settings:
-        return settings_of(self.environment, self.choices, architecture=self.platform.architecture)
+        settings = settings_of(self.environment, self.choices, architecture=self.platform.architecture)
+        if self.target_name == "local" and self.choices.release is not None:
+            from cfn.checks import ALL_AT_ONCE, check_settings
+
+            check_settings(settings)
+            # The embedded AWS has no CodeDeploy, so it moves the alias in the update itself.
+            settings = replace(settings, release=ALL_AT_ONCE)
+        return settings
 
     @cached_property
     def runtime(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,13 +56,19 @@ def releases(context: Context) -> Outcome:
 
     with explained(context.target_name, f"the releases of {context.environment} were not read"):
         found = list_releases(context.running_target().client("ssm"), context.environment)
-    newest = [*reversed(found)]
+    # Against the one before: two releases may have equal images.
+    differences = [(), *(each.content.differences(before.content) for before, each in pairwise(found))]
+    newest = [*zip(found, differences, strict=True)][::-1] if found else []
     lines = [
         f"{each.number:>4}  {each.at.astimezone():%Y-%m-%d %H:%M}  {each.by:<28} {each.revision[:12] or '-':<12}  "
         + "  ".join(f"{name} {digest.short}" for name, digest in sorted(each.images.items()))
-        for each in newest
+        + (f"  changed: {', '.join(changed)}" if changed else "")
+        for each, changed in newest
     ]
-    return Outcome({"releases": [_release(each) for each in newest]}, "\n".join(lines) or "there is no release yet")
+    return Outcome(
+        {"releases": [{**_release(each), "changed": list(changed)} for each, changed in newest]},
+        "\n".join(lines) or "there is no release yet",
+    )
 
 
 def rollback(context: Context, *, to: int | None, yes: bool) -> Outcome:
@@ -84,13 +91,26 @@ def rollback(context: Context, *, to: int | None, yes: bool) -> Outcome:
             for name, digest in sorted(done.to.images.items())
         ],
         "unaffected": [context.names.function(name) for name in done.unaffected],
+        "not_taken_back": list(done.differences),
     }
+    what = f"{'the images of ' if done.differences or done.unaffected else ''}release {done.to.number}"
     lines = [
-        f"{context.environment} runs release {done.to.number} again, recorded as release {done.record.number}"
+        f"{context.environment} runs {what} again, recorded as release {done.record.number}"
         if done.changed
-        else f"{context.environment} runs release {done.to.number} already"
+        else f"{context.environment} runs {what} already"
     ]
     lines += [f"  {context.names.function(name):<40} {digest.short}" for name, digest in sorted(done.to.images.items())]
+    lines += [
+        f"  {context.names.function(name):<40} stays as it is: release {done.to.number} did not have it"
+        for name in done.unaffected
+    ]
+    if done.differences:
+        revision = f"revision {done.to.revision[:12]}" if done.to.revision else "what it was made from"
+        lines += [
+            "",
+            f"Not taken back, because a rollback switches images alone: {', '.join(done.differences)}",
+            f"Next: check out {revision}, then {command_line(context, 'up')}",
+        ]
     return Outcome(result, "\n".join(lines))
 
 

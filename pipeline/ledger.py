@@ -42,6 +42,13 @@ class ReleaseContent:
     template: Digest
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    def differences(self, other: ReleaseContent) -> tuple[str, ...]:
+        """What differs apart from the images: ``template`` and the parameters' names. The template holds everything
+        that ``function.toml`` and the settings say: variables, memory, permissions."""
+        names = sorted(self.parameters.keys() | other.parameters.keys())
+        differing = [name for name in names if self.parameters.get(name) != other.parameters.get(name)]
+        return (*(["template"] if self.template != other.template else []), *differing)
+
 
 @dataclass(frozen=True, slots=True)
 class Release:

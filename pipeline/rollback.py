@@ -24,16 +24,23 @@ from pipeline.repository import read_images
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """``to`` is the release that runs again, ``record`` the ledger's entry for having gone back to it."""
+    """The images of ``to`` run again, and ``record`` is the ledger's entry for that.
+
+    unaffected   functions that ``to`` did not have; they run what they ran
+    differences  what the stack has otherwise than ``to`` had, apart from images (``ReleaseContent.differences``)
+    """
 
     to: Release
     record: Release
     changed: bool
     unaffected: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
 
 
 def roll_back(deployment: Deployment, number: int | None, report: Report, *, by: str) -> RolledBack:
     """Switch the functions to the images of release ``number``; None for the one before the last.
+
+    Images only: the ledger keeps no templates, so what a release changed of the template or its parameters stays.
 
     Raises ReleaseError when there is no such release, or when an image of it is gone, naming every reason.
     """
@@ -60,16 +67,20 @@ def roll_back(deployment: Deployment, number: int | None, report: Report, *, by:
         )
     switched = switch_images(deployment, image_parameters(plan.images), report)
     verify(deployment, plan.images, report)
+    last = releases[-1].content
+    stayed = {name: last.images[name] for name in plan.unaffected if name in last.images}
+    content = ReleaseContent({**stayed, **to.images}, last.template, last.parameters)
     record, _ = record_release(
         client("ssm"),
         client("ecr"),
         environment,
-        ReleaseContent(to.images, releases[-1].content.template, releases[-1].content.parameters),
-        {name: deployment.names.repository(name) for name in to.images},
+        content,
+        {name: deployment.names.repository(name) for name in content.images},
         by=by,
-        revision=to.revision,
+        # What runs now is of that revision only if all of it is.
+        revision=to.revision if content == to.content else "",
     )
-    return RolledBack(to, record, switched.changed, plan.unaffected)
+    return RolledBack(to, record, switched.changed, plan.unaffected, to.content.differences(content))
 
 
 def _before_last(releases: tuple[Release, ...], environment: str) -> Release:
