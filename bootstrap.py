@@ -53,6 +53,7 @@ except ModuleNotFoundError:
 
 from commands.context import Context, Outcome
 from commands.display import JsonLines, LateView, PlainLines
+from commands.usage import Commands
 from pipeline.errors import PipelineError
 from pipeline.events import Report
 
@@ -170,7 +171,9 @@ def asker(report: Report) -> Callable[[str], str] | None:
     return ask
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands, write=write_result, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option("0.1.0", prog_name="bootstrap.py")
 def main() -> None:
     """Container-image Lambda functions that deploy in two phases and never meet a missing image."""
@@ -278,7 +281,7 @@ def prune(**options: Any) -> None:
 
 @main.command(short_help="Submit one transaction, or a file.")
 @shared_options
-@click.argument("transaction", metavar="JSON", required=False)
+@click.argument("transaction", metavar="{JSON|--file FILE}", required=False)
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Many: .jsonl or .csv.")
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="With --file: what is done, by line.")
 @click.option("--workers", type=click.IntRange(1, 256), default=16, show_default=True, help="With --file: at once.")

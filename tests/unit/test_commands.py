@@ -87,6 +87,50 @@ def test_an_expected_error_has_three_parts(capsys: pytest.CaptureFixture[str]) -
     }
 
 
+WRONG_USAGE = [
+    (("no-such-command",), "bootstrap.py", "No such command 'no-such-command'"),
+    (("status", "--bogus"), "bootstrap.py status", "No such option '--bogus'"),
+    (("status", "--target", "moon"), "bootstrap.py status", "'moon' is not one of"),
+    (("invoke",), "bootstrap.py invoke", "Missing argument 'FUNCTION'"),
+    (("invoke", "nope", "-"), "bootstrap.py invoke", "there is no 'nope'; choose from"),
+    (("invoke", "fraud-detection", "no-such-file"), "bootstrap.py invoke", "no-such-file"),
+    (("submit",), "bootstrap.py submit", "Give one transaction as JSON, or a file with --file"),
+    (("logs", "--since", "soon"), "bootstrap.py logs", "'soon'"),
+    ((), "bootstrap.py", "No such option '--"),
+]
+
+
+@pytest.mark.parametrize("flag", ["--json", "--events"])
+@pytest.mark.parametrize(("arguments", "command", "why"), WRONG_USAGE)
+def test_wrong_usage_is_one_document_too(flag: str, arguments: tuple[str, ...], command: str, why: str) -> None:
+    shown = CliRunner().invoke(bootstrap.main, [*arguments, flag], prog_name="bootstrap.py")
+    document = json.loads(shown.stdout)
+    assert (shown.exit_code, list(document)) == (2, ["what", "why", "next_step"])
+    assert document["what"] == f"`./{command}` was not run"
+    assert why in document["why"]
+    assert document["next_step"] == f"`./{command} --help` shows what it takes."
+    assert (flag == "--events") == (shown.stdout.count("\n") == 1)
+    assert why in shown.stderr
+    assert f"Usage: {command}" in shown.stderr
+
+
+@pytest.mark.parametrize("arguments", [arguments for arguments, *_ in WRONG_USAGE[:-1]])
+def test_wrong_usage_is_text_alone_where_nobody_asked_for_json(arguments: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(bootstrap.main, arguments)
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "Error: " in shown.stderr
+
+
+def test_an_argument_that_looks_like_the_option_asks_for_nothing() -> None:
+    shown = CliRunner().invoke(bootstrap.main, ["status", "--", "--json"])
+    assert (shown.exit_code, shown.stdout) == (2, "")
+
+
+def test_submit_says_that_it_takes_a_transaction_or_a_file() -> None:
+    shown = CliRunner().invoke(bootstrap.main, ["submit", "--help"])
+    assert "submit [OPTIONS] {JSON|--file FILE}" in shown.output
+
+
 @pytest.mark.parametrize("chosen", [None, "empty"])
 def test_processes_stand_on_nothing(chosen: str | None, tmp_path: Path) -> None:
     assert base_of(Context(root=tmp_path, base=chosen, chosen_runtime="process")) == "empty"
@@ -232,3 +276,13 @@ def test_templates_need_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shown = CliRunner().invoke(bootstrap.main, ["synth", "--out", str(tmp_path / "templates")])
     assert shown.exit_code == 0, shown.output
     assert len(list((tmp_path / "templates").iterdir())) == 2
+
+
+def test_a_progressive_switch_is_checked_and_left_out_where_nothing_shifts(tmp_path: Path) -> None:
+    file = tmp_path / "environments.toml"
+    file.write_text('[defaults]\nrelease = "LambdaCanary10Percent5Minutes"\n')
+    assert Context(root=tmp_path).settings.release == "AllAtOnce"
+    assert Context(root=tmp_path, target_name="aws").settings.release == "LambdaCanary10Percent5Minutes"
+    file.write_text('[defaults]\nrelease = "LambdaCanary"\n')
+    with pytest.raises(SettingsError, match="release is 'LambdaCanary' and CodeDeploy has"):
+        _ = Context(root=tmp_path).settings
