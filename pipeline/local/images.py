@@ -130,8 +130,13 @@ class ImageStore:
             return
         with self._changing, self._explained(reference):
             if not self._place(digest).exists():
-                self._pull(reference.repository, digest)
+                # Before it is there: whoever wants it meanwhile asks the registry too.
                 self._ahead.add(digest)
+                try:
+                    self._pull(reference.repository, digest)
+                except BaseException:
+                    self._ahead.discard(digest)
+                    raise
 
     @contextlib.contextmanager
     def _explained(self, reference: ImageReference) -> Iterator[None]:

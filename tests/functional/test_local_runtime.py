@@ -296,6 +296,18 @@ def test_an_image_that_was_unavailable_runs_once_it_is_there(make: Callable[...,
     assert function.invoke().payload["version"] == 5
 
 
+def test_an_image_that_is_gone_is_told_also_while_it_is_being_unpacked(
+    make: Callable[..., Function], registry: Registry
+) -> None:
+    """Whenever the invocation comes: before, within or after the pull that its push has begun."""
+    for number in range(8):
+        uri = registry.push(f"gone-{number}", handler(100 + number))
+        registry.take_manifest(f"gone-{number}", uri.partition("@")[2])
+        function = make(uri=uri)
+        time.sleep(number * 0.01)
+        assert function.invoke().payload["errorType"] == "ImageUnavailable"
+
+
 def test_an_image_is_unpacked_as_soon_as_it_is_pushed(registry: Registry, embedded_aws: EmbeddedAws) -> None:
     registry.push("early", {"handler.py": "SAID = 'as soon as it is pushed'"})
     until = time.monotonic() + 20

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pipeline.blobs import BlobStore
 from pipeline.build.base import fetch_base
 from pipeline.build.layout import read_layout, write_layout
 from pipeline.errors import RegistryError
-from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, ImageReference
+from pipeline.model import OCI_LAYER_GZIP, Artifact, CheckedImage, Descriptor, Digest, ImageReference
 from pipeline.push import Push, push_image, push_images
 from pipeline.registry.client import Credentials, Registry, Retries
 from tests.servers.debian_registry import PASSWORD, USER, DebianRegistry, debian_registry, needs
@@ -45,9 +46,15 @@ def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
+def sbom_of(image: CheckedImage, store: BlobStore) -> tuple[Artifact, ...]:
+    return (make_sbom(image, store),)
+
+
 def test_push_in_chunks_with_mounts_and_an_sbom(server: DebianRegistry, registry: Registry, store: BlobStore) -> None:
     images = pair(store, shared=90_000)
-    pushes = [Push(f"{server.host}/shop/{image.function}", image, "v1", (make_sbom(image, store),)) for image in images]
+    pushes = [
+        Push(f"{server.host}/shop/{image.function}", image, "v1", partial(sbom_of, image, store)) for image in images
+    ]
     pushed = push_images(registry, pushes, store)
     assert sum(one.uploaded for one in pushed) < 110_000
     before = len(server.requests)

@@ -203,7 +203,7 @@ def test_immutable_tag_of_the_same_image_is_a_success(
     for _ in range(2):
         push_images(registry, pushes(registry, images), store)
     # Somebody tagged it between our look and our attempt.
-    server.faults.append(Fault("HEAD */manifests/v1", status=404, times=2))
+    server.faults += [Fault(f"HEAD /v2/{image.function}-dev/manifests/v1", status=404) for image in images]
     assert [one.uploaded for one in push_images(registry, pushes(registry, images), store)] != [0, 0]
 
 
