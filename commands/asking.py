@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from commands.context import Context
-from commands.deploying import command_line
+from commands.next_steps import command_line
 from pipeline.errors import ReleaseError
 
 if TYPE_CHECKING:

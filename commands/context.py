@@ -143,7 +143,7 @@ class Context:
             raise LocalError(
                 f"nothing was asked of {self.environment}",
                 "the embedded AWS does not run",
-                "Start it with `./bootstrap.py up`.",
+                "Start it with `up`.",
             )
         return local_target(local, self.region)
 

@@ -89,15 +89,3 @@ def releaser(context: Context, target: Target) -> str:
     if context.target_name == "aws":
         return str(target.client("sts").get_caller_identity()["Arn"])
     return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def command_line(context: Context, command: str) -> str:
-    """A command line of ours that speaks of the same environment."""
-    parts = ["./bootstrap.py", command]
-    if context.environment != "dev":
-        parts += ["--environment", context.environment]
-    if context.target_name != "local":
-        parts += ["--target", context.target_name]
-    if context.region:
-        parts += ["--region", context.region]
-    return " ".join(parts)

@@ -212,7 +212,7 @@ def logs(
             raise StackError(
                 f"the logs of {context.environment} were not read",
                 f"there is no log group {', '.join(sorted(reader.missing))}",
-                "Run ./bootstrap.py up; the pipeline stack makes them.",
+                "Run `up`; the pipeline stack makes them.",
             )
         if not follow:
             if not events:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
+from commands.next_steps import spelled
 from commands.picture import seconds_text
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def doctor(context: Context) -> Outcome:
         "target": context.target_name,
         "healthy": not counts["error"],
         "counts": counts,
-        "checks": [_to_json(each) for each in results],
+        "checks": [_to_json(context, each) for each in results],
         "seconds": round(time.monotonic() - started, 3),
     }
-    lines = [line for each in results for line in _lines(each)]
+    lines = [line for each in results for line in _lines(context, each)]
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     lines += ["", f"{len(results)} checks: {said}, {seconds_text(time.monotonic() - started)}"]
     return Outcome(result, "\n".join(lines), 1 if counts["error"] else 0)
@@ -60,7 +61,7 @@ def require_healthy(context: Context, target: Target) -> None:
         warnings = [each for each in results if each.status is Status.WARNING]
         running.detail = f"{len(results)} checks, {len(errors)} errors, {len(warnings)} warnings"
     for each in warnings:
-        context.report(Note(f"{each.name}: {each.evidence}. {each.cure}"))
+        context.report(Note(f"{each.name}: {each.evidence}. {spelled(context, each.cure)}"))
     if errors:
         raise AccountError(
             f"{context.environment} was not released, and nothing was changed",
@@ -74,16 +75,16 @@ def _together(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else "".join(f"\n  - {text}" for text in texts) + "\n "
 
 
-def _to_json(each: CheckResult) -> dict[str, Any]:
+def _to_json(context: Context, each: CheckResult) -> dict[str, Any]:
     return {
         "name": each.name,
         "status": str(each.status),
         "evidence": each.evidence,
-        "cure": each.cure,
+        "cure": spelled(context, each.cure),
         "seconds": each.seconds,
     }
 
 
-def _lines(each: CheckResult) -> list[str]:
+def _lines(context: Context, each: CheckResult) -> list[str]:
     lines = [f"{each.status:<8} {each.name:<22} {each.evidence}"]
-    return [*lines, f"{'':<31} {each.cure}"] if each.cure else lines
+    return [*lines, f"{'':<31} {spelled(context, each.cure)}"] if each.cure else lines

@@ -11,7 +11,8 @@ import click
 
 from commands.asking import approval
 from commands.context import Context, Outcome
-from commands.deploying import build_of, command_line, deployment_of, exclusive, releaser
+from commands.deploying import build_of, deployment_of, exclusive, releaser
+from commands.next_steps import command_line
 
 if TYPE_CHECKING:
     from pipeline.ledger import Release

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from commands.context import Context, Outcome
+from commands.next_steps import spelled
 from pipeline.errors import PipelineError
 
 
-def check(_context: Context, *, images: Sequence[str]) -> Outcome:
+def check(context: Context, *, images: Sequence[str]) -> Outcome:
     """Hold images of any registry or layout against Lambda's rules; exit code 1 when one would be refused."""
     from pipeline.inspection import inspect_images
 
@@ -24,8 +25,9 @@ def check(_context: Context, *, images: Sequence[str]) -> Outcome:
             if len(images) == 1:
                 raise
             # The others are judged all the same.
-            lines += [f"{text}  not checked", f"  {problem.what}: {problem.why}. {problem.next_step}"]
-            error = {"what": problem.what, "why": problem.why, "next_step": problem.next_step}
+            next_step = spelled(context, problem.next_step)
+            lines += [f"{text}  not checked", f"  {problem.what}: {problem.why}. {next_step}"]
+            error = {"what": problem.what, "why": problem.why, "next_step": next_step}
             result.append({"image": text, "accepted": False, "error": error})
             continue
         for each in inspected:

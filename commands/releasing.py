@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
-from commands.deploying import build_of, command_line, deployment_of, exclusive, releaser
+from commands.deploying import build_of, deployment_of, exclusive, releaser
+from commands.next_steps import command_line
 from commands.picture import seconds_text
 from pipeline.blobs import BlobStore
 from pipeline.files import cache_folder
@@ -17,6 +19,7 @@ from pipeline.files import cache_folder
 if TYPE_CHECKING:
     from pipeline.release import Released
     from pipeline.target import Target
+    from pipeline.teardown import Kept
 
 
 def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False) -> Outcome:
@@ -177,12 +180,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     lines += ["deleted the record of its releases"] if done.ledger else []
     lines += ["the embedded AWS stopped"] if stopped else []
     if done.kept:
-        lines += ["", "Kept, and the command that deletes each:"]
-        lines += [
-            f"  {each.resource.resource_type} {each.resource.name}\n    {_on_target(each.command, target)}"
-            for each in done.kept
-        ]
-        lines += ["", f"Next: {command_line(context, 'up')} takes it into use again"]
+        lines += ["", *_kept(context, done.kept, target, stopped=stopped)]
     result = {
         "deleted": list(done.deleted),
         "kept": [
@@ -197,6 +195,25 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         "stopped": stopped,
     }
     return Outcome(result, "\n".join(lines) or "nothing was there")
+
+
+def _kept(context: Context, kept: Sequence[Kept], target: Target, *, stopped: bool) -> Iterator[str]:
+    """What stayed, how each is deleted, and how all of it is used again."""
+    if stopped:  # so no command would reach it
+        yield "Kept on disk:"
+        yield from (f"  {each.resource.resource_type} {each.resource.name}" for each in kept)
+        yield ""
+        again = command_line(context, "up")
+        yield f"Next: {again} takes it into use again; to be rid of it, delete {context.local_folder}"
+        return
+    # The names and the word that the embedded AWS takes are no secret.
+    signed = " with AWS_ACCESS_KEY_ID=test and AWS_SECRET_ACCESS_KEY=test" if target.is_local else ""
+    yield f"Kept, and the command that deletes each{signed}:"
+    for each in kept:
+        yield f"  {each.resource.resource_type} {each.resource.name}"
+        yield f"    {_on_target(each.command, target)}"
+    yield ""
+    yield f"Next: {command_line(context, 'up')} takes it into use again"
 
 
 def _on_target(command: str, target: Target) -> str:

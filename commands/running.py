@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
-from commands.deploying import command_line
+from commands.next_steps import command_line
 
 if TYPE_CHECKING:
     from pipeline.target import Target

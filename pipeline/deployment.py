@@ -218,7 +218,7 @@ def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed
     except (RegistryError, BaseImageError) as problem:
         failed.why = f"{failed.why}; it could not be pushed back: {problem.what}: {problem.why}"
         failed.next_step = (
-            "Check out the commit that the image was built from and run `./bootstrap.py build`, which makes the same"
+            "Check out the commit that the image was built from and run `build`, which makes the same"
             " digest again; then run the same command again."
         )
         raise failed from problem

@@ -123,7 +123,7 @@ def describe_function(target: Target, name: str, *, qualifier: str) -> dict[str,
 def _absent(name: str, qualifier: str) -> FunctionError:
     return FunctionError(
         f"{name} was not invoked", f"there is no function {name} with the alias {qualifier}",
-        "Run ./bootstrap.py up; the pipeline stack makes it.",
+        "Run `up`; the pipeline stack makes it.",
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def read_release(ssm: Any, environment: str, number: int) -> Release:
         raise ReleaseError(
             f"release {number} of {environment} was not found",
             "the ledger has no such number; it keeps the last hundred",
-            f"./bootstrap.py releases --environment {environment} lists them.",
+            "`releases` lists them.",
         ) from problem
     return _parse(found["Version"], found["Value"])
 
@@ -299,7 +299,7 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
         raise ReleaseError(
             f"release {release.number} was not recorded completely",
             f"the image {digest} is gone from {repository}",
-            "Run ./bootstrap.py up again: it is pushed anew.",
+            "Run `up` again: it is pushed anew.",
         )
     try:
         ecr.put_image(
@@ -324,7 +324,7 @@ def _expect_tag(ecr: Any, repository: str, digest: Digest, release: Release) -> 
     raise ReleaseError(
         f"release {release.number} was not recorded completely",
         f"the tag {release.tag} of {repository} belongs to another image than {digest}",
-        "Remove the tag if somebody set it by hand, then run ./bootstrap.py up again.",
+        "Remove the tag if somebody set it by hand, then run `up` again.",
     )
 
 

@@ -182,7 +182,7 @@ def _refuse_restless(state: StackState) -> None:
         raise ReleaseError(
             "nothing was pruned",
             f"the stack {state.name} is in {state.status}; the images that it may return to cannot be told",
-            "Run ./bootstrap.py up to bring it to rest, then prune again.",
+            "Run `up` to bring it to rest, then prune again.",
         )
 
 

@@ -290,13 +290,13 @@ def _smoke(
             raise ReleaseError(
                 f"{environment} was released, but a sample transaction was not answered",
                 f"{problem.what}: {problem.why}",
-                "There is no earlier release to go back to. Mend the cause and run `./bootstrap.py up` again.",
+                "There is no earlier release to go back to. Mend the cause and run `up` again.",
             ) from problem
         go_back(deployment, before, images, report)
         raise ReleaseError(
             f"the release of {environment} was taken back: its functions run what they ran before",
             f"a sample transaction was not answered: {problem.what}: {problem.why}",
-            "Mend the cause and run `./bootstrap.py up` again; --no-smoke releases without the sample.",
+            "Mend the cause and run `up` again; --no-smoke releases without the sample.",
         ) from problem
 
 

@@ -63,7 +63,7 @@ def roll_back(deployment: Deployment, number: int | None, report: Report, *, by:
         raise ReleaseError(
             f"{environment} was not rolled back to release {to.number}",
             "; ".join(plan.reasons),
-            "Choose another release with --to; `./bootstrap.py releases` lists them.",
+            "Choose another release with --to; `releases` lists them.",
         )
     switched = switch_images(deployment, image_parameters(plan.images), report)
     verify(deployment, plan.images, report)
@@ -88,6 +88,6 @@ def _before_last(releases: tuple[Release, ...], environment: str) -> Release:
         raise ReleaseError(
             f"{environment} was not rolled back",
             f"it has {len(releases)} release{'s' if len(releases) != 1 else ''}, so there is none before the last",
-            "`./bootstrap.py up` makes the next release.",
+            "`up` makes the next release.",
         )
     return releases[-2]

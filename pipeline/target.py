@@ -207,7 +207,7 @@ def explained(target_name: str, what: str) -> Iterator[None]:
             raise LocalError(
                 what,
                 f"the embedded AWS does not answer ({problem})",
-                "Run `./bootstrap.py up`: it is started anew and everything is put back.",
+                "Run `up`: it is started anew and everything is put back.",
             ) from problem
         raise StackError(
             what, f"AWS was not reached ({problem})", "Check the network and the region, then run it again."

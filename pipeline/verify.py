@@ -40,7 +40,7 @@ def verify_function(
             )
             raise FunctionError(
                 f"{pushed.function} was not switched", f"Lambda says: {why or 'no reason'}",
-                "Run ./bootstrap.py up again: the image is pushed anew if it is gone.",
+                "Run `up` again: the image is pushed anew if it is gone.",
             )  # fmt: skip
         # Inactive is a function that was idle for weeks; it keeps its image and wakes at the next invocation.
         if state != "Pending" and update != "InProgress":
@@ -50,7 +50,7 @@ def verify_function(
             raise FunctionError(
                 f"{pushed.function} was not verified",
                 f"Lambda is still at work on {name} after {timeout:.0f} s (state {state}, update {update})",
-                "Run ./bootstrap.py status in a while, or up again.",
+                "Run `status` in a while, or `up` again.",
             )
         interruption.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -109,7 +109,7 @@ def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
             f"{name} was not verified",
             "there is no such function" + (f" or alias {qualifier}" if qualifier else "")
             + ": somebody deleted it outside of its stack, and CloudFormation does not notice",
-            "Run ./bootstrap.py down --keep-data, then up.",
+            "Run `down --keep-data`, then `up`.",
         ) from problem  # fmt: skip
 
 
@@ -129,5 +129,5 @@ def _compare(found: Any, name: str, pushed: PushedImage) -> None:
         f"{pushed.function} does not run what was pushed",
         f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}:"
         " somebody changed it outside of the stack",
-        "Run ./bootstrap.py up: it puts the function back.",
+        "Run `up`: it puts the function back.",
     )

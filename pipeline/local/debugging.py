@@ -99,7 +99,7 @@ def debug_function(
             command = worker_command(function, image, endpoint)
         except CannotRun as error:
             raise LocalError(
-                f"{source.name} was not debugged", error.message, "Run `./bootstrap.py up` with the process runtime."
+                f"{source.name} was not debugged", error.message, "Run `up` with the process runtime."
             ) from error
         task_root = inside(image.rootfs, dict(image.environment).get("LAMBDA_TASK_ROOT", "/var/task"))
         mappings = (*((place, task_root / place.name) for place in source.shared), (source.folder, task_root))
@@ -157,9 +157,7 @@ def _lay_out(function: FunctionConfig, store: ImageStore, own: Path) -> LocalIma
     try:
         image = store.ensure(function.image)
     except ImageUnavailable as error:
-        raise LocalError(
-            f"{function.name} was not debugged", str(error), "Run `./bootstrap.py up` to build and push it."
-        ) from error
+        raise LocalError(f"{function.name} was not debugged", str(error), "Run `up` to build and push it.") from error
     shutil.copytree(image.rootfs, own / "rootfs", symlinks=True, copy_function=os.link)
     return replace(image, rootfs=own / "rootfs")
 

@@ -323,7 +323,7 @@ def _functions(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         raise SettingsError(
             "the cost was not computed",
             f"the template has no function {', '.join(missing)}",
-            "Give the pipeline template: bootstrap.py synth.",
+            "Give the pipeline template: `synth --out DIR` writes it.",
         )
     return found
 

@@ -125,7 +125,7 @@ def explain(
         raise SubmissionError(
             f"{transaction_id} was not explained",
             "nothing was recorded under this id",
-            f"Submit it, or look whether it is parked: bootstrap.py redrive --dry-run --id {transaction_id}",
+            f"Submit it, or look whether it is parked: `redrive --dry-run --id {transaction_id}`",
         )
     notes: list[str] = []
     moments = [*_record_moments(record), *_log_moments(logs, log_groups, record, notes)]

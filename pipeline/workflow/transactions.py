@@ -85,10 +85,10 @@ class Parked(Unanswered):
 
 def _next_step(error: str) -> str:
     if error in ("PlaceholderImage", "Runtime.InvalidEntrypoint"):
-        return "Release the functions with `bootstrap.py up`, then run `bootstrap.py redrive`."
+        return "Release the functions with `up`, then run `redrive`."
     if error == "TransactionInProgress":
-        return "Run `bootstrap.py redrive` when the other submission has ended."
-    return "Correct the cause, then run `bootstrap.py redrive`."
+        return "Run `redrive` when the other submission has ended."
+    return "Correct the cause, then run `redrive`."
 
 
 def parse_transaction(text: str) -> Any:

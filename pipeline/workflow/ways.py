@@ -40,7 +40,9 @@ def read_definition(template: Mapping[str, Any]) -> dict[str, Any]:
             definition: dict[str, Any] = json.loads(text)
             return definition
     raise SubmissionError(
-        "the state machine was not read", "the template has none", "Give the pipeline template: bootstrap.py synth."
+        "the state machine was not read",
+        "the template has none",
+        "Give the pipeline template: `synth --out DIR` writes it.",
     )
 
 

@@ -111,10 +111,10 @@ def test_numbers_go_as_they_were_written() -> None:
 @pytest.mark.parametrize(
     ("error", "next_step"),
     [
-        ("PlaceholderImage", "bootstrap.py up"),
-        ("Runtime.InvalidEntrypoint", "bootstrap.py up"),
+        ("PlaceholderImage", "`up`"),
+        ("Runtime.InvalidEntrypoint", "`up`"),
         ("TransactionInProgress", "other submission"),
-        ("ValueError", "bootstrap.py redrive"),
+        ("ValueError", "`redrive`"),
     ],
 )
 def test_parked_tells_why_and_what_to_do(error: str, next_step: str) -> None:
