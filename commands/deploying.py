@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from commands.context import Context
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def build_of(context: Context, *, sbom: bool = True) -> Build:
     """What the context's functions are built from."""
     from pipeline.build.inputs import Build
-    from pipeline.build.revision import SourceLabels
+    from pipeline.build.revision import SourceLabels, clean_commit
 
     store = BlobStore(cache_folder())
     return Build(
@@ -36,6 +37,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         sbom=sbom,
         builder=context.builder,
         labels=SourceLabels(context.sources, store.root / "revisions"),
+        commit=partial(clean_commit, context.root, context.sources),
     )
 
 

@@ -321,7 +321,7 @@ def record(deployment: Deployment, content: ReleaseContent, report: Report, *, b
             content,
             {name: deployment.names.repository(name) for name in content.images},
             by=by,
-            revision=deployment.build.revision,
+            revision=deployment.build.commit(),
         )
         running.detail = f"release {release.number}"
     return release

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.blobs import BlobStore
-from pipeline.build.revision import LABEL as REVISION_LABEL
 from pipeline.build.slim import Slim
 from pipeline.model import FunctionSource, Platform
 
@@ -19,6 +18,7 @@ class Build:
     builder  "layers" for our own, "docker" for an engine and each function's Dockerfile
     sbom     whether each image gets a bill of materials that refers to it
     labels   function → labels of its image, such as the commit that it comes from
+    commit   finds the commit that everything is made from, or ""; asked when a release is recorded
     """
 
     sources: tuple[FunctionSource, ...]
@@ -29,9 +29,4 @@ class Build:
     sbom: bool = True
     builder: str = "layers"
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    @property
-    def revision(self) -> str:
-        """The one commit that all functions come from, or ""."""
-        commits = {each.get(REVISION_LABEL, "") for each in self.labels.values()}
-        return commits.pop() if len(commits) == 1 else ""
+    commit: Callable[[], str] = str

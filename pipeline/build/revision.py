@@ -66,6 +66,30 @@ def _find_revisions(sources: Sequence[FunctionSource], records: Path | None) -> 
     }
 
 
+def clean_commit(project: Path, sources: Sequence[FunctionSource]) -> str:
+    """The newest commit, if it alone says what is released from ``project``; else "".
+
+    Nothing that Git knows may be changed there, since templates and settings are released too, and nothing that it
+    does not know may be part of a function, of ``cfn`` or of the settings.
+    """
+    head = _git(project, "rev-parse", "--show-toplevel", "HEAD")
+    status = _git(project, "status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--", ".")
+    facts, changes = (_answer(head) or "").splitlines(), _answer(status)
+    if len(facts) != 2 or changes is None:
+        return ""
+    if any(field[:2] not in ("??", "!!") for field in changes.split("\0") if field):
+        return ""
+    inputs = [each for source in sources for each in _inputs(source)]
+    definitions = [(source.folder / "function.toml").resolve() for source in sources]
+    root = project.resolve()
+    for path in _changed(changes, Path(facts[0])):
+        if path in definitions or path == root / "environments.toml" or _is_shipped(path, inputs):
+            return ""
+        if path.is_relative_to(root / "cfn") and path.suffix == ".py":
+            return ""
+    return facts[1]
+
+
 def _last_commits(
     place: Path, top: Path, head: str, sources: Sequence[FunctionSource], records: Path | None
 ) -> dict[str, str]:

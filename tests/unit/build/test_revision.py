@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.build import revision
-from pipeline.build.revision import LABEL, SourceLabels
+from pipeline.build.revision import LABEL, SourceLabels, clean_commit
 from pipeline.build.sources import find_sources
 from tests.unit.build.conftest import MakeFolder
 
@@ -157,3 +157,50 @@ def test_outside_a_repository_and_without_git_nothing_is_said(
     assert _labels(images) == {"one": None}
     monkeypatch.setenv("PATH", str(tmp_path))
     assert _labels(images) == {"one": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "clean"),
+    [
+        ("README.md", False),  # Git knows it
+        ("images/one/handler.py", False),
+        ("images/one/function.toml", False),
+        ("images/three/function.toml", False),
+        ("images/one/ignored.local", False),
+        ("environments.toml", False),
+        ("cfn/added.py", False),
+        ("notes.txt", True),
+        ("images/one/__pycache__/x.pyc", True),
+        ("images/one/tests/test_x.py", True),
+        ("cfn/__pycache__/added.pyc", True),
+    ],
+)
+def test_a_release_has_a_commit_when_all_that_decides_it_is_committed(
+    committed: dict[str, str], images: Path, git: Git, make_function: MakeFolder, path: str, clean: bool
+) -> None:
+    project = images.parent
+    (project / "README.md").write_text("words")
+    git("add", "-A", ".")
+    git("commit", "-q", "-m", "words")
+    # The functions were last changed by two others.
+    assert clean_commit(project, find_sources(images)) == git("rev-parse", "HEAD") not in committed.values()
+    if path == "images/three/function.toml":
+        make_function("three")
+    else:
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        with (project / path).open("a") as file:
+            file.write("# \n")
+    assert clean_commit(project, find_sources(images)) == (git("rev-parse", "HEAD") if clean else "")
+
+
+def test_a_release_from_outside_of_a_repository_has_no_commit(make_function: MakeFolder, images: Path) -> None:
+    make_function("one")
+    assert clean_commit(images.parent, find_sources(images)) == ""
+
+
+def test_a_renamed_file_is_a_change(committed: dict[str, str], images: Path, git: Git) -> None:
+    git("mv", "images/two/handler.py", "images/two/other.py")
+    git("mv", "images/two/other.py", "images/two/handler.py")
+    assert clean_commit(images.parent, find_sources(images)) == committed["two"]
+    git("mv", ".gitignore", "ignored")
+    assert clean_commit(images.parent, find_sources(images)) == ""
