@@ -22,6 +22,7 @@ import msgspec
 from cfn.settings import Architecture, Settings
 from pipeline.errors import SettingsError
 from pipeline.model import PythonVersion
+from pipeline.tables import WrongTable, convert
 
 SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
 
@@ -52,15 +53,15 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def read_choices(path: Path, environment: str) -> Choices:
     """What the file says for ``environment``, over what it says for all; nothing when there is no file.
 
-    Raises SettingsError for a file that is not TOML, a key that does not exist, or a value of the wrong type.
+    Raises SettingsError for a file that is not TOML, and with every key that does not exist or has a wrong value.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return Choices()
     try:
-        file = msgspec.convert(tomllib.loads(content.decode()), _File)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as problem:
+        file = convert(tomllib.loads(content.decode()), _File)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, WrongTable) as problem:
         raise SettingsError(
             f"{path.name} cannot be used", str(problem), f"Mend {path}; its keys are listed in the README."
         ) from problem

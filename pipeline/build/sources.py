@@ -23,6 +23,7 @@ from cfn.settings import ENVIRONMENT_MAX, Call, FunctionDefinition
 from pipeline.build.ignore import read_rules
 from pipeline.errors import SourceError
 from pipeline.model import FunctionSource, PythonVersion
+from pipeline.tables import WrongTable, convert
 
 MANIFEST = "function.toml"
 LOCK = "requirements.txt"
@@ -134,8 +135,10 @@ def _read_source(
     """The function in ``folder``, or None, and every finding; a function with findings is not used."""
     findings = [f"{folder.name}: {problem}" for problem in _judge_name(folder.name)]
     try:
-        manifest = msgspec.convert(tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8")), _Manifest)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError, msgspec.ValidationError) as problem:
+        manifest = convert(tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8")), _Manifest)
+    except WrongTable as wrong:
+        return None, [*findings, *(f"{folder.name}/{MANIFEST}: {problem}" for problem in wrong.findings)]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
     findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in _judge_manifest(manifest)]
     findings += [f"{folder.name}: {problem}" for problem in _judge_handler(folder, manifest.handler, python)]

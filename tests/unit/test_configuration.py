@@ -34,7 +34,16 @@ def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
         ("not toml", "Expected"),
         ("[defaults]\narchitecure = 'arm64'\n", "architecure"),
         ("[defaults]\narchitecture = 'mips'\n", "mips"),
-        ("[environments.prod]\nzones = 'three'\n", "environments"),
+        ("[environments.prod]\nzones = 'three'\n", "environments.prod.zones: Expected `int"),
+        (
+            "[defaults]\narchitecture = 'mips'\nzonez = 3\n"
+            "[environments.prod]\nslim = 1\n[environment.x]\nslim = true\n",
+            "defaults.architecture: Invalid enum value 'mips'; defaults.zonez: no such key; did you mean zones?;"
+            " environments.prod.slim: Expected `bool`, got `int`; environment: no such key; did you mean environments?",
+        ),
+        ("defaults = 3", "defaults: Expected `object`, got `int`"),
+        ("[environments]\nprod = 'x'", "environments.prod: Expected `object`"),
+        ("[defaults.tags]\nTeam = 7\n", "defaults.tags.Team: Expected `str`"),
         ("\xff", ""),
     ],
 )

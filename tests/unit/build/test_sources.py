@@ -70,8 +70,8 @@ def _toml(line: str) -> dict[str, str]:
         ("a" * 48, {}, "48 characters"),
         ("f", {"function.toml": "handler = "}, "f/function.toml: Invalid value"),
         ("f", {"function.toml": b"\xff\xfe"}, "f/function.toml: 'utf-8'"),
-        ("f", {"function.toml": "memory = 512"}, "missing required field `handler`"),
-        ("f", _toml("memori = 512"), "unknown field `memori`"),
+        ("f", {"function.toml": "memory = 512"}, "f/function.toml: handler: missing"),
+        ("f", _toml("memori = 512"), "memori: no such key; did you mean memory?"),
         ("f", _toml('memory = "512"'), "Expected `int`"),
         ("f", _toml("memory = 127"), "memory = 127"),
         ("f", _toml("memory = 10241"), "memory = 10241"),
@@ -112,10 +112,17 @@ def test_all_findings_of_all_folders_come_at_once(make_function: MakeFolder, ima
     make_function("one", _toml("memory = 1\ntimeout = 0"))
     make_function("two", {"handler.py": None})
     make_function("three")
+    make_function("four", _toml('memori = 1\ntimeout = "1"'))
     with pytest.raises(SourceError) as caught:
         find_sources(images)
-    assert "3 things are wrong" in caught.value.why
-    for part in ("one/function.toml: memory", "one/function.toml: timeout", "two: handler"):
+    assert "5 things are wrong" in caught.value.why
+    for part in (
+        "one/function.toml: memory",
+        "one/function.toml: timeout",
+        "two: handler",
+        "four/function.toml: memori: no",
+        "four/function.toml: timeout: Expected `int`, got `str`",
+    ):
         assert part in caught.value.why
     assert "three" not in caught.value.why
 

@@ -1,0 +1,71 @@
+"""Tables that people write, as TOML: everything that is wrong with one is found at once, each by where it stands."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+
+class WrongTable(ValueError):
+    """A table without its kind's keys and values; ``findings`` name each by its path, as ``calls[0].service``."""
+
+    def __init__(self, findings: list[str]) -> None:
+        super().__init__("; ".join(findings))
+        self.findings = findings
+
+
+def convert(table: Mapping[str, Any], kind: type[_T]) -> _T:
+    """The table as ``kind``. Raises WrongTable with every finding; msgspec itself stops at the first."""
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as first:
+        raise WrongTable([*_findings(table, kind, "")] or [str(first)]) from first
+
+
+def _findings(value: Any, kind: Any, path: str) -> Iterator[str]:
+    kind = _without_none(kind)
+    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield from _of_table(value, kind, path)
+    elif isinstance(value, dict) and get_origin(kind) is dict:
+        for key, each in value.items():
+            yield from _findings(each, get_args(kind)[1], _joined(path, key))
+    elif isinstance(value, list) and get_origin(kind) is list:
+        for number, each in enumerate(value):
+            yield from _findings(each, get_args(kind)[0], f"{path}[{number}]")
+    else:
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as problem:
+            # Without the place that msgspec names: it knows of this value alone.
+            yield f"{path}: {str(problem).partition(' - at ')[0]}"
+
+
+def _of_table(table: dict[str, Any], kind: type[msgspec.Struct], path: str) -> Iterator[str]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for key, value in table.items():
+        if key in fields:
+            yield from _findings(value, fields[key].type, _joined(path, key))
+        else:
+            close = difflib.get_close_matches(key, fields, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}"
+            yield f"{_joined(path, key)}: no such key; {hint}"
+    for name, field in fields.items():
+        if field.required and name not in table:
+            yield f"{_joined(path, name)}: missing"
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [each for each in get_args(kind) if each is not type(None)]
+        return kinds[0] if len(kinds) == 1 else kind
+    return kind
