@@ -147,11 +147,16 @@ class Context:
             )
         return local_target(local, self.region)
 
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether the embedded AWS is not ours to start and stop, such as under docker compose."""
+        return bool(os.environ.get("TRANSACTION_PIPELINE_ENDPOINT"))
+
     def _local_elsewhere(self) -> LocalAws | None:
         """The embedded AWS at ``$TRANSACTION_PIPELINE_ENDPOINT``, such as docker compose runs it."""
-        endpoint = os.environ.get("TRANSACTION_PIPELINE_ENDPOINT")
-        if not endpoint:
+        if not self.runs_elsewhere:
             return None
         from pipeline.local.control import LocalAws
 
+        endpoint = os.environ["TRANSACTION_PIPELINE_ENDPOINT"]
         return LocalAws(endpoint, endpoint, "us-east-1", "test", "test", 0, self.local_folder)

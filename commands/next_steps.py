@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from commands.context import Context
@@ -15,9 +16,12 @@ _NAMED = re.compile(rf"`({'|'.join(COMMANDS)})(?=[` ])(?! --(?:environment|targe
 
 
 def command_line(context: Context, command: str) -> str:
-    """A command line of ours that speaks of the same environment."""
+    """A command line of ours that speaks of the same environment.
+
+    ``$TRANSACTION_PIPELINE_PROGRAM`` says how this program is called where that is another way, as in docker compose.
+    """
     name, _, rest = command.partition(" ")
-    parts = ["./bootstrap.py", name]
+    parts = [os.environ.get("TRANSACTION_PIPELINE_PROGRAM") or "./bootstrap.py", name]
     if context.environment != "dev":
         parts += ["--environment", context.environment]
     if context.target_name != "local":

@@ -44,8 +44,6 @@ def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: boo
 
 
 def _released(context: Context, released: Released, seconds: float) -> Outcome:
-    from pipeline.release import SAMPLE
-
     result: dict[str, Any] = {
         "environment": context.environment,
         "target": context.target_name,
@@ -66,10 +64,16 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
     if released.sample is not None:
         result["sample"] = {"transaction_id": released.sample.transaction_id, "outcome": released.sample.outcome}
         lines.append(f"  a sample transaction was answered: {released.sample.outcome}")
+    return Outcome(result, "\n".join([*lines, "", *_use(context)]))
+
+
+def _use(context: Context) -> list[str]:
+    """What can be done with an environment whose functions run."""
+    from pipeline.release import SAMPLE
+
     sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
-    commands = (f"submit '{sample}'", "status", "down")
-    lines += ["", "Next:", *(f"  {command_line(context, command)}" for command in commands)]
-    return Outcome(result, "\n".join(lines))
+    commands = [f"submit '{sample}'", "status", *([] if context.runs_elsewhere else ["down"])]
+    return ["Next:", *(f"  {command_line(context, command)}" for command in commands)]
 
 
 def infra(context: Context, *, yes: bool) -> Outcome:
@@ -91,7 +95,8 @@ def infra(context: Context, *, yes: bool) -> Outcome:
             "seconds": prepared.seconds,
         },
         f"both stacks of {context.environment} stand{'' if prepared.changed else '; nothing had changed'}\n\n"
-        f"Next:\n  {command_line(context, 'up')}",
+        # Elsewhere the functions run what was built there already.
+        + ("\n".join(_use(context)) if context.runs_elsewhere else f"Next:\n  {command_line(context, 'up')}"),
     )
 
 

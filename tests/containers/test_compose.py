@@ -179,6 +179,7 @@ def compose(
         found = engine.containers(all=True, filters={"label": "com.docker.compose.service=deploy", "name": "deploy"})
         (deploy,) = (each["Id"] for each in found if variables["COMPOSE_PROJECT_NAME"] in each["Names"][0])
         assert engine.wait(deploy, timeout=60)["StatusCode"] == 0, engine.logs(deploy).decode()
+        assert "docker compose run --rm deploy bootstrap.py status" in engine.logs(deploy).decode()
         yield compose
     finally:
         compose.run("down", "--volumes", "--rmi", "all", "--remove-orphans")

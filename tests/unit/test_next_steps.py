@@ -34,6 +34,11 @@ def test_a_command_that_is_named_is_spelled_for_the_same_environment(text: str, 
     assert spelled(THERE, text) == said.replace("{}", " --environment prod --target aws --region eu-west-1")
 
 
+def test_another_way_to_call_the_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSACTION_PIPELINE_PROGRAM", "docker compose run --rm deploy bootstrap.py")
+    assert spelled(HERE, "Run `up`.") == "Run `docker compose run --rm deploy bootstrap.py up`."
+
+
 def test_what_is_spelled_already_stays() -> None:
     for context in (HERE, THERE):
         line = f"`{command_line(context, 'plan')}`, `{command_line(context, 'up --yes')}`"
