@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.documents import parse_unambiguous_json
 from pipeline.errors import SubmissionError
+from pipeline.workflow.causes import cause_in_words
 
 # StartSyncExecution takes 256 KiB of input (Step Functions API reference).
 INPUT_MAX_BYTES = 262_144
@@ -73,7 +74,7 @@ class Parked(Unanswered):
     def __init__(self, transaction_id: str, execution: str, state: str, error: str, cause: str) -> None:
         super().__init__(
             f"{transaction_id} was not answered, it was parked",
-            f"{state} failed with {error}{': ' + cause if cause else ''}"[:600],
+            f"{state} failed with {error}{': ' + cause_in_words(cause) if cause else ''}"[:600],
             _next_step(error),
             execution=execution,
         )

@@ -103,6 +103,38 @@ def test_the_same_name_in_two_objects_is_fine() -> None:
     assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
 
 
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("because", "because"),
+        (json.dumps({"errorType": "ImageUnavailable", "errorMessage": "no space is left"}), "no space is left"),
+        (
+            json.dumps(
+                {
+                    "errorMessage": "no table",
+                    "errorType": "KeyError",
+                    "requestId": "1",
+                    "stackTrace": [
+                        '  File "/a.py", line 1, in a\n    b()\n',
+                        '  File "/b.py", line 2, in b\n    c[1]\n',
+                    ],
+                }
+            ),
+            'no table (File "/b.py", line 2, in b)',
+        ),
+        ('{"errorMessage": "cut off", "stackTr', '{"errorMessage": "cut off", "stackTr'),
+        ('{"errorMessage": 7}', '{"errorMessage": 7}'),
+        ('{"errorMessage": "x", "stackTrace": [7]}', "x"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_a_function_s_error_is_told_in_words_and_kept_as_it_is(cause: str, words: str) -> None:
+    told = json.dumps({"state": "Validate", "error": "E", "cause": cause})
+    with pytest.raises(Parked) as caught:
+        run('{"transaction_id":"t-1"}', ended("FAILED", error="Parked", cause=told))
+    assert (caught.value.why, caught.value.cause) == (f"Validate failed with E: {words}", cause)
+
+
 def test_numbers_go_as_they_were_written() -> None:
     text = '{"transaction_id":"t-1","amount":100.10,"big":12345678901234567890.123456789}'
     assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
