@@ -123,6 +123,8 @@ def test_the_same_name_in_two_objects_is_fine() -> None:
             'no table (File "/b.py", line 2, in b)',
         ),
         ('{"errorMessage": "cut off", "stackTr', '{"errorMessage": "cut off", "stackTr'),
+        ('Score: {"errorMessage": "in a branch"}', "in a branch"),
+        ("Score: too late", "Score: too late"),
         ('{"errorMessage": 7}', '{"errorMessage": 7}'),
         ('{"errorMessage": "x", "stackTrace": [7]}', "x"),
         ("[1]", "[1]"),
