@@ -295,7 +295,7 @@ def _smoke(
         go_back(deployment, before, images, report)
         raise ReleaseError(
             f"the release of {environment} was taken back: its functions run what they ran before",
-            f"a sample transaction was not answered: {problem.what}: {problem.why}",
+            f"the sample transaction {problem.what}: {problem.why}",
             "Mend the cause and run `up` again; --no-smoke releases without the sample.",
         ) from problem
 
