@@ -93,7 +93,7 @@ def build_options(function: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Our own layers without a daemon, or each Dockerfile through an engine.",
         ),
-        click.option("--base", metavar="BASE", help="A reference, an OCI layout as oci:DIR, or empty."),
+        click.option("--base", metavar="BASE", help="A reference, oci:DIR, docker-daemon:NAME, or empty."),
     ):
         function = option(function)
     return function
@@ -389,7 +389,7 @@ def down(**options: Any) -> None:
 
 @main.command(short_help="Release every saved change.")
 @shared_options
-@click.option("--base", metavar="BASE", help="A reference, an OCI layout as oci:DIR, or empty.")
+@click.option("--base", metavar="BASE", help="A reference, oci:DIR, docker-daemon:NAME, or empty.")
 @click.option("--runtime", type=click.Choice(["process", "docker"]), help="What runs the functions locally.")
 @click.option("--yes", is_flag=True, help="On AWS: release every saved file without asking.")
 def watch(**options: Any) -> None:

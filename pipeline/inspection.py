@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.blobs import BlobStore, storing
+from pipeline.blobs import BlobStore
 from pipeline.build.base import hub_name
 from pipeline.build.layout import DOCUMENT_MOST, PREFIX, parse_descriptor, parse_layout_name, read_layout
+from pipeline.build.work import work_folder
 from pipeline.check import find_findings, shown
 from pipeline.documents import parse_json
 from pipeline.errors import BaseImageError, CheckFailed, Finding
@@ -106,12 +106,8 @@ def _is_artifact(manifest: Manifest) -> bool:
 
 
 def _inspect(name: str, manifest: Manifest, fetch: Callable[[Descriptor, BlobStore], None]) -> Inspected:
-    scratch = cache_folder() / "work"
-    with storing(scratch):
-        scratch.mkdir(parents=True, exist_ok=True)
-        place = tempfile.TemporaryDirectory(prefix="inspect-", dir=scratch)
-    with place as folder:
-        return _judge(name, manifest, fetch, BlobStore(Path(folder)))
+    with work_folder(BlobStore(cache_folder())) as folder:
+        return _judge(name, manifest, fetch, BlobStore(folder))
 
 
 def _judge(

@@ -31,6 +31,7 @@ from pipeline.model import (
 from pipeline.registry.client import Registry, RegistryUnreachable, connect
 
 EMPTY = "empty"
+ENGINE = "docker-daemon:"
 _DOCKER_HUB = "docker.io"
 # A config has a few kB; one that claims more than this is not fetched.
 _CONFIG_MOST = 4 * 1024 * 1024
@@ -52,12 +53,13 @@ def choose_base(
 ) -> Base:
     """The base that ``text`` names.
 
-    ""             the pinned base of the platform (see ``base_pins``)
-    "empty"        nothing: an image of its own layers only
-    "oci:DIR"      the OCI layout in DIR, or a path of one; "oci:DIR:NAME" when it holds several images
-    anything else  a reference such as "public.ecr.aws/lambda/python:3.13"
+    ""                    the pinned base of the platform (see ``base_pins``)
+    "empty"               nothing: an image of its own layers only
+    "oci:DIR"             the OCI layout in DIR, or a path of one; "oci:DIR:NAME" when it holds several images
+    "docker-daemon:NAME"  what the container engine calls NAME; the prefix is that of containers-transports(5)
+    anything else         a reference such as "public.ecr.aws/lambda/python:3.13"
 
-    Raises BaseImageError, CredentialsError.
+    Raises BaseImageError, CredentialsError, LocalError where an engine is needed and none runs.
     """
     if text == EMPTY:
         return empty_base(platform)
@@ -66,6 +68,11 @@ def choose_base(
             folder, name = parse_layout_name(text)
             base = layout_base(folder, platform, store, name=name)
             running.detail = f"{len(base.layers)} layers from {folder}"
+        elif text.startswith(ENGINE):
+            from pipeline.docker.base import engine_base
+
+            base = engine_base(text.removeprefix(ENGINE), platform, store)
+            running.detail = f"{len(base.layers)} layers from the engine"
         else:
             reference = _parse(text) if text else pinned_base(platform, pins)
             base = fetch_base(reference, platform, store, open_registry=open_registry)

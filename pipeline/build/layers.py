@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
 import threading
 import time
 import unicodedata
@@ -29,6 +27,7 @@ from pipeline.build.layer_facts import UNPACKED_MAX
 from pipeline.build.records import code_version, read_record, write_record
 from pipeline.build.slim import Slim, compile_tree, shipped_files
 from pipeline.build.tarball import TarEntry, store_layer
+from pipeline.build.work import work_folder
 from pipeline.errors import SourceError
 from pipeline.events import Note, Report, ignore, step
 from pipeline.model import OCI_LAYER_GZIP, Descriptor, Digest, FunctionSource, Layer, Platform
@@ -43,7 +42,6 @@ _SMALL = 1 << 20
 _SLOWLY = "This Python compresses unlike zlib; to get every machine's digest, {} is compressed by Python itself, once."
 # The coarsest clock of a file system in use (FAT).
 _SETTLED_SECONDS = 2.0
-_ABANDONED_SECONDS = 24 * 3600
 
 
 def lay_out(
@@ -249,7 +247,7 @@ def _contents(entries: list[TarEntry]) -> str | None:
 
 def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
     """Byte code for the modules among ``entries``."""
-    with _work_folder(store) as root:
+    with work_folder(store) as root:
         for entry in entries:
             if entry.kind == "file" and entry.path.endswith(".py") and isinstance(entry.content, bytes):
                 path = root / entry.path
@@ -317,7 +315,7 @@ class _Installation:
                 return _record(self.record, self._install())
 
     def _install(self) -> Layer:
-        with _work_folder(self.store) as root:
+        with work_folder(self.store) as root:
             target = root / "installed"
             install(self.lock, self.platform, target)
             files = shipped_files(target, self.slim)
@@ -370,24 +368,3 @@ _locks: dict[Path, threading.Lock] = {}
 def _installing(record: Path) -> Iterator[None]:
     with _locks.setdefault(record, threading.Lock()):
         yield
-
-
-@contextlib.contextmanager
-def _work_folder(store: BlobStore) -> Iterator[Path]:
-    """A folder beside the store that goes away; also removes what killed builds left a day ago or earlier."""
-    place = store.root / "work"
-    with storing(store.root):
-        place.mkdir(parents=True, exist_ok=True)
-        for left in (*place.iterdir(), *store.unfinished()):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime <= _ABANDONED_SECONDS:
-                    continue
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink()
-        folder = Path(tempfile.mkdtemp(dir=place))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ from pipeline.blobs import BlobStore, storing
 from pipeline.build.layers import TASK_ROOT, lay_out
 from pipeline.build.slim import Slim
 from pipeline.build.tarball import TarEntry, tar_chunks
+from pipeline.build.work import work_folder
 from pipeline.docker.engine import connect_engine, engine_address, explain, is_podman, load_image
 from pipeline.docker.images import layer_entries, read_image
 from pipeline.errors import BaseImageError, PipelineError, SourceError
@@ -71,7 +72,7 @@ def build_with_docker(
     engine = engine or connect_engine(f"{source.name} was not built", _OTHERWISE)
     slim = slim if slim is not None else Slim.for_sources([source])
     layers = lay_out(source, platform, store, slim=slim, report=report)
-    with _work_folder(store) as work:
+    with work_folder(store) as work:
         reference = base_reference or _base_reference(engine, base, store, work, source)
         wanted = {"org.opencontainers.image.title": source.name, **(labels or {})}
         with step(report, "docker build", source.name), tempfile.TemporaryFile(dir=work) as context:
@@ -323,14 +324,3 @@ def _refusal(source: FunctionSource, reference: str, told: str, said: Sequence[s
         + (f"; before that: {' / '.join(wrote[-_LINES_SHOWN:])}" if wrote else ""),
         f"Mend {source.folder / DOCKERFILE}. It has no network, and copies {', '.join(CONTEXT_FOLDERS)} only.",
     )
-
-
-@contextlib.contextmanager
-def _work_folder(store: BlobStore) -> Iterator[Path]:
-    with storing(store.root):
-        (store.root / "work").mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=store.root / "work"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

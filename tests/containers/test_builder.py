@@ -98,6 +98,32 @@ def test_both_builders_ship_the_same_files_and_run_them_the_same_way(
     assert [layer.diff_id for layer in by_engine.layers] == [layer.diff_id for layer in daemonless.layers]
 
 
+def test_a_base_that_only_the_engine_has(
+    build: Callable[..., Image], base: str, base_layout: Path, platform: Platform, store: BlobStore, tmp_path: Path
+) -> None:
+    source, own = write_function(tmp_path / "on-engine", PLAIN), BlobStore(tmp_path / "own")
+    found = choose_base(f"docker-daemon:{base}", platform, own)
+    assert found.layers == choose_base(f"oci:{base_layout}", platform, store).layers
+    assert all(own.has(layer.descriptor.digest) for layer in found.layers)
+    images = [build_image(source, platform, found, own), build(source, platform, "", own, base=found)]
+    for image in images:
+        check_image(image, source, own)
+    assert [layer.diff_id for layer in images[0].layers] == [layer.diff_id for layer in images[1].layers]
+    # Known by its id from now on: nothing is read out of the engine again.
+    for layer in found.layers:
+        os.utime(own.path(layer.descriptor.digest), (1, 1))
+    assert choose_base(f"docker-daemon:{base}", platform, own) == found
+    assert {own.path(layer.descriptor.digest).stat().st_mtime for layer in found.layers} == {1}
+
+
+@pytest.mark.parametrize("name", ["no-such-image:1", "Not A Name", ""])
+def test_a_base_that_the_engine_has_not_is_told(engine: Any, docker_host: str, platform: Platform, store: BlobStore,
+                                                name: str, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    with pytest.raises(BaseImageError, match=r"not read out of the engine: the engine at .* has no image"):
+        choose_base(f"docker-daemon:{name}", platform, store)
+
+
 def test_the_same_sources_give_the_same_digest_without_the_engines_cache(
     build: Callable[..., Image], engine: Any, base: str, platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
