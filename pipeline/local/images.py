@@ -113,10 +113,16 @@ class ImageStore:
         """The image if it is on disk, which does not wait for others being pulled."""
         if digest in self._ready:
             return self._ready[digest]
+        place = self._place(digest)
         with self._looking:
-            if not self._place(digest).exists():
+            if not place.exists():
                 return None
-            image = self._ready[digest] = _load(self._place(digest), digest)
+            try:
+                image = self._ready[digest] = _load(place, digest)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                # Cleaned up by hand, or cut off by a full disk: it is pulled again.
+                shutil.rmtree(self._set_aside(place), ignore_errors=True)
+                return None
             return image
 
     def fill_library(self) -> None:
@@ -331,6 +337,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _load(place: Path, digest: Digest) -> LocalImage:
+    if not (place / "rootfs").is_dir():
+        raise FileNotFoundError(place / "rootfs")
     document = json.loads((place / "image.json").read_text())["config"]
     os.utime(place)  # the time of last use, for prune
     config = document.get("config") or {}

@@ -125,6 +125,32 @@ def test_what_is_there_is_not_fetched_again(registry: Registry, store: ImageStor
     assert len(registry.asked) == 3  # manifest, config and the one layer that is new
 
 
+@pytest.mark.parametrize(
+    "damage", ["nothing in it", "no description", "half a description", "another description", "no files"]
+)
+def test_what_is_damaged_on_disk_is_pulled_again(
+    registry: Registry, store: ImageStore, folder: Path, damage: str
+) -> None:
+    reference = registry.image({"a": b"1"})
+    place = store.ensure(reference).rootfs.parent
+    about = place / "image.json"
+    match damage:
+        case "nothing in it":
+            shutil.rmtree(place)
+            place.mkdir()
+        case "no description":
+            about.unlink()
+        case "half a description":
+            about.write_text(about.read_text()[:-9])
+        case "another description":
+            about.write_text('{"config": []}')
+        case _:
+            shutil.rmtree(place / "rootfs")
+    image = ImageStore(folder, registry.endpoint).ensure(reference)
+    assert (image.rootfs / "a").read_bytes() == b"1"
+    assert not names(folder, "unpacking")
+
+
 def test_a_layer_of_several_gzip_members_is_read_whole(registry: Registry, store: ImageStore) -> None:
     plain = archive({"a": b"x" * 5000})
     packed = gzip.compress(plain[:3000], mtime=0) + gzip.compress(plain[3000:], mtime=0)
