@@ -263,12 +263,14 @@ def releases(**options: Any) -> None:
 @click.option(
     "--to", type=click.IntRange(min=1), metavar="N", help="The release to go back to; default: the one before."
 )
+@click.option("--images-only", is_flag=True, help="Leave the template and its parameters as they are.")
 @click.option("--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted.")
 def rollback(**options: Any) -> None:
-    """Switch the functions back to an earlier release in one stack update; builds and pushes nothing."""
+    """Switch the stack back to an earlier release in one update; builds and pushes nothing."""
     from commands import history
 
-    run(history.rollback, *shared(options), to=options["to"], yes=options["yes"])
+    chosen = {"to": options["to"], "images_only": options["images_only"], "yes": options["yes"]}
+    run(history.rollback, *shared(options), **chosen)
 
 
 @main.command(short_help="Delete images that nothing needs.")

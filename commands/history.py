@@ -72,16 +72,20 @@ def releases(context: Context) -> Outcome:
     )
 
 
-def rollback(context: Context, *, to: int | None, yes: bool) -> Outcome:
-    """Switch the functions back to an earlier release, by default the one before the last."""
+def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) -> Outcome:
+    """Switch the stack back to an earlier release, by default the one before the last."""
     from pipeline.rollback import roll_back
     from pipeline.target import explained
 
     build = build_of(context)
     with explained(context.target_name, f"{context.environment} was not rolled back"), exclusive(context, "rollback"):
         target = context.running_target()
-        deployment = deployment_of(context, target, build, approval(context, "rollback", yes=yes))
-        done = roll_back(deployment, to, context.report, by=releaser(context, target))
+        command = f"rollback --to {to}" if to is not None else "rollback"
+        deployment = deployment_of(context, target, build, approval(context, command, yes=yes))
+        by = releaser(context, target)
+        done = roll_back(deployment, to, context.report, by=by, images_only=images_only)
+    stay = bool(done.differences)
+    later = [context.names.function(name) for name in done.later]
     result = {
         "environment": context.environment,
         "to": done.to.number,
@@ -91,27 +95,28 @@ def rollback(context: Context, *, to: int | None, yes: bool) -> Outcome:
             {"name": context.names.function(name), "digest": str(digest)}
             for name, digest in sorted(done.to.images.items())
         ],
-        "unaffected": [context.names.function(name) for name in done.unaffected],
+        "removed": [] if stay else later,
+        "unaffected": later if stay else [],
         "not_taken_back": list(done.differences),
     }
-    what = f"{'the images of ' if done.differences or done.unaffected else ''}release {done.to.number}"
+    what = f"{'the images of ' if stay else ''}release {done.to.number}"
     lines = [
         f"{context.environment} runs {what} again, recorded as release {done.record.number}"
         if done.changed
         else f"{context.environment} runs {what} already"
     ]
     lines += [f"  {context.names.function(name):<40} {digest.short}" for name, digest in sorted(done.to.images.items())]
-    lines += [
-        f"  {context.names.function(name):<40} stays as it is: release {done.to.number} did not have it"
-        for name in done.unaffected
-    ]
-    if done.differences:
+    fate = "stays as it is" if stay else "is gone"
+    lines += [f"  {name:<40} {fate}: release {done.to.number} did not have it" for name in later]
+    if stay:
         revision = f"revision {done.to.revision[:12]}" if done.to.revision else "what it was made from"
-        lines += [
-            "",
-            f"Not taken back, because a rollback switches images alone: {', '.join(done.differences)}",
-            f"Next: check out {revision}, then {command_line(context, 'up')}",
-        ]
+        again = command_line(context, f"rollback --to {done.to.number}")
+        cure = (
+            again
+            if images_only
+            else f"its template was not kept; check out {revision}, then {command_line(context, 'up')}"
+        )
+        lines += ["", f"Not taken back: {', '.join(done.differences)}", f"Next: {cure}"]
     return Outcome(result, "\n".join(lines))
 
 

@@ -151,6 +151,14 @@ def switch_images(deployment: Deployment, images: Mapping[str, str], report: Rep
         return _apply(deployment, plan_stack(state, wanted), report, running)
 
 
+def switch_to(deployment: Deployment, template: str, parameters: Mapping[str, str], report: Report) -> StackOutputs:
+    """Stack 2 with another template and its parameters, in one update."""
+    with step(report, "switch", deployment.names.pipeline_stack) as running:
+        state = read_pipeline(deployment)
+        wanted = WantedStack(state.name, template, parameters=parameters, tags=dict(state.tags))
+        return _apply(deployment, plan_stack(state, wanted), report, running)
+
+
 def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str], report: Report) -> StackOutputs:
     """Stack 2 as it was ``before``, with ``images``; only the images where its old template would lose something."""
     state = read_pipeline(deployment)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ from pipeline.deployment import (
 from pipeline.errors import PipelineError, ReleaseError, SubmissionError
 from pipeline.events import Event, Note, Report, StepFinished, step
 from pipeline.graph import Task, run_tasks
+from pipeline.kept_templates import keeper_of, template_referrer
 from pipeline.ledger import Latest, Release, ReleaseContent, read_latest, record_release, template_digest
 from pipeline.model import Artifact, Base, CheckedImage, FunctionSource, Image, ImageReference, PushedImage
 from pipeline.parameters import image_parameters
@@ -107,11 +108,18 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
         finally:
             repositories.end()
 
+    def refer(image: CheckedImage) -> tuple[Artifact, ...]:
+        referrers = artifacts(deployment.build, image)
+        if image.function == keeper_of(source.name for source in deployment.sources):
+            kept = template_referrer(image.image, deployment.templates.pipeline, deployment.build.store)
+            return (*referrers, kept)
+        return referrers
+
     def push_early(images: tuple[CheckedImage, ...]) -> tuple[PushedImage, ...] | None:
         if not repositories.wait() or (uris := repositories.uris(deployment.target.client("ecr"))) is None:
             return None
         try:
-            return push_all(deployment, uris, images, clock)
+            return push_all(deployment, uris, images, clock, refer=refer)
         except PipelineError as problem:
             clock(Note(f"the images are pushed again when {deployment.names.registry_stack} stands: {problem.why}"))
             return None
@@ -121,7 +129,7 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
     ) -> tuple[PushedImage, ...]:
         if early is not None and repositories.stand:
             return early
-        return push_all(deployment, repository_uris(registry, images), images, clock)
+        return push_all(deployment, repository_uris(registry, images), images, clock, refer=refer)
 
     def begin(state: StackState, _registry: StackOutputs) -> StackState:
         if not state.status.gone or built.wait(IMAGES_NEARLY):
@@ -206,10 +214,13 @@ def push_all(
     repositories: Mapping[str, str],
     images: Sequence[CheckedImage],
     report: Report,
+    *,
+    refer: Callable[[CheckedImage], tuple[Artifact, ...]],
 ) -> tuple[PushedImage, ...]:
     """Each image in its function's repository, tagged so that no clean-up takes it for a leftover, and read back.
 
     repositories  URIs by function
+    refer         gives what is pushed after an image and refers to it
     """
     with step(report, "push") as running:
         pushes = [
@@ -217,7 +228,7 @@ def push_all(
                 repositories[image.function],
                 image,
                 tag=image_tag(image.image.digest),
-                artifacts=partial(artifacts, deployment.build, image),
+                artifacts=partial(refer, image),
             )
             for image in images
         ]

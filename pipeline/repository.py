@@ -15,6 +15,8 @@ from pipeline.model import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFES
 
 # API_BatchGetImage and API_BatchDeleteImage take at most this many.
 BATCH = 100
+# Of a manifest that keeps a template: its digest.
+TEMPLATE_ANNOTATION = "transaction-pipeline.template"
 # Signatures that are stored as cosign stores them name their subject in their tag.
 _SUBJECT_TAG = re.compile(r"sha256-([0-9a-f]{64})(?:\..*)?")
 
@@ -24,8 +26,9 @@ class StoredImage:
     """A manifest in a repository.
 
     size      bytes, as ECR counts it
-    subject   the image that it speaks about, for an SBOM or a signature
+    subject   the image that it speaks about, for an SBOM, a template or a signature
     children  the images that it lists, for an index
+    template  the digest of the template that it keeps (``pipeline.kept_templates``)
     """
 
     repository: str
@@ -35,6 +38,7 @@ class StoredImage:
     pushed_at: datetime
     subject: Digest | None = None
     children: tuple[Digest, ...] = ()
+    template: Digest | None = None
 
 
 def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
@@ -81,10 +85,19 @@ def _read_manifests(ecr: Any, repository: str, digests: Sequence[Digest]) -> Ite
             yield Digest.parse(image["imageId"]["imageDigest"]), json.loads(image["imageManifest"])
 
 
+def _template_of(manifest: Any) -> Digest | None:
+    annotations = manifest.get("annotations")
+    try:
+        return Digest.parse(annotations[TEMPLATE_ANNOTATION])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _with_references(image: StoredImage, manifest: Any) -> StoredImage:
     subject = manifest.get("subject")
     return replace(
         image,
         subject=Digest.parse(subject["digest"]) if subject else image.subject,
         children=tuple(Digest.parse(each["digest"]) for each in manifest.get("manifests", [])),
+        template=_template_of(manifest),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cfn.names import repository_output
-from pipeline.deployment import Deployment, read_registry, switch_images
+from pipeline.deployment import Deployment, read_pipeline, read_registry, switch_images, switch_to
 from pipeline.errors import ReleaseError
 from pipeline.events import Report
+from pipeline.kept_templates import find_template, keeper_of, read_template
 from pipeline.ledger import (
     Release,
     ReleaseContent,
@@ -16,31 +18,37 @@ from pipeline.ledger import (
     plan_rollback,
     read_release,
     record_release,
+    template_digest,
 )
+from pipeline.model import ImageReference
 from pipeline.parameters import image_parameters
 from pipeline.release import verify
-from pipeline.repository import read_images
+from pipeline.repository import StoredImage, read_images
+from pipeline.stacks import StackState
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """The images of ``to`` run again, and ``record`` is the ledger's entry for that.
+    """Release ``to`` runs again, and ``record`` is the ledger's entry for that.
 
-    unaffected   functions that ``to`` did not have; they run what they ran
-    differences  what the stack has otherwise than ``to`` had, apart from images (``ReleaseContent.differences``)
+    later        functions that ``to`` did not have: gone with its template, or else they run what they ran
+    differences  what the stack has otherwise than ``to`` had, apart from images (``ReleaseContent.differences``):
+                 nothing, unless only images went back
     """
 
     to: Release
     record: Release
     changed: bool
-    unaffected: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
 
-def roll_back(deployment: Deployment, number: int | None, report: Report, *, by: str) -> RolledBack:
-    """Switch the functions to the images of release ``number``; None for the one before the last.
+def roll_back(
+    deployment: Deployment, number: int | None, report: Report, *, by: str, images_only: bool = False
+) -> RolledBack:
+    """Switch the stack to release ``number``; None for the one before the last.
 
-    Images only: the ledger keeps no templates, so what a release changed of the template or its parameters stays.
+    Template and parameters go back too, unless only images are wanted, or the template was not kept with them.
 
     Raises ReleaseError when there is no such release, or when an image of it is gone, naming every reason.
     """
@@ -50,14 +58,10 @@ def roll_back(deployment: Deployment, number: int | None, report: Report, *, by:
     to = read_release(client("ssm"), environment, number) if number is not None else _before_last(releases, environment)
     outputs = read_registry(deployment).outputs
     functions = [source.name for source in deployment.sources if repository_output(source.name) in outputs]
+    repositories = {name: outputs[repository_output(name)] for name in functions}
+    stored = {name: read_images(client("ecr"), deployment.names.repository(name)) for name in functions}
     plan = plan_rollback(
-        to,
-        functions,
-        {name: outputs[repository_output(name)] for name in functions},
-        {
-            name: {image.digest for image in read_images(client("ecr"), deployment.names.repository(name))}
-            for name in functions
-        },
+        to, functions, repositories, {name: {image.digest for image in images} for name, images in stored.items()}
     )
     if isinstance(plan, RollbackRefused):
         raise ReleaseError(
@@ -65,11 +69,18 @@ def roll_back(deployment: Deployment, number: int | None, report: Report, *, by:
             "; ".join(plan.reasons),
             "Choose another release with --to; `releases` lists them.",
         )
-    switched = switch_images(deployment, image_parameters(plan.images), report)
+    images = image_parameters(plan.images)
+    state = read_pipeline(deployment)
+    template = None if images_only else _template_of(deployment, to, state, stored, repositories)
+    if template is None:
+        switched = switch_images(deployment, images, report)
+        last = releases[-1].content
+        stayed = {name: last.images[name] for name in plan.unaffected if name in last.images}
+        content = ReleaseContent({**stayed, **to.images}, last.template, last.parameters)
+    else:
+        switched = switch_to(deployment, template, {**to.content.parameters, **images}, report)
+        content = to.content
     verify(deployment, plan.images, report)
-    last = releases[-1].content
-    stayed = {name: last.images[name] for name in plan.unaffected if name in last.images}
-    content = ReleaseContent({**stayed, **to.images}, last.template, last.parameters)
     record, _ = record_release(
         client("ssm"),
         client("ecr"),
@@ -77,10 +88,28 @@ def roll_back(deployment: Deployment, number: int | None, report: Report, *, by:
         content,
         {name: deployment.names.repository(name) for name in content.images},
         by=by,
-        # What runs now is of that revision only if all of it is.
+        # What runs now is of that commit only if all of it is.
         revision=to.revision if content == to.content else "",
     )
     return RolledBack(to, record, switched.changed, plan.unaffected, to.content.differences(content))
+
+
+def _template_of(
+    deployment: Deployment,
+    to: Release,
+    state: StackState,
+    stored: Mapping[str, tuple[StoredImage, ...]],
+    repositories: Mapping[str, str],
+) -> str | None:
+    """The template of a release, from the stack if that has it; None when it was not kept."""
+    if state.template and template_digest(state.template) == to.content.template:
+        return state.template
+    keeper = keeper_of(to.images)
+    kept = find_template(stored[keeper], to.images, to.content.template)
+    if kept is None:
+        return None
+    registry = deployment.target.registry(ImageReference.parse(repositories[keeper]).registry)
+    return read_template(registry, kept, deployment.build.store)
 
 
 def _before_last(releases: tuple[Release, ...], environment: str) -> Release:

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from cfn.names import image_parameter
@@ -30,7 +31,7 @@ from pipeline.errors import LocalError, SourceError, StackError
 from pipeline.events import Report, step
 from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
 from pipeline.parameters import image_parameters
-from pipeline.release import Clock, push_all, repository_uris, verify
+from pipeline.release import Clock, artifacts, push_all, repository_uris, verify
 from pipeline.stacks import StackOutputs
 
 # Saves that follow each other within this time are one change; editors write, rename and format (milliseconds).
@@ -205,7 +206,8 @@ class QuickRelease:
             ]
         if not images:
             return QuickResult((), clock.seconds)
-        pushed = push_all(deployment, repository_uris(self._registry, images), images, clock)
+        uris = repository_uris(self._registry, images)
+        pushed = push_all(deployment, uris, images, clock, refer=partial(artifacts, deployment.build))
         with step(clock, "switch"):
             switch_images(deployment, image_parameters(pushed), report)
         # From here on the stack names the new images, whatever verifying them says.

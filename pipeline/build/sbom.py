@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.blobs import BlobStore
 from pipeline.build.dependencies import LockedPackage, read_lock
-from pipeline.build.image import canonical_json, document
+from pipeline.build.image import canonical_json
 from pipeline.build.layers import runtime_lock
 from pipeline.build.records import code_version, read_record, write_record
+from pipeline.build.referrers import make_referrer
 from pipeline.build.tarball import CREATED
 from pipeline.model import (
-    OCI_EMPTY,
-    OCI_MANIFEST,
     Artifact,
-    Descriptor,
     Digest,
     FunctionSource,
     Image,
-    Manifest,
     Platform,
 )
 
@@ -50,7 +47,7 @@ def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Art
         packages = {package.name: package for lock in contents for package in lock.packages}
         content = _render(source.name, key, bases, _for_target(packages.values(), image.platform))
         write_record(record, {"sbom": str(store.add(content))})
-    return _artifact(image, content, store)
+    return make_referrer(image, CYCLONEDX, content, store)
 
 
 def _remembered(store: BlobStore, record: dict[str, Any] | None) -> bytes | None:
@@ -59,24 +56,6 @@ def _remembered(store: BlobStore, record: dict[str, Any] | None) -> bytes | None
         return store.read(Digest.parse(str((record or {}).get("sbom"))))
     except (ValueError, FileNotFoundError):
         return None
-
-
-def _artifact(image: Image, content: bytes, store: BlobStore) -> Artifact:
-    empty = Descriptor(OCI_EMPTY, store.add(b"{}"), 2)
-    sbom = Descriptor(CYCLONEDX, store.add(content), len(content))
-    subject = Descriptor(image.manifest_media_type, image.digest, len(image.manifest))
-    manifest = canonical_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": CYCLONEDX,
-            "config": document(empty),
-            "layers": [document(sbom)],
-            "subject": document(subject),
-            "annotations": {"org.opencontainers.image.created": CREATED},
-        }
-    )
-    return Artifact(Manifest(manifest, OCI_MANIFEST), CYCLONEDX, (empty, sbom))
 
 
 def _for_target(packages: Any, platform: Platform) -> list[LockedPackage]:

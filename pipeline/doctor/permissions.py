@@ -157,6 +157,9 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_WRITE_LEDGER,
         *_on(On.LEDGER, "ssm:GetParameter"),
         *_on(On.REPOSITORIES, "ecr:PutImage"),
+        # The template that was kept with the release's images.
+        *_on(On.ANYTHING, "ecr:GetAuthorizationToken"),
+        *_on(On.REPOSITORIES, "ecr:GetDownloadUrlForLayer"),
     ),
     "prune": (
         *_READ_STACKS,

@@ -62,7 +62,7 @@ def test_names_that_somebody_else_took(deployed: Deployed) -> None:
     assert outcome.exit_code == 1
     assert checks["names"]["status"] == "error"
     assert checks["names"]["evidence"].startswith("the topic fraud-alerts-taken exists")
-    assert "`up` imports it into the stack as StateTable" in checks["names"]["cure"]
+    assert "`./bootstrap.py up --environment taken` imports it into the stack as StateTable" in checks["names"]["cure"]
     assert checks["log groups"]["status"] == "warning"
     assert "imports it into the stack as FraudDetectionLogGroup" in checks["log groups"]["cure"]
     aws.client("sns").delete_topic(TopicArn=arn)

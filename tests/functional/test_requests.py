@@ -40,6 +40,8 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:UpdateFunctionCode": "a function that was pointed elsewhere by hand",
     },
     "rollback": {
+        "ecr:GetAuthorizationToken": "the embedded registry asks for no login",
+        "ecr:GetDownloadUrlForLayer": "a template that this machine's cache has not",
         "lambda:PublishVersion": "a function that was pointed elsewhere by hand",
         "lambda:UpdateAlias": "a function that was pointed elsewhere by hand",
         "lambda:UpdateFunctionCode": "a function that was pointed elsewhere by hand",

@@ -1,13 +1,16 @@
-"""What a rollback takes back, and what it says of the rest: configuration and functions that came later."""
+"""What a rollback takes back: images, configuration, functions that came later; and what it says of the rest."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.model import OCI_MANIFEST, Digest
+from pipeline.repository import read_images
 from tests.functional.command_line import CommandLine, copy_project
 
 
@@ -31,27 +34,63 @@ def first(line: CommandLine) -> dict[str, Any]:
     return functions(line)
 
 
-def test_configuration_stays_and_is_told(line: CommandLine, first: dict[str, Any]) -> None:
+def memory(line: CommandLine) -> int:
+    return int(line.client("lambda").get_function_configuration(FunctionName="fraud-detection-dev")["MemorySize"])
+
+
+def test_configuration_goes_back_too(line: CommandLine, first: dict[str, Any], tmp_path: Path) -> None:
     definition = line.project / "images" / "fraud-detection" / "function.toml"
-    before = definition.read_text()
-    definition.write_text(before.replace("memory = 3072", "memory = 1024"))
+    definition.write_text(definition.read_text().replace("memory = 3072", "memory = 1024"))
     assert line.json("up")["release"] == 2
-    assert functions(line) == first
-    memory = line.client("lambda").get_function_configuration(FunctionName="fraud-detection-dev")["MemorySize"]
-    assert memory == 1024
-    back = line.json("rollback")
-    assert (back["to"], back["changed"], back["not_taken_back"]) == (1, False, ["template"])
-    told = line.run("rollback").stdout
-    assert "dev runs the images of release 1 already\n" in told
-    assert "switches images alone: template\nNext: check out what it was made from, then ./bootstrap.py up\n" in told
+    assert (functions(line), memory(line)) == (first, 1024)
     listed = line.run("releases").stdout.splitlines()
-    assert [number.split()[0] for number in listed] == ["2", "1"]
+    assert [each.split()[0] for each in listed] == ["2", "1"]
     assert [each.endswith("  changed: template") for each in listed] == [True, False]
-    definition.write_text(before)
-    assert line.json("up")["release"] == 3
+
+    back = line.json("rollback")
+    assert (back["to"], back["changed"], back["release"], back["not_taken_back"]) == (1, True, 3, [])
+    assert (functions(line), memory(line)) == (first, 3072)
+    assert line.run("rollback", "--to", "1").stdout.startswith("dev runs release 1 already\n")
+
+    # From another machine, which has nothing of it in its cache.
+    assert line.json("rollback", "--to", "2", TRANSACTION_PIPELINE_CACHE=str(tmp_path))["release"] == 4
+    assert memory(line) == 1024
 
 
-def test_a_function_that_came_later_stays_and_is_part_of_the_release(line: CommandLine, first: dict[str, Any]) -> None:
+def test_images_alone_go_back_where_that_is_wanted(line: CommandLine, first: dict[str, Any]) -> None:
+    back = line.json("rollback", "--to", "1", "--images-only")
+    assert (back["changed"], back["not_taken_back"], memory(line)) == (False, ["template"], 1024)
+    told = line.run("rollback", "--to", "1", "--images-only").stdout
+    assert told.startswith("dev runs the images of release 1 already\n")
+    assert told.endswith("\nNot taken back: template\nNext: ./bootstrap.py rollback --to 1\n")
+
+
+def test_a_template_that_is_gone_stays_and_is_told(line: CommandLine, first: dict[str, Any]) -> None:
+    ecr = line.client("ecr")
+    kept = [each for each in read_images(ecr, "compliance-checking-dev") if each.template is not None]
+    assert len(kept) == 2
+    assert {each.subject for each in kept} == {Digest.parse(first["compliance-checking"])}
+    manifests = {
+        str(each.digest): ecr.batch_get_image(
+            repositoryName=each.repository, imageIds=[{"imageDigest": str(each.digest)}]
+        )["images"][0]["imageManifest"]
+        for each in kept
+    }
+    ecr.batch_delete_image(
+        repositoryName="compliance-checking-dev", imageIds=[{"imageDigest": digest} for digest in manifests]
+    )
+    told = line.run("rollback", "--to", "1").stdout
+    assert memory(line) == 1024
+    assert "Next: its template was not kept; check out what it was made from, then ./bootstrap.py up\n" in told
+    for manifest in manifests.values():
+        ecr.put_image(
+            repositoryName="compliance-checking-dev", imageManifest=manifest, imageManifestMediaType=OCI_MANIFEST
+        )
+    assert line.json("rollback", "--to", "1")["not_taken_back"] == []
+    assert memory(line) == 3072
+
+
+def test_a_function_that_came_later_goes_when_that_is_approved(line: CommandLine, first: dict[str, Any]) -> None:
     images = line.project / "images"
     shutil.copytree(images / "fraud-detection", images / "velocity-check")
     handler = images / "fraud-detection" / "handler.py"
@@ -59,13 +98,23 @@ def test_a_function_that_came_later_stays_and_is_part_of_the_release(line: Comma
     added = line.json("up")["release"]
     later = functions(line)
     assert set(later) == {*first, "velocity-check"}
-    told = line.run("rollback", "--to", "1").stdout
+
+    # With images alone it stays, and is part of what is recorded.
+    told = line.run("rollback", "--to", "1", "--images-only").stdout
     assert told.startswith(f"dev runs the images of release 1 again, recorded as release {added + 1}\n")
     assert f"  {'velocity-check-dev':<40} stays as it is: release 1 did not have it\n" in told
     assert functions(line) == {**first, "velocity-check": later["velocity-check"]}
-    again = line.json("rollback", "--to", "1")
-    assert (again["changed"], again["unaffected"]) == (False, ["velocity-check-dev"])
-    assert again["not_taken_back"] == ["template"]
-    # All four, so the way forth is whole.
-    assert line.json("rollback", "--to", str(added))["unaffected"] == []
+
+    # With the template it goes, and its log group with it: that is asked about.
+    refused = line.json("rollback", "--to", "1", code=1)
+    assert "VelocityCheckLogGroup (AWS::Logs::LogGroup) would be deleted" in refused["why"]
+    assert "./bootstrap.py rollback --to 1 --yes" in refused["next_step"]
+    done = line.json("rollback", "--to", "1", "--yes")
+    assert (done["removed"], done["unaffected"], done["changed"]) == (["velocity-check-dev"], [], True)
+    assert functions(line) == first
+    with pytest.raises(line.client("lambda").exceptions.ResourceNotFoundException):
+        line.client("lambda").get_function(FunctionName="velocity-check-dev")
+
+    # And all the way forth.
+    assert line.json("rollback", "--to", str(added))["removed"] == []
     assert functions(line) == later

@@ -301,7 +301,7 @@ class TestParking:
     def test_input_without_an_id_is_parked_too(self, lab: Lab) -> None:
         lab.faults(lab.fault("Validate", error="PlaceholderImage"))
         error = park(lab, {"amount": 1})
-        assert "bootstrap.py up" in error.next_step
+        assert "`up`" in error.next_step
         assert [message["input"] for message in lab.parked()] == [{"amount": 1}]
 
     def test_a_queue_that_is_down_leaves_the_message_in_the_table(self, lab: Lab) -> None:
