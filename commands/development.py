@@ -136,6 +136,7 @@ class _Watcher:
             functions = [{"name": each["name"], "digest": each["digest"]} for each in outcome.result["functions"]]
             self._keep(functions, found.files, {"total": round(seconds, 3)})
         cause = f"{', '.join(found.files)}: " if found.files else ""
+        cause += "mended; " if self.broken else ""
         self._tell(f"{cause}{context.environment} is as the files say, {seconds_text(seconds)}; watching images/")
 
     def _release_quickly(self, changes: Changes, quick: QuickRelease, seen: float) -> None:

@@ -86,8 +86,11 @@ def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
     if inner in (MANIFEST, LOCK) or (is_function != (name in known)):
         return Changes(files=(file,), whole=is_function or name in known)
     if not inner:
-        # The folder itself: a package that came or went is part of every image; a function's files tell themselves.
-        untouched = name in known or (folder.exists() and not is_package)
+        # The folder itself. One that is moved in comes with files that no event tells of; a package that came or went
+        # is part of every image.
+        if name in known:
+            return Changes(frozenset({name}), (file,))
+        untouched = folder.exists() and not is_package
         return Changes() if untouched else Changes(known, (file,))
     if inner != IGNORE_FILE and read_rules(folder).ignores(inner):
         return Changes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,36 @@ def test_a_changed_manifest_is_a_whole_release(watch: Watch) -> None:
     configuration = watch.line.client("lambda").get_function_configuration(FunctionName="compliance-checking-dev")
     assert configuration["MemorySize"] == 2048
     assert watch.answer()["tag"] == "fourth"
+
+
+def test_a_folder_that_is_put_back_is_told_to_be_mended(watch: Watch, tmp_path: Path) -> None:
+    folder, kept = watch.images / "fraud-detection", tmp_path / "fraud-detection"
+    folder.rename(kept)
+    watch.says("it calls fraud-detection, and there is no such function")
+    # Moved in as a whole: no event tells of the files in it.
+    kept.rename(folder)
+    assert "fraud-detection: mended; dev is as the files say" in watch.says("dev is as the files say")
+
+
+def test_a_folder_that_is_moved_in_with_other_files_is_live(watch: Watch, handler: Path, tmp_path: Path) -> None:
+    other = tmp_path / "compliance-checking"
+    shutil.copytree(handler.parent, other)
+    (other / "handler.py").write_text(handler.read_text().replace("'fourth'", "'fifth'"))
+    handler.parent.rename(tmp_path / "before")
+    other.rename(handler.parent)
+    watch.says("compliance-checking")
+    until = time.monotonic() + SECONDS
+    while watch.answer()["tag"] != "fifth" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert watch.answer()["tag"] == "fifth"
+
+
+@pytest.mark.parametrize("file", ["function.toml", "handler.py"])
+def test_a_file_that_is_put_back_is_told_to_be_mended(watch: Watch, handler: Path, tmp_path: Path, file: str) -> None:
+    (handler.parent / file).rename(tmp_path / file)
+    watch.says("What runs stays live")
+    (tmp_path / file).rename(handler.parent / file)
+    watch.says(f"compliance-checking/{file}: mended")
 
 
 def test_the_next_up_finds_everything_released(watch: Watch) -> None:
