@@ -393,7 +393,9 @@ def down(**options: Any) -> None:
 @shared_options
 @click.option("--base", metavar="BASE", help="A reference, oci:DIR, docker-daemon:NAME, or empty.")
 @click.option("--runtime", type=click.Choice(["process", "docker"]), help="What runs the functions locally.")
-@click.option("--yes", is_flag=True, help="On AWS: release every saved file without asking.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask before a resource is replaced or deleted, nor, on AWS, before the start."
+)
 def watch(**options: Any) -> None:
     """Bring the environment up, then release each change of a function as soon as its file is saved."""
     from commands import development

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from commands.context import Context
 from commands.next_steps import command_line
-from pipeline.errors import ReleaseError
+from pipeline.errors import NotApproved, ReleaseError, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.deployment import Approve
@@ -23,7 +23,7 @@ def approval(context: Context, command: str, *, yes: bool) -> Approve:
         told = [f"{each.logical_id} ({each.resource_type}) would be {_fate(each)}" for each in lost]
         what = f"the stack {stack} was not changed"
         if context.ask is None:
-            raise ReleaseError(
+            raise NotApproved(
                 what,
                 f"{'; '.join(told)}, and there is no terminal to ask on",
                 f"Look at `{command_line(context, 'plan')}`; to go on all the same: {command_line(context, command)}"
@@ -33,7 +33,7 @@ def approval(context: Context, command: str, *, yes: bool) -> Approve:
             [f"{stack} would lose something:", *(f"  {line}" for line in told), "Go on? Type yes to do it"]
         )
         if context.ask(question).strip().lower() != "yes":
-            raise ReleaseError(what, "it was not approved", f"`{command_line(context, 'plan')}` shows the change.")
+            raise NotApproved(what, "it was not approved", f"`{command_line(context, 'plan')}` shows the change.")
 
     return approve
 
@@ -52,6 +52,26 @@ def confirm_name(context: Context, *, yes: bool) -> None:
     question = f"This deletes {context.environment} and what is in it. Type the environment's name to do it"
     if context.ask(question).strip() != context.environment:
         raise ReleaseError(what, "that was not its name", "Run it again, and give the name as it is.")
+
+
+def confirm_watching(context: Context, *, yes: bool) -> None:
+    """Before every file that is saved goes to AWS. Raises SettingsError for any answer but a yes."""
+    if yes or context.target_name == "local":
+        return
+    what = "nothing is watched"
+    if context.ask is None:
+        raise SettingsError(
+            what,
+            f"on {context.target_name} every file that is saved would be released there at once, and there is no"
+            " terminal to ask on",
+            "Add --yes when that is what you want, also where a resource would be lost; or leave --target out.",
+        )
+    question = (
+        f"Every file that is saved is released to {context.environment} on {context.target_name} at once."
+        " Go on? Type yes to do it"
+    )
+    if context.ask(question).strip().lower() != "yes":
+        raise SettingsError(what, "it was not approved", "Leave --target out to watch on this machine.")
 
 
 def _fate(change: ResourceChange) -> str:

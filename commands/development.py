@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.asking import confirm_watching
 from commands.context import Context, Outcome
-from commands.deploying import build_of, deployment_of
+from commands.deploying import build_of, command_line, deployment_of
 from commands.log_lines import LogLines
 from commands.picture import seconds_text
 from pipeline.errors import (
     CheckFailed,
     DependencyError,
     LocalError,
+    NotApproved,
     PipelineError,
-    SettingsError,
     SourceError,
 )
 from pipeline.events import Event, Note
@@ -45,13 +46,8 @@ def watch(context: Context, *, yes: bool) -> Outcome:
     """Bring the environment up, then release every saved change of the functions until Ctrl-C."""
     from pipeline.watching import saved_files
 
-    if context.target_name != "local" and not yes:
-        raise SettingsError(
-            "nothing is watched",
-            f"on {context.target_name} every file that is saved would be released there at once",
-            "Add --yes when that is what you want, or leave --target out.",
-        )
-    watcher = _Watcher(context)
+    confirm_watching(context, yes=yes)
+    watcher = _Watcher(context, yes)
     try:
         for paths in saved_files(context.images_folder):
             watcher.take(paths)
@@ -66,9 +62,15 @@ _MENDED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
 
 @dataclass
 class _Watcher:
-    """What is live, and what waits to be."""
+    """What is live, and what waits to be.
+
+    yes      what would lose something is not asked about
+    broken   the last word on what was saved is an error
+    refused  the files ask for a loss that nobody approved
+    """
 
     context: Context
+    yes: bool = False
     target: Target | None = None
     quick: QuickRelease | None = None
     names: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class _Watcher:
     releases: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     broken: bool = False
+    refused: bool = False
     _idle_since: float = field(default_factory=time.monotonic)
 
     def take(self, paths: set[Path]) -> None:
@@ -98,10 +101,12 @@ class _Watcher:
             if not (first or found):
                 return
             with explained(self.context.target_name, f"{', '.join(found.files) or 'everything'} is not live"):
-                if self.pending.whole or self.quick is None:
-                    self._release_whole(found)
-                else:
-                    self._release_quickly(self.pending, self.quick, seen)
+                try:
+                    self._release(self.pending, found, seen)
+                except NotApproved as refusal:
+                    if first:
+                        raise
+                    self._go_on_without(refusal, self.pending, seen)
             self.pending, self.broken = Changes(), False
         except PipelineError as error:
             if first and not isinstance(error, _MENDED_BY_SAVING):
@@ -114,10 +119,40 @@ class _Watcher:
             self._tell(f"{error.what}: {error.why}. {next_step}")
         self._idle_since = time.monotonic()
 
+    def _release(self, pending: Changes, found: Changes, seen: float) -> None:
+        if pending.whole or self.quick is None:
+            self._release_whole(found)
+        else:
+            self._release_quickly(pending, self.quick, seen)
+
+    def _go_on_without(self, refusal: NotApproved, pending: Changes, seen: float) -> None:
+        """What nobody approved is told once, and waits. Whatever else was saved is released, now and from here on."""
+        self.failed += 1
+        self.refused = True
+        beside = command_line(self.context, "up")
+        beside = f", or beside this one: {beside} --yes." if self.context.ask is None else f" `{beside}` asks again."
+        self._tell(
+            f"{refusal.what}: {refusal.why}. {refusal.next_step}{beside} What else is saved is released as before."
+        )
+        quick = self._look_up()
+        self.pending = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
+        if self.pending:
+            self._release_quickly(self.pending, quick, seen)
+
+    def _look_up(self) -> QuickRelease:
+        """What stands now, which the changes that follow are released into."""
+        from pipeline.watching import QuickRelease
+
+        target = self.context.running_target()
+        if self.target is None or self.target.endpoint != target.endpoint:
+            self.target = target
+        self.quick = QuickRelease(deployment_of(self.context, self.target, build_of(self.context, sbom=False)))
+        self.names = self.quick.functions
+        return self.quick
+
     def _release_whole(self, found: Changes) -> None:
         """Both stacks and every function, as ``up`` does it, without the sample transaction."""
         from commands import releasing
-        from pipeline.watching import QuickRelease
 
         started = time.monotonic()
         before = self.context
@@ -125,18 +160,15 @@ class _Watcher:
             before.environment, before.target_name, before.region, before.report, before.ask, before.root,
             before.base, before.builder, before.chosen_runtime,
         )  # fmt: skip
-        outcome = releasing.up(context, smoke=False, sbom=True, yes=False)
-        target = context.running_target()
-        if self.target is None or self.target.endpoint != target.endpoint:
-            self.target = target
-        self.quick = QuickRelease(deployment_of(context, self.target, build_of(context, sbom=False)))
-        self.names = tuple(source.name for source in context.sources)
+        outcome = releasing.up(context, smoke=False, sbom=True, yes=self.yes, command="watch")
+        self._look_up()
         seconds = time.monotonic() - started
         if found:
             functions = [{"name": each["name"], "digest": each["digest"]} for each in outcome.result["functions"]]
             self._keep(functions, found.files, {"total": round(seconds, 3)})
         cause = f"{', '.join(found.files)}: " if found.files else ""
-        cause += "mended; " if self.broken else ""
+        cause += "mended; " if self.broken or self.refused else ""
+        self.refused = False
         self._tell(f"{cause}{context.environment} is as the files say, {seconds_text(seconds)}; watching images/")
 
     def _release_quickly(self, changes: Changes, quick: QuickRelease, seen: float) -> None:

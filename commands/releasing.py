@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from pipeline.teardown import Kept
 
 
-def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False) -> Outcome:
+def up(
+    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, command: str = "up"
+) -> Outcome:
     """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
 
     On AWS the account is looked at first (``doctor``), and an error found there stops it before anything is made.
+
+    command  which command of ours this is part of, to be called with --yes where something would be lost
     """
     from pipeline.release import release
     from pipeline.target import explained
@@ -38,7 +42,7 @@ def up(context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: boo
             from commands.doctor import require_healthy
 
             require_healthy(context, target)
-        deployment = deployment_of(context, target, build, approval(context, "up", yes=yes))
+        deployment = deployment_of(context, target, build, approval(context, command, yes=yes))
         released = release(deployment, context.report, by=releaser(context, target), smoke=smoke)
     return _released(context, released, time.monotonic() - started)
 

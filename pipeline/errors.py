@@ -9,6 +9,7 @@
     ├── CheckFailed          an image that Lambda would refuse; carries every finding
     ├── StackError           a stack that cannot be planned or did not reach its goal
     ├── ReleaseError         a release that cannot be recorded, found, returned to or pruned
+    │   └── NotApproved      a change that would lose something, and nobody said yes
     ├── FunctionError        a function that does not run what was pushed
     ├── SubmissionError      a transaction that could not be submitted or answered
     ├── CredentialsError     no usable credentials for the target
@@ -92,6 +93,10 @@ class StackError(PipelineError):
 
 class ReleaseError(PipelineError):
     """A release that cannot be recorded, found, returned to or pruned."""
+
+
+class NotApproved(ReleaseError):
+    """A change that would lose something, and nobody said yes: the stack stands as it did."""
 
 
 class FunctionError(PipelineError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from cfn.names import image_parameter
+from cfn.names import image_parameter, repository_output
 from pipeline.build.base import choose_base
 from pipeline.build.function_image import build_image
 from pipeline.build.ignore import FILE as IGNORE_FILE
@@ -175,6 +175,8 @@ class QuickRelease:
 
     Made after a whole release, whose templates and repositories it goes by. Raises StackError when the environment
     does not stand.
+
+    functions  those that it can release: of the deployment's, the ones that the stacks have
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -188,7 +190,13 @@ class QuickRelease:
         self._registry = StackOutputs(registry.name, registry.stack_id, registry.outputs, changed=False)
         self._base: Base = choose_base(build.base, build.platform, build.store)
         self._images = build.sources[0].folder.parent if build.sources else None
-        self._live = _running(pipeline.parameters, [source.name for source in build.sources])
+        names = [source.name for source in build.sources]
+        self._live = _running(pipeline.parameters, names)
+        self.functions = tuple(
+            name
+            for name in names
+            if image_parameter(name) in pipeline.parameters and repository_output(name) in registry.outputs
+        )
 
     def release(self, functions: Iterable[str], report: Report) -> QuickResult:
         """Build the named functions, and switch to those whose image is another one than what runs.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -23,28 +25,35 @@ SECONDS = 30.0
 
 
 class Watch:
-    """A running ``watch``: what it says comes line by line."""
+    """A running ``watch``: what it says comes line by line. terminal: somebody sits there and can be asked."""
 
-    def __init__(self, line: CommandLine) -> None:
+    def __init__(self, line: CommandLine, *options: str, terminal: bool = False) -> None:
         self.line = line
         self.images = line.project / "images"
         environment = os.environ | {
             "TRANSACTION_PIPELINE_LOCAL": str(line.local),
             "TRANSACTION_PIPELINE_CACHE": str(line.cache),
         }
+        self._keyboard, screen = os.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, str(line.project / "bootstrap.py"), "watch", "--json"],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, str(line.project / "bootstrap.py"), "watch", "--json", *options],
+            env=environment, stdin=screen if terminal else subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=screen if terminal else subprocess.PIPE, text=True,
         )  # fmt: skip
+        os.close(screen)
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.put(line)
-        self.process.stderr.close()
+        stream = self.process.stderr or os.fdopen(self._keyboard, closefd=False)
+        with stream, contextlib.suppress(OSError):  # which is how a terminal ends
+            for line in stream:
+                self._lines.put(line)
+
+    def type(self, text: str) -> None:
+        """Answer a question at the terminal."""
+        os.write(self._keyboard, f"{text}\n".encode())
 
     def says(self, text: str) -> str:
         """The next line with ``text`` in it."""
@@ -81,6 +90,7 @@ class Watch:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._reader.join()
+        os.close(self._keyboard)
 
     def answer(self, function: str = "compliance-checking") -> Any:
         """What the function answers to a transaction, through the alias that the workflow calls."""
@@ -243,14 +253,117 @@ def test_the_next_up_finds_everything_released(watch: Watch) -> None:
     assert [each["changed"] for each in released["stacks"]] == [False, False]
 
 
+@pytest.fixture
+def extra(handler: Path, away: Path) -> Iterator[Path]:
+    """A function that no state calls, so that it can go again."""
+    shutil.copytree(handler.parent, away)
+    folder = away.rename(handler.parents[1] / "extra")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Path:
+    """Where a folder is put that goes, and comes, with all its files at once."""
+    return tmp_path / "extra"
+
+
+def retagged(handler: Path, tag: str) -> str:
+    return re.sub(r"'tag': '\w+'", f"'tag': '{tag}'", handler.read_text())
+
+
+def functions(watch: Watch) -> set[str]:
+    return {each["FunctionName"] for each in watch.line.client("lambda").list_functions()["Functions"]}
+
+
+def test_a_loss_that_nobody_can_approve_is_told_once_and_holds_nothing_up(
+    watch: Watch, handler: Path, extra: Path, away: Path
+) -> None:
+    watch.says("dev is as the files say")
+    scoring = watch.images / "fraud-detection" / "scoring.py"
+    extra.rename(away)
+    said = watch.says("no terminal to ask on")
+    assert "ExtraRepository (AWS::ECR::Repository) would be deleted" in said
+    assert "./bootstrap.py watch --yes" in said
+    assert "./bootstrap.py up --yes" in said
+    for tag in ("sixth", "seventh"):
+        handler.write_text(retagged(handler, tag))
+        said = watch.says("compliance-checking/handler.py")
+        assert "live after" in said
+        assert watch.answer()["tag"] == tag
+    scoring.write_text(scoring.read_text() + "\n# one line more\n")
+    assert "fraud-detection/scoring.py: fraud-detection" in watch.says("")
+    assert "extra-dev" in functions(watch)
+    away.rename(extra)
+    assert "extra: mended; dev is as the files say" in watch.says("watching images/")
+
+
+def test_what_is_saved_together_with_a_loss_is_live(watch: Watch, handler: Path, extra: Path, away: Path) -> None:
+    watch.says("dev is as the files say")
+    extra.rename(away)
+    handler.write_text(retagged(handler, "eighth"))
+    watch.says("no terminal to ask on")
+    watch.says("live after")
+    assert watch.answer()["tag"] == "eighth"
+    # Somebody approves it elsewhere.
+    watch.line.run("up", "--yes", "--no-smoke", "--no-sbom")
+    assert "extra-dev" not in functions(watch)
+    handler.write_text(retagged(handler, "ninth"))
+    watch.says("live after")
+    assert watch.answer()["tag"] == "ninth"
+
+
 def test_ctrl_c_ends_it_with_what_was_done(watch: Watch) -> None:
     result = watch.stop()
     assert result["failed"] >= 3
     # Twenty saves at once were one change, or a few on a machine that is very busy.
-    assert len(result["releases"]) < 15
+    assert len(result["releases"]) < 25
     assert {each["name"] for each in result["releases"][0]["functions"]} == {"compliance-checking-dev"}
     assert result["releases"][0]["seconds"]["total"] > 0
 
 
 def test_on_aws_it_has_to_be_meant(watch: Watch) -> None:
     assert "--yes" in watch.line.json("watch", "--target", "aws", code=1)["next_step"]
+
+
+def test_with_yes_a_loss_is_not_asked_about(watch: Watch, extra: Path, away: Path) -> None:
+    approving = Watch(watch.line, "--yes")
+    try:
+        approving.says("watching images/")
+        assert "extra-dev" in functions(watch)
+        extra.rename(away)
+        approving.says("dev is as the files say")
+        assert "extra-dev" not in functions(watch)
+        assert approving.stop()["failed"] == 0
+    finally:
+        approving.close()
+
+
+def test_at_a_terminal_a_loss_is_asked_about(watch: Watch, handler: Path, extra: Path, away: Path) -> None:
+    asking = Watch(watch.line, terminal=True)
+    try:
+        asking.says("watching images/")
+        extra.rename(away)
+        asking.says("transaction-registry-dev would lose something")
+        asking.type("no")
+        asking.says("it was not approved")
+        handler.write_text(retagged(handler, "tenth"))
+        asking.says("live after")
+        away.rename(extra)
+        asking.says("extra: mended; dev is as the files say")
+        extra.rename(away)
+        for stack in ("registry", "pipeline"):
+            asking.says(f"transaction-{stack}-dev would lose something")
+            asking.type("yes")
+        asking.says("dev is as the files say")
+        assert "extra-dev" not in functions(watch)
+        asking.stop()
+    finally:
+        asking.close()
+
+
+def test_a_start_that_would_lose_something_says_how_to_say_yes(watch: Watch, extra: Path) -> None:
+    watch.line.run("up", "--no-smoke", "--no-sbom")
+    shutil.rmtree(extra)
+    assert "./bootstrap.py watch --yes" in watch.line.json("watch", code=1)["next_step"]
+    watch.line.run("up", "--yes", "--no-smoke", "--no-sbom")
