@@ -39,6 +39,7 @@ if __name__ == "__main__" and sys.dont_write_bytecode and sys.pycache_prefix is 
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 import json
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -54,6 +55,7 @@ except ModuleNotFoundError:
 from commands.context import Context, Outcome
 from commands.display import JsonLines, LateView, PlainLines
 from commands.usage import Commands
+from pipeline import interruption
 from pipeline.errors import PipelineError
 from pipeline.events import Report
 
@@ -169,9 +171,20 @@ def asker(report: Report) -> Callable[[str], str] | None:
 
     def ask(question: str) -> str:
         with report.paused() if isinstance(report, LateView) else nullcontext():
-            return str(click.prompt(question, default="", show_default=False, err=True))
+            click.echo(f"{question}: ", nl=False, err=True)
+            return typed_line()
 
     return ask
+
+
+def typed_line() -> str:
+    """What is typed at the terminal, or "" when its end is. Ctrl-C is heard by the thread that asks, too."""
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        interruption.check()
+    line = sys.stdin.readline()
+    if not line:
+        click.echo(err=True)
+    return line.rstrip("\n")
 
 
 @click.group(

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.graph import PATIENCE
 from tests.functional.command_line import CommandLine, copy_project
 
 SECONDS = 30.0
@@ -51,9 +52,9 @@ class Watch:
             for line in stream:
                 self._lines.put(line)
 
-    def type(self, text: str) -> None:
+    def press(self, keys: str) -> None:
         """Answer a question at the terminal."""
-        os.write(self._keyboard, f"{text}\n".encode())
+        os.write(self._keyboard, keys.encode())
 
     def says(self, text: str) -> str:
         """The next line with ``text`` in it."""
@@ -345,7 +346,7 @@ def test_at_a_terminal_a_loss_is_asked_about(watch: Watch, handler: Path, extra:
         asking.says("watching images/")
         extra.rename(away)
         asking.says("transaction-registry-dev would lose something")
-        asking.type("no")
+        asking.press("no\n")
         asking.says("it was not approved")
         handler.write_text(retagged(handler, "tenth"))
         asking.says("live after")
@@ -354,12 +355,32 @@ def test_at_a_terminal_a_loss_is_asked_about(watch: Watch, handler: Path, extra:
         extra.rename(away)
         for stack in ("registry", "pipeline"):
             asking.says(f"transaction-{stack}-dev would lose something")
-            asking.type("yes")
+            asking.press("yes\n")
         asking.says("dev is as the files say")
         assert "extra-dev" not in functions(watch)
         asking.stop()
     finally:
         asking.close()
+
+
+def test_at_a_question_ctrl_d_is_a_no_and_ctrl_c_the_end(watch: Watch, extra: Path, away: Path) -> None:
+    asking = Watch(watch.line, terminal=True)
+    try:
+        asking.says("watching images/")
+        extra.rename(away)
+        asking.says("transaction-registry-dev would lose something")
+        asking.press("\x04")
+        asking.says("it was not approved")
+        away.rename(extra)
+        asking.says("mended")
+        extra.rename(away)
+        asking.says("transaction-registry-dev would lose something")
+        asked = time.monotonic()
+        assert asking.stop()["failed"] == 1
+        assert time.monotonic() - asked < PATIENCE
+    finally:
+        asking.close()
+    watch.line.run("up", "--yes", "--no-smoke", "--no-sbom")
 
 
 def test_a_start_that_would_lose_something_says_how_to_say_yes(watch: Watch, extra: Path) -> None:
