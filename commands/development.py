@@ -13,8 +13,9 @@ import click
 
 from commands.asking import confirm_watching
 from commands.context import Context, Outcome
-from commands.deploying import build_of, command_line, deployment_of
+from commands.deploying import build_of, deployment_of
 from commands.log_lines import LogLines
+from commands.next_steps import command_line, spelled
 from commands.picture import seconds_text
 from pipeline.errors import (
     CheckFailed,
@@ -116,7 +117,7 @@ class _Watcher:
             self.failed += 1
             self.broken = True
             next_step = "What runs stays live." if isinstance(error, _MENDED_BY_SAVING) else error.next_step
-            self._tell(f"{error.what}: {error.why}. {next_step}")
+            self._tell(f"{error.what}: {error.why}. {spelled(self.context, next_step)}")
         self._idle_since = time.monotonic()
 
     def _release(self, pending: Changes, found: Changes, seen: float) -> None:
