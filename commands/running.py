@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
-from commands.next_steps import command_line
+from commands.next_steps import command_line, spelled
 
 if TYPE_CHECKING:
     from pipeline.target import Target
@@ -55,7 +55,8 @@ def submit_many(context: Context, *, path: Path, results: Path | None, workers: 
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
     """Submit again what was parked; exit code 1 when some of it stays parked."""
     from pipeline.target import explained
-    from pipeline.workflow.redrive import Redriver
+    from pipeline.workflow.parked import HOLD_SECONDS
+    from pipeline.workflow.redrive import Redriver, Result
     from pipeline.workflow.redrive import redrive as redrive_parked
 
     with explained(context.target_name, f"nothing of {context.environment} was redriven"):
@@ -79,13 +80,22 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
         lines.append(f"  parked by {message.state} at {message.parked_at}: {message.error}")
         if each.why:
             lines.append(f"  {each.why}")
-    if not lines:
-        lines.append("nothing is parked")
-    elif dry_run:
+    if done.messages and dry_run:
         lines.append(f"{len(done.messages)} parked; nothing was submitted")
-    else:
-        lines.append(f"{len(done.messages) - done.remaining} redriven, {done.remaining} still parked")
-    return Outcome(done.to_json(), "\n".join(lines), 1 if done.remaining and not dry_run else 0)
+    elif done.messages:
+        lines.append(f"{done.counts[Result.ANSWERED]} redriven, {done.remaining} still parked")
+    elif not done.held:
+        lines.append("nothing is parked")
+    if done.held:
+        minutes = HOLD_SECONDS // 60
+        lines.append(
+            f"about {done.held} are held by another redrive, or by one that was killed: they can be had within"
+            f" {minutes} minutes"
+        )
+    if done.stopped is not None:
+        lines.append(f"{done.stopped.what}: {done.stopped.why}. {spelled(context, done.stopped.next_step)}")
+    failed = (done.remaining and not dry_run) or done.stopped is not None
+    return Outcome(done.to_json(), "\n".join(lines), 1 if failed else 0)
 
 
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:

@@ -146,7 +146,9 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_READ_STACKS,
         *_SUBMIT,
         *_on(On.TABLE, "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:UpdateItem"),
-        *_on(On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"),
+        *_on(
+            On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"
+        ),
     ),
     "releases": _READ_LEDGER,
     "rollback": (

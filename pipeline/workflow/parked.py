@@ -69,13 +69,19 @@ class ParkedQueue:
 
     last_poll  seconds to wait for a message when a short poll found none: it asks only some of the queue's servers, a
                long one asks all (Amazon SQS guide, "Short and long polling")
+    held       how many messages somebody else held before the first was taken here; about, as SQS counts
     """
 
     def __init__(self, sqs: Any, url: str, last_poll: int = 1) -> None:
         self._sqs, self._url, self._last_poll = sqs, url, last_poll
+        self.held: int | None = None
 
     def take(self, count: int) -> list[ParkedMessage]:
         """Up to ``count`` (1 to 10) messages, held for HOLD_SECONDS; none when the queue has no more to give."""
+        if self.held is None:
+            name = "ApproximateNumberOfMessagesNotVisible"
+            answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
+            self.held = int(answer["Attributes"][name])
         for wait in (0, self._last_poll):
             answer = self._sqs.receive_message(
                 QueueUrl=self._url, MaxNumberOfMessages=count, VisibilityTimeout=HOLD_SECONDS, WaitTimeSeconds=wait
@@ -96,10 +102,14 @@ class ParkedQueue:
 
 
 class ParkedTable:
-    """Records of the state table under ``parked#<execution>``, found through the index ``customer``."""
+    """Records of the state table under ``parked#<execution>``, found through the index ``customer``.
+
+    held  how many that were met somebody else holds
+    """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb, self._table = dynamodb, table
+        self.held = 0
         self._keys: Iterator[str] | None = None
 
     def take(self, count: int) -> list[ParkedMessage]:
@@ -136,16 +146,19 @@ class ParkedTable:
 
     def _hold(self, key: str) -> str | None:
         now = int(time.time())
-        held = self._update(
+        taken, record = self._update(
             key,
             "SET held_until = :until",
             "attribute_exists(message) AND (attribute_not_exists(held_until) OR held_until < :now)",
             {":until": {"N": str(now + HOLD_SECONDS)}, ":now": {"N": str(now)}},
         )
-        return None if held is None else str(held["message"]["S"])
+        if taken:
+            return str(record["message"]["S"])
+        self.held += "message" in record
+        return None
 
-    def _update(self, key: str, update: str, condition: str, values: dict[str, Any]) -> dict[str, Any] | None:
-        """The item after a conditional update, or None when the condition does not hold."""
+    def _update(self, key: str, update: str, condition: str, values: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+        """Whether the condition held, and the item: after the update, or as it is without; empty when it is gone."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
@@ -153,12 +166,12 @@ class ParkedTable:
                 UpdateExpression=update,
                 ConditionExpression=condition,
                 ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **({"ExpressionAttributeValues": values} if values else {}),
             )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        attributes: dict[str, Any] = answer["Attributes"]
-        return attributes
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as failed:
+            return False, failed.response.get("Item", {})
+        return True, answer["Attributes"]
 
 
 Place = ParkedQueue | ParkedTable

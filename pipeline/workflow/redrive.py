@@ -26,6 +26,8 @@ from pipeline.workflow.transactions import Answer, Parked, Unanswered, submit
 
 # Submissions at once.
 WORKERS = 8
+# So many in a row without an answer, and nobody is asked any more.
+GIVE_UP_AFTER = 20
 
 
 class Result(StrEnum):
@@ -34,6 +36,7 @@ class Result(StrEnum):
     ANSWERED = "answered"
     PARKED_AGAIN = "parked again"
     UNANSWERED = "unanswered"
+    REFUSED = "refused"
     UNREADABLE = "unreadable"
     WAITING = "waiting"
 
@@ -68,24 +71,36 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """A redrive's result: every message that was looked at, in the order that they were done."""
+    """A redrive's result: every message that was looked at, in the order that they were done.
+
+    held     how many could not be looked at, because another redrive holds them, or one that was killed less than
+             HOLD_SECONDS ago; about, as SQS counts
+    stopped  why it ended before all were looked at; None when it did not
+    """
 
     messages: tuple[Redriven, ...]
     dry_run: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    held: int = 0
+    stopped: SubmissionError | None = None
 
     @property
     def remaining(self) -> int:
-        """How many of them are still parked."""
-        return sum(each.result is not Result.ANSWERED for each in self.messages)
+        """How many are known to be still parked, with those that somebody else holds."""
+        return sum(each.result is not Result.ANSWERED for each in self.messages) + self.held
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        document: dict[str, Any] = {
             "dry_run": self.dry_run,
             "counts": dict(self.counts),
             "remaining": self.remaining,
+            "held": self.held,
             "messages": [each.to_json() for each in self.messages],
         }
+        if self.stopped is not None:
+            stopped = self.stopped
+            document["stopped"] = {"what": stopped.what, "why": stopped.why, "next_step": stopped.next_step}
+        return document
 
 
 @dataclass(slots=True)
@@ -119,8 +134,9 @@ def redrive(
     transaction_id  only the messages of this transaction
     limit           at most so many submissions
 
-    A submission that is parked again stays parked once, and is not tried again in the same run. Raises SubmissionError
-    when the queue or the table cannot be read; what was done until then is done.
+    A submission that is parked again stays parked once, and is not tried again in the same run. One that cannot be sent
+    stays, and keeps nobody up; only after GIVE_UP_AFTER in a row without an answer no more are sent. Raises
+    SubmissionError when nothing was done and the queue or the table cannot be read.
     """
     if limit is not None and limit < 1:
         raise SubmissionError("nothing was redriven", f"the limit is {limit}", "Give a limit of 1 or more.")
@@ -128,17 +144,23 @@ def redrive(
     done: list[Redriven] = []
     counts: Counter[str] = Counter()
     started = time.monotonic()
+    stopped = None
+    places = redriver.places()
     try:
-        for place in redriver.places():
+        for place in places:
             for each in run.work(place):
                 done.append(each)
                 counts[str(each.result)] += 1
                 report(Submitted("redrive", len(done), 0, time.monotonic() - started, dict(counts)))
     except (BotoCoreError, ClientError) as error:
-        raise reading_failed(error) from error
+        stopped = reading_failed(error)
+        if not done:
+            raise stopped from error
     finally:
         run.put_back()
-    return Redrive(tuple(done), dry_run, counts)
+    # Of one transaction that was found nothing more is to come.
+    held = 0 if transaction_id is not None and done else sum(place.held or 0 for place in places)
+    return Redrive(tuple(done), dry_run, counts, held, stopped or run.gave_up)
 
 
 class _Run:
@@ -151,6 +173,9 @@ class _Run:
         # message with such a name is one that was parked again in this run.
         self._met: dict[str, Result] = {}
         self._own: set[str] = set()
+        # Submissions in a row without an answer, and the error that this ended in.
+        self._silence = 0
+        self.gave_up: SubmissionError | None = None
         # Taken and not worked on yet, and kept from others until the end because it is not to be worked on.
         self._taken: deque[ParkedMessage] = deque()
         self._held: list[tuple[Place, ParkedMessage]] = []
@@ -190,7 +215,7 @@ class _Run:
 
     def _next(self, place: Place) -> ParkedMessage | None:
         """The next message to work on, or None when there is none or enough were worked on."""
-        while self._left > 0:
+        while self._left > 0 and self.gave_up is None:
             if not self._taken:
                 self._taken.extend(place.take(min(self._redriver.workers, 10)))
                 if not self._taken:
@@ -213,6 +238,13 @@ class _Run:
         """The one place that deletes: the answer is recorded, or the same input is parked anew."""
         message = redriven.message
         self._met[message.identity] = redriven.result
+        self._silence = self._silence + 1 if redriven.result is Result.UNANSWERED else 0
+        if self._silence >= GIVE_UP_AFTER and self.gave_up is None:
+            self.gave_up = SubmissionError(
+                "not everything was redriven",
+                f"the last {GIVE_UP_AFTER} submissions got no answer: {redriven.why}",
+                "Correct the cause and run it again: what was answered gets the same answer.",
+            )
         if redriven.result in (Result.ANSWERED, Result.PARKED_AGAIN):
             place.forget(message)
         else:
@@ -228,6 +260,8 @@ def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) ->
         return Redriven(message, Result.PARKED_AGAIN, why=error.why)
     except Unanswered as error:
         return Redriven(message, Result.UNANSWERED, why=error.why)
+    except SubmissionError as error:
+        return Redriven(message, Result.REFUSED, why=f"{error.why}; it stays where it is")
     return Redriven(message, Result.ANSWERED, answer)
 
 

@@ -169,6 +169,69 @@ def test_what_holds_no_input_is_shown_and_kept(lab: Lab, body: str) -> None:
     assert [message["Body"] for message in left] == [body]
 
 
+def test_what_cannot_be_sent_stays_and_keeps_nobody_up(lab: Lab) -> None:
+    body = '{"execution":"e","state":"Validate","input":{"transaction_id":"t-x","amount":1e400}}'
+    lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
+    park(lab, range(12))
+    result = redrive(redriver(lab))
+    assert (result.counts, result.remaining, result.stopped) == ({"answered": 12, "refused": 1}, 1, None)
+    [refused] = [each for each in result.messages if each.result is Result.REFUSED]
+    assert refused.message.transaction_id == "t-x"
+    assert "Infinity is not a JSON number; it stays where it is" in refused.why
+    left = lab.client("sqs").receive_message(QueueUrl=lab.outputs["QueueUrl"])["Messages"]
+    assert [message["Body"] for message in left] == [body]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_somebody_else_holds_is_counted(lab: Lab, dry_run: bool) -> None:
+    lab.faults(lab.fault("Validate", times=4), lab.fault("Park", times=2))
+    for number in range(4):
+        with pytest.raises(Parked):
+            lab.submit(transaction(number))
+    queue, table = redriver(lab).places()
+    held = [*queue.take(1), *table.take(1)]
+    assert len(held) == 2
+    result = redrive(redriver(lab), dry_run=dry_run)
+    assert (len(result.messages), result.held) == (2, 2)
+    assert result.remaining == result.to_json()["remaining"] == (4 if dry_run else 2)
+    queue.put_back(held[0])
+    table.put_back(held[1])
+    assert (redrive(redriver(lab)).held, lab.parked(), lab.parked_in_table()) == (0, [], [])
+
+
+def test_of_one_transaction_that_was_found_nobody_holds_more(lab: Lab) -> None:
+    park(lab, range(2))
+    [held] = redriver(lab).places()[0].take(1)
+    [other] = {"t-0", "t-1"} - {held.transaction_id}
+    assert redrive(redriver(lab), transaction_id=other).remaining == 0
+    found = redrive(redriver(lab), transaction_id=held.transaction_id)
+    assert (found.messages, found.held, found.remaining) == ((), 1, 1)
+
+
+def test_when_nobody_answers_it_gives_up_and_tells_what_was_done(lab: Lab) -> None:
+    park(lab, range(40))
+    away = redriver(lab, workers=4)
+    away.state_machine_arn += "-gone"
+    result = redrive(away)
+    assert result.stopped is not None
+    assert "the last 20 submissions got no answer: Step Functions could not be asked" in result.stopped.why
+    assert 20 <= result.counts["unanswered"] == len(result.messages) < 40
+    assert result.to_json()["stopped"]["what"] == "not everything was redriven"
+    assert len(lab.parked()) == 40
+
+
+def test_what_was_done_is_told_when_the_table_cannot_be_read(lab: Lab) -> None:
+    park(lab, range(3))
+    broken = redriver(lab)
+    broken.table += "-gone"
+    result = redrive(broken)
+    assert result.counts == {"answered": 3}
+    assert result.stopped is not None
+    assert "were not all read" in result.stopped.what
+    with pytest.raises(SubmissionError, match="were not all read"):
+        redrive(broken)
+
+
 def test_input_that_is_no_transaction_is_answered_too(lab: Lab) -> None:
     lab.faults(lab.fault("Validate"))
     with pytest.raises(Parked):
