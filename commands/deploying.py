@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.context import Context
@@ -53,13 +54,16 @@ def exclusive(context: Context, command: str) -> Iterator[None]:
     """Nothing else changes the environment from this machine while the block runs; whoever comes later waits."""
     from pipeline.exclusive import exclusively
 
-    if context.target_name == "local":
-        file = context.local_folder / "locks" / context.environment
-    else:
-        account = os.environ.get("AWS_PROFILE", "default"), context.region or "default"
-        file = cache_folder() / "locks" / "-".join([*account, context.environment]).replace("/", "_")
-    with exclusively(file, f"{command} {context.environment}", context.report):
+    with exclusively(lock_of(context), f"{command} {context.environment}", context.report):
         yield
+
+
+def lock_of(context: Context) -> Path:
+    """The file that stands for the environment on this machine."""
+    if context.target_name == "local":
+        return context.local_folder / "locks" / context.environment
+    account = os.environ.get("AWS_PROFILE", "default"), context.region or "default"
+    return cache_folder() / "locks" / "-".join([*account, context.environment]).replace("/", "_")
 
 
 def base_of(context: Context) -> str:

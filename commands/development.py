@@ -13,7 +13,7 @@ import click
 
 from commands.asking import confirm_watching
 from commands.context import Context, Outcome
-from commands.deploying import build_of, deployment_of
+from commands.deploying import build_of, deployment_of, exclusive, lock_of
 from commands.log_lines import LogLines
 from commands.next_steps import command_line, spelled
 from commands.picture import seconds_text
@@ -24,6 +24,7 @@ from pipeline.errors import (
     NotApproved,
     PipelineError,
     SourceError,
+    StackError,
 )
 from pipeline.events import Event, Note
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.local.debugging import Waiting
     from pipeline.logs import LogSource
     from pipeline.model import FunctionSource
+    from pipeline.presence import Presence
     from pipeline.target import Target
     from pipeline.watching import Changes, QuickRelease
 
@@ -45,32 +47,40 @@ _POLL_LOCAL, _POLL_AWS = 0.25, 2.0
 
 def watch(context: Context, *, yes: bool) -> Outcome:
     """Bring the environment up, then release every saved change of the functions until Ctrl-C."""
+    from pipeline.presence import present
     from pipeline.watching import saved_files
 
     confirm_watching(context, yes=yes)
-    watcher = _Watcher(context, yes)
-    try:
-        for paths in saved_files(context.images_folder):
-            watcher.take(paths)
-    except KeyboardInterrupt:
-        pass
-    return watcher.outcome()
+    with present(lock_of(context)) as presence:
+        watcher = _Watcher(context, presence, yes)
+        try:
+            for paths in saved_files(context.images_folder):
+                watcher.take(paths)
+        except KeyboardInterrupt:
+            pass
+        return watcher.outcome()
 
 
 # What is mended by saving a file: it is told, and watching goes on.
 _MENDED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
 
 
+class _EnvironmentGone(StackError):
+    """There is nothing to release to, and no save is to make it anew."""
+
+
 @dataclass
 class _Watcher:
     """What is live, and what waits to be.
 
-    yes      what would lose something is not asked about
-    broken   the last word on what was saved is an error
-    refused  the files ask for a loss that nobody approved
+    presence  says when somebody takes the environment down
+    yes       what would lose something is not asked about
+    broken    the last word on what was saved is an error
+    refused   the files ask for a loss that nobody approved
     """
 
     context: Context
+    presence: Presence
     yes: bool = False
     target: Target | None = None
     quick: QuickRelease | None = None
@@ -109,10 +119,14 @@ class _Watcher:
                         raise
                     self._go_on_without(refusal, self.pending, seen)
             self.pending, self.broken = Changes(), False
+        except _EnvironmentGone:
+            raise
         except PipelineError as error:
             if first and not isinstance(error, _MENDED_BY_SAVING):
                 raise
             if not isinstance(error, _MENDED_BY_SAVING):
+                if self.quick is not None:
+                    self._require_environment(stacks=True)
                 self.quick = None  # the environment is not what it was: the next change goes the whole way
             self.failed += 1
             self.broken = True
@@ -124,7 +138,9 @@ class _Watcher:
         if pending.whole or self.quick is None:
             self._release_whole(found)
         else:
-            self._release_quickly(pending, self.quick, seen)
+            with exclusive(self.context, "the release by watch of"):
+                self._require_environment()
+                self._release_quickly(pending, self.quick, seen)
 
     def _go_on_without(self, refusal: NotApproved, pending: Changes, seen: float) -> None:
         """What nobody approved is told once, and waits. Whatever else was saved is released, now and from here on."""
@@ -135,12 +151,13 @@ class _Watcher:
         self._tell(
             f"{refusal.what}: {refusal.why}. {refusal.next_step}{beside} What else is saved is released as before."
         )
-        quick = self._look_up()
-        self.pending = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
-        if self.pending:
-            self._release_quickly(self.pending, quick, seen)
+        self._look_up()
+        others = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
+        self.pending = others
+        if others:
+            self._release(others, others, seen)
 
-    def _look_up(self) -> QuickRelease:
+    def _look_up(self) -> None:
         """What stands now, which the changes that follow are released into."""
         from pipeline.watching import QuickRelease
 
@@ -149,19 +166,22 @@ class _Watcher:
             self.target = target
         self.quick = QuickRelease(deployment_of(self.context, self.target, build_of(self.context, sbom=False)))
         self.names = self.quick.functions
-        return self.quick
 
     def _release_whole(self, found: Changes) -> None:
         """Both stacks and every function, as ``up`` does it, without the sample transaction."""
         from commands import releasing
 
         started = time.monotonic()
+        self.quick = None
         before = self.context
         context = self.context = Context(
             before.environment, before.target_name, before.region, before.report, before.ask, before.root,
             before.base, before.builder, before.chosen_runtime,
         )  # fmt: skip
-        outcome = releasing.up(context, smoke=False, sbom=True, yes=self.yes, command="watch")
+        outcome = releasing.up(
+            context, smoke=False, sbom=True, yes=self.yes, command="watch",
+            ready=lambda: self._require_environment(stacks=True),
+        )  # fmt: skip
         self._look_up()
         seconds = time.monotonic() - started
         if found:
@@ -199,10 +219,43 @@ class _Watcher:
             self.context.report(event)
 
     def _look_after(self) -> None:
-        """Raises LocalError when the embedded AWS ended, such as by ``down``: there is nothing to release to."""
         self._idle_since = time.monotonic()
-        if self.context.target_name == "local":
-            self.context.running_target()
+        self._require_environment()
+
+    def _require_environment(self, *, stacks: bool = False) -> None:
+        """Raises _EnvironmentGone when what once stood does not, as after ``down``. stacks: ask the account too."""
+        if self.target is None:
+            return
+        if by := self.presence.called_off_by:
+            why = f"{by} deletes it"
+        elif not self._target_runs():
+            why = "the embedded AWS that it was on ended"
+        elif stacks and not self._stacks_stand(self.target):
+            why = "its stacks were deleted"
+        else:
+            return
+        environment = self.context.environment
+        again = command_line(self.context, "watch")
+        raise _EnvironmentGone(
+            f"{environment} is not watched any longer", why, f"Run `{again}` to bring {environment} up again."
+        )
+
+    def _target_runs(self) -> bool:
+        try:
+            return self.context.target_name != "local" or self.context.running_target() is not None
+        except LocalError:
+            return False
+
+    def _stacks_stand(self, target: Target) -> bool:
+        """Also where nobody can say: what keeps the account from an answer is told by whatever is tried next."""
+        from pipeline.target import explained
+        from pipeline.watching import stands
+
+        try:
+            with explained(self.context.target_name, "the stacks were not read"):
+                return stands(target, self.context.names)
+        except PipelineError:
+            return True
 
     def _keep(self, functions: list[dict[str, Any]], files: tuple[str, ...], seconds: Mapping[str, float]) -> None:
         self.releases.append({"functions": functions, "files": list(files), "seconds": dict(seconds)})
@@ -229,7 +282,6 @@ def logs(
     colour: bool, write: Write,
 ) -> Outcome:  # fmt: skip
     """Log lines of the functions and the state machine, merged by time; with ``follow`` until Ctrl-C."""
-    from pipeline.errors import StackError
     from pipeline.logs import LogReader, parse_duration, parse_transaction_id
     from pipeline.target import explained
 

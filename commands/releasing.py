@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
-from commands.deploying import build_of, deployment_of, exclusive, releaser
+from commands.deploying import build_of, deployment_of, exclusive, lock_of, releaser
 from commands.next_steps import command_line
 from commands.picture import seconds_text
 from pipeline.blobs import BlobStore
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 
 def up(
-    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, command: str = "up"
-) -> Outcome:
+    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, command: str = "up",
+    ready: Callable[[], None] = lambda: None,
+) -> Outcome:  # fmt: skip
     """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
 
     On AWS the account is looked at first (``doctor``), and an error found there stops it before anything is made.
 
     command  which command of ours this is part of, to be called with --yes where something would be lost
+    ready    called once nothing else is at work on the environment; what it raises leaves everything as it is
     """
     from pipeline.release import release
     from pipeline.target import explained
@@ -37,6 +39,7 @@ def up(
     started = time.monotonic()
     build = build_of(context, sbom=sbom)  # before anything starts: bad input must cost nothing
     with explained(context.target_name, f"{context.environment} was not released"), exclusive(context, "up"):
+        ready()
         target = context.started_target()
         if not target.is_local and not skip_doctor:
             from commands.doctor import require_healthy
@@ -168,16 +171,20 @@ def synth(context: Context, *, out: Path) -> Outcome:
 
 def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     """Delete the environment's stacks; the embedded AWS stops when no other environment is left on it."""
+    from pipeline.presence import call_off
     from pipeline.target import explained
     from pipeline.teardown import take_down
 
     confirm_name(context, yes=yes)
     local = context.target_name == "local"
     if local and not context.local_exists:
-        return Outcome({"deleted": [], "kept": [], "ledger": False, "stopped": False}, "nothing is there")
+        nothing = {"deleted": [], "kept": [], "ledger": False, "watches": [], "stopped": False}
+        return Outcome(nothing, "nothing is there")
     with explained(context.target_name, f"{context.environment} was not taken down"), exclusive(context, "down"):
         # Started for it where it does not run: what it keeps on disk would come back with the next start.
         target = context.started_target()
+        # Before anything goes, so that no file which is saved meanwhile makes it anew.
+        watches = call_off(lock_of(context), command_line(context, "down"))
         done = take_down(target, context.names, context.report, keep_data=keep_data)
         others = ["aws"] if not local else _other_environments(target.client("cloudformation"))
     stopped = False
@@ -188,6 +195,8 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     lines = [*(f"deleted {name}" for name in done.deleted)]
     lines += ["deleted the record of its releases"] if done.ledger else []
     lines += ["the embedded AWS stopped"] if stopped else []
+    anew = f"{command_line(context, 'watch')} brings {context.environment} up again"
+    lines += [f"ended `watch` (process {process}); {anew}" for process in watches]
     if done.kept:
         lines += ["", *_kept(context, done.kept, target, stopped=stopped)]
     result = {
@@ -201,6 +210,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
             for each in done.kept
         ],
         "ledger": done.ledger,
+        "watches": list(watches),
         "stopped": stopped,
     }
     return Outcome(result, "\n".join(lines) or "nothing was there")

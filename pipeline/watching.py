@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from cfn.names import image_parameter, repository_output
+from cfn.names import Names, image_parameter, repository_output
 from pipeline.build.base import choose_base
 from pipeline.build.function_image import build_image
 from pipeline.build.ignore import FILE as IGNORE_FILE
@@ -32,7 +32,8 @@ from pipeline.events import Report, step
 from pipeline.model import Base, CheckedImage, Digest, FunctionSource, ImageReference, Platform, PushedImage
 from pipeline.parameters import image_parameters
 from pipeline.release import Clock, artifacts, push_all, repository_uris, verify
-from pipeline.stacks import StackOutputs
+from pipeline.stacks import StackOutputs, read_stack
+from pipeline.target import Target
 
 # Saves that follow each other within this time are one change; editors write, rename and format (milliseconds).
 QUIET_MS = 40
@@ -168,6 +169,14 @@ class QuickResult:
 
     pushed: tuple[PushedImage, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def stands(target: Target, names: Names) -> bool:
+    """Whether anything of an environment is there."""
+    cloudformation = target.client("cloudformation")
+    return any(
+        not read_stack(cloudformation, name).status.gone for name in (names.registry_stack, names.pipeline_stack)
+    )
 
 
 class QuickRelease:

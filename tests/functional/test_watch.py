@@ -85,6 +85,12 @@ class Watch:
         assert self.process.wait(20) == 0
         return json.loads(out)
 
+    def ended(self) -> Any:
+        """The error that it ends with by itself."""
+        assert self.process.wait(SECONDS) == 1
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.read())
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -388,3 +394,82 @@ def test_a_start_that_would_lose_something_says_how_to_say_yes(watch: Watch, ext
     shutil.rmtree(extra)
     assert "./bootstrap.py watch --yes" in watch.line.json("watch", code=1)["next_step"]
     watch.line.run("up", "--yes", "--no-smoke", "--no-sbom")
+
+
+class TestWithoutItsEnvironment:
+    """An environment that was taken away is told of by both who see it, and no save makes it anew."""
+
+    @pytest.fixture
+    def watching(self, watch: Watch) -> Iterator[Watch]:
+        watching = Watch(watch.line)
+        try:
+            watching.says("watching images/")
+            yield watching
+        finally:
+            watching.close()
+
+    @pytest.fixture
+    def manifest(self, watching: Watch) -> Path:
+        return watching.images / "compliance-checking" / "function.toml"
+
+    @pytest.fixture
+    def other(self, watch: Watch) -> Iterator[None]:
+        """Another environment, with which the embedded AWS goes on."""
+        watch.line.run("infra", "--environment", "other")
+        yield
+        watch.line.run("down", "--environment", "other")
+
+    def test_down_ends_it(self, watching: Watch) -> None:
+        done = watching.line.run("down")
+        error = watching.ended()
+        assert error["what"] == "dev is not watched any longer"
+        assert re.fullmatch(r"`\./bootstrap\.py down` \(process \d+\) deletes it", error["why"])
+        assert error["next_step"] == "Run `./bootstrap.py watch` to bring dev up again."
+        told = f"ended `watch` (process {watching.process.pid}); ./bootstrap.py watch brings dev up again"
+        assert told in done.stdout.splitlines()
+
+    def test_down_ends_it_where_another_environment_stays(self, other: None, watching: Watch) -> None:
+        done = watching.line.json("down")
+        assert (done["watches"], done["stopped"]) == ([watching.process.pid], False)
+        assert "`./bootstrap.py down`" in watching.ended()["why"]
+
+    def test_no_save_makes_it_anew(self, other: None, watching: Watch, manifest: Path, handler: Path) -> None:
+        down = threading.Thread(target=watching.line.run, args=("down",))
+        down.start()
+        while down.is_alive():
+            for file in (manifest, handler):
+                file.write_text(file.read_text() + "# saved meanwhile\n")
+            time.sleep(0.1)
+        assert "`./bootstrap.py down`" in watching.ended()["why"]
+        stacks = watching.line.client("cloudformation").describe_stacks()["Stacks"]
+        assert {each["StackName"] for each in stacks} == {"transaction-registry-other", "transaction-pipeline-other"}
+
+    @pytest.mark.parametrize("saved", ["function.toml", "handler.py"])
+    def test_stacks_that_were_deleted_from_another_machine_are_told_of(
+        self, other: None, watching: Watch, manifest: Path, tmp_path: Path, saved: str
+    ) -> None:
+        endpoint = json.loads((watching.line.local / "local.json").read_text())["endpoint"]
+        CommandLine(tmp_path, watching.line.cache).run("down", TRANSACTION_PIPELINE_ENDPOINT=endpoint)
+        file = manifest.with_name(saved)
+        file.write_text(file.read_text() + "# saved afterwards\n")
+        assert watching.ended()["why"] == "its stacks were deleted"
+
+    def test_an_embedded_aws_that_ended_is_told_of(self, watching: Watch) -> None:
+        os.kill(json.loads((watching.line.local / "local.json").read_text())["pid"], signal.SIGTERM)
+        assert watching.ended()["why"] == "the embedded AWS that it was on ended"
+
+
+def test_what_is_broken_before_anything_runs_is_waited_for(watch: Watch, handler: Path) -> None:
+    watch.line.run("down")
+    manifest = handler.with_name("function.toml")
+    good = manifest.read_text()
+    manifest.write_text(good + "nonsense = \n")
+    waiting = Watch(watch.line)
+    try:
+        waiting.says("function.toml: Invalid value")
+        assert waiting.is_silent(1.2)
+        manifest.write_text(good)
+        waiting.says("watching images/")
+        waiting.stop()
+    finally:
+        waiting.close()
