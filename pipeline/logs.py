@@ -26,8 +26,12 @@ _ID = r"[A-Za-z0-9._:-]"
 _TRANSACTION_ID = re.compile(_ID + "{1,64}")
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-# Where loggers and the platform itself name an invocation and an execution.
-_REQUEST = re.compile(r'(?:"(?:function_request_id|requestId)":\s*"|RequestId: )([0-9a-f]{8}-[0-9a-f-]{27})')
+# Where loggers and the platform itself name an invocation and an execution. Within a text it may be a service's.
+_REQUEST = re.compile(
+    r'(?:"(?:function_request_id|requestId)":\s*"|^(?:START |END |REPORT )?RequestId: )([0-9a-f]{8}-[0-9a-f-]{27})'
+)
+# The platform's last line on an invocation.
+_REPORT = re.compile(r'^REPORT RequestId: |"type":\s*"platform\.report"')
 _EXECUTION = re.compile(r'"execution":\s*"([A-Za-z0-9_-]{1,80})"')
 
 
@@ -142,19 +146,47 @@ class LogReader:
             self._executions |= dict.fromkeys(_EXECUTION.findall(event.message))
         # Invocations first: their lines come in their own order, those that name the transaction among them.
         for request in requests:
-            yield from self._query(source, request)
+            spans: dict[str, tuple[int, int]] = {}
+            for _, event in self._query(source, request):
+                first, _ = spans.setdefault(event.stream, (event.at, event.at))
+                spans[event.stream] = first, event.at
+            for stream, span in spans.items():
+                yield from self._invocation(source, request, stream, *span)
         yield from named
 
-    def _query(self, source: LogSource, term: str) -> Iterator[tuple[tuple[Any, ...], LogEvent]]:
-        """Events with ``term`` in them, each under a key of its own, page by page.
+    def _invocation(
+        self, source: LogSource, request: str, stream: str, first: int, last: int
+    ) -> Iterator[tuple[tuple[Any, ...], LogEvent]]:
+        """The lines of an invocation in a stream, which names it from ``first`` to ``last`` (ms).
+
+        Metrics, and what a function prints, name no invocation. A stream is of one worker, which has one invocation
+        after the other: such a line belongs to the one that was named last.
+        """
+        own = False
+        for key, event in self._query(source, "", stream, first):
+            named = _REQUEST.findall(event.message)
+            if named:
+                own = request in named
+                if not own and event.at > last:
+                    return
+            if own:
+                yield key, event
+                own = not _REPORT.search(event.message)
+
+    def _query(
+        self, source: LogSource, term: str, stream: str = "", since: int = 0
+    ) -> Iterator[tuple[tuple[Any, ...], LogEvent]]:
+        """Events with ``term`` in them, in a ``stream`` if one is named, each under a key of its own, page by page.
 
         AWS gives every event an id. The embedded AWS does not, so there equal lines of one moment are counted; and it
         ends an answer at PAGE events without a token, so reading goes on from the last event's time.
         """
-        start = max(self._since, self._newest.get(source.group, 0) - LATE)
+        start = max(self._since, self._newest.get(source.group, 0) - LATE, since)
         request: dict[str, Any] = {"logGroupName": source.group, "startTime": start}
         if term:
             request["filterPattern"] = f'"{term}"'
+        if stream:
+            request["logStreamNames"] = [stream]
         seen: dict[tuple[Any, ...], int] = {}
         while True:
             page = self._client.filter_log_events(**request)

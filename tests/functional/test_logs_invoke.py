@@ -67,6 +67,8 @@ def test_logs_of_a_transaction_are_its_invocations_and_no_others(line: CommandLi
     assert "logged-12" not in text
     # Lines that do not name the transaction, such as the report, belong to it too.
     assert sum(str(each["message"]).startswith("REPORT") for each in events) == 3
+    counted = [each["source"] for each in events if "TransactionsJudged" in each["message"]]
+    assert sorted(counted) == sorted(FUNCTIONS)
     assert line.json("logs", "--transaction", "nobody")["events"] == []
     silent = line.run("logs", "--transaction", "nobody")
     assert silent.stdout == ""

@@ -14,6 +14,7 @@ from commands.log_lines import LogLines, wants_colour
 from pipeline.logs import LATE, STATE_MACHINE, LogEvent, LogReader, LogSource, parse_duration, parse_transaction_id
 
 REQUEST = "2ed7ec19-64ff-41f1-8c91-c4e9acc8d802"
+OTHER = "5f0b4c1e-64ff-41f1-8c91-c4e9acc8d802"
 SOURCE = LogSource("one", "one-dev")
 
 
@@ -27,9 +28,9 @@ class CloudWatch:
     groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     calls: int = 0
 
-    def put(self, at: int, message: str, group: str = "one-dev") -> None:
+    def put(self, at: int, message: str, group: str = "one-dev", stream: str = "s") -> None:
         events = self.groups.setdefault(group, [])
-        event = {"logStreamName": "s", "timestamp": at, "message": message, "ingestionTime": at}
+        event = {"logStreamName": stream, "timestamp": at, "message": message, "ingestionTime": at}
         events.append(event | ({"eventId": f"{group}-{len(events)}"} if self.ids else {}))
 
     def filter_log_events(self, **request: Any) -> dict[str, Any]:
@@ -40,7 +41,9 @@ class CloudWatch:
         found = [
             event
             for event in sorted(self.groups[request["logGroupName"]], key=lambda each: each["timestamp"])
-            if event["timestamp"] >= request["startTime"] and term in event["message"]
+            if event["timestamp"] >= request["startTime"]
+            and term in event["message"]
+            and event["logStreamName"] in request.get("logStreamNames", [event["logStreamName"]])
         ]
         start = int(request.get("nextToken", 0))
         answer: dict[str, Any] = {"events": found[start : start + self.page]}
@@ -124,7 +127,7 @@ def test_a_transaction_is_its_invocations_and_its_execution() -> None:
     said = {"message": "judged", "transaction_id": "t-1", "execution": "run-7", "function_request_id": REQUEST}
     logs.put(1, f"START RequestId: {REQUEST} Version: 1")
     logs.put(1, json.dumps(said))
-    logs.put(1, json.dumps({"message": "another", "transaction_id": "t-12"}))
+    logs.put(1, json.dumps({"message": "another", "transaction_id": "t-12"}), stream="t")
     logs.put(2, f"REPORT RequestId: {REQUEST}\tDuration: 1 ms")
     logs.put(3, "START RequestId: 00000000-64ff-41f1-8c91-c4e9acc8d802 Version: 1")
     logs.put(4, json.dumps({"type": "ExecutionFailed", "execution_arn": "arn:x:run-7"}), "states")
@@ -132,6 +135,54 @@ def test_a_transaction_is_its_invocations_and_its_execution() -> None:
     found = LogReader(logs, [LogSource(STATE_MACHINE, "states"), SOURCE], 0, "t-1").read()
     assert [event.at for event in found] == [1, 1, 2, 4]
     assert "run-7" in found[-1].message
+
+
+def logged(transaction: str, request: str) -> str:
+    return json.dumps({"message": "judged", "transaction_id": transaction, "function_request_id": request})
+
+
+METRICS = json.dumps({"_aws": {"CloudWatchMetrics": []}, "service": "one"})
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_lines_that_name_no_invocation_belong_to_the_one_that_runs(ids: bool) -> None:
+    logs = CloudWatch(ids=ids, page=3)
+    logs.put(1, "printed by INIT")
+    logs.put(1, f"START RequestId: {REQUEST} Version: 1")
+    logs.put(2, "printed")
+    logs.put(2, "printed by another worker", stream="t")
+    logs.put(2, logged("t-1", REQUEST))
+    logs.put(2, METRICS)
+    logs.put(3, "an AWS service said no (RequestId: 00000000-64ff-41f1-8c91-c4e9acc8d802)")
+    logs.put(3, METRICS)
+    logs.put(3, f"END RequestId: {REQUEST}")
+    logs.put(3, f"REPORT RequestId: {REQUEST}\tDuration: 1 ms")
+    logs.put(3, "printed after its end")
+    logs.put(4, f"START RequestId: {OTHER} Version: 1")
+    logs.put(4, METRICS)
+    reader = LogReader(logs, [SOURCE], 0, "t-1")
+    found = messages(reader.read())
+    assert found[:3] == [f"START RequestId: {REQUEST} Version: 1", "printed", logged("t-1", REQUEST)]
+    assert found[3:] == [event["message"] for event in logs.groups["one-dev"][5:10]]
+    assert reader.read() == ()
+
+
+def test_where_the_platform_logs_nothing_they_belong_to_the_one_that_was_named_last() -> None:
+    logs = CloudWatch()
+    for at, transaction, request in ((1, "t-0", OTHER), (2, "t-1", REQUEST), (3, "t-2", OTHER)):
+        logs.put(at, logged(transaction, request))
+        logs.put(at, f"metrics of {transaction}")
+    found = messages(LogReader(logs, [SOURCE], 0, "t-1").read())
+    assert found == [logged("t-1", REQUEST), "metrics of t-1"]
+
+
+def test_nothing_is_read_beyond_the_next_invocation() -> None:
+    logs = CloudWatch()
+    logs.put(1, logged("t-1", REQUEST))
+    for number in range(100):
+        logs.put(2 + number, logged("t-2", OTHER))
+    LogReader(logs, [SOURCE], 0, "t-1").read()
+    assert logs.calls == 3
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("10m", 600), ("2h", 7200), ("1d", 86400)])
