@@ -196,7 +196,8 @@ class _Watcher:
         result = quick.release(changes.functions, self._notes)
         if not result.pushed:
             if self.broken:
-                self._tell(f"{', '.join(changes.files)}: mended; what runs is what the files say")
+                rest = "" if self.refused else "; what runs is what the files say"
+                self._tell(f"{', '.join(changes.files)}: mended{rest}")
             return
         steps = {"seen": round(seen, 3), **result.seconds}
         total = steps["total"] = round(seen + steps["total"], 3)

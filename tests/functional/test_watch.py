@@ -301,6 +301,11 @@ def test_a_loss_that_nobody_can_approve_is_told_once_and_holds_nothing_up(
     scoring.write_text(scoring.read_text() + "\n# one line more\n")
     assert "fraud-detection/scoring.py: fraud-detection" in watch.says("")
     assert "extra-dev" in functions(watch)
+    good = scoring.read_text()
+    scoring.write_text(good + "\nclass Half(:\n")
+    watch.says("stays live")
+    scoring.write_text(good)
+    assert watch.says("mended").endswith("fraud-detection/scoring.py: mended\n")
     away.rename(extra)
     assert "extra: mended; dev is as the files say" in watch.says("watching images/")
 
