@@ -19,6 +19,7 @@ from pipeline import interruption
 from pipeline.build.base import choose_base
 from pipeline.build.function_image import build_image
 from pipeline.build.inputs import Build
+from pipeline.build.layers import SharedPackages
 from pipeline.check import check_image
 from pipeline.deployment import (
     Asked,
@@ -186,10 +187,10 @@ def prepare(deployment: Deployment, report: Report) -> Released:
 def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     """Every function's image, held against Lambda's rules; functions with the same dependencies share a layer."""
     base = choose_base(build.base, build.platform, build.store, report=report)
-    images = []
+    images, shared = [], SharedPackages()
     for source in build.sources:
         with step(report, "build", source.name) as running:
-            image = _build_one(build, source, base, report)
+            image = _build_one(build, source, base, shared, report)
             images.append(check_image(image, source, build.store))
             # Kept, so that an image that somebody deletes from its repository can be put back by its digest.
             build.store.add(image.manifest)
@@ -198,7 +199,7 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     return tuple(images)
 
 
-def _build_one(build: Build, source: FunctionSource, base: Base, report: Report) -> Image:
+def _build_one(build: Build, source: FunctionSource, base: Base, shared: SharedPackages, report: Report) -> Image:
     labels = build.labels.get(source.name)
     if build.builder == "docker":
         from pipeline.docker.builder import build_with_docker
@@ -206,7 +207,9 @@ def _build_one(build: Build, source: FunctionSource, base: Base, report: Report)
         return build_with_docker(
             source, build.platform, "", build.store, report, base=base, slim=build.slim, labels=labels
         )
-    return build_image(source, build.platform, base, build.store, slim=build.slim, labels=labels, report=report)
+    return build_image(
+        source, build.platform, base, build.store, slim=build.slim, labels=labels, shared=shared, report=report
+    )
 
 
 def push_all(

@@ -51,12 +51,14 @@ def lay_out(
     *,
     slim: Slim | None = None,
     runtime: bool = False,
+    shared: SharedPackages | None = None,
     report: Report = ignore,
 ) -> tuple[Layer, ...]:
     """The layers of a function, stored, in their order in the image.
 
     slim     what is left out of dependencies; by default for this function alone
     runtime  put awslambdaric below them, for a base that has none
+    shared   what the functions of one run share, packed for the first of them
 
     Raises SourceError for files that cannot be shipped, DependencyError for requirements that do not resolve, and
     StorageError for a full disk.
@@ -66,14 +68,36 @@ def lay_out(
     if source.requirements is not None:
         locks["dependencies"] = read_lock(source.requirements)
     layers = _dependency_layers(locks, platform, store, slim, report)
-    shared = [entry for folder in source.shared for entry in collect_files(folder, f"{TASK_ROOT}/{folder.name}")]
+    packages = (shared if shared is not None else SharedPackages()).of(source, platform, store, slim)
     own = collect_files(source.folder, TASK_ROOT)
-    _judge_collisions(source, shared, own)
-    _judge_size(source, [*shared, *own])
-    if shared:
-        layers.append(_source_layer(shared, "shared", platform, store, slim))
+    _judge_collisions(source, packages.entries, own)
+    _judge_size(source, [*packages.entries, *own])
+    if packages.layer is not None:
+        layers.append(packages.layer)
     layers.append(_source_layer(own, "function", platform, store, slim))
     return tuple(layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    entries: list[TarEntry]
+    layer: Layer | None
+
+
+class SharedPackages:
+    """The packages that functions share, read and packed once in a run, of one platform and setting."""
+
+    def __init__(self) -> None:
+        self._packed: dict[tuple[Path, ...], _Packed] = {}
+
+    def of(self, source: FunctionSource, platform: Platform, store: BlobStore, slim: Slim) -> _Packed:
+        """Those of a function; no layer where they are empty."""
+        if source.shared not in self._packed:
+            entries = [each for folder in source.shared for each in collect_files(folder, f"{TASK_ROOT}/{folder.name}")]
+            _judge_size(source, entries)
+            layer = _source_layer(entries, "shared", platform, store, slim) if entries else None
+            self._packed[source.shared] = _Packed(entries, layer)
+        return self._packed[source.shared]
 
 
 @cache
@@ -267,13 +291,14 @@ def _dependency_layers(
         if not lock.packages:
             judge_age(lock)
     wanted = [_Installation(lock, title, platform, store, slim) for title, lock in locks.items() if lock.packages]
-    missing = [each for each in wanted if each.known() is None]
+    known = [each.known() for each in wanted]
+    missing = [each for each, layer in zip(wanted, known, strict=True) if layer is None]
     if len(missing) > 1:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(len(missing)) as pool:
             list(pool.map(lambda each: each.layer(report), missing))
-    return [each.layer(report) for each in wanted]
+    return [layer if layer is not None else each.layer(report) for each, layer in zip(wanted, known, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
