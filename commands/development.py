@@ -311,7 +311,7 @@ def logs(
             while True:
                 for event in events:
                     write(json.dumps(event.to_json()) if as_json else lines.text(event))
-                count += len(events)
+                    count += 1
                 time.sleep(_POLL_LOCAL if target.is_local else _POLL_AWS)
                 events = reader.read()
         except KeyboardInterrupt:

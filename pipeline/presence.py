@@ -22,7 +22,7 @@ class Presence:
 
     @property
     def called_off_by(self) -> str:
-        """Such as "`./bootstrap.py down` (process 12)"; "" as long as nobody did."""
+        """Who, as a command and its process; "" as long as nobody did."""
         if self._mark is None:
             return ""
         try:

@@ -96,6 +96,7 @@ def test_what_is_logged_meanwhile_is_followed_once(line: CommandLine) -> None:
                 line.run("submit", json.dumps({"transaction_id": f"followed-{number}", **TRANSACTION}))
                 while told[-1] and f"followed-{number}" not in told[-1]:
                     told.append(follower.stdout.readline())
+            time.sleep(1)  # what came with the last is written, too
         finally:
             follower.send_signal(signal.SIGINT)
         lines, _, result = "".join([*told, follower.stdout.read()]).rpartition("\n{\n")
