@@ -411,10 +411,10 @@ def down(**options: Any) -> None:
 )
 def watch(**options: Any) -> None:
     """Bring the environment up, then release each change of a function as soon as its file is saved."""
-    from commands import development
+    from commands import watching
 
     run(
-        development.watch,
+        watching.watch,
         *shared(options, drawn=False),
         base=options["base"],
         chosen_runtime=options["runtime"],

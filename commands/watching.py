@@ -1,0 +1,260 @@
+"""The command watch: what is saved is released."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from commands.asking import confirm_watching
+from commands.context import Context, Outcome
+from commands.deploying import build_of, deployment_of, exclusive, lock_of
+from commands.next_steps import command_line, spelled
+from commands.picture import seconds_text
+from pipeline.errors import (
+    CheckFailed,
+    DependencyError,
+    LocalError,
+    NotApproved,
+    PipelineError,
+    SourceError,
+    StackError,
+)
+from pipeline.events import Event, Note
+
+if TYPE_CHECKING:
+    from pipeline.presence import Presence
+    from pipeline.target import Target
+    from pipeline.watching import Changes, QuickRelease
+
+
+def watch(context: Context, *, yes: bool) -> Outcome:
+    """Bring the environment up, then release every saved change of the functions until Ctrl-C."""
+    from pipeline.presence import present
+    from pipeline.watching import saved_files
+
+    confirm_watching(context, yes=yes)
+    with present(lock_of(context)) as presence:
+        watcher = _Watcher(context, presence, yes)
+        try:
+            for paths in saved_files(context.images_folder):
+                watcher.take(paths)
+        except KeyboardInterrupt:
+            pass
+        return watcher.outcome()
+
+
+# What is mended by saving a file: it is told, and watching goes on.
+_MENDED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
+
+
+class _EnvironmentGone(StackError):
+    """There is nothing to release to, and no save is to make it anew."""
+
+
+@dataclass
+class _Watcher:
+    """What is live, and what waits to be.
+
+    presence  says when somebody takes the environment down
+    yes       what would lose something is not asked about
+    broken    the last word on what was saved is an error
+    refused   the files ask for a loss that nobody approved
+    """
+
+    context: Context
+    presence: Presence
+    yes: bool = False
+    target: Target | None = None
+    quick: QuickRelease | None = None
+    names: tuple[str, ...] = ()
+    pending: Changes | None = None
+    releases: list[dict[str, Any]] = field(default_factory=list)
+    failed: int = 0
+    broken: bool = False
+    refused: bool = False
+    _idle_since: float = field(default_factory=time.monotonic)
+
+    def take(self, paths: set[Path]) -> None:
+        """Release what the batch asks for, together with what an earlier failure left. The first one is everything."""
+        from pipeline.target import explained
+        from pipeline.watching import Changes, judge_changes, named_files, seen_after
+
+        first = self.pending is None
+        pending = self.pending if self.pending is not None else Changes(whole=True)
+        images = self.context.images_folder
+        if not (first or paths):
+            self._look_after()
+            return
+        try:
+            found = judge_changes(paths, images, self.names)
+            # A file's own time may be older than its event: it can be copied with its times.
+            found = replace(found, files=named_files(images, found.files))
+            seen = min(seen_after(images, found.files), time.monotonic() - self._idle_since)
+            self.pending = pending | found
+            if not (first or found):
+                return
+            with explained(self.context.target_name, f"{', '.join(found.files) or 'everything'} is not live"):
+                try:
+                    self._release(self.pending, found, seen)
+                except NotApproved as refusal:
+                    if first:
+                        raise
+                    self._go_on_without(refusal, self.pending, seen)
+            self.pending, self.broken = Changes(), False
+        except _EnvironmentGone:
+            raise
+        except PipelineError as error:
+            if first and not isinstance(error, _MENDED_BY_SAVING):
+                raise
+            if not isinstance(error, _MENDED_BY_SAVING):
+                if self.quick is not None:
+                    self._require_environment(stacks=True)
+                self.quick = None  # the environment is not what it was: the next change goes the whole way
+            self.failed += 1
+            self.broken = True
+            next_step = "What runs stays live." if isinstance(error, _MENDED_BY_SAVING) else error.next_step
+            self._tell(f"{error.what}: {error.why}. {spelled(self.context, next_step)}")
+        self._idle_since = time.monotonic()
+
+    def _release(self, pending: Changes, found: Changes, seen: float) -> None:
+        if pending.whole or self.quick is None:
+            self._release_whole(found)
+        else:
+            with exclusive(self.context, "the release by watch of"):
+                self._require_environment()
+                self._release_quickly(pending, self.quick, seen)
+
+    def _go_on_without(self, refusal: NotApproved, pending: Changes, seen: float) -> None:
+        """What nobody approved is told once, and waits. Whatever else was saved is released, now and from here on."""
+        self.failed += 1
+        self.refused = True
+        beside = command_line(self.context, "up")
+        beside = f", or beside this one: {beside} --yes." if self.context.ask is None else f" `{beside}` asks again."
+        self._tell(
+            f"{refusal.what}: {refusal.why}. {refusal.next_step}{beside} What else is saved is released as before."
+        )
+        self._look_up()
+        others = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
+        self.pending = others
+        if others:
+            self._release(others, others, seen)
+
+    def _look_up(self) -> None:
+        """What stands now, which the changes that follow are released into."""
+        from pipeline.watching import QuickRelease
+
+        target = self.context.running_target()
+        if self.target is None or self.target.endpoint != target.endpoint:
+            self.target = target
+        self.quick = QuickRelease(deployment_of(self.context, self.target, build_of(self.context, sbom=False)))
+        self.names = self.quick.functions
+
+    def _release_whole(self, found: Changes) -> None:
+        """Both stacks and every function, as ``up`` does it, without the sample transaction."""
+        from commands import releasing
+
+        started = time.monotonic()
+        self.quick = None
+        before = self.context
+        context = self.context = Context(
+            before.environment, before.target_name, before.region, before.report, before.ask, before.root,
+            before.base, before.builder, before.chosen_runtime,
+        )  # fmt: skip
+        outcome = releasing.up(
+            context, smoke=False, sbom=True, yes=self.yes, command="watch",
+            ready=lambda: self._require_environment(stacks=True),
+        )  # fmt: skip
+        self._look_up()
+        seconds = time.monotonic() - started
+        if found:
+            functions = [{"name": each["name"], "digest": each["digest"]} for each in outcome.result["functions"]]
+            self._keep(functions, found.files, {"total": round(seconds, 3)})
+        cause = f"{', '.join(found.files)}: " if found.files else ""
+        cause += "mended; " if self.broken or self.refused else ""
+        self.refused = False
+        self._tell(f"{cause}{context.environment} is as the files say, {seconds_text(seconds)}; watching images/")
+
+    def _release_quickly(self, changes: Changes, quick: QuickRelease, seen: float) -> None:
+        result = quick.release(changes.functions, self._notes)
+        if not result.pushed:
+            if self.broken:
+                rest = "" if self.refused else "; what runs is what the files say"
+                self._tell(f"{', '.join(changes.files)}: mended{rest}")
+            return
+        steps = {"seen": round(seen, 3), **result.seconds}
+        total = steps["total"] = round(seen + steps["total"], 3)
+        self._keep(
+            [
+                {"name": self.context.names.function(each.function), "digest": str(each.digest)}
+                for each in result.pushed
+            ],
+            changes.files,
+            steps,
+        )
+        what = ", ".join(f"{each.function} {each.digest.short}" for each in result.pushed)
+        files = ", ".join(changes.files[:3]) + (f" and {len(changes.files) - 3} more" if len(changes.files) > 3 else "")
+        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in steps.items() if name != "total")
+        self._tell(f"{files}: {what} live after {total:.2f} s ({parts})")
+
+    def _notes(self, event: Event) -> None:
+        """A change is one line, so of its steps only what people should read is told."""
+        if isinstance(event, Note):
+            self.context.report(event)
+
+    def _look_after(self) -> None:
+        self._idle_since = time.monotonic()
+        self._require_environment()
+
+    def _require_environment(self, *, stacks: bool = False) -> None:
+        """Raises _EnvironmentGone when what once stood does not, as after ``down``. stacks: ask the account too."""
+        if self.target is None:
+            return
+        if by := self.presence.called_off_by:
+            why = f"{by} deletes it"
+        elif not self._target_runs():
+            why = "the embedded AWS that it was on ended"
+        elif stacks and not self._stacks_stand(self.target):
+            why = "its stacks were deleted"
+        else:
+            return
+        environment = self.context.environment
+        again = command_line(self.context, "watch")
+        raise _EnvironmentGone(
+            f"{environment} is not watched any longer", why, f"Run `{again}` to bring {environment} up again."
+        )
+
+    def _target_runs(self) -> bool:
+        try:
+            return self.context.target_name != "local" or self.context.running_target() is not None
+        except LocalError:
+            return False
+
+    def _stacks_stand(self, target: Target) -> bool:
+        """Also where nobody can say: what keeps the account from an answer is told by whatever is tried next."""
+        from pipeline.target import explained
+        from pipeline.watching import stands
+
+        try:
+            with explained(self.context.target_name, "the stacks were not read"):
+                return stands(target, self.context.names)
+        except PipelineError:
+            return True
+
+    def _keep(self, functions: list[dict[str, Any]], files: tuple[str, ...], seconds: Mapping[str, float]) -> None:
+        self.releases.append({"functions": functions, "files": list(files), "seconds": dict(seconds)})
+
+    def _tell(self, text: str) -> None:
+        self.context.report(Note(f"{time.strftime('%H:%M:%S')}  {text}"))
+
+    def outcome(self) -> Outcome:
+        count = len(self.releases)
+        result = {
+            "environment": self.context.environment,
+            "target": self.context.target_name,
+            "releases": self.releases,
+            "failed": self.failed,
+        }
+        return Outcome(result, f"{count} change{'' if count == 1 else 's'} released, {self.failed} failed")
