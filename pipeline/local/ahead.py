@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.service_models import ServiceModels
 
 
-def load_ahead(services: Sequence[str]) -> None:
-    """Begin to load the modules of ``services`` and the models that name their content types, in their order."""
-    threading.Thread(target=_load, args=(services,), daemon=True, name="ahead").start()
+def load_ahead(services: Sequence[str], then: Callable[[], None] = lambda: None) -> None:
+    """Begin to load the modules of ``services`` and the models that name their content types, in their order.
+
+    then  called after the first of them
+    """
+    threading.Thread(target=_load, args=(services, then), daemon=True, name="ahead").start()
 
 
-def _load(services: Sequence[str]) -> None:
+def _load(services: Sequence[str], then: Callable[[], None]) -> None:
     import botocore.session
     from ministack import app
     from ministack.core import responses
@@ -29,3 +32,5 @@ def _load(services: Sequence[str]) -> None:
         with contextlib.suppress(Exception):
             app._get_module(app.SERVICE_REGISTRY[service]["module"])
             responses._service_model(service)
+            if service == services[0]:
+                then()

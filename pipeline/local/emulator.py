@@ -31,6 +31,7 @@ from pipeline.local.express import forget_executions, start_at_once
 from pipeline.local.expressions import parse_expressions_once
 from pipeline.local.hooks import InvocationClient, hook_invocations, save_state, verify_ministack
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
+from pipeline.local.replacements import know_replacements
 from pipeline.local.state_roles import check_state_roles
 from pipeline.local.zip_workers import start_without_botocore
 
@@ -128,7 +129,7 @@ async def _run(listener: socket.socket) -> int:
     threading.Thread(target=watch_owner, daemon=True, name="owner").start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    load_ahead(FIRST_ASKED)
+    load_ahead(FIRST_ASKED, know_replacements)  # CloudFormation's, which comes first
     await _serve(listener, asked)
     if not save_state():
         return 1
