@@ -141,7 +141,8 @@ def run(
 def write_result(text: str) -> None:
     """Print the result; when that cannot be, say so and exit with 1."""
     try:
-        click.echo(text)
+        # Half a surrogate pair, which somebody else may have sent, has no UTF-8.
+        click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
     except BrokenPipeError:  # whoever reads it has seen enough
         raise
     except OSError as error:

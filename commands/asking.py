@@ -26,8 +26,9 @@ def approval(context: Context, command: str, *, yes: bool) -> Approve:
             raise NotApproved(
                 what,
                 f"{'; '.join(told)}, and there is no terminal to ask on",
-                f"Look at `{command_line(context, 'plan')}`; to go on all the same: {command_line(context, command)}"
-                " --yes",
+                # What `plan` shows is what `up` would do.
+                ("" if command.startswith("rollback") else f"Look at `{command_line(context, 'plan')}`; ")
+                + f"to go on all the same: {command_line(context, command)} --yes",
             )
         question = "\n".join(
             [f"{stack} would lose something:", *(f"  {line}" for line in told), "Go on? Type yes to do it"]

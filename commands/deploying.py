@@ -29,6 +29,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
     from pipeline.build.revision import SourceLabels, clean_commit
 
     store = BlobStore(cache_folder())
+    labels = SourceLabels(context.sources, store.root / "revisions")
     return Build(
         context.sources,
         context.platform,
@@ -37,8 +38,8 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         slim_of(context),
         sbom=sbom,
         builder=context.builder,
-        labels=SourceLabels(context.sources, store.root / "revisions"),
-        commit=partial(clean_commit, context.root, context.sources),
+        labels=labels,
+        commit=partial(clean_commit, context.root, context.sources, labels),
     )
 
 

@@ -81,6 +81,7 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
     with explained(context.target_name, f"{context.environment} was not rolled back"), exclusive(context, "rollback"):
         target = context.running_target()
         command = f"rollback --to {to}" if to is not None else "rollback"
+        command += " --images-only" if images_only else ""
         deployment = deployment_of(context, target, build, approval(context, command, yes=yes))
         by = releaser(context, target)
         done = roll_back(deployment, to, context.report, by=by, images_only=images_only)

@@ -54,6 +54,7 @@ def submit_many(context: Context, *, path: Path, results: Path | None, workers: 
 
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
     """Submit again what was parked; exit code 1 when some of it stays parked."""
+    from pipeline.check import shown
     from pipeline.target import explained
     from pipeline.workflow.parked import HOLD_SECONDS
     from pipeline.workflow.redrive import Redriver, Result
@@ -76,16 +77,19 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
     for each in done.messages:
         outcome = each.answer.outcome if each.answer else str(each.result)
         message = each.message
-        lines.append(f"{message.transaction_id or '(no id)'}  {outcome}")
-        lines.append(f"  parked by {message.state} at {message.parked_at}: {message.error}")
+        # Whoever sent a message chose what is in it.
+        lines.append(f"{shown(message.transaction_id or '(no id)')}  {outcome}")
+        lines.append(f"  parked by {shown(message.state)} at {shown(message.parked_at)}: {shown(message.error)}")
         if each.why:
-            lines.append(f"  {each.why}")
+            lines.append(f"  {shown(each.why)}")
     if done.messages and dry_run:
         lines.append(f"{len(done.messages)} parked; nothing was submitted")
     elif done.messages:
         lines.append(f"{done.counts[Result.ANSWERED]} redriven, {done.remaining} still parked")
     elif not done.held:
-        lines.append("nothing is parked")
+        lines.append(f"nothing of {transaction_id} is parked" if transaction_id is not None else "nothing is parked")
+    if done.limited:
+        lines.append("the limit ended it, so there may be more")
     if done.held:
         minutes = HOLD_SECONDS // 60
         lines.append(
@@ -157,7 +161,7 @@ def status(context: Context) -> Outcome:
     lines = [f"{stack.name:<40} {stack.status}" for stack in stacks]
     lines += [
         f"{each['name']:<40} {each['state']:<10} {each['digest'][:19]}{'  placeholder' if each['placeholder'] else ''}"
-        + ("" if each["has_folder"] else "  has no folder any more; `up` deletes it")
+        + ("" if each["has_folder"] else spelled(context, "  has no folder any more; `up` deletes it"))
         for each in functions
     ]
     return Outcome(result, "\n".join(lines))

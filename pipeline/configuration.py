@@ -58,7 +58,11 @@ def read_choices(path: Path, environment: str) -> Choices:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return Choices()
+        if not path.is_symlink():
+            return Choices()
+        raise SettingsError(f"{path.name} cannot be used", "it is a link that leads nowhere", f"Mend {path}.") from None
+    except OSError as problem:
+        raise SettingsError(f"{path.name} cannot be used", str(problem.strerror), f"Mend {path}.") from problem
     try:
         file = convert(tomllib.loads(content.decode()), _File)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, WrongTable) as problem:

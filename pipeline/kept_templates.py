@@ -38,13 +38,16 @@ def template_referrer(image: Image, template_body: str, store: BlobStore) -> Art
 
 
 def find_template(stored: Iterable[StoredImage], images: Mapping[str, Digest], template: Digest) -> StoredImage | None:
-    """The template of a release among what the keeper's repository holds; None where it is not kept.
+    """The template of a release among what the repositories hold; None where it is not kept.
 
     images    function → digest, of the release
     template  its digest (``template_digest``)
+
+    One that was kept with another release is as good; that of the release's own image stays the longest.
     """
     subject = images[keeper_of(images)]
-    return next((each for each in stored if (each.subject, each.template) == (subject, template)), None)
+    found = [each for each in stored if each.template == template]
+    return next((each for each in found if each.subject == subject), found[0] if found else None)
 
 
 def read_template(registry: Registry, kept: StoredImage, store: BlobStore) -> str:

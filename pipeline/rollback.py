@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from cfn.names import repository_output
+from cfn.names import image_parameter, repository_output
 from pipeline.deployment import Deployment, read_pipeline, read_registry, switch_images, switch_to
 from pipeline.errors import ReleaseError
 from pipeline.events import Report
-from pipeline.kept_templates import find_template, keeper_of, read_template
+from pipeline.kept_templates import find_template, read_template
 from pipeline.ledger import (
     Release,
     ReleaseContent,
@@ -20,7 +20,7 @@ from pipeline.ledger import (
     record_release,
     template_digest,
 )
-from pipeline.model import ImageReference
+from pipeline.model import Digest, ImageReference
 from pipeline.parameters import image_parameters
 from pipeline.release import verify
 from pipeline.repository import StoredImage, read_images
@@ -71,12 +71,17 @@ def roll_back(
         )
     images = image_parameters(plan.images)
     state = read_pipeline(deployment)
+    later = tuple(name for name in plan.unaffected if image_parameter(name) in state.parameters)
     template = None if images_only else _template_of(deployment, to, state, stored, repositories)
     if template is None:
+        if lacking := sorted(name for name in to.images if image_parameter(name) not in state.parameters):
+            raise ReleaseError(
+                f"{environment} was not rolled back to release {to.number}",
+                f"the stack has no {', '.join(lacking)} now, so images alone do not bring it back",
+                f"`rollback --to {to.number}` takes the template back too; or `up` from its commit.",
+            )
         switched = switch_images(deployment, images, report)
-        last = releases[-1].content
-        stayed = {name: last.images[name] for name in plan.unaffected if name in last.images}
-        content = ReleaseContent({**stayed, **to.images}, last.template, last.parameters)
+        content = _content_of(state, to.images, later, releases[-1].content.parameters)
     else:
         switched = switch_to(deployment, template, {**to.content.parameters, **images}, report)
         content = to.content
@@ -91,7 +96,24 @@ def roll_back(
         # What runs now is of that commit only if all of it is.
         revision=to.revision if content == to.content else "",
     )
-    return RolledBack(to, record, switched.changed, plan.unaffected, to.content.differences(content))
+    return RolledBack(to, record, switched.changed, later, to.content.differences(content))
+
+
+def _content_of(
+    state: StackState, images: Mapping[str, Digest], later: Sequence[str], parameters: Collection[str]
+) -> ReleaseContent:
+    """What runs when ``images`` are switched to in a stack that otherwise stays, whatever the ledger says of it.
+
+    later       functions that stay as they are
+    parameters  the names of those that a release has
+    """
+    stayed: dict[str, Digest] = {}
+    for name in later:
+        uri = state.parameters[image_parameter(name)]
+        if uri and (digest := ImageReference.parse(uri).digest) is not None:
+            stayed[name] = digest
+    kept = {name: state.parameters[name] for name in parameters if name in state.parameters}
+    return ReleaseContent({**stayed, **images}, template_digest(state.template), kept)
 
 
 def _template_of(
@@ -104,11 +126,10 @@ def _template_of(
     """The template of a release, from the stack if that has it; None when it was not kept."""
     if state.template and template_digest(state.template) == to.content.template:
         return state.template
-    keeper = keeper_of(to.images)
-    kept = find_template(stored[keeper], to.images, to.content.template)
+    kept = find_template([image for images in stored.values() for image in images], to.images, to.content.template)
     if kept is None:
         return None
-    registry = deployment.target.registry(ImageReference.parse(repositories[keeper]).registry)
+    registry = deployment.target.registry(ImageReference.parse(next(iter(repositories.values()))).registry)
     return read_template(registry, kept, deployment.build.store)
 
 

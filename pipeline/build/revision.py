@@ -33,10 +33,15 @@ class SourceLabels(Mapping[str, Mapping[str, str]]):
         self._found = pool.submit(_find_revisions, chosen, records)
         pool.shutdown(wait=False)
 
+    @property
+    def head(self) -> str:
+        """The newest commit when they were looked for; "" outside of a repository."""
+        return self._found.result()[0]
+
     def __getitem__(self, name: str) -> Mapping[str, str]:
         if name not in self._names:
             raise KeyError(name)
-        revision = self._found.result().get(name)
+        revision = self._found.result()[1].get(name)
         return {LABEL: revision} if revision else {}
 
     def __iter__(self) -> Iterator[str]:
@@ -46,28 +51,31 @@ class SourceLabels(Mapping[str, Mapping[str, str]]):
         return len(self._names)
 
 
-def _find_revisions(sources: Sequence[FunctionSource], records: Path | None) -> Mapping[str, str]:
+def _find_revisions(sources: Sequence[FunctionSource], records: Path | None) -> tuple[str, Mapping[str, str]]:
+    """The newest commit, and the revision of each function that has one."""
     if not sources:
-        return {}
+        return "", {}
     place = sources[0].folder.parent
     # Side by side: each takes milliseconds, mostly of starting.
     state = _git(place, "rev-parse", "--is-shallow-repository", "--show-toplevel", "HEAD")
     status = _git(place, "status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--", ".")
     facts, changes = (_answer(state) or "").splitlines(), _answer(status)
     if len(facts) != 3 or facts[0] != "false" or changes is None:
-        return {}
+        return facts[2] if len(facts) == 3 else "", {}
     top, head = Path(facts[1]), facts[2]
     changed = list(_changed(changes, top))
     commits = _last_commits(place, top, head, sources, records)
-    return {
+    return head, {
         source.name: commits[source.name]
         for source in sources
         if commits.get(source.name) and not any(_is_shipped(path, _inputs(source)) for path in changed)
     }
 
 
-def clean_commit(project: Path, sources: Sequence[FunctionSource]) -> str:
+def clean_commit(project: Path, sources: Sequence[FunctionSource], built: SourceLabels | None = None) -> str:
     """The newest commit, if it alone says what is released from ``project``; else "".
+
+    built  the labels of the images: a commit that came after they were looked for is not what they were built from
 
     Nothing that Git knows may be changed there, since templates and settings are released too, and nothing that it
     does not know may be part of a function, of ``cfn`` or of the settings.
@@ -75,7 +83,7 @@ def clean_commit(project: Path, sources: Sequence[FunctionSource]) -> str:
     head = _git(project, "rev-parse", "--show-toplevel", "HEAD")
     status = _git(project, "status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--", ".")
     facts, changes = (_answer(head) or "").splitlines(), _answer(status)
-    if len(facts) != 2 or changes is None:
+    if len(facts) != 2 or changes is None or (built is not None and built.head != facts[1]):
         return ""
     if any(field[:2] not in ("??", "!!") for field in changes.split("\0") if field):
         return ""

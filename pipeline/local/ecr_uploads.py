@@ -16,8 +16,11 @@ from typing import Any
 
 from pipeline.errors import LocalError
 
-_HANDLERS = ("_upload_layer_part", "_complete_layer_upload", "_put_image", "_batch_check_layer_availability")
-_STORES = ("_uploads", "_layer_blobs", "_manifest_blobs", "_repositories")
+_HANDLERS = (
+    "_upload_layer_part", "_complete_layer_upload", "_put_image", "_batch_check_layer_availability",
+    "_delete_repository", "_batch_delete_image",
+)  # fmt: skip
+_STORES = ("_uploads", "_layer_blobs", "_manifest_blobs", "_repositories", "_images")
 
 
 def join_uploads() -> None:
@@ -29,7 +32,7 @@ def join_uploads() -> None:
     for name in _STORES:
         if not hasattr(ecr, name):
             raise _unknown(name)
-    upload_part, complete, put_image, _ = (getattr(ecr, name) for name in _HANDLERS)
+    upload_part, complete, put_image, _, delete_repository, delete_images = (getattr(ecr, name) for name in _HANDLERS)
 
     def _upload_layer_part(data: dict[str, Any]) -> Any:
         if data.get("repositoryName", "") not in ecr._repositories:
@@ -78,7 +81,27 @@ def join_uploads() -> None:
                 failures.append({"layerDigest": digest, "failureCode": "MissingLayerDigest"})
         return ecr.json_response({"layers": layers, "failures": failures})
 
-    for function in (_upload_layer_part, _complete_layer_upload, _put_image, _batch_check_layer_availability):
+    def _delete_repository(data: dict[str, Any]) -> Any:
+        answer = delete_repository(data)
+        if answer[0] == 200:  # or one that is made anew under its name would have what this one had
+            for kept in (ecr._layer_blobs, ecr._manifest_blobs, ecr._uploads):
+                kept.pop(data["repositoryName"], None)
+        return answer
+
+    def _batch_delete_image(data: dict[str, Any]) -> Any:
+        answer = delete_images(data)
+        if answer[0] == 200:
+            name = data["repositoryName"]
+            left = {image.get("imageDigest") for image in ecr._images.get(name, [])}
+            for deleted in json.loads(answer[2])["imageIds"]:
+                if deleted.get("imageDigest") not in left:
+                    ecr._manifest_blobs.get(name, {}).pop(deleted.get("imageDigest"), None)
+        return answer
+
+    for function in (
+        _upload_layer_part, _complete_layer_upload, _put_image, _batch_check_layer_availability, _delete_repository,
+        _batch_delete_image,
+    ):  # fmt: skip
         setattr(ecr, function.__name__, function)
 
 

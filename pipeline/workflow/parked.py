@@ -15,7 +15,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.workflow_expressions import PARKED_CUSTOMER, PARKED_PREFIX
+from pipeline.documents import parse_json
 from pipeline.errors import SubmissionError
+from pipeline.model import Digest
 
 # Longer than an EXPRESS execution can take, so nobody else takes what is being submitted.
 HOLD_SECONDS = 360
@@ -30,7 +32,7 @@ class ParkedMessage:
     identity   the same for every copy of one parked submission, in both places
     input      what was submitted; meaningless when ``readable`` is False
     readable   False for a message that holds no input: not written by the workflow, or an input too large to be kept
-    execution  the execution that parked it; two messages of one execution are one submission
+    execution  the execution that parked it
     parked_at  ISO 8601 in UTC
     """
 
@@ -54,13 +56,16 @@ class ParkedMessage:
 def read_message(place: str, handle: str, name: str, body: str) -> ParkedMessage:
     """A message as the workflow wrote it; anything else gives one that is not readable, and known by ``name``."""
     try:
-        told = json.loads(body)
-    except ValueError:
+        told = parse_json(body)
+        # Two messages of one execution are one submission, unless somebody made one out of the other.
+        given = told.get("input") if isinstance(told, dict) else None
+        submitted = Digest.of(json.dumps(given, sort_keys=True).encode())
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         return ParkedMessage(place, handle, name, "", "", "", body[:200], "", readable=False)
     text = {key: str(told.get(key, "")) for key in ("execution", "state", "error", "cause", "parked_at")}
-    identity = text["execution"] or name
+    identity = f"{text['execution']} {submitted.short}" if text["execution"] else name
     return ParkedMessage(place, handle, identity, input=told.get("input"), readable="input" in told, **text)
 
 

@@ -41,6 +41,10 @@ class Result(StrEnum):
     WAITING = "waiting"
 
 
+# The answer is recorded, or the same input is parked anew: the message may go.
+_SETTLED = (Result.ANSWERED, Result.PARKED_AGAIN)
+
+
 @dataclass(frozen=True, slots=True)
 class Redriven:
     """One parked submission and what became of it; ``why`` explains every result but ANSWERED and WAITING."""
@@ -76,6 +80,7 @@ class Redrive:
     held     how many could not be looked at, because another redrive holds them, or one that was killed less than
              HOLD_SECONDS ago; about, as SQS counts
     stopped  why it ended before all were looked at; None when it did not
+    limited  it ended because of the limit, so there may be more
     """
 
     messages: tuple[Redriven, ...]
@@ -83,6 +88,7 @@ class Redrive:
     counts: Counter[str] = field(default_factory=Counter)
     held: int = 0
     stopped: SubmissionError | None = None
+    limited: bool = False
 
     @property
     def remaining(self) -> int:
@@ -95,6 +101,7 @@ class Redrive:
             "counts": dict(self.counts),
             "remaining": self.remaining,
             "held": self.held,
+            "limited": self.limited,
             "messages": [each.to_json() for each in self.messages],
         }
         if self.stopped is not None:
@@ -160,7 +167,7 @@ def redrive(
         run.put_back()
     # Of one transaction that was found nothing more is to come.
     held = 0 if transaction_id is not None and done else sum(place.held or 0 for place in places)
-    return Redrive(tuple(done), dry_run, counts, held, stopped or run.gave_up)
+    return Redrive(tuple(done), dry_run, counts, held, stopped or run.gave_up, limited=run.limited)
 
 
 class _Run:
@@ -207,11 +214,19 @@ class _Run:
             self._held += [(place, message) for message in (*running.values(), *self._taken)]
             self._taken.clear()
 
+    @property
+    def limited(self) -> bool:
+        return self._left <= 0
+
     def put_back(self) -> None:
         for place, message in self._held:
             # A receipt handle that is too old is one that somebody else may have already.
             with contextlib.suppress(BotoCoreError, ClientError):
-                place.put_back(message)
+                # Another copy may have been under way when this one was met, and be settled now.
+                if self._met.get(message.identity) in _SETTLED:
+                    place.forget(message)
+                else:
+                    place.put_back(message)
 
     def _next(self, place: Place) -> ParkedMessage | None:
         """The next message to work on, or None when there is none or enough were worked on."""
@@ -221,9 +236,9 @@ class _Run:
                 if not self._taken:
                     return None
             message = self._taken.popleft()
-            if self._met.get(message.identity) in (Result.ANSWERED, Result.PARKED_AGAIN):
+            if self._met.get(message.identity) in _SETTLED:
                 place.forget(message)
-            elif message.identity in self._met or message.identity in self._own or not self._is_wanted(message):
+            elif message.identity in self._met or message.execution in self._own or not self._is_wanted(message):
                 self._held.append((place, message))
             else:
                 self._met[message.identity] = Result.WAITING
@@ -245,7 +260,7 @@ class _Run:
                 f"the last {GIVE_UP_AFTER} submissions got no answer: {redriven.why}",
                 "Correct the cause and run it again: what was answered gets the same answer.",
             )
-        if redriven.result in (Result.ANSWERED, Result.PARKED_AGAIN):
+        if redriven.result in _SETTLED:
             place.forget(message)
         else:
             self._held.append((place, message))
@@ -253,8 +268,8 @@ class _Run:
 
 
 def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) -> Redriven:
-    text = json.dumps(message.input, ensure_ascii=False, separators=(",", ":"))
     try:
+        text = json.dumps(message.input, ensure_ascii=False, separators=(",", ":"))
         answer = submit(redriver.stepfunctions, redriver.state_machine_arn, text, execution=execution)
     except Parked as error:
         return Redriven(message, Result.PARKED_AGAIN, why=error.why)
@@ -262,6 +277,8 @@ def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) ->
         return Redriven(message, Result.UNANSWERED, why=error.why)
     except SubmissionError as error:
         return Redriven(message, Result.REFUSED, why=f"{error.why}; it stays where it is")
+    except RecursionError:
+        return Redriven(message, Result.REFUSED, why="it is nested too deep; it stays where it is")
     return Redriven(message, Result.ANSWERED, answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.ledger import template_digest
 from pipeline.model import OCI_MANIFEST, Digest
 from pipeline.repository import read_images
 from tests.functional.command_line import CommandLine, copy_project
@@ -118,3 +120,31 @@ def test_a_function_that_came_later_goes_when_that_is_approved(line: CommandLine
     # And all the way forth.
     assert line.json("rollback", "--to", str(added))["removed"] == []
     assert functions(line) == later
+
+
+def test_a_release_comes_back_after_the_environment_was_made_anew(line: CommandLine, first: dict[str, Any]) -> None:
+    """Nothing of the repositories that were deleted is taken for something that is there."""
+    line.run("down", "--yes")
+    shutil.rmtree(line.project / "images" / "velocity-check")
+    assert line.json("up", "--yes")["release"] == 1
+    before = memory(line)
+    definition = line.project / "images" / "fraud-detection" / "function.toml"
+    definition.write_text(
+        definition.read_text().replace("timeout = 60", "timeout = 50").replace(f"= {before}", "= 512")
+    )
+    line.json("up")
+    assert memory(line) == 512
+    assert line.json("rollback")["not_taken_back"] == []
+    assert memory(line) == before
+
+
+def test_a_record_is_of_what_runs_also_after_infra(line: CommandLine, first: dict[str, Any]) -> None:
+    line.json("rollback", "--to", "2")
+    definition = line.project / "images" / "fraud-detection" / "function.toml"
+    definition.write_text(definition.read_text().replace("timeout = 50", "timeout = 40"))
+    line.run("infra")
+    done = line.json("rollback", "--to", "1", "--images-only")
+    assert done["not_taken_back"] == ["template"]
+    template = line.client("cloudformation").get_template(StackName="transaction-pipeline-dev")["TemplateBody"]
+    recorded = line.json("releases")["releases"][0]["template"]
+    assert recorded == str(template_digest(template if isinstance(template, str) else json.dumps(template)))

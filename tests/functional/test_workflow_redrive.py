@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -180,6 +181,30 @@ def test_what_cannot_be_sent_stays_and_keeps_nobody_up(lab: Lab) -> None:
     assert "Infinity is not a JSON number; it stays where it is" in refused.why
     left = lab.client("sqs").receive_message(QueueUrl=lab.outputs["QueueUrl"])["Messages"]
     assert [message["Body"] for message in left] == [body]
+
+
+def test_one_that_is_nested_too_deep_stops_nobody(lab: Lab) -> None:
+    body = '{"execution":"e","input":{"transaction_id":"deep","x":' + "[" * 1200 + "]" * 1200 + "}}"
+    lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
+    park(lab, range(3))
+    assert redrive(redriver(lab)).counts == {"answered": 3, "unreadable": 1}
+
+
+def test_one_that_was_made_out_of_another_is_another_submission(lab: Lab) -> None:
+    for name in ("k1", "k2", "k2"):
+        body = json.dumps(
+            {"execution": "exec-k", "state": "Validate", "input": {**transaction(0), "transaction_id": name}}
+        )
+        lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
+    result = redrive(redriver(lab))
+    assert sorted(str(each.message.transaction_id) for each in result.messages) == ["k1", "k2"]
+    assert (result.counts, lab.parked()) == ({"answered": 2}, [])
+
+
+def test_a_limit_says_that_there_may_be_more(lab: Lab) -> None:
+    park(lab, range(3))
+    assert redrive(redriver(lab), limit=2).limited
+    assert not redrive(redriver(lab)).limited
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

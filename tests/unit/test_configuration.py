@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,12 @@ def test_no_reserved_executions_are_written_as_zero() -> None:
 def test_a_python_that_images_cannot_have_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="python"):
         python_of(Choices(python=text))
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda path: path.mkdir(), "directory"), (lambda path: path.symlink_to("nowhere"), "link that leads nowhere"),
+])  # fmt: skip
+def test_what_is_no_file_is_not_taken_for_none(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
+    make(tmp_path / "environments.toml")
+    with pytest.raises(SettingsError, match=said):
+        read_choices(tmp_path / "environments.toml", "dev")

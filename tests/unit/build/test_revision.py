@@ -204,3 +204,13 @@ def test_a_renamed_file_is_a_change(committed: dict[str, str], images: Path, git
     assert clean_commit(images.parent, find_sources(images)) == committed["two"]
     git("mv", ".gitignore", "ignored")
     assert clean_commit(images.parent, find_sources(images)) == ""
+
+
+def test_a_commit_that_came_after_the_build_is_not_the_release_s(
+    committed: dict[str, str], images: Path, git: Git
+) -> None:
+    sources = find_sources(images)
+    labels = SourceLabels(sources)
+    assert clean_commit(images.parent, sources, labels) == labels.head == committed["two"]
+    git("commit", "-q", "--allow-empty", "-m", "meanwhile")
+    assert clean_commit(images.parent, sources, labels) == ""

@@ -46,8 +46,11 @@ def test_the_template_of_a_release_is_found_by_its_first_image_and_its_digest() 
     images = {"b": two, "a": one}
     assert keeper_of(images) == "a"
     right = stored(Digest.of(b"x"), one, template)
-    others = [stored(Digest.of(b"y"), one, other), stored(Digest.of(b"z"), two, template), stored(two, one, None)]
-    assert find_template([*others, right], images, template) == right
+    elsewhere = stored(Digest.of(b"z"), two, template)
+    others = [stored(Digest.of(b"y"), one, other), stored(two, one, None)]
+    assert find_template([*others, elsewhere, right], images, template) == right
+    # The same template, kept with another release.
+    assert find_template([*others, elsewhere], images, template) == elsewhere
     assert find_template(others, images, template) is None
 
 
