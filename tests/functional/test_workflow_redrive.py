@@ -184,7 +184,7 @@ def test_what_cannot_be_sent_stays_and_keeps_nobody_up(lab: Lab) -> None:
 
 
 def test_one_that_is_nested_too_deep_stops_nobody(lab: Lab) -> None:
-    body = '{"execution":"e","input":{"transaction_id":"deep","x":' + "[" * 1200 + "]" * 1200 + "}}"
+    body = '{"execution":"e","input":{"transaction_id":"deep","x":' + "[" * 100_000 + "]" * 100_000 + "}}"
     lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
     park(lab, range(3))
     assert redrive(redriver(lab)).counts == {"answered": 3, "unreadable": 1}
