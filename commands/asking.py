@@ -22,19 +22,19 @@ def approval(context: Context, command: str, *, yes: bool) -> Approve:
             return
         told = [f"{each.logical_id} ({each.resource_type}) would be {_fate(each)}" for each in lost]
         what = f"the stack {stack} was not changed"
+        # What `plan` shows is what `up` would do, which is another change than a rollback.
+        look = "" if command.startswith("rollback") else f"`{command_line(context, 'plan')}` shows the change."
         if context.ask is None:
             raise NotApproved(
                 what,
                 f"{'; '.join(told)}, and there is no terminal to ask on",
-                # What `plan` shows is what `up` would do.
-                ("" if command.startswith("rollback") else f"Look at `{command_line(context, 'plan')}`; ")
-                + f"to go on all the same: {command_line(context, command)} --yes",
+                f"{look} To go on all the same: {command_line(context, command)} --yes".lstrip(),
             )
         question = "\n".join(
             [f"{stack} would lose something:", *(f"  {line}" for line in told), "Go on? Type yes to do it"]
         )
         if context.ask(question).strip().lower() != "yes":
-            raise NotApproved(what, "it was not approved", f"`{command_line(context, 'plan')}` shows the change.")
+            raise NotApproved(what, "it was not approved", look or "Run it again to be asked again.")
 
     return approve
 

@@ -15,13 +15,15 @@ COMMANDS = (
 _NAMED = re.compile(rf"`({'|'.join(COMMANDS)})(?=[` ])(?! --(?:environment|target|region) )([^`]*)`")
 
 
-def command_line(context: Context, command: str) -> str:
-    """A command line of ours that speaks of the same environment.
+def program() -> str:
+    """How this program is called; ``$TRANSACTION_PIPELINE_PROGRAM`` says so where it is another way than in a clone."""
+    return os.environ.get("TRANSACTION_PIPELINE_PROGRAM") or "./bootstrap.py"
 
-    ``$TRANSACTION_PIPELINE_PROGRAM`` says how this program is called where that is another way, as in docker compose.
-    """
+
+def command_line(context: Context, command: str) -> str:
+    """A command line of ours that speaks of the same environment."""
     name, _, rest = command.partition(" ")
-    parts = [os.environ.get("TRANSACTION_PIPELINE_PROGRAM") or "./bootstrap.py", name]
+    parts = [program(), name]
     if context.environment != "dev":
         parts += ["--environment", context.environment]
     if context.target_name != "local":

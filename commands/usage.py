@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from commands.next_steps import program
+
 
 class Commands(click.Group):
     """The commands. What click refuses goes to ``write`` too, as a document, if --json or --events was given."""
@@ -45,7 +47,7 @@ class Commands(click.Group):
 def _document(error: click.ClickException) -> dict[str, str]:
     context = error.ctx if isinstance(error, click.UsageError) else None
     name = context.info_name if context is not None and context.parent is not None else None
-    command = f"./bootstrap.py {name}" if name else "./bootstrap.py"
+    command = f"{program()} {name}" if name else program()
     return {
         "what": f"`{command}` was not run",
         "why": error.format_message().removesuffix("."),

@@ -143,18 +143,15 @@ def bring_pipeline(
 
 def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:
     """Only the images of stack 2, in one update: its template and every other parameter stay as they are."""
-    with step(report, "switch", deployment.names.pipeline_stack) as running:
-        state = read_pipeline(deployment)
-        wanted = WantedStack(
-            state.name, state.template, parameters={**state.parameters, **images}, tags=dict(state.tags)
-        )
-        return _apply(deployment, plan_stack(state, wanted), report, running)
+    state = read_pipeline(deployment)
+    return switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
 
 
-def switch_to(deployment: Deployment, template: str, parameters: Mapping[str, str], report: Report) -> StackOutputs:
-    """Stack 2 with another template and its parameters, in one update."""
-    with step(report, "switch", deployment.names.pipeline_stack) as running:
-        state = read_pipeline(deployment)
+def switch_to(
+    deployment: Deployment, state: StackState, template: str, parameters: Mapping[str, str], report: Report
+) -> StackOutputs:
+    """Stack 2, coming from ``state``, with this template and these parameters, in one update."""
+    with step(report, "switch", state.name) as running:
         wanted = WantedStack(state.name, template, parameters=parameters, tags=dict(state.tags))
         return _apply(deployment, plan_stack(state, wanted), report, running)
 

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -103,6 +104,7 @@ class Latest:
         return self.release is not None and self.release.content == content
 
 
+@lru_cache(maxsize=4)
 def template_digest(template_body: str) -> Digest:
     """The digest of a template by its meaning: layout and order of keys do not count."""
     return Digest.of(canonical_template(template_body).encode())

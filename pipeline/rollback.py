@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cfn.names import image_parameter, repository_output
-from pipeline.deployment import Deployment, read_pipeline, read_registry, switch_images, switch_to
+from pipeline.deployment import Deployment, read_pipeline, read_registry, switch_to
 from pipeline.errors import ReleaseError
 from pipeline.events import Report
 from pipeline.kept_templates import find_template, read_template
@@ -80,10 +80,10 @@ def roll_back(
                 f"the stack has no {', '.join(lacking)} now, so images alone do not bring it back",
                 f"`rollback --to {to.number}` takes the template back too; or `up` from its commit.",
             )
-        switched = switch_images(deployment, images, report)
+        switched = switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
         content = _content_of(state, to.images, later, releases[-1].content.parameters)
     else:
-        switched = switch_to(deployment, template, {**to.content.parameters, **images}, report)
+        switched = switch_to(deployment, state, template, {**to.content.parameters, **images}, report)
         content = to.content
     verify(deployment, plan.images, report)
     record, _ = record_release(
