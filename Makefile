@@ -29,7 +29,7 @@ down: $(STAMP)
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 compose-context: $(STAMP)
-	$(BIN)/python -m pipeline.local.docker_context
+	$(BIN)/python -m pipeline.local.containers.compose_context
 
 compose-up: compose-context
 	$(COMPOSE) up --build --detach
@@ -83,7 +83,7 @@ lock: $(STAMP)
 		--no-emit-index-url --no-header - -o requirements-uv.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		$(UPGRADE) requirements-audit.in -o requirements-audit.lock
-	for each in images/*/requirements.in pipeline/runtime-requirements.in tests/packages/*/requirements.in; do \
+	for each in images/*/requirements.in pipeline/assembly/runtime-requirements.in tests/packages/*/requirements.in; do \
 		cd "$(CURDIR)/$$(dirname $$each)" && name=$$(basename $$each .in) && "$(CURDIR)/$(BIN)/uv" pip compile --quiet --universal \
 			--generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 

@@ -32,7 +32,7 @@ gc.set_threshold(500_000)
 if __name__ == "__main__" and sys.dont_write_bytecode and sys.pycache_prefix is None:
     # Byte code that must not lie beside its source is kept in the cache, also for the processes that this one starts:
     # to compile everything anew takes longer than most commands.
-    from pipeline.files import cache_folder
+    from pipeline.core.files import cache_folder
 
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(cache_folder() / "byte-code")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -55,9 +55,9 @@ except ModuleNotFoundError:
 from commands.context import Context, Outcome
 from commands.display import JsonLines, LateView, PlainLines
 from commands.usage import Commands
-from pipeline import interruption
-from pipeline.errors import PipelineError
-from pipeline.events import Report
+from pipeline.core import interruption
+from pipeline.core.errors import PipelineError
+from pipeline.core.events import Report
 
 Command = Callable[..., Outcome]
 
@@ -157,7 +157,7 @@ def progress(title: str, output: Output) -> Iterator[Report]:
     if output.events:
         yield JsonLines(click.echo)
     elif output.drawn and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        from pipeline.files import cache_folder
+        from pipeline.core.files import cache_folder
 
         with LateView(title, lambda line: click.echo(line, err=True), cache_folder() / "timings.json") as view:
             yield view

@@ -16,8 +16,8 @@ from typing import Any
 
 from audit.findings import Finding, failed_checks, read_advisories, read_exceptions, unexplained, unneeded
 from cfn.settings import Settings
-from pipeline.build.sources import find_sources
-from pipeline.synth import build_templates
+from pipeline.assembly.sources import find_sources
+from pipeline.environment.synth import build_templates
 
 ROOT = Path(__file__).resolve().parent.parent
 # Two environments, so that what only one of them has is looked at too.
@@ -25,7 +25,12 @@ ENVIRONMENTS = (
     Settings("dev"),
     Settings("prod", protect_data=True, encryption="KMS", release="LambdaCanary10Percent5Minutes"),
 )
-LOCKS = ("requirements.lock", "requirements-uv.lock", "requirements-audit.lock", "pipeline/runtime-requirements.txt")
+LOCKS = (
+    "requirements.lock",
+    "requirements-uv.lock",
+    "requirements-audit.lock",
+    "pipeline/assembly/runtime-requirements.txt",
+)
 WITHOUT_ADVISORIES = "AUDIT_WITHOUT_ADVISORIES"
 
 

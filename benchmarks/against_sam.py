@@ -40,15 +40,15 @@ from benchmarks.measure import (
     print_table,
 )
 from benchmarks.sam_project import AS_SAM_INIT, SamImageProject, SamProject, install_sam, registry_login
-from pipeline.blobs import BlobStore
-from pipeline.build.layout import write_layout
-from pipeline.build.slim import Slim
-from pipeline.build.sources import find_sources
-from pipeline.docker.builder import lay_out_context
-from pipeline.docker.engine import connect_engine
-from pipeline.docker.images import read_image
-from pipeline.local.control import LocalAws
-from pipeline.model import CheckedImage, Platform, PythonVersion
+from pipeline.assembly.model import CheckedImage, Platform, PythonVersion
+from pipeline.assembly.output import write_layout
+from pipeline.assembly.slim import Slim
+from pipeline.assembly.sources import find_sources
+from pipeline.engine.builder import lay_out_context
+from pipeline.engine.connection import connect_engine
+from pipeline.engine.export import read_image
+from pipeline.local.host.control import LocalAws
+from pipeline.oci.blobs import BlobStore
 from pipeline.target import host_architecture
 
 FUNCTION = "transaction-validation"

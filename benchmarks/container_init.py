@@ -31,13 +31,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.blobs import BlobStore
-from pipeline.build.slim import Slim
-from pipeline.build.sources import find_sources
-from pipeline.docker.builder import build_with_docker
-from pipeline.docker.engine import connect_engine
-from pipeline.files import cache_folder
-from pipeline.model import Platform, PythonVersion
+from pipeline.assembly.model import Platform, PythonVersion
+from pipeline.assembly.slim import Slim
+from pipeline.assembly.sources import find_sources
+from pipeline.core.files import cache_folder
+from pipeline.engine.builder import build_with_docker
+from pipeline.engine.connection import connect_engine
+from pipeline.oci.blobs import BlobStore
 from pipeline.target import host_architecture
 
 GOALS = {"transaction-validation": 2.0, "compliance-checking": 2.0, "fraud-detection": 4.0}

@@ -1,6 +1,6 @@
 """The local target with an embedded AWS whose DynamoDB throttles and loses answers, as the file of faults says.
 
-    python -m benchmarks.faulty_emulator --folder …     the host of ``pipeline.local.host``, with its arguments
+    python -m benchmarks.faulty_emulator --folder …     the host of ``pipeline.local.host.main``, with its arguments
     python -m benchmarks.faulty_emulator --socket …     its emulator
 
 ``faults.json`` in the host's folder is read again whenever it changes: {"throttled": 0.02, "lost": 0.001} are the
@@ -77,12 +77,12 @@ def infest(faults: Faults) -> None:
 
 def main() -> int:
     if "--socket" not in sys.argv:
-        from pipeline.local import host
+        from pipeline.local.host import main as host
 
         host.EMULATOR = "benchmarks.faulty_emulator"
         return host.main()
     os.environ["SFN_WAIT_SCALE"] = WAIT_SCALE
-    from pipeline.local import emulator
+    from pipeline.local.emulator import server as emulator
 
     infest(Faults(Path(os.environ["HOME"]) / FAULTS))
     return emulator.main()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.local.control import LocalAws, local_session
+from pipeline.local.host.control import LocalAws, local_session
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where byte code is not kept, every process compiles what it imports, which says nothing about either side.

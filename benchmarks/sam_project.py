@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, run
-from pipeline.local.control import LocalAws
+from pipeline.local.host.control import LocalAws
 
 SAM_VERSION = "1.170.0"
 AS_SAM_INIT = ("--cached", "--parallel")
@@ -149,7 +149,7 @@ class SamImageProject(SamProject):
     """The same functions as images, built by SAM through the engine from each function's own Dockerfile.
 
     base      an image of the engine
-    contexts  the build contexts that ``pipeline.local.docker_context`` makes, dependencies installed
+    contexts  the build contexts that ``pipeline.local.containers.compose_context`` makes, dependencies installed
     """
 
     def __init__(self, folder: Path, programs: Path, build_options: tuple[str, ...], base: str, contexts: Path) -> None:

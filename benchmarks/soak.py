@@ -39,10 +39,10 @@ from benchmarks.soak_check import Given, Records, check
 from benchmarks.soak_model import make_lines
 from cfn.names import Names
 from cfn.workflow_expressions import LEASE_SECONDS
-from pipeline.local.control import find_local
+from pipeline.local.host.control import find_local
 from pipeline.local.processes import children
 from pipeline.target import Target, local_target
-from pipeline.workflow.submissions import default_results
+from pipeline.transactions.submissions import default_results
 
 NAMES = Names("dev")
 CALM = {"throttled": 0.01, "lost": 0.001}

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.soak_model import Kind, Line, money, predict
 from cfn.names import Names
 from pipeline.target import Target
-from pipeline.workflow.transactions import submit
+from pipeline.transactions.submit import submit
 
 Records = dict[str, dict[str, Any]]
 # Of so many ids one is asked again at the end, beside those that had two payloads; and so many at once.

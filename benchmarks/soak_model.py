@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from tests.unit.images.loading import IMAGES  # puts the functions' modules on the path
+from tests.unit.images.loading import IMAGES
 
 # ruff: isort: split
 from scoring import FraudRules, assess

@@ -35,10 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import ROOT, Row, embedded_aws, in_turns, machine, print_table
 from cfn.names import Names
 from cfn.workflow_expressions import COMPLIANCE, FRAUD, VALIDATION
-from pipeline.local.control import LocalAws
+from pipeline.local.host.control import LocalAws
 from pipeline.local.processes import children
 from pipeline.target import local_target
-from pipeline.workflow.submissions import submit_file
+from pipeline.transactions.submissions import submit_file
 from tests.functional.workflow_lab import lab_template
 
 GOAL = 0.8
@@ -173,7 +173,7 @@ def _used(pid: int) -> float:
 
 def _is_emulator(pid: int) -> bool:
     try:
-        return b"pipeline.local.emulator" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"pipeline.local.emulator.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -11,8 +11,8 @@ from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, S
 
 from cfn.calls import GATEWAY_SERVICES, call_statements, calls_by_endpoint, resource_arn
 from cfn.names import DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, Names, pascal_case
+from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
-from pipeline.errors import SettingsError
 
 _KNOWS_PREFIX_LISTS = "KnowsPrefixLists"
 

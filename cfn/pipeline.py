@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from troposphere import Output, Ref
 
 from cfn.alarms import add_alarms
-from cfn.checks import check_functions, check_settings
 from cfn.data import add_data
 from cfn.functions import add_functions, add_roles
 from cfn.names import Names, pascal_case
@@ -15,6 +14,7 @@ from cfn.network import add_network
 from cfn.settings import FunctionDefinition, Settings
 from cfn.shifting import add_shifting
 from cfn.template import OpenTemplate
+from cfn.validation import check_functions, check_settings
 from cfn.workflow import add_workflow
 
 

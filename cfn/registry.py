@@ -11,11 +11,11 @@ from typing import Any
 from troposphere import AWSObject, FindInMap, GetAtt, Output, Ref, Sub, Template, awslambda, ecr, iam, logs
 
 from cfn import placeholder
-from cfn.checks import check_functions, check_settings
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import Names, pascal_case, placeholder_output, repository_output, repository_resource
 from cfn.settings import FunctionDefinition, Settings
 from cfn.template import OpenTemplate
+from cfn.validation import check_functions, check_settings
 
 # Build caches: their tags move, and they may go by themselves. Lambda cannot run them at all.
 CACHE_TAGS = "cache-*"

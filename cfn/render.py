@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.errors import SettingsError
+from cfn.problems import SettingsError
 
 # API_CreateChangeSet: TemplateBody has 1 to 51,200 bytes, what TemplateURL points to at most 1 MB, which the service
 # takes for 1,000,000 bytes.

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pipeline.errors import SettingsError
+from cfn.problems import SettingsError
 
 # Function names end in "-<environment>" and Lambda allows 64 characters; ECR refuses doubled separators.
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")

@@ -9,10 +9,10 @@ from troposphere import GetAtt, Ref, Sub, Template, codedeploy, iam
 from troposphere.policies import CodeDeployLambdaAliasUpdate, UpdatePolicy
 
 from cfn.alarms import error_alarm
-from cfn.checks import ALL_AT_ONCE
 from cfn.functions import FunctionResources
 from cfn.names import Names, pascal_case
 from cfn.settings import Settings
+from cfn.validation import ALL_AT_ONCE
 
 
 def add_shifting(

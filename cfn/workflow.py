@@ -10,11 +10,11 @@ from typing import Any
 from troposphere import GetAtt, Ref, Tags, Template, iam, logs, stepfunctions
 
 from cfn.names import Names
+from cfn.problems import SettingsError
 from cfn.settings import Settings
 from cfn.workflow_expressions import COMPLIANCE, EXECUTION, FRAUD, INPUT, LET_FINGERPRINT, VALIDATION, compact
 from cfn.workflow_states import definition
 from cfn.workflow_tasks import State
-from pipeline.errors import SettingsError
 
 __all__ = ["Workflow", "add_workflow", "definition", "definition_text"]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from commands.context import Context
 from commands.next_steps import command_line
-from pipeline.errors import NotApproved, ReleaseError, SettingsError
+from pipeline.core.errors import NotApproved, ReleaseError, SettingsError
 
 if TYPE_CHECKING:
-    from pipeline.deployment import Approve
+    from pipeline.release.deployment import Approve
     from pipeline.stacks import ResourceChange
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from cfn.names import Names
 from cfn.settings import Architecture, Settings
-from pipeline.configuration import Choices, python_of, read_choices, settings_of
-from pipeline.errors import LocalError
-from pipeline.events import Report, ignore
-from pipeline.model import FunctionSource, Platform
+from pipeline.assembly.model import FunctionSource, Platform
+from pipeline.core.errors import LocalError
+from pipeline.core.events import Report, ignore
+from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
 from pipeline.target import Target
 
 if TYPE_CHECKING:
-    from pipeline.local.control import LocalAws
+    from pipeline.local.host.control import LocalAws
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "environments.toml"
@@ -59,7 +59,7 @@ class Context:
     @property
     def local_exists(self) -> bool:
         """Whether there is an embedded AWS for this folder: running, elsewhere, or only what it keeps on disk."""
-        from pipeline.local.control import find_local, keeps_state
+        from pipeline.local.host.control import find_local, keeps_state
 
         if self._local_elsewhere() is not None or find_local(self.local_folder) is not None:
             return True
@@ -77,7 +77,7 @@ class Context:
     def settings(self) -> Settings:
         settings = settings_of(self.environment, self.choices, architecture=self.platform.architecture)
         if self.target_name == "local" and self.choices.release is not None:
-            from cfn.checks import ALL_AT_ONCE, check_settings
+            from cfn.validation import ALL_AT_ONCE, check_settings
 
             check_settings(settings)
             # The embedded AWS has no CodeDeploy, so it moves the alias in the update itself.
@@ -88,7 +88,7 @@ class Context:
     def runtime(self) -> str:
         """What runs functions on the local target: what was asked for, else what runs already, else processes."""
         if self.chosen_runtime is None:
-            from pipeline.local.control import find_local
+            from pipeline.local.host.control import find_local
 
             local = find_local(self.local_folder)
             return local.runtime if local is not None else "process"
@@ -111,7 +111,7 @@ class Context:
 
     @cached_property
     def sources(self) -> tuple[FunctionSource, ...]:
-        from pipeline.build.sources import find_sources
+        from pipeline.assembly.sources import find_sources
 
         return find_sources(self.images_folder)
 
@@ -126,7 +126,7 @@ class Context:
         return local_target(self._started(), self.region)
 
     def _started(self) -> LocalAws:
-        from pipeline.local.control import start_local
+        from pipeline.local.host.control import start_local
 
         return start_local(self.local_folder, runtime=self.chosen_runtime, report=self.report)
 
@@ -136,7 +136,7 @@ class Context:
 
         if self.target_name == "aws":
             return aws_target(self.region)
-        from pipeline.local.control import find_local
+        from pipeline.local.host.control import find_local
 
         local = self._local_elsewhere() or find_local(self.local_folder)
         if local is None:
@@ -156,7 +156,7 @@ class Context:
         """The embedded AWS at ``$TRANSACTION_PIPELINE_ENDPOINT``, such as docker compose runs it."""
         if not self.runs_elsewhere:
             return None
-        from pipeline.local.control import LocalAws
+        from pipeline.local.host.control import LocalAws
 
         endpoint = os.environ["TRANSACTION_PIPELINE_ENDPOINT"]
         return LocalAws(endpoint, endpoint, "us-east-1", "test", "test", 0, self.local_folder)

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.context import Context
-from pipeline.blobs import BlobStore
-from pipeline.errors import SettingsError
-from pipeline.files import cache_folder
+from pipeline.core.errors import SettingsError
+from pipeline.core.files import cache_folder
+from pipeline.oci.blobs import BlobStore
 
 if TYPE_CHECKING:
-    from pipeline.build.inputs import Build
-    from pipeline.build.slim import Slim
-    from pipeline.deployment import Approve, Deployment
+    from pipeline.assembly.build import Build
+    from pipeline.assembly.slim import Slim
+    from pipeline.release.deployment import Approve, Deployment
     from pipeline.target import Target
 
 
 def build_of(context: Context, *, sbom: bool = True) -> Build:
     """What the context's functions are built from."""
-    from pipeline.build.inputs import Build
-    from pipeline.build.revision import SourceLabels, clean_commit
+    from pipeline.assembly.build import Build
+    from pipeline.assembly.revision import SourceLabels, clean_commit
 
     store = BlobStore(cache_folder())
     labels = SourceLabels(context.sources, store.root / "revisions")
@@ -45,7 +45,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
 
 def deployment_of(context: Context, target: Target, build: Build, approve: Approve | None = None) -> Deployment:
     """Everything that a release of the context's environment is made from. approve: asked before a loss."""
-    from pipeline.deployment import Deployment, approve_all
+    from pipeline.release.deployment import Deployment, approve_all
 
     return Deployment(target, context.settings, build, approve or approve_all)
 
@@ -53,7 +53,7 @@ def deployment_of(context: Context, target: Target, build: Build, approve: Appro
 @contextmanager
 def exclusive(context: Context, command: str) -> Iterator[None]:
     """Nothing else changes the environment from this machine while the block runs; whoever comes later waits."""
-    from pipeline.exclusive import exclusively
+    from pipeline.core.locks import exclusively
 
     with exclusively(lock_of(context), f"{command} {context.environment}", context.report):
         yield
@@ -85,7 +85,7 @@ def base_of(context: Context) -> str:
 
 
 def slim_of(context: Context) -> Slim:
-    from pipeline.build.slim import Slim
+    from pipeline.assembly.slim import Slim
 
     choices = context.choices
     return Slim.for_sources(context.sources, enabled=choices.slim is not False, byte_code=bool(choices.byte_code))

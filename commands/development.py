@@ -12,15 +12,15 @@ import click
 
 from commands.context import Context, Outcome
 from commands.log_lines import LogLines
-from commands.picture import seconds_text
-from pipeline.errors import LocalError, StackError
-from pipeline.events import Note
+from commands.progress import seconds_text
+from pipeline.core.errors import LocalError, StackError
+from pipeline.core.events import Note
 
 if TYPE_CHECKING:
-    from pipeline.invoking import Invoked
-    from pipeline.local.debugging import Waiting
-    from pipeline.logs import LogSource
-    from pipeline.model import FunctionSource
+    from pipeline.assembly.model import FunctionSource
+    from pipeline.local.runtime.debugging import Waiting
+    from pipeline.operations.invoke import Invoked
+    from pipeline.operations.logs import LogSource
     from pipeline.target import Target
 
 Write = Callable[[str], None]
@@ -36,7 +36,7 @@ def logs(
     colour: bool, write: Write,
 ) -> Outcome:  # fmt: skip
     """Log lines of the functions and the state machine, merged by time; with ``follow`` until Ctrl-C."""
-    from pipeline.logs import LogReader, parse_duration, parse_transaction_id
+    from pipeline.operations.logs import LogReader, parse_duration, parse_transaction_id
     from pipeline.target import explained
 
     sources = _log_sources(context, function)
@@ -79,7 +79,7 @@ def _parsed(option: str, parse: Callable[[str], Any], text: str) -> Any:
 
 
 def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...]:
-    from pipeline.logs import STATE_MACHINE, LogSource
+    from pipeline.operations.logs import STATE_MACHINE, LogSource
 
     names = context.names
     sources = [LogSource(source.name, names.log_group(source.name)) for source in context.sources]
@@ -99,7 +99,7 @@ def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...
 def invoke(context: Context, *, function: str, event: str, debug: bool, port: int | None, tell: Write) -> Outcome:
     """One function, once: its result, its log, how long it took; exit code 1 when the function failed."""
     from cfn.names import LIVE_ALIAS
-    from pipeline.invoking import invoke_function
+    from pipeline.operations.invoke import invoke_function
     from pipeline.target import explained
 
     source = _function(context, function)
@@ -149,9 +149,9 @@ def _debug(
     context: Context, target: Target, source: FunctionSource, event: bytes, port: int | None, tell: Write
 ) -> Invoked:
     from cfn.names import LIVE_ALIAS
-    from pipeline.invoking import Invoked, describe_function, read_payload, read_report
-    from pipeline.local.debugging import debug_function
     from pipeline.local.invocation import Status
+    from pipeline.local.runtime.debugging import debug_function
+    from pipeline.operations.invoke import Invoked, describe_function, read_payload, read_report
 
     if not target.is_local or target.endpoint is None:
         raise LocalError(

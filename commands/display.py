@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from commands.picture import seconds_text
-from pipeline.events import BytesMoved, Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted, Submitted
+from commands.progress import seconds_text
+from pipeline.core.events import (
+    BytesMoved,
+    Event,
+    Note,
+    ResourceChanged,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    Submitted,
+)
 
 
 class PlainLines:
@@ -133,7 +142,7 @@ class LateView:
             return {}
 
     def _remember(self, seconds: float) -> None:
-        from pipeline.files import write_atomically
+        from pipeline.core.files import write_atomically
 
         # A memory that cannot be written costs a guess, nothing else.
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
 from commands.next_steps import spelled
-from commands.picture import seconds_text
+from commands.progress import seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +41,9 @@ def doctor(context: Context) -> Outcome:
 
 def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:
     """All checks on ``target`` for the context's environment."""
+    from pipeline.core.files import cache_folder
     from pipeline.doctor import run_checks
-    from pipeline.files import cache_folder
-    from pipeline.synth import synthesise
+    from pipeline.environment.synth import synthesise
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     return run_checks(target, context.settings, context.sources, context.names, templates)
@@ -51,9 +51,9 @@ def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:
 
 def require_healthy(context: Context, target: Target) -> None:
     """Stop a release before anything is made. Warnings are told. Raises AccountError with every error."""
+    from pipeline.core.errors import AccountError
+    from pipeline.core.events import Note, step
     from pipeline.doctor import Status
-    from pipeline.errors import AccountError
-    from pipeline.events import Note, step
 
     with step(context.report, "doctor") as running:
         results = examine(context, target)

@@ -15,13 +15,13 @@ from commands.deploying import build_of, deployment_of, exclusive, releaser
 from commands.next_steps import command_line
 
 if TYPE_CHECKING:
-    from pipeline.ledger import Release
-    from pipeline.planning import CostDecision, StackDecision
+    from pipeline.ledger.releases import Release
+    from pipeline.release.planning import CostDecision, StackDecision
 
 
 def plan(context: Context) -> Outcome:
     """What ``up`` would do, decided without changing anything; exit code 2 when something would change."""
-    from pipeline.planning import plan_release
+    from pipeline.release.planning import plan_release
     from pipeline.target import explained
 
     build = build_of(context)
@@ -52,7 +52,7 @@ def plan(context: Context) -> Outcome:
 
 def releases(context: Context) -> Outcome:
     """Every release of the environment, newest first."""
-    from pipeline.ledger import list_releases
+    from pipeline.ledger.releases import list_releases
     from pipeline.target import explained
 
     with explained(context.target_name, f"the releases of {context.environment} were not read"):
@@ -74,7 +74,7 @@ def releases(context: Context) -> Outcome:
 
 def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) -> Outcome:
     """Switch the stack back to an earlier release, by default the one before the last."""
-    from pipeline.rollback import roll_back
+    from pipeline.release.rollback import roll_back
     from pipeline.target import explained
 
     build = build_of(context)
@@ -123,9 +123,9 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
 
 def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
     """Delete images that nothing uses and no kept release needs."""
-    from pipeline.ledger import list_releases
-    from pipeline.prune import plan_prune, prune_images, read_in_use
-    from pipeline.repository import read_images
+    from pipeline.ledger.prune import plan_prune, prune_images, read_in_use
+    from pipeline.ledger.releases import list_releases
+    from pipeline.ledger.stored_images import read_images
     from pipeline.target import explained
 
     with explained(context.target_name, f"{context.environment} was not pruned"), exclusive(context, "prune"):

@@ -16,8 +16,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from commands.picture import GROUPS, Picture, Row, seconds_text, size_text
-from pipeline.events import Event
+from commands.progress import GROUPS, Picture, Row, seconds_text, size_text
+from pipeline.core.events import Event
 
 
 class LiveView:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.logs import LogEvent
+from pipeline.operations.logs import LogEvent
 
 _COLOURS = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta")
 _LEVELS = {"WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red", "FATAL": "red"}

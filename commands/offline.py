@@ -9,12 +9,12 @@ from typing import Any
 
 from commands.context import Context, Outcome
 from commands.next_steps import spelled
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 
 
 def check(context: Context, *, images: Sequence[str]) -> Outcome:
     """Hold images of any registry or layout against Lambda's rules; exit code 1 when one would be refused."""
-    from pipeline.inspection import inspect_images
+    from pipeline.bases.inspection import inspect_images
 
     lines: list[str] = []
     result: list[dict[str, Any]] = []
@@ -50,9 +50,9 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
 
 def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:
     """What the pipeline costs, computed from its synthesised template; needs no credentials."""
-    from pipeline.files import cache_folder
-    from pipeline.synth import synthesise
-    from pipeline.workflow.cost import PRICES, Prices, compute_cost
+    from pipeline.core.files import cache_folder
+    from pipeline.environment.synth import synthesise
+    from pipeline.transactions.cost import PRICES, Prices, compute_cost
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     bill = compute_cost(json.loads(templates.pipeline), Prices.load(prices or PRICES), transactions=transactions)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfn.workflow import definition
-from pipeline.files import write_atomically
-from pipeline.workflow.picture import draw
+from pipeline.core.files import write_atomically
+from pipeline.transactions.drawing import draw
 
 STATE_MACHINE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "state-machine.svg"
 

@@ -12,14 +12,14 @@ from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.deploying import build_of, deployment_of, exclusive, lock_of, releaser
 from commands.next_steps import command_line
-from commands.picture import seconds_text
-from pipeline.blobs import BlobStore
-from pipeline.files import cache_folder
+from commands.progress import seconds_text
+from pipeline.core.files import cache_folder
+from pipeline.oci.blobs import BlobStore
 
 if TYPE_CHECKING:
-    from pipeline.release import Released
+    from pipeline.release.release import Released
+    from pipeline.release.teardown import Kept
     from pipeline.target import Target
-    from pipeline.teardown import Kept
 
 
 def up(
@@ -33,7 +33,7 @@ def up(
     command  which command of ours this is part of, to be called with --yes where something would be lost
     ready    called once nothing else is at work on the environment; what it raises leaves everything as it is
     """
-    from pipeline.release import release
+    from pipeline.release.release import release
     from pipeline.target import explained
 
     started = time.monotonic()
@@ -76,7 +76,7 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
 
 def _use(context: Context) -> list[str]:
     """What can be done with an environment whose functions run."""
-    from pipeline.release import SAMPLE
+    from pipeline.release.release import SAMPLE
 
     sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
     commands = [f"submit '{sample}'", "status", *([] if context.runs_elsewhere else ["down"])]
@@ -85,7 +85,7 @@ def _use(context: Context) -> list[str]:
 
 def infra(context: Context, *, yes: bool) -> Outcome:
     """Both stacks without building anything."""
-    from pipeline.release import prepare
+    from pipeline.release.release import prepare
     from pipeline.target import explained
 
     build = build_of(context)
@@ -109,14 +109,14 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 
 def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool) -> Outcome:
     """Build and check every function's image; pushes nothing and needs no target."""
-    from pipeline.release import artifacts, build_images
+    from pipeline.release.release import artifacts, build_images
 
     if update_base:
         _move_base(context)
     plan = build_of(context, sbom=sbom)
     images = build_images(plan, context.report)
     if output is not None:
-        from pipeline.build.layout import write_layout
+        from pipeline.assembly.output import write_layout
 
         write_layout(images, output, plan.store, artifacts={image.function: artifacts(plan, image) for image in images})
     return Outcome(
@@ -131,9 +131,9 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
 def _move_base(context: Context) -> None:
     """Pin what the base's tag names today, for both architectures."""
     from cfn.settings import Architecture
-    from pipeline.build.base import update_base
-    from pipeline.events import Note
-    from pipeline.model import Platform
+    from pipeline.assembly.model import Platform
+    from pipeline.bases.choose import update_base
+    from pipeline.core.events import Note
 
     platforms = [Platform(architecture, context.platform.python) for architecture in Architecture]
     moved = update_base(platforms, BlobStore(cache_folder()))
@@ -146,9 +146,8 @@ def _move_base(context: Context) -> None:
 def synth(context: Context, *, out: Path) -> Outcome:
     """Write ``registry.json`` and ``pipeline.json``; needs neither a target nor credentials."""
     from cfn.render import TEMPLATE_BODY_MAX
-    from pipeline.blobs import storing
-    from pipeline.files import write_atomically
-    from pipeline.synth import as_file, synthesise
+    from pipeline.core.files import storing, write_atomically
+    from pipeline.environment.synth import as_file, synthesise
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     files = {"registry": out / "registry.json", "pipeline": out / "pipeline.json"}
@@ -171,9 +170,9 @@ def synth(context: Context, *, out: Path) -> Outcome:
 
 def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     """Delete the environment's stacks; the embedded AWS stops when no other environment is left on it."""
-    from pipeline.presence import call_off
+    from pipeline.core.locks import call_off
+    from pipeline.release.teardown import take_down
     from pipeline.target import explained
-    from pipeline.teardown import take_down
 
     confirm_name(context, yes=yes)
     local = context.target_name == "local"
@@ -189,7 +188,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         others = ["aws"] if not local else _other_environments(target.client("cloudformation"))
     stopped = False
     if not others:
-        from pipeline.local.control import stop_local
+        from pipeline.local.host.control import stop_local
 
         stopped = stop_local(context.local_folder)
     lines = [*(f"deleted {name}" for name in done.deleted)]

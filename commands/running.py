@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def submit(context: Context, *, text: str) -> Outcome:
     """One transaction in, its answer out."""
     from pipeline.target import explained
-    from pipeline.workflow.transactions import submit as submit_transaction
+    from pipeline.transactions.submit import submit as submit_transaction
 
     with explained(context.target_name, "the transaction was not submitted"):
         target = context.running_target()
@@ -32,7 +32,7 @@ def submit(context: Context, *, text: str) -> Outcome:
 def submit_many(context: Context, *, path: Path, results: Path | None, workers: int) -> Outcome:
     """A file of transactions; exit code 1 when a line has no answer yet."""
     from pipeline.target import explained
-    from pipeline.workflow.submissions import submit_file
+    from pipeline.transactions.submissions import submit_file
 
     with explained(context.target_name, f"{path} was not submitted to its end"):
         target = context.running_target()
@@ -54,11 +54,11 @@ def submit_many(context: Context, *, path: Path, results: Path | None, workers: 
 
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
     """Submit again what was parked; exit code 1 when some of it stays parked."""
-    from pipeline.check import shown
+    from pipeline.assembly.check import shown
     from pipeline.target import explained
-    from pipeline.workflow.parked import HOLD_SECONDS
-    from pipeline.workflow.redrive import Redriver, Result
-    from pipeline.workflow.redrive import redrive as redrive_parked
+    from pipeline.transactions.parked import HOLD_SECONDS
+    from pipeline.transactions.redrive import Redriver, Result
+    from pipeline.transactions.redrive import redrive as redrive_parked
 
     with explained(context.target_name, f"nothing of {context.environment} was redriven"):
         target = context.running_target()
@@ -104,12 +104,11 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
     """One transaction's way through the machine, from its record and the logs; read only."""
-    from pipeline.blobs import storing
-    from pipeline.files import write_atomically
+    from pipeline.core.files import storing, write_atomically
     from pipeline.stacks import read_stack
     from pipeline.target import explained
-    from pipeline.workflow.explain import explain as explain_transaction
-    from pipeline.workflow.ways import read_definition
+    from pipeline.transactions.explain import explain as explain_transaction
+    from pipeline.transactions.ways import read_definition
 
     with explained(context.target_name, f"{transaction_id} was not explained"):
         target = context.running_target()
@@ -170,7 +169,7 @@ def status(context: Context) -> Outcome:
 def _left(parameters: Mapping[str, str]) -> list[str]:
     """Functions that stand although nobody has their folders any more, from the stack's parameters for images."""
     from cfn.names import image_parameter
-    from pipeline.model import ImageReference
+    from pipeline.oci.values import ImageReference
 
     images = [value for name, value in parameters.items() if name.endswith(image_parameter("")) and "@sha256:" in value]
     return sorted(ImageReference.parse(image).repository for image in images)
@@ -191,7 +190,7 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
 
 def _output(context: Context, target: Target, key: str, what: str = "nothing was submitted") -> str:
     """An output of the pipeline stack. Raises StackError, with ``what`` was not done, when it does not have it."""
-    from pipeline.errors import StackError
+    from pipeline.core.errors import StackError
     from pipeline.stacks import read_stack
 
     stack = read_stack(target.client("cloudformation"), context.names.pipeline_stack)

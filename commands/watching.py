@@ -12,8 +12,8 @@ from commands.asking import confirm_watching
 from commands.context import Context, Outcome
 from commands.deploying import build_of, deployment_of, exclusive, lock_of
 from commands.next_steps import command_line, spelled
-from commands.picture import seconds_text
-from pipeline.errors import (
+from commands.progress import seconds_text
+from pipeline.core.errors import (
     CheckFailed,
     DependencyError,
     LocalError,
@@ -22,18 +22,18 @@ from pipeline.errors import (
     SourceError,
     StackError,
 )
-from pipeline.events import Event, Note
+from pipeline.core.events import Event, Note
 
 if TYPE_CHECKING:
-    from pipeline.presence import Presence
+    from pipeline.core.locks import Presence
+    from pipeline.release.watch import Changes, QuickRelease
     from pipeline.target import Target
-    from pipeline.watching import Changes, QuickRelease
 
 
 def watch(context: Context, *, yes: bool) -> Outcome:
     """Bring the environment up, then release every saved change of the functions until Ctrl-C."""
-    from pipeline.presence import present
-    from pipeline.watching import saved_files
+    from pipeline.core.locks import present
+    from pipeline.release.watch import saved_files
 
     confirm_watching(context, yes=yes)
     with present(lock_of(context)) as presence:
@@ -79,8 +79,8 @@ class _Watcher:
 
     def take(self, paths: set[Path]) -> None:
         """Release what the batch asks for, together with what an earlier failure left. The first one is everything."""
+        from pipeline.release.watch import Changes, judge_changes, named_files, seen_after
         from pipeline.target import explained
-        from pipeline.watching import Changes, judge_changes, named_files, seen_after
 
         first = self.pending is None
         pending = self.pending if self.pending is not None else Changes(whole=True)
@@ -144,7 +144,7 @@ class _Watcher:
 
     def _look_up(self) -> None:
         """What stands now, which the changes that follow are released into."""
-        from pipeline.watching import QuickRelease
+        from pipeline.release.watch import QuickRelease
 
         target = self.context.running_target()
         if self.target is None or self.target.endpoint != target.endpoint:
@@ -234,8 +234,8 @@ class _Watcher:
 
     def _stacks_stand(self, target: Target) -> bool:
         """Also where nobody can say: what keeps the account from an answer is told by whatever is tried next."""
+        from pipeline.release.watch import stands
         from pipeline.target import explained
-        from pipeline.watching import stands
 
         try:
             with explained(self.context.target_name, "the stacks were not read"):

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cfn.settings import Architecture
-from pipeline.errors import CredentialsError, LocalError, PipelineError, StackError
-from pipeline.model import Platform, PythonVersion
+from pipeline.assembly.model import Platform, PythonVersion
+from pipeline.core.errors import CredentialsError, LocalError, PipelineError, StackError
 
 if TYPE_CHECKING:
-    from pipeline.local.control import LocalAws
-    from pipeline.registry.client import Registry
+    from pipeline.local.host.control import LocalAws
+    from pipeline.oci.registry.client import Registry
 
 DEFAULT_REGION = "us-east-1"
 # The embedded AWS answers or is gone, which should be known in seconds.
@@ -82,9 +82,9 @@ class Target:
 
     def registry(self, host: str) -> Registry:
         """The ECR registry that is called ``host`` in image URIs."""
-        from pipeline.registry.client import Registry
-        from pipeline.registry.ecr import ecr_credentials
-        from pipeline.registry.retries import Retries
+        from pipeline.oci.registry.client import Registry
+        from pipeline.oci.registry.ecr import ecr_credentials
+        from pipeline.oci.registry.retries import Retries
 
         ecr = self.client("ecr")
         with self._making:
@@ -120,7 +120,7 @@ def local_target(local: LocalAws, region: str | None) -> Target:
     """The embedded AWS that runs as ``local``."""
     from botocore.session import Session
 
-    from pipeline.service_models import ServiceModels
+    from pipeline.core.service_models import ServiceModels
 
     # Nothing of the user's AWS configuration has a say here, be it a profile that does not exist.
     nowhere = (None, None, os.devnull, None)
@@ -135,7 +135,7 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
-    from pipeline.service_models import ServiceModels
+    from pipeline.core.service_models import ServiceModels
 
     try:
         session = Session(profile=profile)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,8 +66,13 @@ AT_LENGTH = (
 )
 
 
+# The files that pytest found tests in, before any is left out.
+COLLECTED = pytest.StashKey[set[Path]]()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The tests that start servers come first; without THOROUGH those at length stay out."""
+    config.stash[COLLECTED] = {item.path for item in items}
     items.sort(key=lambda item: "tests/unit" in item.nodeid)
     if ALL:
         return

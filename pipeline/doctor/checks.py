@@ -11,18 +11,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.names import Names
 from cfn.settings import Settings
-from pipeline.doctor.account import check_concurrency, check_quotas
+from pipeline.assembly.model import FunctionSource
+from pipeline.core.errors import PipelineError
 from pipeline.doctor.credentials import check_clock, check_credentials, check_permissions, check_region
-from pipeline.doctor.images import check_images, check_repository_policies
+from pipeline.doctor.definition import check_state_machine
+from pipeline.doctor.function_images import check_images, check_repository_policies
 from pipeline.doctor.keys import check_topic_keys
-from pipeline.doctor.network import check_endpoint_services, check_prefix_lists, check_zones
+from pipeline.doctor.own_stacks import check_log_groups, check_names, check_stacks
+from pipeline.doctor.quotas import check_concurrency, check_quotas
+from pipeline.doctor.region import check_endpoint_services, check_prefix_lists, check_zones
 from pipeline.doctor.situation import READINGS, Situation, look_at
-from pipeline.doctor.stacks import check_log_groups, check_names, check_stacks
 from pipeline.doctor.verdict import CheckResult, Verdict, unknown
-from pipeline.doctor.workflow import check_state_machine
-from pipeline.errors import PipelineError
-from pipeline.model import FunctionSource
-from pipeline.synth import Templates
+from pipeline.environment.synth import Templates
 from pipeline.target import Target
 
 Check = Callable[[Situation], Verdict]

@@ -13,7 +13,7 @@ from cfn.render import TEMPLATE_BODY_MAX
 from pipeline.doctor.permissions import On, Permission, permissions_of_up
 from pipeline.doctor.situation import Caller, Situation
 from pipeline.doctor.verdict import Verdict, error, ok, unknown, warning
-from pipeline.ledger import parameter_name
+from pipeline.ledger.releases import parameter_name
 
 # Signatures are refused when the clocks differ by more than this: 5 minutes, for some services 15 (AWS documentation,
 # IAM user guide, "Troubleshoot Signature Version 4 requests").

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 
 from cfn.names import Names
 from cfn.settings import Settings
-from pipeline.model import FunctionSource
+from pipeline.assembly.model import FunctionSource
+from pipeline.environment.synth import Templates
 from pipeline.stacks import StackState, read_stack
 from pipeline.stacks.state import says_absent
-from pipeline.synth import Templates
 from pipeline.target import Target
 
 # How many threads look_at keeps busy.

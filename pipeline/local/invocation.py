@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
-from pipeline.model import ImageReference
+from pipeline.oci.values import ImageReference
 
 # Lambda's limit for the payload of a synchronous answer, in bytes (AWS documentation, Lambda quotas).
 PAYLOAD_MAX = 6_291_556

@@ -4,7 +4,7 @@
     plan_stack(state, wanted)      -> StackPlan     the decision, pure; docs/stacks.md shows the whole table
     describe_change(cfn, plan)     -> changes       per resource, before anything is changed
     apply_stack(cfn, plan, report) -> StackOutputs  carries the decision out; safe to repeat after a crash
-    delete_stack(cfn, name, report)
+    delete_stack(cfn, name, report), or delete_keeping(cfn, name, retain, report)
 
 Every ``cfn`` is a boto3 CloudFormation client. What botocore raises for credentials and connections passes through.
 """
@@ -29,6 +29,7 @@ from pipeline.stacks.plan import (
     WantedStack,
     plan_stack,
 )
+from pipeline.stacks.retention import delete_keeping
 from pipeline.stacks.state import ChangeSetSummary, StackOutputs, StackState, StackStatus, read_stack
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "WantedStack",
     "apply_stack",
     "data_resources",
+    "delete_keeping",
     "delete_stack",
     "describe_change",
     "find_existing",

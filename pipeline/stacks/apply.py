@@ -8,8 +8,8 @@ from typing import Any, assert_never
 
 from botocore.exceptions import ClientError
 
-from pipeline.errors import StackError
-from pipeline.events import Note, Report, ignore
+from pipeline.core.errors import StackError
+from pipeline.core.events import Note, Report, ignore
 from pipeline.stacks.changeset import (
     ChangeSet,
     Kind,
@@ -24,6 +24,7 @@ from pipeline.stacks.changeset import (
 from pipeline.stacks.deletion import delete_stack
 from pipeline.stacks.existing import with_retained
 from pipeline.stacks.failures import StackFailed, explain, missing_images, read_failures, stack_failed
+from pipeline.stacks.follow import Deadline, Pause, follow, wait_until_settled
 from pipeline.stacks.plan import (
     Adopt,
     CleanUpReview,
@@ -39,7 +40,6 @@ from pipeline.stacks.plan import (
     plan_stack,
 )
 from pipeline.stacks.state import StackOutputs, StackState, StackStatus, read_outputs, read_stack
-from pipeline.stacks.watch import Deadline, Pause, follow, wait_until_settled
 
 # How often a failure that passes by itself is met with another try.
 _SECOND_TRIES = 2

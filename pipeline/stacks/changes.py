@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from pipeline.stacks.changeset import Kind, Upload, drop_change_set, dropped_on_failure, make_change_set
+from pipeline.stacks.follow import Deadline
 from pipeline.stacks.plan import (
     Adopt,
     CleanUpReview,
@@ -21,9 +22,8 @@ from pipeline.stacks.plan import (
     Wait,
     WantedStack,
 )
+from pipeline.stacks.properties import Values, differences
 from pipeline.stacks.state import StackState
-from pipeline.stacks.values import Values, differences
-from pipeline.stacks.watch import Deadline
 
 # What these lose by being replaced is made anew in the same moment: a version is a snapshot, an alias and a permission
 # are names for what stays.

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.render import TEMPLATE_BODY_MAX
-from pipeline.errors import StackError
+from pipeline.core.errors import StackError
 from pipeline.stacks.failures import StackFailed, explain, validation_failures
+from pipeline.stacks.follow import Deadline, Pause
 from pipeline.stacks.plan import WantedStack
 from pipeline.stacks.state import ChangeSetSummary, StackStatus, maker, read_change_sets, read_status
-from pipeline.stacks.watch import Deadline, Pause
 
 Kind = Literal["CREATE", "UPDATE"]
 # Puts a template that is too large to be sent where CloudFormation can read it, and gives its URL.
@@ -123,7 +123,7 @@ def _template(wanted: WantedStack, upload: Upload | None) -> dict[str, str]:
         raise StackError(
             f"the stack {wanted.name} was not changed",
             f"its template has {size:,} bytes, a request holds {TEMPLATE_BODY_MAX:,}, and there is no bucket for it",
-            "Give the call an ``upload``, such as pipeline.templates_bucket.upload_template.",
+            "Give the call an ``upload``, such as pipeline.stacks.templates_bucket.upload_template.",
         )
     return {"TemplateURL": upload(wanted.template_body)}
 

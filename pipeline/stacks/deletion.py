@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.errors import StackError
-from pipeline.events import Note, Report, ignore
+from pipeline.core.errors import StackError
+from pipeline.core.events import Note, Report, ignore
 from pipeline.stacks.changeset import unique_name
-from pipeline.stacks.existing import with_retained
 from pipeline.stacks.failures import stack_failed
+from pipeline.stacks.follow import Deadline, Pause, follow, wait_until_settled
 from pipeline.stacks.state import StackState, StackStatus, read_stack
-from pipeline.stacks.watch import Deadline, Pause, follow, wait_until_settled
 
 # A deletion that fails is tried this often: what one resource holds on to (network interfaces of functions) may be
 # free a little later.
@@ -21,13 +20,19 @@ _ATTEMPTS = 3
 
 
 def delete_stack(
-    cfn: Any, name: str, report: Report = ignore, *, retain: Collection[str] = (), timeout: float = 3600.0
+    cfn: Any,
+    name: str,
+    report: Report = ignore,
+    *,
+    retain: Collection[str] = (),
+    prepare: Callable[[StackState, Deadline], None] | None = None,
+    timeout: float = 3600.0,
 ) -> bool:
     """Delete the stack and wait until it is gone; False when there was none.
 
-    retain  logical ids of resources that outlive the stack. Their template gets ``DeletionPolicy: Retain`` first,
-            because CloudFormation retains at the deletion itself only what it failed to delete before
-            (API_DeleteStack).
+    retain   logical ids of resources to leave behind. At the deletion itself CloudFormation retains only what it
+             failed to delete before (API_DeleteStack); ``delete_keeping`` also keeps the others.
+    prepare  called before each attempt with the stack, while it can still be updated
 
     Raises StackFailed with the first resource that could not be deleted, and StackError for a protected stack.
     """
@@ -47,8 +52,8 @@ def delete_stack(
                 "If it really must go: aws cloudformation update-termination-protection"
                 f" --no-enable-termination-protection --stack-name {name}",
             )
-        if retain and state.status.updatable:
-            _retain_in_template(cfn, state, retain, report, deadline)
+        if prepare is not None and state.status.updatable:
+            prepare(state, deadline)
         last = attempt == _ATTEMPTS
         if _delete_once(cfn, state, retain, report, deadline, last=last):
             return True
@@ -104,18 +109,3 @@ def _resources_left(cfn: Any, stack_id: str) -> set[str]:
         for each in page["StackResourceSummaries"]
         if each["ResourceStatus"] != "DELETE_COMPLETE"
     }
-
-
-def _retain_in_template(
-    cfn: Any, state: StackState, retain: Collection[str], report: Report, deadline: Deadline
-) -> None:
-    """Update the stack so that ``retain`` outlives it; nothing is done where the template says so already."""
-    from pipeline.stacks.apply import apply_stack
-    from pipeline.stacks.plan import WantedStack, plan_stack
-
-    body = with_retained(state.template, retain)
-    if body == state.template:
-        return
-    report(Note(f"{state.name} keeps {', '.join(sorted(retain))}"))
-    wanted = WantedStack(state.name, body, state.parameters, tags=state.tags)
-    apply_stack(cfn, plan_stack(state, wanted), report, timeout=max(1.0, deadline.left))

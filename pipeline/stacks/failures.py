@@ -9,9 +9,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.errors import StackError
-from pipeline.model import ImageReference
-from pipeline.stacks.events import StackEvent, last_operation
+from pipeline.core.errors import StackError
+from pipeline.oci.values import ImageReference
+from pipeline.stacks.stack_events import StackEvent, last_operation
 from pipeline.stacks.state import StackStatus
 
 # CloudFormation's reasons for resources that it gave up because another one failed.

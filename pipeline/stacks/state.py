@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.errors import StackError
+from pipeline.core.errors import StackError
 
 
 class StackStatus(StrEnum):

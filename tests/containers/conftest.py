@@ -16,19 +16,20 @@ from typing import Any
 
 import pytest
 
-from pipeline.blobs import BlobStore
-from pipeline.build.layout import write_layout
-from pipeline.build.sources import find_sources
-from pipeline.check import check_image
-from pipeline.docker.builder import build_with_docker
-from pipeline.docker.engine import connect_engine, engine_address
-from pipeline.docker.images import read_image
-from pipeline.errors import LocalError
-from pipeline.files import cache_folder
-from pipeline.local.control import local_session
-from pipeline.model import CheckedImage, Digest, FunctionSource, Platform, PythonVersion
-from pipeline.push import push_image
-from pipeline.registry.client import Registry
+from pipeline.assembly.check import check_image
+from pipeline.assembly.model import CheckedImage, FunctionSource, Platform, PythonVersion
+from pipeline.assembly.output import write_layout
+from pipeline.assembly.sources import find_sources
+from pipeline.core.errors import LocalError
+from pipeline.core.files import cache_folder
+from pipeline.engine.builder import build_with_docker
+from pipeline.engine.connection import connect_engine, engine_address
+from pipeline.engine.export import read_image
+from pipeline.local.host.control import local_session
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry
+from pipeline.oci.values import Digest
+from pipeline.release.push import push_image
 from pipeline.target import host_architecture
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import make_role

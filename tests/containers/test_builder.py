@@ -17,17 +17,17 @@ from typing import Any
 import docker
 import pytest
 
-from pipeline.blobs import BlobStore
-from pipeline.build.base import choose_base
-from pipeline.build.function_image import build_image
-from pipeline.build.slim import Slim
-from pipeline.build.sources import find_sources
-from pipeline.check import check_image
-from pipeline.docker.builder import BuildFailed, build_with_docker, has_buildx
-from pipeline.docker.engine import connect_engine
-from pipeline.errors import BaseImageError, LocalError, SourceError
-from pipeline.local.docker_runtime import open_engine
-from pipeline.model import FunctionSource, Image, Platform
+from pipeline.assembly.build import build_image
+from pipeline.assembly.check import check_image
+from pipeline.assembly.model import FunctionSource, Image, Platform
+from pipeline.assembly.slim import Slim
+from pipeline.assembly.sources import find_sources
+from pipeline.bases.choose import choose_base
+from pipeline.core.errors import BaseImageError, LocalError, SourceError
+from pipeline.engine.builder import BuildFailed, build_with_docker, has_buildx
+from pipeline.engine.connection import connect_engine
+from pipeline.local.containers.container_runtime import open_engine
+from pipeline.oci.blobs import BlobStore
 from tests.containers.conftest import DOCKERFILE, ROOT, write_function
 
 SOURCES = find_sources(ROOT / "images")

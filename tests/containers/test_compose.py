@@ -22,14 +22,14 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from pipeline.blobs import BlobStore
-from pipeline.build.dependencies import read_lock
-from pipeline.build.sources import find_sources
-from pipeline.docker.engine import is_podman
-from pipeline.local.docker_context import locked_closure, prepare_contexts, read_variables
-from pipeline.local.docker_rie import read_answer
+from pipeline.assembly.dependencies import read_lock
+from pipeline.assembly.model import PythonVersion
+from pipeline.assembly.sources import find_sources
+from pipeline.engine.connection import is_podman
+from pipeline.local.containers.compose_context import locked_closure, prepare_contexts, read_variables
+from pipeline.local.containers.rie import read_answer
 from pipeline.local.invocation import Status
-from pipeline.model import PythonVersion
+from pipeline.oci.blobs import BlobStore
 from tests.containers.conftest import PYTHON, ROOT, missing
 
 FILE = (ROOT / "docker-compose.yml").read_text()

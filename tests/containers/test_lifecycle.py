@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline.blobs import BlobStore
-from pipeline.docker.engine import connect_engine
-from pipeline.errors import LocalError
-from pipeline.local.control import find_local, local_session, start_local, stop_local
-from pipeline.local.docker_images import EngineImages
-from pipeline.model import ImageReference, Platform
+from pipeline.assembly.model import Platform
+from pipeline.core.errors import LocalError
+from pipeline.engine.connection import connect_engine
+from pipeline.local.containers.engine_images import EngineImages
+from pipeline.local.host.control import find_local, local_session, start_local, stop_local
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import ImageReference
 from tests.containers.conftest import BASE, ROOT, Probe, containers_of, missing
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import Function, make_role

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.blobs import BlobStore
-from pipeline.build.inputs import Build
-from pipeline.build.slim import Slim
-from pipeline.build.sources import find_sources
-from pipeline.configuration import Choices, settings_of
-from pipeline.deployment import Deployment
-from pipeline.events import ignore
-from pipeline.local.control import LocalAws, local_session
-from pipeline.model import Platform
-from pipeline.release import Released, release
+from pipeline.assembly.build import Build
+from pipeline.assembly.model import Platform
+from pipeline.assembly.slim import Slim
+from pipeline.assembly.sources import find_sources
+from pipeline.core.events import ignore
+from pipeline.environment.configuration import Choices, settings_of
+from pipeline.local.host.control import LocalAws, local_session
+from pipeline.oci.blobs import BlobStore
+from pipeline.release.deployment import Deployment
+from pipeline.release.release import Released, release
 from pipeline.target import Target, local_target
 from tests.containers.conftest import ROOT, containers_of
 

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from pipeline.local.control import LocalAws, local_session
+from pipeline.local.host.control import LocalAws, local_session
 
 if TYPE_CHECKING:
     from tests.functional.deployed import Deployed

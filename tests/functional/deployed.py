@@ -18,8 +18,8 @@ from typing import Any
 
 from commands import development, doctor, history, releasing, running
 from commands.context import Context, Outcome
-from pipeline.errors import SubmissionError
-from pipeline.local.control import LocalAws, local_session
+from pipeline.core.errors import SubmissionError
+from pipeline.local.host.control import LocalAws, local_session
 from pipeline.target import Target
 from tests.functional.conftest import EmbeddedAws
 from tests.proxies.faults import FaultProxy

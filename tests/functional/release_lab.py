@@ -27,23 +27,29 @@ from cfn.names import Names
 from commands.context import Context
 from commands.deploying import build_of, deployment_of
 from commands.releasing import up
-from pipeline.blobs import BlobStore
-from pipeline.deployment import Deployment
-from pipeline.errors import PipelineError
-from pipeline.events import BytesMoved, Event, ResourceChanged, StepFinished, StepStarted
-from pipeline.ledger import list_releases
-from pipeline.local.control import LocalAws
-from pipeline.release import Released, release
-from pipeline.repository import read_images
+from pipeline.core.errors import PipelineError
+from pipeline.core.events import BytesMoved, Event, ResourceChanged, StepFinished, StepStarted
+from pipeline.ledger.releases import list_releases
+from pipeline.ledger.stored_images import read_images
+from pipeline.local.host.control import LocalAws
+from pipeline.oci.blobs import BlobStore
+from pipeline.release.deployment import Deployment
+from pipeline.release.release import Released, release
+from pipeline.release.teardown import take_down
+from pipeline.release.verify import running_digest
 from pipeline.target import Target, local_target
-from pipeline.teardown import take_down
-from pipeline.verify import running_digest
 from tests.functional.command_line import ROOT
 from tests.functional.conftest import EmbeddedAws
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
-    ["tests.functional.release_lab", "pipeline.release", "pipeline.planning", "pipeline.build.sbom", "botocore.session"]
+    [
+        "tests.functional.release_lab",
+        "pipeline.release.release",
+        "pipeline.release.planning",
+        "pipeline.assembly.sbom",
+        "botocore.session",
+    ]
 )
 
 

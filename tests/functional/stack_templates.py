@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.events import Event
+from pipeline.core.events import Event
 from pipeline.stacks import StackOutputs, StackPlan, WantedStack, apply_stack, plan_stack, read_stack
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.blobs import BlobStore
-from pipeline.build.dependencies import install, read_lock
-from pipeline.build.layers import lay_out
-from pipeline.build.slim import Slim
-from pipeline.errors import DependencyError
-from pipeline.events import Event
-from pipeline.model import FunctionSource, Layer, Platform, PythonVersion
+from pipeline.assembly.dependencies import install, read_lock
+from pipeline.assembly.layers import lay_out
+from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
+from pipeline.assembly.slim import Slim
+from pipeline.core.errors import DependencyError
+from pipeline.core.events import Event
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import Layer
 
 ARM = Platform(Architecture.ARM64, PythonVersion(3, 13))
 INTEL = Platform(Architecture.X86_64, PythonVersion(3, 13))

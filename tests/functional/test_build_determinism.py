@@ -24,10 +24,10 @@ import json, os, sys
 from pathlib import Path
 os.umask(int(sys.argv[3], 8))
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.blobs import BlobStore
-from pipeline.build.image import assemble, empty_base
-from pipeline.build.layers import lay_out
-from pipeline.model import FunctionSource, Platform, PythonVersion
+from pipeline.oci.blobs import BlobStore
+from pipeline.assembly.image import assemble, empty_base
+from pipeline.assembly.layers import lay_out
+from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
 if sys.argv[4]:
     os.setgid(int(sys.argv[4])); os.setuid(int(sys.argv[4]))
 images, store = Path(sys.argv[1]), BlobStore(Path(sys.argv[2]))

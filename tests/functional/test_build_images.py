@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture
-from pipeline.blobs import BlobStore
-from pipeline.build.function_image import build_image
-from pipeline.build.image import empty_base
-from pipeline.build.layout import write_layout
-from pipeline.build.sbom import CYCLONEDX, sbom_referrer
-from pipeline.build.slim import Slim
-from pipeline.build.sources import find_sources
-from pipeline.check import check_image
-from pipeline.inspection import inspect_images
-from pipeline.model import CheckedImage, FunctionSource, Platform, PythonVersion
+from pipeline.assembly.build import build_image
+from pipeline.assembly.check import check_image
+from pipeline.assembly.image import empty_base
+from pipeline.assembly.model import CheckedImage, FunctionSource, Platform, PythonVersion
+from pipeline.assembly.output import write_layout
+from pipeline.assembly.sbom import CYCLONEDX, sbom_referrer
+from pipeline.assembly.slim import Slim
+from pipeline.assembly.sources import find_sources
+from pipeline.bases.inspection import inspect_images
+from pipeline.oci.blobs import BlobStore
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 TARGETS = [Platform(architecture, PythonVersion(3, minor)) for architecture in Architecture for minor in (12, 13, 14)]

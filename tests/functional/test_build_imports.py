@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.blobs import BlobStore
-from pipeline.build.layers import RUNTIME_LOCK, lay_out
-from pipeline.build.slim import Slim
-from pipeline.model import FunctionSource, Platform, PythonVersion
+from pipeline.assembly.layers import RUNTIME_LOCK, lay_out
+from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
+from pipeline.assembly.slim import Slim
+from pipeline.oci.blobs import BlobStore
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOCKS = [

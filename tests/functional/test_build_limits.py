@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.blobs import BlobStore
-from pipeline.build.layers import collect_files, lay_out
-from pipeline.build.tarball import TarEntry, tar_chunks
-from pipeline.model import FunctionSource, Platform, PythonVersion
+from pipeline.assembly.layers import collect_files, lay_out
+from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.tarball import TarEntry, tar_chunks
 
 PROJECT = Path(__file__).resolve().parents[2]
 BUILD = """
 import resource, sys
 from pathlib import Path
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.blobs import BlobStore
-from pipeline.check import check_image
-from pipeline.errors import PipelineError
-from pipeline.build.image import assemble, empty_base
-from pipeline.build.layers import lay_out
-from pipeline.model import FunctionSource, Platform, PythonVersion
+from pipeline.oci.blobs import BlobStore
+from pipeline.assembly.check import check_image
+from pipeline.core.errors import PipelineError
+from pipeline.assembly.image import assemble, empty_base
+from pipeline.assembly.layers import lay_out
+from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
 if sys.argv[3] != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 platform = Platform(Architecture.ARM64, PythonVersion(3, 13))
@@ -132,7 +132,7 @@ def test_the_header_of_a_huge_file_says_its_size(size: int) -> None:
 def test_a_large_file_that_did_not_change_is_not_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.build.layers._SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr("pipeline.assembly.layers._SETTLED_SECONDS", -1.0)
     model = folder / "model.bin"
     model.write_bytes(os.urandom(1_100_000))
     store = BlobStore(tmp_path / "store")
@@ -140,7 +140,7 @@ def test_a_large_file_that_did_not_change_is_not_read_again(
     platform = Platform(Architecture.ARM64, PythonVersion(3, 13))
     first = lay_out(source, platform, store)
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.build.tarball._read", lambda *_: pytest.fail("read again"))
+        patch.setattr("pipeline.oci.tarball._read", lambda *_: pytest.fail("read again"))
         assert lay_out(source, platform, store) == first
     before = model.stat()
     model.write_bytes(os.urandom(1_100_000))

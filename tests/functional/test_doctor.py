@@ -14,10 +14,10 @@ import pytest
 
 from commands import doctor
 from commands.context import Context
+from pipeline.core.files import cache_folder
 from pipeline.doctor import Status, run_checks
 from pipeline.doctor.permissions import permissions_of_up
-from pipeline.files import cache_folder
-from pipeline.synth import synthesise
+from pipeline.environment.synth import synthesise
 from pipeline.target import Target
 from tests.functional.deployed import ROOT, Deployed
 

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.errors import LocalError
-from pipeline.events import Event, Note
-from pipeline.local.control import find_local, local_session, start_local, stop_local
+from pipeline.core.errors import LocalError
+from pipeline.core.events import Event, Note
+from pipeline.local.host.control import find_local, local_session, start_local, stop_local
+from pipeline.local.host_state import read_state
 from pipeline.local.processes import children
-from pipeline.local.state import read_state
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import Function, Registry, make_role, runtime_client, tar
 
@@ -80,7 +80,7 @@ def make_function(aws: EmbeddedAws, layer: bytes, name: str = "worker") -> Funct
 
 def emulator_of(host: int) -> int:
     return next(
-        pid for pid in children(host) if b"pipeline.local.emulator" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in children(host) if b"pipeline.local.emulator.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
 
 
@@ -105,7 +105,8 @@ def test_starts_at_the_same_time_make_one(folder: Path) -> None:
 
 def test_outlives_who_started_it(folder: Path) -> None:
     code = (
-        f"from pathlib import Path; from pipeline.local.control import start_local; start_local(Path({str(folder)!r}))"
+        "from pathlib import Path; from pipeline.local.host.control import start_local;"
+        f"start_local(Path({str(folder)!r}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=60)
     found = find_local(folder)
@@ -122,7 +123,7 @@ def test_a_session_ends_with_its_block(tmp_path: Path) -> None:
 
 def test_a_session_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from pipeline.local.control import local_session\n"
+        "import time; from pathlib import Path; from pipeline.local.host.control import local_session\n"
         f"with local_session(Path({str(tmp_path)!r})) as local: print(local.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

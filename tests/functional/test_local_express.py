@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.local.express import START_PAUSE
+from pipeline.local.emulator.express import START_PAUSE
 from tests.functional.conftest import EmbeddedAws
 
 PASS = {"QueryLanguage": "JSONata", "StartAt": "Say", "States": {"Say": {"Type": "Pass", "End": True}}}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cfn.placeholder import placeholder_digest
-from pipeline.errors import SubmissionError
+from pipeline.core.errors import SubmissionError
 from tests.functional.deployed import PERSONAL, Deployed, Grant, grants, without
 
 # Granted, and not asked for here: AWS asks, and says so.

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.blobs import BlobStore
-from pipeline.build.base import fetch_base
-from pipeline.build.layout import read_layout, write_layout
-from pipeline.errors import RegistryError
-from pipeline.model import OCI_LAYER_GZIP, Artifact, CheckedImage, Descriptor, Digest, ImageReference
-from pipeline.push import Push, push_image, push_images
-from pipeline.registry.client import Credentials, Registry, Retries
+from pipeline.assembly.model import CheckedImage
+from pipeline.assembly.output import write_layout
+from pipeline.bases.choose import fetch_base
+from pipeline.core.errors import RegistryError
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.layout import read_layout
+from pipeline.oci.registry.client import Credentials, Registry, Retries
+from pipeline.oci.values import OCI_LAYER_GZIP, Artifact, Descriptor, Digest, ImageReference
+from pipeline.release.push import Push, push_image, push_images
 from tests.servers.debian_registry import PASSWORD, USER, DebianRegistry, debian_registry, needs
 from tests.servers.images import PLATFORM, from_source, make_image, make_layer, make_sbom, noise, pair
 
@@ -73,7 +75,7 @@ def test_chunk_that_is_lost_on_its_way(
 ) -> None:
     """A lost request is continued after asking how far it is. Distribution 2.8 cancels an upload whose location is not
     the one of its last answer, so a lost answer means another session there; the blob arrives in both cases."""
-    from pipeline.registry.transport import ConnectionLost, Transport
+    from pipeline.oci.registry.transport import ConnectionLost, Transport
 
     content = noise(100_000, what)
     descriptor = Descriptor(OCI_LAYER_GZIP, Digest.of(content), len(content))
@@ -174,7 +176,7 @@ class TestOtherTools:
         assert (unpacked / "shared.bin").read_bytes() == noise(3000)
 
     def test_base_that_skopeo_copied(self, store: BlobStore, tmp_path: Path) -> None:
-        from pipeline.build.base import layout_base
+        from pipeline.bases.choose import layout_base
 
         elsewhere = BlobStore(tmp_path / "elsewhere")
         image = make_image("base", [make_layer({"python": noise(1000)}, elsewhere, "base")])
@@ -186,9 +188,9 @@ class TestOtherTools:
 _PUSH_LARGE = """
 import resource, sys
 from pathlib import Path
-from pipeline.blobs import BlobStore
-from pipeline.model import Descriptor, Digest, OCI_LAYER_GZIP
-from pipeline.registry.client import Registry
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import Descriptor, Digest, OCI_LAYER_GZIP
+from pipeline.oci.registry.client import Registry
 host, folder, digest, size = sys.argv[1:]
 blob = Descriptor(OCI_LAYER_GZIP, Digest.parse(digest), int(size))
 first, second = BlobStore(Path(folder) / "first"), BlobStore(Path(folder) / "second")

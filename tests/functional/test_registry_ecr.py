@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.blobs import BlobStore
-from pipeline.errors import RegistryError
-from pipeline.push import Push, push_image, push_images
-from pipeline.registry.client import Registry, RegistryRefused
-from pipeline.registry.ecr import ecr_credentials
+from pipeline.core.errors import RegistryError
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry, RegistryRefused
+from pipeline.oci.registry.ecr import ecr_credentials
+from pipeline.release.push import Push, push_image, push_images
 from tests.servers.images import make_sbom, pair
 
 HOST = "000000000000.dkr.ecr.us-east-1.amazonaws.com"

@@ -13,8 +13,8 @@ import pytest
 
 from commands import history, releasing
 from commands.context import Context, Outcome
-from pipeline.errors import ReleaseError
-from pipeline.ledger import list_releases
+from pipeline.core.errors import ReleaseError
+from pipeline.ledger.releases import list_releases
 from pipeline.stacks import read_stack
 from tests.functional.command_line import CommandLine
 from tests.functional.release_lab import Lab, different

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.deployment import Deployment
-from pipeline.errors import CredentialsError, FunctionError, LocalError, PipelineError, RegistryError
-from pipeline.events import Note
-from pipeline.model import Digest
-from pipeline.release import release
+from pipeline.core.errors import CredentialsError, FunctionError, LocalError, PipelineError, RegistryError
+from pipeline.core.events import Note
+from pipeline.oci.values import Digest
+from pipeline.release.deployment import Deployment
+from pipeline.release.release import release
 from pipeline.stacks import StackFailed, StackOutputs
 from pipeline.target import explained
 from tests.functional.release_lab import Lab, different
@@ -47,7 +47,7 @@ def test_every_call_may_fail_once(
     """Each operation that a release with a change makes is refused, or not heard of again, the first time."""
     # The waits before another attempt are the libraries' own, and not what is tried here.
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
-    monkeypatch.setattr("pipeline.registry.retries.Retries.delay", lambda *_: 0.01)
+    monkeypatch.setattr("pipeline.oci.registry.retries.Retries.delay", lambda *_: 0.01)
     with lab.changed(f"\n# {kind} first\n"):
         lab.release(standing, proxy.endpoint)
     # An unanswered sample takes the release back, which has a test of its own.
@@ -128,7 +128,7 @@ def test_an_image_that_is_gone_is_pushed_back_by_its_digest(
     image = released.functions[1]
     ecr, repository = lab.aws.client("ecr"), deployment.names.repository(image.function)
     ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageDigest": str(image.digest)}])
-    import pipeline.deployment as module
+    import pipeline.release.deployment as module
     from pipeline.stacks import ResourceFailure, StackStatus
 
     really, calls = module.apply_stack, []
@@ -154,8 +154,8 @@ def test_an_image_that_is_gone_is_pushed_back_by_its_digest(
 
 
 def test_an_image_that_nobody_has_is_told_with_the_way_to_make_it_again(lab: Lab, standing: str) -> None:
-    from pipeline.model import ImageReference
-    from pipeline.restore import restore_image
+    from pipeline.oci.values import ImageReference
+    from pipeline.release.restore import restore_image
 
     deployment = lab.deployment(standing)
     host = "000000000000.dkr.ecr.us-east-1.amazonaws.com"
@@ -166,8 +166,8 @@ def test_an_image_that_nobody_has_is_told_with_the_way_to_make_it_again(lab: Lab
 
 def test_a_placeholder_that_is_gone_is_made_anew(lab: Lab, standing: str) -> None:
     from cfn.placeholder import placeholder_digest
-    from pipeline.model import ImageReference
-    from pipeline.restore import restore_image
+    from pipeline.oci.values import ImageReference
+    from pipeline.release.restore import restore_image
 
     deployment = lab.deployment(standing)
     host, repository = "000000000000.dkr.ecr.us-east-1.amazonaws.com", deployment.names.repository("fraud-detection")

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipeline import graph, interruption, release
-from pipeline.errors import ReleaseError
-from pipeline.events import Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted
-from pipeline.graph import Task, run_tasks
-from pipeline.ledger import list_releases
+from pipeline.core import interruption
+from pipeline.core.errors import ReleaseError
+from pipeline.core.events import Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted
+from pipeline.ledger.releases import list_releases
+from pipeline.release import graph, release
+from pipeline.release.graph import Task, run_tasks
 from tests.functional.command_line import ROOT
 from tests.functional.release_lab import Lab, different
 from tests.proxies.faults import Fault, FaultProxy

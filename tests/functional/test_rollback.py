@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.ledger import template_digest
-from pipeline.model import OCI_MANIFEST, Digest
-from pipeline.repository import read_images
+from pipeline.ledger.releases import template_digest
+from pipeline.ledger.stored_images import read_images
+from pipeline.oci.values import OCI_MANIFEST, Digest
 from tests.functional.command_line import CommandLine, copy_project
 
 

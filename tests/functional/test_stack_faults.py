@@ -13,8 +13,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.retries.standard import ExponentialBackoff
 
-from pipeline.errors import StackError
-from pipeline.events import Event, Note
+from pipeline.core.errors import StackError
+from pipeline.core.events import Event, Note
 from pipeline.stacks import (
     NoChange,
     StackFailed,
@@ -27,16 +27,7 @@ from pipeline.stacks import (
 )
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.stack_templates import decide, history, parameter, template, up, wanted
-from tests.proxies.faults import (
-    FaultProxy,
-    cut,
-    error,
-    expired,
-    hanging,
-    lost_answer,
-    throttled,
-    unavailable,
-)
+from tests.proxies.faults import FaultProxy, cut, error, expired, hanging, lost_answer, throttled, unavailable
 
 
 @pytest.fixture

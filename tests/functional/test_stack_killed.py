@@ -24,7 +24,7 @@ from tests.proxies.faults import FaultProxy, cut
 PROGRAM = """
 import json, sys
 import boto3
-from pipeline.stacks import WantedStack, apply_stack, plan_stack, read_stack
+from pipeline.stacks import (WantedStack, apply_stack, plan_stack, read_stack)
 cfn = boto3.client("cloudformation", endpoint_url=sys.argv[1], region_name="us-east-1", aws_access_key_id="test",
                    aws_secret_access_key="test")
 stack = json.loads(sys.stdin.readline())

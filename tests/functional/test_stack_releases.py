@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline.errors import FunctionError, ReleaseError
-from pipeline.ledger import (
+from pipeline.assembly.model import PushedImage
+from pipeline.core.errors import FunctionError, ReleaseError
+from pipeline.ledger.prune import plan_prune, prune_images, read_in_use
+from pipeline.ledger.releases import (
     Release,
     ReleaseContent,
     delete_ledger,
@@ -23,10 +25,9 @@ from pipeline.ledger import (
     read_release,
     record_release,
 )
-from pipeline.model import OCI_CONFIG, OCI_MANIFEST, Digest, PushedImage
-from pipeline.prune import plan_prune, prune_images, read_in_use
-from pipeline.repository import read_images
-from pipeline.verify import restore_function, running_digest, verify_function
+from pipeline.ledger.stored_images import read_images
+from pipeline.oci.values import OCI_CONFIG, OCI_MANIFEST, Digest
+from pipeline.release.verify import restore_function, running_digest, verify_function
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.stack_templates import template, up, wanted
 from tests.proxies.faults import FaultProxy, error

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import StackError
-from pipeline.events import Event, Note, ResourceChanged
+from pipeline.core.errors import StackError
+from pipeline.core.events import Event, Note, ResourceChanged
 from pipeline.stacks import (
     Adopt,
     CleanUpReview,
@@ -21,6 +21,7 @@ from pipeline.stacks import (
     StackStatus,
     Update,
     apply_stack,
+    delete_keeping,
     delete_stack,
     describe_change,
     find_existing,
@@ -203,7 +204,7 @@ def test_an_empty_change_set_is_no_change(cfn: Any, name: str) -> None:
 def test_what_a_deleted_stack_kept_is_adopted(embedded_aws: EmbeddedAws, cfn: Any, name: str, policy: str) -> None:
     body = template(Table=table(f"{name}-table", DeletionPolicy=policy))
     up(cfn, wanted(name, body=body))
-    assert delete_stack(cfn, name, retain=["Table"])
+    assert delete_keeping(cfn, name, ["Table"])
     existing = find_existing(embedded_aws.client, json.dumps(body))
     assert existing == ("Table",)
     plan = decide(cfn, wanted(name, body=body, existing=existing))
@@ -218,7 +219,7 @@ def test_what_a_deleted_stack_kept_is_adopted(embedded_aws: EmbeddedAws, cfn: An
 
 def test_a_deletion_keeps_what_it_is_told_to(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
     up(cfn, wanted(name, body=template(Table=table(f"{name}-table"))))
-    assert delete_stack(cfn, name, retain=["Table"])
+    assert delete_keeping(cfn, name, ["Table"])
     assert embedded_aws.client("dynamodb").describe_table(TableName=f"{name}-table")
     assert read_stack(cfn, name).status is StackStatus.ABSENT
 
@@ -276,7 +277,7 @@ def test_what_a_stack_failed_to_delete_can_be_kept(cfn: Any, name: str, provider
     provider.fail("it is still needed", deleting=True)
     with pytest.raises(StackFailed):
         delete_stack(cfn, name)
-    assert delete_stack(cfn, name, retain=["Thing"])
+    assert delete_keeping(cfn, name, ["Thing"])
     assert read_stack(cfn, name).status.gone
 
 

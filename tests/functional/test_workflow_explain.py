@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cfn.workflow_states import definition
-from pipeline.errors import SubmissionError
-from pipeline.workflow.explain import Story, explain
-from pipeline.workflow.transactions import Parked, Unanswered
+from pipeline.core.errors import SubmissionError
+from pipeline.transactions.explain import Story, explain
+from pipeline.transactions.submit import Parked, Unanswered
 from tests.functional.workflow_lab import Lab, running_lab
 
 GROUPS = {"fraud-detection": "fraud-detection-lab", "state machine": "/aws/vendedlogs/states/transaction-pipeline-lab"}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pipeline.workflow.redrive import Redriver, redrive
-from pipeline.workflow.transactions import Answer, Parked, Unanswered
+from pipeline.transactions.redrive import Redriver, redrive
+from pipeline.transactions.submit import Answer, Parked, Unanswered
 from tests.conftest import examples
 from tests.functional.workflow_lab import Lab, running_lab
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import SubmissionError
-from pipeline.events import Event, Submitted
-from pipeline.workflow.redrive import Redriver, Result, redrive
-from pipeline.workflow.transactions import Parked
+from pipeline.core.errors import SubmissionError
+from pipeline.core.events import Event, Submitted
+from pipeline.transactions.redrive import Redriver, Result, redrive
+from pipeline.transactions.submit import Parked
 from tests.functional.workflow_lab import Lab, running_lab
 
 

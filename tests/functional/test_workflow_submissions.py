@@ -16,9 +16,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from pipeline.errors import SubmissionError
-from pipeline.events import Event, Submitted
-from pipeline.workflow.submissions import GIVE_UP_AFTER, default_results, submit_file
+from pipeline.core.errors import SubmissionError
+from pipeline.core.events import Event, Submitted
+from pipeline.transactions.submissions import GIVE_UP_AFTER, default_results, submit_file
 from tests.functional.workflow_lab import ROOT, Lab, running_lab
 
 
@@ -134,7 +134,7 @@ def test_a_killed_program_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None
     path = transactions(tmp_path, 120)
     code = (
         "import sys; from pathlib import Path; import boto3; from botocore.config import Config;"
-        "from pipeline.workflow.submissions import submit_file;"
+        "from pipeline.transactions.submissions import submit_file;"
         "client = boto3.client('stepfunctions', endpoint_url=sys.argv[1], region_name='us-east-1',"
         " aws_access_key_id='test', aws_secret_access_key='test', config=Config(inject_host_prefix=False));"
         "submit_file(client, sys.argv[2], Path(sys.argv[3]), workers=4)"

@@ -2,9 +2,10 @@
 
     python -m tests.functional.workflow_emulator --socket FD --control FD
 
-It is ``pipeline.local.emulator`` with three additions around the state machine's tasks, which ministack runs inside its
-own process: each task is held against the machine's role, as AWS does; each may fail before or after it took effect, be
-slow, or take the whole execution down; and the three functions answer what the transaction tells them to.
+It is ``pipeline.local.emulator.server`` with three additions around the state machine's tasks, which ministack runs
+inside its own process: each task is held against the machine's role, as AWS does; each may fail before or after it
+took effect, be slow, or take the whole execution down; and the three functions answer what the transaction tells them
+to.
 
 The control socket takes one JSON document per line and answers each with one:
 {"faults": [...]} replaces the faults that are due, {"trace": true} gives and forgets what ran, {"surface": true} ends
@@ -177,7 +178,7 @@ def main() -> int:
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--control", type=int, required=True)
     chosen = parser.parse_args()
-    from pipeline.local import emulator
+    from pipeline.local.emulator import server as emulator
 
     adversary = Adversary()
     infest(adversary)

@@ -25,8 +25,8 @@ from cfn.settings import Settings
 from cfn.workflow import add_workflow
 from cfn.workflow_expressions import CALLED_FUNCTIONS, PARKED_CUSTOMER
 from cfn.workflow_states import definition
-from pipeline.local.emulator import environment
-from pipeline.workflow.transactions import Answer, submit
+from pipeline.local.emulator.server import environment
+from pipeline.transactions.submit import Answer, submit
 
 REGION = "us-east-1"
 ROOT = Path(__file__).resolve().parents[2]

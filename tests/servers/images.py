@@ -10,21 +10,18 @@ import random
 import tarfile
 
 from cfn.settings import Architecture
-from pipeline.blobs import BlobStore
-from pipeline.model import (
+from pipeline.assembly.model import CheckedImage, Image, Platform, PythonVersion
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import (
     OCI_CONFIG,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
     Artifact,
-    CheckedImage,
     Descriptor,
     Digest,
-    Image,
     ImageReference,
     Layer,
     Manifest,
-    Platform,
-    PythonVersion,
 )
 
 PLATFORM = Platform(Architecture.ARM64, PythonVersion(3, 13))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.blobs import BlobStore
-from pipeline.push import Push, push_images
-from pipeline.registry.client import Registry
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry
+from pipeline.release.push import Push, push_images
 from tests.servers.images import pair
 
 SHARED, OWN = 40_000, 9_000

@@ -9,8 +9,8 @@ import pytest
 from botocore.stub import Stubber
 
 from cfn.names import RESERVED_CONCURRENCY
-from pipeline.account import account_parameters, fitting_reservation
-from pipeline.events import Event, Note
+from pipeline.core.events import Event, Note
+from pipeline.environment.parameters import account_parameters, fitting_reservation
 from pipeline.target import Target
 
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.blobs import BlobStore, WrongContent
-from pipeline.files import cache_folder
-from pipeline.model import Digest
+from pipeline.core.files import cache_folder
+from pipeline.oci.blobs import BlobStore, WrongContent
+from pipeline.oci.values import Digest
 
 
 def files(root: Path) -> list[Path]:

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 import bootstrap
 from commands.context import Context, Outcome
 from commands.deploying import base_of
-from pipeline.errors import SettingsError, SourceError
-from pipeline.events import Note
+from pipeline.core.errors import SettingsError, SourceError
+from pipeline.core.events import Note
 
 ROOT = Path(bootstrap.__file__).parent
 SHARED = {"environment", "target", "region", "as_json", "events"}

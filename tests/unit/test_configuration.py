@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture
-from pipeline.configuration import Choices, python_of, read_choices, settings_of
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
 
 
 def write(folder: Path, text: str) -> Path:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from commands.display import JsonLines, LateView, PlainLines
 from commands.live import draw
-from commands.picture import Picture, seconds_text, size_text
-from pipeline.events import (
+from commands.progress import Picture, seconds_text, size_text
+from pipeline.core.events import (
     BytesMoved,
     Event,
     Note,

@@ -28,8 +28,8 @@ CITES = re.compile(
 # Cites AWS for something that no test of ours could notice, or only passes a citation on.
 ELSEWHERE = {
     "cfn/rules",  # rules for anybody's templates: each names its source to whoever breaks it
-    "pipeline/local/hooks.py",
-    "pipeline/templates_bucket.py",  # how S3 answers for a bucket of another account, for templates that are too large
+    "pipeline/local/emulator/patches.py",
+    "pipeline/stacks/templates_bucket.py",  # how S3 answers for a bucket of another account
 }
 
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pipeline.graph import Task, check_order, run_tasks
+from pipeline.release.graph import Task, check_order, run_tasks
 
 
 def test_a_task_gets_the_results_that_it_needs() -> None:

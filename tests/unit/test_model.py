@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfn.settings import Architecture, Settings
-from pipeline.errors import SettingsError
-from pipeline.model import Digest, ImageReference, Platform, PushedImage, PythonVersion
+from pipeline.assembly.model import Platform, PushedImage, PythonVersion
+from pipeline.core.errors import SettingsError
+from pipeline.oci.values import Digest, ImageReference
 
 HEX = "0123456789abcdef" * 4
 DIGEST = Digest(HEX)

@@ -15,7 +15,6 @@ import pytest
 
 from cfn.workflow_states import definition
 from tests.models import Expression, request_findings
-from tests.unit.images import loading  # noqa: F401 - makes the functions' own modules importable
 
 DYNAMIC = re.compile(r"^\{%.*%\}$|^\$\{\w+\}$", re.DOTALL)
 # Service of a task's resource → boto3's service. lambda:invoke has arguments of its own form.

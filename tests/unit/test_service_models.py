@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.loaders import Loader
 
-from pipeline.service_models import ServiceModels
+from pipeline.core.service_models import ServiceModels
 
 
 def as_text(value: object) -> str:

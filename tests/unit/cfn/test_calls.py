@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from cfn.calls import RESOURCES, call_statements, calls_by_endpoint
-from cfn.checks import check_functions, check_settings
 from cfn.names import Names
 from cfn.settings import Call, FunctionDefinition, Settings
-from pipeline.errors import SettingsError
+from cfn.validation import check_functions, check_settings
+from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, VELOCITY
 
 

@@ -16,7 +16,7 @@ from cfn.registry import registry_template
 from cfn.render import TEMPLATE_BODY_MAX, TEMPLATE_URL_MAX, render
 from cfn.settings import Call, FunctionDefinition, Settings
 from cfn.template import OpenTemplate
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD
 
 CALLING_ALL = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cfn.network import subnet_blocks
 from cfn.settings import Call
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, of_type, pipeline, statements
 
 SENDING = (

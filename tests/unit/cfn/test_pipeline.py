@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cfn.checks import SHIFTING
 from cfn.functions import IMAGE_PATTERN
 from cfn.placeholder import placeholder_digest
 from cfn.settings import Call, Settings
-from pipeline.errors import SettingsError
+from cfn.validation import SHIFTING
+from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, of_type, pipeline, role_statements, statements
 
 DIGEST = "sha256:" + "0a" * 32

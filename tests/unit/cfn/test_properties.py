@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfn.calls import GATEWAY_SERVICES, RESOURCES, endpoint_service
-from cfn.checks import OWN_VARIABLES
 from cfn.names import image_parameter, pascal_case, placeholder_output, repository_output
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
 from cfn.render import render
 from cfn.settings import Architecture, Call, FunctionDefinition, Settings
+from cfn.validation import OWN_VARIABLES
 from tests.conftest import examples
 from tests.unit.cfn.examples import FUNCTIONS, of_type, role_statements
 

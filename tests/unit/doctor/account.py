@@ -23,12 +23,12 @@ from botocore.validate import ParamValidator
 
 from cfn.names import Names
 from cfn.settings import Settings
+from pipeline.assembly.model import FunctionSource
 from pipeline.doctor import CHECKS, Verdict
 from pipeline.doctor.checks import judge
 from pipeline.doctor.situation import READINGS, look_at
-from pipeline.model import FunctionSource
-from pipeline.registry.client import Registry
-from pipeline.synth import Templates
+from pipeline.environment.synth import Templates
+from pipeline.oci.registry.client import Registry
 from pipeline.target import Target
 from tests.models import request_findings
 from tests.unit.cfn.examples import DEV, FUNCTIONS, pipeline, registry

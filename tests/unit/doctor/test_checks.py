@@ -18,7 +18,7 @@ from cfn.settings import Architecture
 from pipeline.doctor import CHECKS, Status, run_checks
 from pipeline.doctor.keys import lets_service
 from pipeline.doctor.verdict import error, ok, together, unknown, warning
-from pipeline.model import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Digest
+from pipeline.oci.values import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Digest
 from tests.servers.registry import LoopbackRegistry
 from tests.unit.cfn.examples import DEV, PROD
 from tests.unit.doctor.account import ACCOUNT, REGION, SOURCES, FakeAccount, bodies, endpoint_services, templates
@@ -496,7 +496,7 @@ def test_the_worst_of_several_verdicts_counts() -> None:
 
 
 def test_every_resource_with_a_fixed_name_is_looked_for() -> None:
-    from pipeline.doctor.stacks import _KINDS
+    from pipeline.doctor.own_stacks import _KINDS
 
     named = {
         (kind, name)

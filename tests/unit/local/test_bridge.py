@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.bridge import InvocationServer
-from pipeline.local.hooks import InvocationClient, hook_invocations, verify_ministack
+from pipeline.local.emulator.bridge import InvocationServer
+from pipeline.local.emulator.patches import InvocationClient, hook_invocations, verify_ministack
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
-from pipeline.model import ImageReference
+from pipeline.oci.values import ImageReference
 from tests.unit.local.test_invocation import RECORD
 
 
@@ -232,7 +232,7 @@ def test_the_version_is_the_one_that_the_extra_asks_for() -> None:
     import tomllib
     from pathlib import Path
 
-    from pipeline.local.hooks import MINISTACK_VERSION
+    from pipeline.local.emulator.patches import MINISTACK_VERSION
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert f"ministack=={MINISTACK_VERSION}" in project["project"]["optional-dependencies"]["local"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.command import CannotRun, inside, worker_command
-from pipeline.local.images import LocalImage
 from pipeline.local.invocation import FunctionConfig
-from pipeline.model import Digest, ImageReference
+from pipeline.local.runtime.command import CannotRun, inside, worker_command
+from pipeline.local.runtime.pulled import LocalImage
+from pipeline.oci.values import Digest, ImageReference
 
 MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 DIGEST = Digest.of(b"image")

@@ -14,8 +14,8 @@ from jsonata.jsonata import Jsonata
 from jsonata.parser import Parser
 
 from cfn.workflow_states import definition
-from pipeline.local import expressions
-from pipeline.local.expressions import parse_expressions_once
+from pipeline.local.emulator import expressions
+from pipeline.local.emulator.expressions import parse_expressions_once
 
 TRANSACTION = {"transaction_id": "t-1", "amount": "10.00", "currency": "USD", "tags": [{"b": 1, "a": [2, 3]}]}
 

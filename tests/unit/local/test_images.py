@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.local import images, library
-from pipeline.local.command import interpreter
-from pipeline.local.images import ImageStore, ImageUnavailable, LocalImage
-from pipeline.model import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_LAYER_GZIP, OCI_MANIFEST, Digest, ImageReference
+from pipeline.local.runtime import library
+from pipeline.local.runtime import pulled as images
+from pipeline.local.runtime.command import interpreter
+from pipeline.local.runtime.pulled import ImageStore, ImageUnavailable, LocalImage
+from pipeline.oci.values import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_LAYER_GZIP, OCI_MANIFEST, Digest, ImageReference
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.hooks import describe_function
+from pipeline.local.emulator.patches import describe_function
 from pipeline.local.invocation import FunctionConfig, Outcome, Status
-from pipeline.model import Digest
+from pipeline.oci.values import Digest
 
 IMAGE = f"000000000000.dkr.ecr.us-east-1.amazonaws.com/name-dev@{Digest.of(b'')}"
 RECORD: dict[str, Any] = {

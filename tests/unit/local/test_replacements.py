@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from pipeline.local.replacements import CREATE_ONLY
+from pipeline.local.emulator.replacements import CREATE_ONLY
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

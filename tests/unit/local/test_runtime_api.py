@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.local.invocation import PAYLOAD_MAX
-from pipeline.local.runtime_api import RuntimeConnection, serve_runtime_api
+from pipeline.local.runtime.runtime_api import RuntimeConnection, serve_runtime_api
 
 NEXT = "/2018-06-01/runtime/invocation/next"
 

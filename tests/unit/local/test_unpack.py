@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.local.unpack import UnsafeLayer, inner_target, merge_layers, unpack_layer
+from pipeline.local.runtime.unpack import UnsafeLayer, inner_target, merge_layers, unpack_layer
 
 
 def entry(
@@ -226,7 +226,7 @@ def test_a_folder_over_a_link_replaces_it(unpack: Callable[..., Path], tmp_path:
 
 
 def test_more_entries_than_allowed_are_refused(unpack: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.local.unpack.ENTRIES_MAX", 3)
+    monkeypatch.setattr("pipeline.local.runtime.unpack.ENTRIES_MAX", 3)
     unpack(*(entry(f"f{number}") for number in range(3)))
     with pytest.raises(UnsafeLayer, match="more than 3 entries"):
         unpack(*(entry(f"f{number}") for number in range(4)))

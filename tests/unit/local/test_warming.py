@@ -8,12 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-from pipeline.local.command import CannotRun, WorkerCommand
-from pipeline.local.images import ImageUnavailable
 from pipeline.local.invocation import FunctionConfig, Invocation, Status
-from pipeline.local.pool import WorkerPool
-from pipeline.local.runtime import PooledRuntime
-from pipeline.model import Digest, ImageReference
+from pipeline.local.runtime.command import CannotRun, WorkerCommand
+from pipeline.local.runtime.pool import WorkerPool
+from pipeline.local.runtime.process_runtime import PooledRuntime
+from pipeline.local.runtime.pulled import ImageUnavailable
+from pipeline.oci.values import Digest, ImageReference
 
 AT_ONCE = max(2, os.cpu_count() or 1)
 

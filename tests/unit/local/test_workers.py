@@ -7,8 +7,8 @@ import json
 from typing import Any, cast
 
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
-from pipeline.local.runtime_api import RuntimeConnection
-from pipeline.local.workers import Worker
+from pipeline.local.runtime.runtime_api import RuntimeConnection
+from pipeline.local.runtime.workers import Worker
 
 FUNCTION = FunctionConfig.parse(
     {

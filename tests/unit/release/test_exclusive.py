@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import interruption
-from pipeline.events import Event, Note
-from pipeline.exclusive import exclusively
+from pipeline.core import interruption
+from pipeline.core.events import Event, Note
+from pipeline.core.locks import exclusively
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.exclusive import exclusively
+from pipeline.core.locks import exclusively
 with exclusively(Path(sys.argv[1]), "up dev"):
     print("held", flush=True)
     time.sleep(60)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.blobs import BlobStore
-from pipeline.errors import ReleaseError
-from pipeline.kept_templates import find_template, keeper_of, read_template, template_referrer
-from pipeline.ledger import template_digest
-from pipeline.model import OCI_MANIFEST, Digest
-from pipeline.push import push_image
-from pipeline.registry.client import Registry
-from pipeline.repository import StoredImage
+from pipeline.core.errors import ReleaseError
+from pipeline.ledger.kept_templates import find_template, keeper_of, read_template, template_referrer
+from pipeline.ledger.releases import template_digest
+from pipeline.ledger.stored_images import StoredImage
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry
+from pipeline.oci.values import OCI_MANIFEST, Digest
+from pipeline.release.push import push_image
 from tests.servers.images import pair
 from tests.servers.registry import LoopbackRegistry
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.presence import call_off, present
+from pipeline.core.locks import call_off, present
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.presence import present
+from pipeline.core.locks import present
 with present(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

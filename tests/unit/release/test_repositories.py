@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cfn.names import Names
-from pipeline.events import Event, Note, ResourceChanged
-from pipeline.repositories import NewRepositories
+from pipeline.core.events import Event, Note, ResourceChanged
+from pipeline.release.repositories import NewRepositories
 
 STACK = "transaction-registry-dev"
 ONE, TWO = "OneRepository", "TwoRepository"

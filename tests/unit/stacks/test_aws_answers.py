@@ -13,8 +13,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from pipeline.errors import FunctionError, StackError
-from pipeline.model import Digest, PushedImage
+from pipeline.assembly.model import PushedImage
+from pipeline.core.errors import FunctionError, StackError
+from pipeline.oci.values import Digest
+from pipeline.release.verify import verify_function
 from pipeline.stacks import (
     StackFailed,
     StackState,
@@ -28,7 +30,6 @@ from pipeline.stacks import (
     read_stack,
 )
 from pipeline.stacks.state import canonical_template, read_change_sets
-from pipeline.verify import verify_function
 
 ID = "arn:aws:cloudformation:us-east-1:000000000000:stack/pipeline-dev/1"
 SET = "arn:aws:cloudformation:us-east-1:000000000000:changeSet/x/1"
@@ -63,7 +64,7 @@ class Stubbed:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.interruption.sleep", lambda _seconds: None)
+    monkeypatch.setattr("pipeline.core.interruption.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from pipeline.stacks import ResourceFailure, StackFailed, StackStatus, missing_images
-from pipeline.stacks.events import StackEvent
 from pipeline.stacks.failures import explain, failures_of
+from pipeline.stacks.stack_events import StackEvent
 
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/pipeline-dev/1"
 IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/fraud-detection-dev@sha256:" + "a" * 64

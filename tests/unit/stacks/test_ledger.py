@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import ReleaseError
-from pipeline.ledger import (
+from pipeline.core.errors import ReleaseError
+from pipeline.ledger.releases import (
     STANDARD_MAX,
     VALUE_MAX,
     Release,
@@ -21,7 +21,7 @@ from pipeline.ledger import (
     plan_rollback,
     template_digest,
 )
-from pipeline.model import Digest
+from pipeline.oci.values import Digest
 
 AT = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,20}(-[a-z0-9]{1,10}){0,2}", fullmatch=True)

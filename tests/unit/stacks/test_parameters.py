@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.model import Digest, PushedImage
-from pipeline.parameters import image_parameters
+from pipeline.assembly.model import PushedImage
+from pipeline.environment.parameters import image_parameters
+from pipeline.oci.values import Digest
 
 
 def pushed(function: str, content: bytes) -> PushedImage:

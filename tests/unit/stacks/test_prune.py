@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ReleaseError
-from pipeline.ledger import Release, ReleaseContent
-from pipeline.model import Digest
-from pipeline.prune import GRACE, PrunePlan, plan_prune
-from pipeline.repository import StoredImage
+from pipeline.core.errors import ReleaseError
+from pipeline.ledger.prune import GRACE, PrunePlan, plan_prune
+from pipeline.ledger.releases import Release, ReleaseContent
+from pipeline.ledger.stored_images import StoredImage
+from pipeline.oci.values import Digest
 from tests.conftest import examples
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)

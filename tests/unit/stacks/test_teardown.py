@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline.events import Event, Note
-from pipeline.teardown import free_network_interfaces, kept_by, vpc_functions
+from pipeline.core.events import Event, Note
+from pipeline.release.teardown import free_network_interfaces, kept_by, vpc_functions
 
 
 class Aws:
@@ -55,7 +55,7 @@ def _refusal(code: str) -> ClientError:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.interruption.sleep", lambda _seconds: None)
+    monkeypatch.setattr("pipeline.core.interruption.sleep", lambda _seconds: None)
 
 
 def test_functions_go_first_and_their_interfaces_as_lambda_gives_them_up() -> None:

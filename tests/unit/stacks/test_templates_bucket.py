@@ -14,11 +14,11 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from cfn.render import TEMPLATE_BODY_MAX
-from pipeline.errors import StackError
-from pipeline.events import Event, Note
-from pipeline.model import Digest
+from pipeline.core.errors import StackError
+from pipeline.core.events import Event, Note
+from pipeline.oci.values import Digest
 from pipeline.stacks import Create, Upload, WantedStack, apply_stack
-from pipeline.templates_bucket import find_bucket, upload_template
+from pipeline.stacks.templates_bucket import find_bucket, upload_template
 
 ACCOUNT = "123456789012"
 BODY = '{"Resources": {}}'
@@ -70,7 +70,7 @@ class Aws:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.interruption.sleep", lambda _seconds: None)
+    monkeypatch.setattr("pipeline.core.interruption.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

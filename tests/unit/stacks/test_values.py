@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.stacks import PropertyChange, ResourceChange
-from pipeline.stacks.values import Values, differences
+from pipeline.stacks.properties import Values, differences
 
 STACK_ID = "arn:aws:cloudformation:us-east-1:000000000000:stack/pipeline-dev/1234"
 

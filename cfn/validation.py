@@ -1,0 +1,109 @@
+"""What can be known to fail on AWS before anything is sent there: settings and functions, all findings at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cfn.calls import RESOURCES
+from cfn.names import Names, image_parameter, pascal_case
+from cfn.problems import SettingsError
+from cfn.settings import Call, FunctionDefinition, Settings
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_ACTION = re.compile(r"[A-Z][A-Za-z0-9]+")
+_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+# What the stack sets itself; a function's own variables must not hide them.
+OWN_VARIABLES = (
+    "ENVIRONMENT",
+    "TABLE_NAME",
+    "IMAGE_DIGEST",
+    "POWERTOOLS_SERVICE_NAME",
+    "POWERTOOLS_METRICS_NAMESPACE",
+    "POWERTOOLS_LOG_LEVEL",
+)
+
+
+# CloudFormation schema of AWS::Logs::LogGroup, RetentionInDays.
+_RETENTIONS = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
+
+ALL_AT_ONCE = "AllAtOnce"
+# CodeDeploy user guide, "Predefined deployment configurations for an AWS Lambda compute platform".
+SHIFTING = (
+    *(f"LambdaCanary10Percent{minutes}Minutes" for minutes in (5, 10, 15, 30)),
+    "LambdaLinear10PercentEvery1Minute",
+    *(f"LambdaLinear10PercentEvery{minutes}Minutes" for minutes in (2, 3, 10)),
+)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises SettingsError with everything that is wrong with the settings, but for the network's (cfn.network)."""
+    findings = []
+    if settings.release not in (ALL_AT_ONCE, *SHIFTING):
+        known = ", ".join((ALL_AT_ONCE, *SHIFTING))
+        findings.append(f"release is {settings.release!r} and CodeDeploy has {known}")
+    if settings.log_retention_days not in _RETENTIONS:
+        known = ", ".join(map(str, _RETENTIONS))
+        findings.append(f"log_retention_days is {settings.log_retention_days} and CloudWatch Logs has {known}")
+    if settings.reserved_concurrency is not None and settings.reserved_concurrency < 0:
+        findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and cannot be less than 0")
+    if findings:
+        raise SettingsError(
+            f"the settings of {settings.environment} cannot be used", "; ".join(findings), "Correct them."
+        )
+
+
+def check_functions(settings: Settings, functions: Sequence[FunctionDefinition]) -> None:
+    """Raises SettingsError with everything that is wrong with a set of functions."""
+    findings = [finding for function in functions for finding in _findings(settings, function)]
+    stems: dict[str, str] = {}
+    for function in functions:
+        other = stems.setdefault(pascal_case(function.name), function.name)
+        if other == function.name and [each.name for each in functions].count(other) > 1:
+            findings.append(f"{other} is there more than once")
+        elif other != function.name:
+            findings.append(f"{function.name} and {other} have one parameter, {image_parameter(other)}")
+    if findings:
+        raise SettingsError(
+            "the templates cannot be made",
+            "; ".join(dict.fromkeys(findings)),
+            "Correct the folders under images/ and their function.toml.",
+        )
+
+
+def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]:
+    name = function.name
+    if not _NAME.fullmatch(name):
+        yield f"the function {name!r} is not named in a-z, 0-9 and single hyphens, starting with a letter"
+    full_name = Names(settings.environment).function(name)
+    if len(full_name) > 64:
+        yield f"{full_name} has {len(full_name)} characters and Lambda takes at most 64 in a function's name"
+    if not 128 <= function.memory <= 10_240:
+        yield f"{name} wants {function.memory} MB of memory and Lambda gives 128 to 10240"
+    if not 1 <= function.timeout <= 900:
+        yield f"{name} wants {function.timeout} s and Lambda gives 1 to 900"
+    if len(function.description) > 256:
+        yield f"the description of {name} has {len(function.description)} characters and Lambda takes 256"
+    for variable, _value in function.environment:
+        if variable in OWN_VARIABLES or variable.startswith("AWS_") or not _VARIABLE.fullmatch(variable):
+            yield f"{name} sets the variable {variable!r}, which is reserved or not a name"
+    size = sum(len(variable.encode()) + len(value.encode()) for variable, value in function.environment)
+    if size > 3_072:
+        yield f"the variables of {name} have {size} bytes and Lambda takes 4096 with those that the stack sets"
+    for call in function.calls:
+        yield from _call_findings(name, call)
+
+
+def _call_findings(name: str, call: Call) -> Iterator[str]:
+    service = RESOURCES.get(call.resource)
+    if service is None:
+        yield f"{name} calls the resource {call.resource!r}, known are {', '.join(RESOURCES)}"
+    elif service != call.service:
+        yield f"{name} calls {call.service!r} on {call.resource}, which belongs to {service}"
+    if not call.actions:
+        yield f"{name} calls {call.resource} without an action"
+    for action in call.actions:
+        if not _ACTION.fullmatch(action):
+            yield f"{name} calls the action {action!r}, which is not one plain action such as Query"

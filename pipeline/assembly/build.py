@@ -1,0 +1,58 @@
+"""From a function's folder to its image: lay out, assemble. The base and the store come from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.assembly.image import assemble
+from pipeline.assembly.layers import SharedPackages, lay_out
+from pipeline.assembly.model import Base, FunctionSource, Image, Platform
+from pipeline.assembly.slim import Slim
+from pipeline.core.events import Report, ignore
+from pipeline.oci.blobs import BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What images are built from; needs no account and no credentials.
+
+    base     a registry reference, the path of an OCI layout, or "empty"
+    builder  "layers" for our own, "docker" for an engine and each function's Dockerfile
+    sbom     whether each image gets a bill of materials that refers to it
+    labels   function → labels of its image, such as the commit that it comes from
+    commit   finds the commit that everything is made from, or ""; asked when a release is recorded
+    """
+
+    sources: tuple[FunctionSource, ...]
+    platform: Platform
+    base: str
+    store: BlobStore
+    slim: Slim
+    sbom: bool = True
+    builder: str = "layers"
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    commit: Callable[[], str] = str
+
+
+def build_image(
+    source: FunctionSource,
+    platform: Platform,
+    base: Base,
+    store: BlobStore,
+    *,
+    slim: Slim | None = None,
+    labels: Mapping[str, str] | None = None,
+    shared: SharedPackages | None = None,
+    report: Report = ignore,
+) -> Image:
+    """The image of a function on ``base``; its own layers are in ``store``, the base's need not be.
+
+    slim    what is left out of dependencies; ``Slim.for_sources(all sources)`` lets functions share their layers
+    labels  besides the title, such as ``SourceLabels`` gives
+    shared  of the run that this is part of
+
+    The same inputs give the same digest. Raises SourceError, DependencyError, BaseImageError and StorageError.
+    """
+    layers = lay_out(source, platform, store, slim=slim, runtime=not base.layers, shared=shared, report=report)
+    return assemble(base, layers, source=source, platform=platform, labels=labels)

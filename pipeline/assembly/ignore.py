@@ -1,0 +1,209 @@
+"""What of a folder is not shipped: ``.dockerignore`` rules as Docker reads them, on top of built-in ones.
+
+The syntax is Docker's (build reference, ".dockerignore file"; github.com/moby/patternmatcher): every pattern is
+anchored at the folder, ``*`` and ``?`` stop at "/", ``**`` does not, ``!`` takes back, the last match decides, and a
+pattern that matches a folder matches everything below it. That is not Git's syntax, so no Git matcher will do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.errors import SourceError
+
+FILE = ".dockerignore"
+# In a folder's own .dockerignore a line like "!public.pem" takes one of these back, deliberately and by name.
+BUILT_IN = """
+# what the build reads and the function does not
+function.toml
+Dockerfile
+*.dockerignore
+.dockerignore
+requirements*.in
+requirements*.txt
+# caches
+**/__pycache__
+**/*.pyc
+**/*.pyo
+**/.*_cache
+**/.hypothesis
+**/.coverage*
+**/.DS_Store
+**/Thumbs.db
+**/*.swp
+**/.*.sw?
+**/*~
+**/.#*
+**/#*#
+**/.goutputstream-*
+**/*___jb_tmp___
+**/*___jb_old___
+**/.git
+**/.gitignore
+**/.gitattributes
+**/.hg
+**/.svn
+**/.idea
+**/.vscode
+**/.venv
+**/venv
+**/node_modules
+**/*.egg-info
+# tests
+**/tests
+**/test_*.py
+**/conftest.py
+# secrets
+**/.env*
+**/*.pem
+**/*.key
+**/*.p12
+**/*.pfx
+**/*.jks
+**/*.keystore
+**/*.kdbx
+**/*.ppk
+**/id_rsa*
+**/id_dsa*
+**/id_ecdsa*
+**/id_ed25519*
+**/.aws
+**/.ssh
+**/.gnupg
+**/.docker
+**/.dockercfg
+**/.kube
+**/.pgpass
+**/.vault-token
+**/.netrc
+**/.npmrc
+**/.pypirc
+**/.git-credentials
+**/*.tfstate*
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    takes_back: bool
+
+
+class IgnoreRules:
+    """Compiled rules: ``IgnoreRules.parse(["*.md", "!README.md"]).ignores("notes.md")``."""
+
+    def __init__(self, rules: tuple[_Rule, ...]) -> None:
+        self._rules = rules
+
+    @classmethod
+    def parse(cls, lines: Iterable[str]) -> IgnoreRules:
+        """Raises ValueError for a pattern with an unclosed bracket, naming it."""
+        # Neighbours of one sense are one pattern: each path of each folder is held against all of them.
+        groups: list[tuple[bool, list[str]]] = []
+        for line in lines:
+            text = line.strip()
+            if not text or line.startswith("#"):
+                continue
+            takes_back = text.startswith("!")
+            pattern = _clean(text[1:].strip() if takes_back else text)
+            if not pattern:
+                continue
+            if not groups or groups[-1][0] != takes_back:
+                groups.append((takes_back, []))
+            groups[-1][1].append(pattern)
+        return cls(tuple(_Rule(_compile(patterns), takes_back) for takes_back, patterns in groups))
+
+    def ignores(self, path: str) -> bool:
+        """Whether the rules leave out ``path``, relative to their folder and written with "/"."""
+        parts = path.split("/")
+        above = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        for rule in reversed(self._rules):
+            if any(rule.pattern.fullmatch(each) for each in above):
+                return not rule.takes_back
+        return False
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether something below an ignored folder may still be shipped."""
+        return any(rule.takes_back for rule in self._rules)
+
+
+def read_rules(folder: Path) -> IgnoreRules:
+    """The built-in rules, then those of ``folder/.dockerignore``. Raises SourceError for a file that cannot be used."""
+    try:
+        # Lines end as they do for Docker; str.splitlines would also break at characters that names may have.
+        own = (folder / FILE).read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError:
+        own = []
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(folder, error) from error
+    if not own:
+        return _BUILT_IN
+    try:
+        return IgnoreRules.parse([*BUILT_IN.splitlines(), *own])
+    except ValueError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: Exception) -> SourceError:
+    return SourceError(f"{folder.name} was not built", f"{folder / FILE} cannot be used: {error}", "Mend the file.")
+
+
+def _clean(pattern: str) -> str:
+    """Like Go's ``filepath.Clean`` with the leading slash taken off: ``./a//b/`` is ``a/b``, and ``../a`` stays."""
+    parts: list[str] = []
+    for part in pattern.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part == ".." and not pattern.startswith("/"):
+            parts.append(part)  # out of the folder, so it matches nothing
+        elif part not in ("", ".", ".."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _compile(patterns: list[str]) -> re.Pattern[str]:
+    """What matches one of them. Raises ValueError, naming the first that is none."""
+    expressions = [_translate(pattern) for pattern in patterns]
+    try:
+        return re.compile("|".join(f"(?:{each})" for each in expressions), re.DOTALL)
+    except re.error:
+        for pattern, expression in zip(patterns, expressions, strict=True):
+            try:
+                re.compile(expression, re.DOTALL)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no pattern ({error})") from error
+        raise
+
+
+def _translate(pattern: str) -> str:
+    out, position = [], 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*" and pattern.startswith("*", position):
+            position += 2 if pattern.startswith("/", position + 1) else 1
+            out.append("(?:.*/)?" if position < len(pattern) else ".*")
+        elif char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "[":
+            end = pattern.find("]", position + (2 if pattern.startswith("^", position) else 1))
+            if end < 0:
+                raise ValueError(f"{pattern!r} has a [ without a ]")
+            inside = pattern[position:end].replace("[", r"\[")
+            out.append(f"[{inside}]")
+            position = end + 1
+        elif char == "\\" and position < len(pattern):
+            out.append(re.escape(pattern[position]))
+            position += 1
+        else:
+            out.append(re.escape(char))
+    return "".join(out)
+
+
+_BUILT_IN = IgnoreRules.parse(BUILT_IN.splitlines())

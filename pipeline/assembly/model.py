@@ -1,0 +1,127 @@
+"""The values that flow from a source folder to a running function. Each stage takes the value of the stage before it.
+
+find_sources → FunctionSource → lay_out → Layer… → assemble → Image → check_image → CheckedImage
+→ push_image → PushedImage → image_parameters → plan_stack → apply_stack → verify_function
+
+Pure: nothing here reads, writes or connects.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cfn.settings import Architecture, FunctionDefinition
+from pipeline.oci.values import Descriptor, Digest, ImageReference, Layer
+
+# Where functions and their imports are, in AWS's base images and on the empty base.
+TASK_ROOT = "/var/task"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PythonVersion:
+    """A minor version of Python: ``PythonVersion.parse("3.13")``."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        match = re.fullmatch(r"(3)\.(\d{1,2})", text)
+        if match is None:
+            raise ValueError(f"a Python version is written 3.<minor>, saw: {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image is made for: Lambda's architecture and a Python minor version, always Linux with glibc."""
+
+    architecture: Architecture
+    python: PythonVersion
+
+    def __str__(self) -> str:
+        return f"linux/{self.architecture.oci} python{self.python}"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSource:
+    """A folder under ``images/`` that was read and found complete.
+
+    handler       "module.function", found in the folder
+    requirements  the hash-locked requirements file, or None when the function has no dependencies
+    shared        folders of packages that stand beside the functions and are shipped with each
+    """
+
+    definition: FunctionDefinition
+    folder: Path
+    handler: str
+    requirements: Path | None = None
+    shared: tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an image stands on: the base's own config document and its layers; both empty for the empty base.
+
+    docker  the base is of Docker's media types, so the image made on it is too (one manifest never mixes the two)
+    """
+
+    config: bytes
+    layers: tuple[Layer, ...] = ()
+    reference: ImageReference | None = None
+    docker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A complete image: the exact bytes of its config and manifest, and its layers in order.
+
+    Its digest is known here, before any push. Blobs of layers are in the blob store, or fetched from ``Layer.source``.
+    """
+
+    manifest: bytes
+    manifest_media_type: str
+    config: bytes
+    config_descriptor: Descriptor
+    layers: tuple[Layer, ...]
+    platform: Platform
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """An image of a function that passed every rule of Lambda; made by ``pipeline.assembly.check`` only."""
+
+    function: str
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class PushedImage:
+    """An image that was read back from its registry by digest and found equal.
+
+    uploaded  bytes that this push really sent
+    """
+
+    function: str
+    repository_uri: str
+    digest: Digest
+    uploaded: int = 0
+
+    @property
+    def uri(self) -> str:
+        """``<repository>@sha256:…``: what the stack's image parameter takes."""
+        return f"{self.repository_uri}@{self.digest}"

@@ -1,0 +1,42 @@
+"""A base that only a container engine has, such as one that was just built there."""
+
+from __future__ import annotations
+
+import tarfile
+from typing import Any
+
+from pipeline.assembly.model import Base, Platform
+from pipeline.bases.parsing import parse_base
+from pipeline.core.errors import BaseImageError
+from pipeline.engine.connection import connect_engine, engine_address
+from pipeline.engine.export import read_image
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import Manifest
+from pipeline.oci.work import work_folder
+
+
+def engine_base(name: str, platform: Platform, store: BlobStore, *, engine: Any = None) -> Base:
+    """The base that the engine calls ``name``; its layers are copied into the store, gzip like any of ours.
+
+    What was read before is not read again, by the image's id. Raises BaseImageError, and LocalError without an engine.
+    """
+    import docker
+
+    what = f"the base {name} was not read out of the engine"
+    engine = engine or connect_engine(what, "Name a reference, or an OCI layout on disk (oci:DIR).")
+    try:
+        identifier = str(engine.inspect_image(name)["Id"])
+    except (docker.errors.APIError, docker.errors.NullResource) as error:
+        raise BaseImageError(
+            what,
+            f"the engine at {engine_address()} has no image {name!r}",
+            "`docker images` lists what it has. To use one of a registry, name it without docker-daemon:.",
+        ) from error
+    try:
+        with work_folder(store) as work:
+            image = read_image(engine, identifier, store, work, platform, None)
+    except (ValueError, tarfile.TarError) as error:
+        raise BaseImageError(
+            what, str(error), f"Look into the log of the engine at {engine_address()}, or build it again."
+        ) from error
+    return parse_base(Manifest(image.manifest, image.manifest_media_type), image.config, platform, None, what)

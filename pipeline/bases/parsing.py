@@ -1,0 +1,54 @@
+"""A base from the documents that describe it: its manifest and its config. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.assembly.model import Base, Platform
+from pipeline.core.documents import parse_json
+from pipeline.core.errors import BaseImageError
+from pipeline.oci.layout import parse_descriptor
+from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest, ImageReference, Layer, Manifest
+
+
+def parse_base(
+    manifest: Manifest, config: bytes, platform: Platform, reference: ImageReference | None, what: str
+) -> Base:
+    """A base from its documents. Raises BaseImageError with every fault at once."""
+    faults: list[str] = []
+    if manifest.media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
+        raise BaseImageError(
+            what, f"it is no single image but {manifest.media_type or 'something unknown'}", "Name an image."
+        )
+    try:
+        entries = parse_json(manifest.content)["layers"]
+        descriptors = [parse_descriptor(entry) for entry in entries]
+        document: dict[str, Any] = parse_json(config)
+        diff_ids = [str(text) for text in document["rootfs"]["diff_ids"]]
+        system, architecture = document.get("os"), document.get("architecture")
+        environment = (document.get("config") or {}).get("Env") or []
+        variables = dict(str(variable).partition("=")[::2] for variable in environment)
+        layers = tuple(
+            Layer(descriptor, Digest.parse(diff_id), "base", reference)
+            for descriptor, diff_id in zip(descriptors, diff_ids, strict=False)
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BaseImageError(
+            what, f"its manifest or config is not understood ({error})", "Name another base."
+        ) from error
+    if len(descriptors) != len(diff_ids):
+        faults.append(f"its manifest has {len(descriptors)} layers and its config {len(diff_ids)}")
+    if any(
+        entry.get("urls") or "foreign" in entry["mediaType"] or "nondistributable" in entry["mediaType"]
+        for entry in entries
+    ):
+        faults.append("some of its layers are not kept in registries")
+    if (system, architecture) != ("linux", platform.architecture.oci):
+        faults.append(f"it is made for {system}/{architecture} and not for linux/{platform.architecture.oci}")
+    # The images of python.org on Docker Hub name their version; AWS's do not.
+    python = variables.get("PYTHON_VERSION", "")
+    if python and python.split(".")[:2] != str(platform.python).split("."):
+        faults.append(f"it holds Python {python} and not {platform.python}")
+    if faults:
+        raise BaseImageError(what, "; ".join(faults), "Choose another base, or build for what this one offers.")
+    return Base(config, layers, reference, docker=manifest.media_type == DOCKER_MANIFEST)

@@ -1,0 +1,105 @@
+"""The bases that images stand on when nobody names one, pinned by digest; only ``build --update-base`` moves a pin."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cfn.settings import Architecture
+from pipeline.assembly.model import Platform, PythonVersion
+from pipeline.core.errors import BaseImageError
+from pipeline.oci.values import Digest, ImageReference
+
+PINS = Path(__file__).with_name("bases.toml")
+_HEADER = """\
+# The base image of each Python version, and the digest of its image for each architecture.
+# Written by `build --update-base`; a build uses exactly these digests.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pin:
+    """One table of the file: a reference with a tag, and the digests that it had when it was pinned."""
+
+    reference: ImageReference
+    digests: dict[Architecture, Digest]
+
+
+def default_reference(python: PythonVersion) -> ImageReference:
+    """AWS's own base image for Lambda."""
+    return ImageReference("public.ecr.aws", "lambda/python", str(python))
+
+
+def pinned_base(platform: Platform, path: Path = PINS) -> ImageReference:
+    """The reference and digest that are pinned for a platform. Raises BaseImageError when there is none."""
+    pin = _read(path).get(platform.python)
+    digest = pin.digests.get(platform.architecture) if pin is not None else None
+    if pin is None or digest is None:
+        raise BaseImageError(
+            f"no base image was chosen for {platform}",
+            f"{path} pins none",
+            "Run `build --update-base` once, or name a base: a reference, an OCI layout (oci:DIR) or `empty`.",
+        )
+    return ImageReference(pin.reference.registry, pin.reference.repository, pin.reference.tag, digest)
+
+
+def move_pins(
+    platforms: Sequence[Platform],
+    resolve: Callable[[ImageReference, Platform], ImageReference],
+    *,
+    path: Path = PINS,
+) -> dict[Platform, tuple[ImageReference | None, ImageReference]]:
+    """Pin what the references name today; gives the pin before (or None) and after, by platform.
+
+    resolve  a reference with a tag -> the same with the digest of the image that fits the platform
+    Raises what ``resolve`` raises, and then leaves every pin as it was.
+    """
+    from pipeline.core.files import write_atomically
+
+    pins = _read(path)
+    moved: dict[Platform, tuple[ImageReference | None, ImageReference]] = {}
+    for platform in platforms:
+        pin = pins.get(platform.python) or _Pin(default_reference(platform.python), {})
+        found = resolve(pin.reference, platform)
+        if found.digest is None:
+            raise ValueError(f"{found} was not resolved to a digest")
+        before = pin.digests.get(platform.architecture)
+        old = ImageReference(found.registry, found.repository, found.tag, before) if before is not None else None
+        moved[platform] = (old, found)
+        pins[platform.python] = _Pin(pin.reference, {**pin.digests, platform.architecture: found.digest})
+    content = _HEADER + "".join(_table(python, pins[python]) for python in sorted(pins))
+    if not path.exists() or path.read_text() != content:
+        write_atomically(path, content.encode())
+    return moved
+
+
+def _read(path: Path) -> dict[PythonVersion, _Pin]:
+    try:
+        document = tomllib.loads(path.read_text())
+        return {
+            PythonVersion.parse(version): _Pin(
+                ImageReference.parse(table["reference"]),
+                {
+                    architecture: Digest.parse(table[architecture.value])
+                    for architecture in Architecture
+                    if architecture.value in table
+                },
+            )
+            for version, table in document.get("python", {}).items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BaseImageError(
+            "the pinned base images were not read",
+            f"{path} is not understood: {error}",
+            'Restore the file; a table is [python."3.13"] with reference, arm64 and x86_64.',
+        ) from error
+
+
+def _table(python: PythonVersion, pin: _Pin) -> str:
+    lines = [f'\n[python."{python}"]', f'reference = "{pin.reference}"']
+    lines += [f'{architecture.value} = "{pin.digests[architecture]}"' for architecture in sorted(pin.digests)]
+    return "\n".join(lines) + "\n"

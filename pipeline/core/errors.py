@@ -1,0 +1,104 @@
+"""The one tree of expected errors: each says what failed, why, and the next step.
+
+    PipelineError
+    ├── SettingsError        a setting or an environment name that cannot be used
+    ├── SourceError          a function folder that cannot become an image
+    ├── DependencyError      locked requirements that do not resolve to wheels for the target
+    ├── BaseImageError       a base image that cannot be found, read or used
+    ├── RegistryError        a registry that refused, lied or could not be reached
+    ├── CheckFailed          an image that Lambda would refuse; carries every finding
+    ├── StackError           a stack that cannot be planned or did not reach its goal
+    ├── ReleaseError         a release that cannot be recorded, found, returned to or pruned
+    │   └── NotApproved      a change that would lose something, and nobody said yes
+    ├── FunctionError        a function that does not run what was pushed
+    ├── SubmissionError      a transaction that could not be submitted or answered
+    ├── CredentialsError     no usable credentials for the target
+    ├── AccountError         an account or a region that cannot take what would be deployed
+    ├── StorageError         a disk that is full or cannot be written
+    └── LocalError           the embedded AWS or its runtime
+
+Only ``bootstrap.py`` prints them. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cfn.problems import PipelineError as PipelineError
+from cfn.problems import SettingsError as SettingsError
+
+
+class SourceError(PipelineError):
+    """A function folder that cannot become an image."""
+
+
+class DependencyError(PipelineError):
+    """Locked requirements that do not resolve to wheels for the target."""
+
+
+class BaseImageError(PipelineError):
+    """A base image that cannot be found, read or used."""
+
+
+class RegistryError(PipelineError):
+    """A registry that refused, lied or could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule of Lambda that an image breaks.
+
+    rule     a short stable id: "layer-hard-link"
+    message  what was found, with the offending value
+    cure     what to do about it
+    source   where the rule comes from: AWS's page, or the report that showed it
+    """
+
+    rule: str
+    message: str
+    cure: str
+    source: str
+
+
+class CheckFailed(PipelineError):
+    """An image that Lambda would refuse. ``findings`` has every broken rule at once."""
+
+    def __init__(self, what: str, why: str, next_step: str, findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(what, why, next_step)
+        self.findings = findings
+
+
+class StackError(PipelineError):
+    """A stack that cannot be planned or did not reach its goal."""
+
+
+class ReleaseError(PipelineError):
+    """A release that cannot be recorded, found, returned to or pruned."""
+
+
+class NotApproved(ReleaseError):
+    """A change that would lose something, and nobody said yes: the stack stands as it did."""
+
+
+class FunctionError(PipelineError):
+    """A function that does not run what was pushed."""
+
+
+class SubmissionError(PipelineError):
+    """A transaction that could not be submitted or answered."""
+
+
+class CredentialsError(PipelineError):
+    """No usable credentials for the target."""
+
+
+class AccountError(PipelineError):
+    """An account or a region that cannot take what would be deployed, with everything that stands in the way."""
+
+
+class StorageError(PipelineError):
+    """A disk that is full or cannot be written."""
+
+
+class LocalError(PipelineError):
+    """The embedded AWS or its runtime did not do what was asked."""

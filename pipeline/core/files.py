@@ -1,0 +1,53 @@
+"""Where files go, and how they are written: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.core.errors import StorageError
+
+
+def cache_folder() -> Path:
+    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder."""
+    chosen = os.environ.get("TRANSACTION_PIPELINE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transaction-pipeline"
+
+
+def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -> None:
+    """Replace a file in one step, so that no reader and no crash ever sees half of it. Makes the folders to it."""
+    if make_folders:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def storing(place: Path, otherwise: str = "set TRANSACTION_PIPELINE_CACHE to another folder") -> Iterator[None]:
+    """Turns the operating system's refusals to write ``place``, or below it, into a StorageError.
+
+    otherwise  what else its reader can do than to make room there
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error.__class__.__name__
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StorageError(
+            f"{place} could not be written",
+            reason[0].lower() + reason[1:],
+            "Free some space there" + ("" if full else ", or make the folder writable") + f", or {otherwise}.",
+        ) from error

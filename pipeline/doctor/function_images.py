@@ -1,0 +1,136 @@
+"""The images that functions are to run, and whether Lambda may pull them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from cfn.names import image_parameter
+from pipeline.assembly.check import find_findings
+from pipeline.doctor.keys import lets_service
+from pipeline.doctor.situation import Situation
+from pipeline.doctor.verdict import Verdict, error, ok, together
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.layout import parse_descriptor
+from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, ImageReference, Manifest
+from pipeline.target import host_platform_of_functions
+
+# AWS Lambda developer guide, "Create a function using a container image": what Lambda needs of a repository.
+PULLING = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+
+
+def check_images(situation: Situation) -> Verdict:
+    """Every image parameter of the pipeline stack names an image that is there and that Lambda takes.
+
+    Judged by manifest and config, as Lambda's own rules go; layers were judged when they were pushed.
+    """
+    state = situation.pipeline.state
+    if state.status.gone:
+        return ok("no function stands yet")
+    images = {
+        source.name: state.parameters[image_parameter(source.name)]
+        for source in situation.sources
+        if state.parameters.get(image_parameter(source.name))
+    }
+    return together(
+        (verdict for name, uri in images.items() for verdict in _judge(situation, name, uri)),
+        "every function is on its placeholder",
+    )
+
+
+def _judge(situation: Situation, function: str, uri: str) -> Iterator[Verdict]:
+    again = "Run `up`: it builds the image anew and pushes it."
+    try:
+        reference = ImageReference.parse(uri)
+    except ValueError as problem:
+        yield error(f"the image of {function} cannot be read: {problem}", again)
+        return
+    region = reference.registry.split(".")[3] if reference.registry.count(".") >= 5 else ""
+    if region != situation.target.region:
+        yield error(
+            f"the image of {function} is in the region {region or '?'}, and Lambda pulls only from its own,"
+            f" {situation.target.region}",
+            again,
+        )
+        return
+    manifest = _find_manifest(situation, reference)
+    if manifest is None:
+        yield error(f"the image of {function}, {reference.digest}, is gone from {reference.repository}", again)
+        return
+    config = b"" if manifest.is_index else _fetch_config(situation, reference, manifest)
+    expected = host_platform_of_functions() if situation.target.is_local else None
+    findings = list(find_findings(manifest, config or None, _no_layers(manifest), expected))
+    for finding in findings:
+        yield error(f"the image of {function} would be refused: {finding.message}", finding.cure)
+    if not findings and not situation.target.is_local:
+        found, wanted = json.loads(config).get("architecture"), situation.settings.architecture.oci
+        if found != wanted:
+            yield error(f"the image of {function} is for {found} and the function runs on {wanted}", again)
+            return
+    if not findings:
+        yield ok(f"{function} {str(reference.digest)[:19]} fits")
+
+
+def _find_manifest(situation: Situation, reference: ImageReference) -> Manifest | None:
+    try:
+        answer = situation.client("ecr").batch_get_image(
+            repositoryName=reference.repository,
+            imageIds=[{"imageDigest": str(reference.digest)}],
+            acceptedMediaTypes=[OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX],
+        )
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") == "RepositoryNotFoundException":
+            return None
+        raise
+    for image in answer["images"]:
+        return Manifest(image["imageManifest"].encode(), image["imageManifestMediaType"])
+    return None
+
+
+def _fetch_config(situation: Situation, reference: ImageReference, manifest: Manifest) -> bytes:
+    descriptor = parse_descriptor(json.loads(manifest.content)["config"])
+    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+        store = BlobStore(Path(folder))
+        situation.target.registry(reference.registry).fetch_blob(reference.repository, descriptor, store)
+        return store.read(descriptor.digest)
+
+
+def _no_layers(manifest: Manifest) -> list[None]:
+    return [None for _ in json.loads(manifest.content).get("layers", [])]
+
+
+def check_repository_policies(situation: Situation) -> Verdict:
+    """Each repository that stands lets Lambda pull."""
+    return together(_policies(situation), "no repository stands yet; the stack lets Lambda pull from them")
+
+
+def _policies(situation: Situation) -> Iterator[Verdict]:
+    standing = situation.registry
+    for _, logical_id, properties in situation.resources("AWS::ECR::Repository"):
+        if logical_id not in standing.resources:
+            continue
+        name = properties["RepositoryName"]
+        cure = (
+            "Put the policy of the template back: aws ecr set-repository-policy"
+            f" --repository-name {name}; `synth` writes it."
+        )
+        try:
+            text = situation.client("ecr").get_repository_policy(repositoryName=name)["policyText"]
+        except ClientError as problem:
+            code = problem.response.get("Error", {}).get("Code")
+            if code == "RepositoryNotFoundException":
+                yield error(f"the repository {name} is gone though its stack stands", "Run `down`, then `up`.")
+                continue
+            if code != "RepositoryPolicyNotFoundException":
+                raise
+            yield error(f"the repository {name} has no policy that lets Lambda pull", cure)
+            continue
+        lacking = [action for action in PULLING if not lets_service(json.loads(text), "lambda.amazonaws.com", action)]
+        if lacking:
+            yield error(f"the repository {name} does not let Lambda use {', '.join(lacking)}", cure)
+        else:
+            yield ok(f"{name} lets Lambda pull")

@@ -1,0 +1,95 @@
+"""What the account allows: executions to reserve, and how many networks and endpoints it may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cfn.names import RESERVED_CONCURRENCY
+from pipeline.doctor.situation import Situation
+from pipeline.doctor.verdict import Verdict, error, ok, together, unknown, warning
+from pipeline.environment.parameters import UNRESERVED_MIN, fitting_reservation
+
+
+def check_concurrency(situation: Situation) -> Verdict:
+    """The executions that the functions reserve leave 100 unreserved; ``up`` reserves what fits, so this only warns.
+
+    GetAccountSettings counts the reservations of all functions of the account, ours included, as taken.
+    """
+    wanted, count = situation.settings.reserved_concurrency, len(situation.sources)
+    if not wanted or not count:
+        return ok("nothing is reserved")
+    limit = situation.client("lambda").get_account_settings()["AccountLimit"]
+    total, free = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
+    state = situation.pipeline.state
+    own = 0 if state.status.gone else int(state.parameters.get(RESERVED_CONCURRENCY) or 0) * count
+    others = max(0, total - free - own)
+    fits = fitting_reservation(free + own, count, wanted)
+    said = f"the account has {total} executions, other functions reserve {others}"
+    if fits >= wanted:
+        return ok(f"{said}; {count} functions reserve {wanted} each")
+    cure = (
+        f"set reserved_concurrency = {fits}" if fits else "reserve none: leave reserved_concurrency out, or set it to 0"
+    )
+    return warning(
+        f"{said}: {count} functions cannot reserve {wanted} each and leave {UNRESERVED_MIN} unreserved",
+        f"`up` reserves {fits or 'none'} instead. To say so, {cure}; or ask for a higher quota: aws service-quotas"
+        " request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000",
+    )
+
+
+# Service Quotas: VPCs per Region; Gateway VPC endpoints per Region. Their defaults (Amazon VPC user guide, "quotas").
+_VPCS, _VPCS_DEFAULT = "L-F678F1CE", 5
+_GATEWAYS, _GATEWAYS_DEFAULT = "L-1B52E74A", 20
+
+
+def check_quotas(situation: Situation) -> Verdict:
+    """There is room for one more VPC, and for its gateway endpoints. Asks nothing when ours stand already."""
+    standing = situation.pipeline
+    ec2 = situation.client("ec2")
+    verdicts = []
+    if "Vpc" not in standing.resources:
+        vpcs = sum(len(page["Vpcs"]) for page in ec2.get_paginator("describe_vpcs").paginate())
+        verdicts.append(_room(situation, "VPCs", vpcs, 1, _VPCS, _VPCS_DEFAULT))
+    gateways = [
+        logical_id
+        for _, logical_id, properties in situation.resources("AWS::EC2::VPCEndpoint")
+        if properties.get("VpcEndpointType") == "Gateway" and logical_id not in standing.resources
+    ]
+    if gateways:
+        pages = ec2.get_paginator("describe_vpc_endpoints").paginate(
+            Filters=[{"Name": "vpc-endpoint-type", "Values": ["Gateway"]}]
+        )
+        there = sum(len(page["VpcEndpoints"]) for page in pages)
+        verdicts.append(_room(situation, "gateway endpoints", there, len(gateways), _GATEWAYS, _GATEWAYS_DEFAULT))
+    return together(verdicts, "the network stands already")
+
+
+def _room(situation: Situation, what: str, there: int, more: int, code: str, default: int) -> Verdict:
+    quota, assumed = _quota(situation, code)
+    said = f"{there} {what} exist and {more} more would be made"
+    if quota is None:
+        if there + more <= default:
+            return ok(f"{said}; every account may have {default}")
+        return unknown(f"{said}; the quota was not read: {assumed}", "Allow servicequotas:GetServiceQuota.")
+    if there + more <= quota:
+        return ok(f"{said} of {quota}")
+    return error(
+        f"{said}, and the account may have {quota}",
+        "Delete one that nobody uses, or ask for more: aws service-quotas request-service-quota-increase"
+        f" --service-code vpc --quota-code {code} --desired-value {there + more + 5}",
+    )
+
+
+def _quota(situation: Situation, code: str) -> tuple[int | None, str]:
+    if situation.target.is_local:
+        return None, "the embedded AWS has no quotas"
+    try:
+        answer: Mapping[str, Any] = situation.client("service-quotas").get_service_quota(
+            ServiceCode="vpc", QuotaCode=code
+        )
+    except (ClientError, BotoCoreError) as problem:
+        return None, str(problem)
+    return int(answer["Quota"]["Value"]), ""

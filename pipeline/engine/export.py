@@ -1,0 +1,198 @@
+"""What a container engine built, read into the store: layers like any of ours, and the image that they make.
+
+Times, owners of the build and the engine's own fields are left behind, so the same files give the same digest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+from pipeline.assembly.image import canonical_json, document
+from pipeline.assembly.layers import TASK_ROOT
+from pipeline.assembly.model import Base, Image, Platform
+from pipeline.core.records import code_version, read_record, write_record
+from pipeline.engine.connection import SavedLayer, saved_image
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.tarball import CREATED, TarEntry, gzip_chunks, store_layer
+from pipeline.oci.values import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+    Descriptor,
+    Digest,
+    Layer,
+)
+
+# Members of an image config that the OCI specification knows; an engine adds others that describe its build.
+_CONFIG = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal")
+# What Podman's builder writes of itself into every image.
+_BUILDER_LABEL = "io.buildah.version"
+_DOCKER = (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP)
+_OCI = (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP)
+_BLOCK = 1 << 20
+_SMALL = 1 << 20
+
+
+def read_image(
+    engine: Any, identifier: str, store: BlobStore, work: Path, platform: Platform, base: Base | None
+) -> Image:
+    """The image with all of its layers in the store; what was read before is not read again."""
+    record = _record(store, f"image-{identifier.partition(':')[2]}")
+    config = (read_record(record) or {}).get("config")
+    if config is not None:
+        known = [_known_layer(Digest.parse(text), store, base) for text in config["rootfs"]["diff_ids"]]
+        if None not in known:
+            return _image(config, _filled([layer for layer in known if layer is not None], store, base), platform, base)
+    with saved_image(engine, identifier, work) as saved:
+        layers = [_known_layer(layer.diff_id, store, base) or _read_layer(layer, store, work) for layer in saved.layers]
+        write_record(record, {"config": dict(saved.config)})
+        return _image(saved.config, _filled(layers, store, base), platform, base)
+
+
+def _filled(layers: Sequence[Layer], store: BlobStore, base: Base | None) -> list[Layer]:
+    """Without those of folders that were copied and are empty, which not every builder makes a layer of."""
+    folders = [TarEntry("var", "directory"), TarEntry(TASK_ROOT.strip("/"), "directory")]
+    empty = {store_layer(store, entries, "docker").diff_id for entries in ([], folders)}
+    kept = set(base.layers) if base is not None else set()
+    return [layer for layer in layers if layer.diff_id not in empty or layer in kept]
+
+
+def _record(store: BlobStore, name: str) -> Path:
+    version = code_version(__name__, "pipeline.oci.tarball", "pipeline.oci.deflate")
+    return store.root / "docker" / f"{name}-{version}.json"
+
+
+def _known_layer(diff_id: Digest, store: BlobStore, base: Base | None) -> Layer | None:
+    """A layer of the base as the base's registry has it, or one that was read before."""
+    for layer in base.layers if base is not None else ():
+        if layer.diff_id == diff_id:
+            return layer
+    known = read_record(_record(store, diff_id.hex)) or {}
+    try:
+        descriptor = Descriptor(OCI_LAYER_GZIP, Digest.parse(known["digest"]), int(known["size"]))
+        layer = Layer(descriptor, Digest.parse(known["diff_id"]), "docker")
+    except (KeyError, TypeError, ValueError):
+        return None
+    return layer if store.has(descriptor.digest) else None
+
+
+def _read_layer(saved: SavedLayer, store: BlobStore, work: Path) -> Layer:
+    """Bring a layer into the store, gzip like any of ours."""
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        plain = Path(name) / "layer.tar"
+        _write_plain(saved, plain)
+        with plain.open("rb") as stream:
+            entries = layer_entries(stream, Path(name))
+        if entries is not None:
+            layer = store_layer(store, entries, "docker")
+        else:
+            with plain.open("rb") as stream:
+                digest, size = store.put(gzip_chunks(iter(lambda: stream.read(_BLOCK), b"")))
+            layer = Layer(Descriptor(OCI_LAYER_GZIP, digest, size), saved.diff_id, "docker")
+    about = {"digest": str(layer.descriptor.digest), "size": layer.descriptor.size, "diff_id": str(layer.diff_id)}
+    write_record(_record(store, saved.diff_id.hex), about)
+    return layer
+
+
+def _write_plain(saved: SavedLayer, path: Path) -> None:
+    """The layer's uncompressed tar. Raises ValueError when it is not what its config promises."""
+    hasher = hashlib.sha256()
+    with saved.open() as stream, path.open("wb") as file:
+        start = stream.read(2)
+        stream.seek(0)
+        source = cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if start == b"\x1f\x8b" else stream
+        while block := source.read(_BLOCK):
+            hasher.update(block)
+            file.write(block)
+    if hasher.hexdigest() != saved.diff_id.hex:
+        raise ValueError(f"its layer {saved.diff_id} has the content sha256:{hasher.hexdigest()}")
+
+
+def layer_entries(stream: IO[bytes], work: Path, replace: tuple[str, str] | None = None) -> list[TarEntry] | None:
+    """What a layer holds, as our own layers are written; None when it holds what they never do.
+
+    replace  a leading path, and what stands for it
+    """
+    entries: list[TarEntry] = []
+    with tarfile.open(fileobj=stream, mode="r|*") as archive:
+        for number, member in enumerate(archive):
+            path = member.name.removeprefix("./").strip("/")
+            if replace is not None and (path + "/").startswith(replace[0] + "/"):
+                path = (replace[1] + path[len(replace[0]) :]).strip("/")
+            if not path or path == ".":
+                continue
+            if not _is_plain(member):
+                return None
+            if member.isdir():
+                entries.append(TarEntry(path, "directory"))
+            elif member.issym():
+                entries.append(TarEntry(path, "symlink", target=member.linkname))
+            else:
+                content = cast(IO[bytes], archive.extractfile(member))
+                kept: bytes | Path
+                if member.size > _SMALL:
+                    kept = work / f"{len(list(work.iterdir()))}-{number}"
+                    with kept.open("wb") as file:
+                        shutil.copyfileobj(content, file, _BLOCK)
+                else:
+                    kept = content.read()
+                entries.append(TarEntry(path, "file", kept, member.size, bool(member.mode & 0o100)))
+    paths = [entry.path for entry in entries]
+    return entries if len(paths) == len(set(paths)) else None
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    if (member.uid, member.gid) != (0, 0) or any(name.startswith("SCHILY.") for name in member.pax_headers):
+        return False
+    mode = member.mode & 0o7777
+    return (
+        (member.isdir() and mode == 0o755)
+        or (member.isfile() and not member.islnk() and not member.issparse() and mode in (0o644, 0o755))
+        or member.issym()
+    )
+
+
+def _image(config: Mapping[str, Any], layers: Sequence[Layer], platform: Platform, base: Base | None) -> Image:
+    """The image with what the engine's config says of running it, and nothing of when and where it was built."""
+    run = {name: value for name, value in (config.get("config") or {}).items() if name in _CONFIG and value}
+    if _BUILDER_LABEL in run.get("Labels", {}):
+        run["Labels"] = {name: value for name, value in run["Labels"].items() if name != _BUILDER_LABEL}
+    # Every builder words its history in its own way; some readers want one line per layer.
+    history = [{"created": CREATED, "created_by": "Dockerfile"} for _ in layers]
+    content = canonical_json(
+        {
+            "architecture": config["architecture"],
+            "os": config["os"],
+            **({"variant": config["variant"]} if config.get("variant") else {}),
+            "config": run,
+            "created": CREATED,
+            "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
+            "history": history,
+        }
+    )
+    media_type, config_type, layer_type = _DOCKER if base is not None and base.docker else _OCI
+    kept = set(base.layers) if base is not None else set()
+    typed = tuple(
+        layer
+        if layer in kept
+        else Layer(Descriptor(layer_type, layer.descriptor.digest, layer.descriptor.size), layer.diff_id, layer.title)
+        for layer in layers
+    )
+    descriptor = Descriptor(config_type, Digest.of(content), len(content))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": document(descriptor),
+        "layers": [document(layer.descriptor) for layer in typed],
+    }
+    return Image(canonical_json(manifest), media_type, content, descriptor, typed, platform)

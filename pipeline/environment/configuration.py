@@ -1,0 +1,106 @@
+"""The settings of an environment, read from ``environments.toml`` beside ``bootstrap.py``.
+
+    [defaults]
+    architecture = "arm64"
+
+    [environments.prod]
+    protect_data = true
+    encryption = "KMS"
+
+Every key is optional; an environment that is not named gets the defaults. The targets of ``--target local`` take the
+host's own architecture and Python, because their functions run on this machine.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cfn.settings import Architecture, Settings
+from pipeline.assembly.model import PythonVersion
+from pipeline.core.errors import SettingsError
+from pipeline.core.tables import WrongTable, convert
+
+SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
+
+
+class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What ``environments.toml`` may say for all environments or for one; None is "not said"."""
+
+    architecture: Architecture | None = None
+    python: str | None = None
+    base: str | None = None
+    slim: bool | None = None
+    byte_code: bool | None = None
+    reserved_concurrency: int | None = None
+    encryption: str | None = None
+    protect_data: bool | None = None
+    log_retention_days: int | None = None
+    zones: int | None = None
+    vpc_cidr: str | None = None
+    release: str | None = None
+    tags: dict[str, str] | None = None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    defaults: Choices = Choices()
+    environments: dict[str, Choices] = {}
+
+
+def read_choices(path: Path, environment: str) -> Choices:
+    """What the file says for ``environment``, over what it says for all; nothing when there is no file.
+
+    Raises SettingsError for a file that is not TOML, and with every key that does not exist or has a wrong value.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return Choices()
+        raise SettingsError(f"{path.name} cannot be used", "it is a link that leads nowhere", f"Mend {path}.") from None
+    except OSError as problem:
+        raise SettingsError(f"{path.name} cannot be used", str(problem.strerror), f"Mend {path}.") from problem
+    try:
+        file = convert(tomllib.loads(content.decode()), _File)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, WrongTable) as problem:
+        raise SettingsError(
+            f"{path.name} cannot be used", str(problem), f"Mend {path}; its keys are listed in the README."
+        ) from problem
+    own = file.environments.get(environment, Choices())
+    return Choices(
+        **{name: _either(getattr(own, name), getattr(file.defaults, name)) for name in Choices.__struct_fields__}
+    )
+
+
+def _either(own: Any, default: Any) -> Any:
+    return default if own is None else own
+
+
+def settings_of(environment: str, choices: Choices, *, architecture: Architecture) -> Settings:
+    """The template settings of an environment. ``reserved_concurrency = 0`` reserves none."""
+    said: dict[str, Any] = {
+        name: value
+        for name in ("encryption", "protect_data", "log_retention_days", "zones", "vpc_cidr", "release")
+        if (value := getattr(choices, name)) is not None
+    }
+    if choices.reserved_concurrency is not None:
+        said["reserved_concurrency"] = choices.reserved_concurrency or None
+    if choices.tags:
+        said["tags"] = tuple(sorted(choices.tags.items()))
+    return Settings(environment=environment, architecture=architecture, **said)
+
+
+def python_of(choices: Choices) -> PythonVersion:
+    """The Python that an image for AWS is made for: 3.13 unless said otherwise."""
+    text = choices.python or "3.13"
+    try:
+        version = PythonVersion.parse(text)
+    except ValueError as problem:
+        raise SettingsError(f"python = {text!r} cannot be used", str(problem), "Write it like 3.13.") from problem
+    if version not in SUPPORTED_PYTHONS:
+        known = ", ".join(str(each) for each in SUPPORTED_PYTHONS)
+        raise SettingsError(f"python = {text!r} cannot be used", f"images are made for {known}", "Choose one of them.")
+    return version

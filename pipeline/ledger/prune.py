@@ -1,0 +1,208 @@
+"""Delete images that nothing needs any more. The decision is pure; a wrong one would take a running image away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.core.errors import ReleaseError
+from pipeline.core.events import BytesMoved, Report, ignore
+from pipeline.ledger.releases import Release
+from pipeline.ledger.stored_images import StoredImage, batches
+from pipeline.oci.values import Digest, ImageReference
+from pipeline.stacks import StackState, StackStatus, read_stack
+
+# Tags that this tool sets; any other was set by somebody who wants the image.
+OWN_TAGS = ("image-", "release-")
+# The registry stack's own images: with them gone, the infrastructure could not be made anew.
+PLACEHOLDER_TAG = "placeholder-"
+# An image this young may belong to a release that is under way on another machine.
+GRACE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PrunePlan:
+    """delete: in an order that ECR takes. kept: every other image with the reason."""
+
+    delete: tuple[StoredImage, ...]
+    kept: tuple[tuple[StoredImage, str], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that go, as ECR counts them per image; layers that images share are counted for each."""
+        return sum(image.size for image in self.delete)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted, and for each image that was not, ECR's reason."""
+
+    deleted: tuple[StoredImage, ...]
+    failures: tuple[tuple[StoredImage, str], ...] = ()
+
+
+def plan_prune(
+    images: Iterable[StoredImage],
+    in_use: Mapping[Digest, str],
+    releases: Sequence[Release],
+    keep: int,
+    *,
+    now: datetime,
+    grace: timedelta = GRACE,
+) -> PrunePlan:
+    """Which images may go. Pure.
+
+    in_use    digest → by whom, from ``read_in_use``
+    releases  the ledger, oldest first; the images of the last ``keep`` stay
+    now       with a time zone; images younger than ``grace`` stay
+
+    A digest that is needed stays in every repository. So do the images that a kept index lists, the SBOMs and
+    signatures of a kept image, and the image that a kept SBOM or signature speaks about, since ECR deletes those with
+    their subject. Raises ReleaseError for keep < 1: the last release must stay, or nothing could be rolled back.
+    """
+    if keep < 1:
+        raise ReleaseError(
+            "nothing was pruned", f"at least the last release is kept, not {keep}", "Give --keep 1 or more."
+        )
+    images = tuple(images)
+    needed = {digest: f"release {release.number}" for release in releases[-keep:] for digest in release.images.values()}
+    needed |= in_use
+    reasons: dict[Digest, str] = {}
+    for image in images:
+        if image.digest in needed:
+            reasons[image.digest] = needed[image.digest]
+        elif any(tag.startswith(PLACEHOLDER_TAG) for tag in image.tags):
+            reasons[image.digest] = "a placeholder"
+        elif foreign := [tag for tag in image.tags if not tag.startswith(OWN_TAGS) and not _names_subject(image, tag)]:
+            reasons[image.digest] = f"tagged {', '.join(foreign)} by somebody"
+    _follow_references(images, reasons)
+    # Age is the least that speaks for an image, so it is told only of those that nothing else keeps.
+    young = [image for image in images if image.digest not in reasons and now - image.pushed_at < grace]
+    reasons |= {image.digest: "pushed just now" for image in young}
+    _follow_references(images, reasons)
+    delete = [image for image in images if image.digest not in reasons]
+    return PrunePlan(
+        # ECR refuses to delete what an index lists (ImageReferencedByManifestList), so indexes go first; what speaks
+        # about an image goes before it.
+        delete=tuple(sorted(delete, key=lambda each: (not each.children, each.subject is None))),
+        kept=tuple((image, reasons[image.digest]) for image in images if image.digest in reasons),
+    )
+
+
+def _names_subject(image: StoredImage, tag: str) -> bool:
+    return image.subject is not None and tag.startswith(f"sha256-{image.subject.hex}")
+
+
+def _follow_references(images: Sequence[StoredImage], reasons: dict[Digest, str]) -> None:
+    """Keep what a kept image cannot be without, and what goes with it; until nothing is added."""
+    while True:
+        more: dict[Digest, str] = {}
+        for image in images:
+            if image.digest in reasons:
+                for child in image.children:
+                    more.setdefault(child, f"listed by {image.digest.short}")
+                if image.subject is not None:
+                    more.setdefault(image.subject, f"spoken about by {image.digest.short}")
+            elif image.subject is not None and image.subject in reasons:
+                more[image.digest] = f"speaks about {image.subject.short}"
+        fresh = {digest: reason for digest, reason in more.items() if digest not in reasons}
+        if not fresh:
+            return
+        reasons |= fresh
+
+
+def prune_images(ecr: Any, plan: PrunePlan, report: Report = ignore) -> Pruned:
+    """Delete what ``plan`` names, a hundred at a time. An image that is gone already counts as deleted."""
+    deleted: list[StoredImage] = []
+    failures: list[tuple[StoredImage, str]] = []
+    for repository, images in _by_repository(plan.delete):
+        by_digest = {str(image.digest): image for image in images}
+        for batch in batches([image.digest for image in images]):
+            answer = ecr.batch_delete_image(repositoryName=repository, imageIds=batch)
+            refused = {
+                each["imageId"]["imageDigest"]: f"{each.get('failureCode')}: {each.get('failureReason', '')}"
+                for each in answer.get("failures", [])
+                if each.get("failureCode") != "ImageNotFound"
+            }
+            failures += [(by_digest[digest], why) for digest, why in refused.items() if digest in by_digest]
+            deleted += [image for each in batch if (image := by_digest[each["imageDigest"]]) and
+                        each["imageDigest"] not in refused]  # fmt: skip
+            report(BytesMoved("prune", repository, len(deleted), len(plan.delete)))
+    return Pruned(tuple(deleted), tuple(failures))
+
+
+def _by_repository(images: Sequence[StoredImage]) -> Iterator[tuple[str, list[StoredImage]]]:
+    """Images per repository; the order within one stays."""
+    for repository in dict.fromkeys(image.repository for image in images):
+        yield repository, [image for image in images if image.repository == repository]
+
+
+def read_in_use(clients: Callable[[str], Any], stacks: Iterable[str], repositories: Iterable[str]) -> dict[Digest, str]:
+    """Every digest that a function of the account runs or a stack names: digest → by whom.
+
+    clients       gives the boto3 client of a service, such as ``Target.client``
+    stacks        names; their parameters and outputs are read, so placeholders count
+    repositories  names; functions whose image lies elsewhere are not asked for their digest
+
+    All functions of the region are looked at, in all versions, since anybody may have made one from these images; an
+    alias points to a version, so none is missed. Raises ReleaseError while a stack is not at rest: what it rolls back
+    to is not known then.
+    """
+    used: dict[Digest, str] = {}
+    for name in stacks:
+        state = read_stack(clients("cloudformation"), name)
+        _refuse_restless(state)
+        for text in (*state.parameters.values(), *state.outputs.values()):
+            if digest := _digest_in(text):
+                used.setdefault(digest, f"stack {name}")
+    lambda_client, ours = clients("lambda"), frozenset(repositories)
+    for name, version in _image_functions(lambda_client):
+        for digest in _image_of(lambda_client, name, version, ours):
+            used[digest] = f"function {name}:{version}"
+    return used
+
+
+def _image_functions(lambda_client: Any) -> Iterator[tuple[str, str]]:
+    """Every image function of the region in every version, as name and version."""
+    for page in lambda_client.get_paginator("list_functions").paginate():
+        for function in page["Functions"]:
+            if function.get("PackageType") != "Image":
+                continue
+            name = function["FunctionName"]
+            for versions in lambda_client.get_paginator("list_versions_by_function").paginate(FunctionName=name):
+                yield from ((name, each["Version"]) for each in versions["Versions"])
+
+
+def _refuse_restless(state: StackState) -> None:
+    if state.status.in_progress or state.status in (StackStatus.UPDATE_ROLLBACK_FAILED, StackStatus.UPDATE_FAILED):
+        raise ReleaseError(
+            "nothing was pruned",
+            f"the stack {state.name} is in {state.status}; the images that it may return to cannot be told",
+            "Run `up` to bring it to rest, then prune again.",
+        )
+
+
+def _image_of(lambda_client: Any, name: str, version: str, repositories: frozenset[str]) -> Iterator[Digest]:
+    """The digest of one version; nothing for a function that is gone meanwhile or runs somebody else's image."""
+    try:
+        code = lambda_client.get_function(FunctionName=name, Qualifier=version).get("Code", {})
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+            return
+        raise
+    for uri in (code.get("ResolvedImageUri"), code.get("ImageUri")):
+        if uri and (reference := ImageReference.parse(uri)).digest and reference.repository in repositories:
+            yield reference.digest
+
+
+def _digest_in(text: str) -> Digest | None:
+    if "@sha256:" not in text:
+        return None
+    try:
+        return ImageReference.parse(text).digest
+    except ValueError:
+        return None

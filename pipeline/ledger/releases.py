@@ -1,0 +1,335 @@
+"""Releases, numbered and kept: what was deployed, when, by whom, from which revision, and the way back to it.
+
+The record lives in one SSM parameter per environment, as its history (docs/decisions/ledger.md says why): SSM itself
+numbers each version, so two writers at once get two numbers, and AWS keeps the last hundred at no cost. The images of
+a release are tagged ``release-<number>-<mark>`` in ECR, so that no lifecycle rule takes them for leftovers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.assembly.model import PushedImage
+from pipeline.core.errors import ReleaseError
+from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest
+from pipeline.stacks.state import canonical_template
+
+# A standard parameter, the one that costs nothing, holds so many bytes, an advanced one twice that (API_PutParameter).
+STANDARD_MAX, VALUE_MAX = 4096, 8192
+# The version whose images are all tagged.
+_TAGGED = "tagged"
+_PACKED = "zlib:"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseContent:
+    """What a release consists of; two releases with equal content are one.
+
+    images      function → digest
+    template    the digest of the pipeline stack's template (``template_digest``)
+    parameters  the pipeline stack's parameters other than images
+    """
+
+    images: Mapping[str, Digest]
+    template: Digest
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def differences(self, other: ReleaseContent) -> tuple[str, ...]:
+        """What differs apart from the images: ``template`` and the parameters' names. The template holds everything
+        that ``function.toml`` and the settings say: variables, memory, permissions."""
+        names = sorted(self.parameters.keys() | other.parameters.keys())
+        differing = [name for name in names if self.parameters.get(name) != other.parameters.get(name)]
+        return (*(["template"] if self.template != other.template else []), *differing)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release that happened. revision: of the source, or "". at: with a time zone."""
+
+    number: int
+    content: ReleaseContent
+    at: datetime
+    by: str
+    revision: str = ""
+    mark: str = ""
+
+    @property
+    def images(self) -> Mapping[str, Digest]:
+        return self.content.images
+
+    @property
+    def tag(self) -> str:
+        """The tag of its images. The mark keeps it from meeting the tag of a ledger that was deleted before."""
+        return f"release-{self.number}-{self.mark}"
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPlan:
+    """The way back to a release: ``images`` go through image_parameters into one stack update.
+
+    unaffected  functions that the release did not have; they keep what they run
+    """
+
+    to: Release
+    images: tuple[PushedImage, ...]
+    unaffected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRefused:
+    """No way back, with every reason."""
+
+    to: Release
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last release, None before the first; ``complete`` when all its images are tagged."""
+
+    release: Release | None
+    complete: bool
+
+    def has(self, content: ReleaseContent) -> bool:
+        """Whether the last release consists of just that."""
+        return self.release is not None and self.release.content == content
+
+
+@lru_cache(maxsize=4)
+def template_digest(template_body: str) -> Digest:
+    """The digest of a template by its meaning: layout and order of keys do not count."""
+    return Digest.of(canonical_template(template_body).encode())
+
+
+def parameter_name(environment: str) -> str:
+    """The SSM parameter whose history is the environment's ledger."""
+    return f"/transaction-pipeline/{environment}/release"
+
+
+def record_release(
+    ssm: Any, ecr: Any, environment: str, content: ReleaseContent, repositories: Mapping[str, str], *, by: str,
+    revision: str = "",
+) -> tuple[Release, bool]:  # fmt: skip
+    """Record what was just deployed; the release, and whether it is a new one.
+
+    repositories  function → ECR repository name
+
+    With nothing new it is one call. Safe to repeat: a run that was killed between the record and the tags is finished
+    by the next. Raises ReleaseError when an image is gone or the record does not fit.
+    """
+    release, tagged = _latest(ssm, environment)
+    new = release is None or release.content != content
+    if release is None or new:
+        at = datetime.now(UTC).replace(microsecond=0)
+        value = _pack(content, at=at, by=by, revision=revision)
+        number = _put(ssm, environment, value)
+        release = _parse(number, value)
+    if new or tagged != release.number:
+        for function, digest in sorted(content.images.items()):
+            _tag_image(ecr, repositories[function], digest, release)
+        ssm.label_parameter_version(Name=parameter_name(environment), ParameterVersion=release.number, Labels=[_TAGGED])
+    return release, new
+
+
+def read_latest(ssm: Any, environment: str) -> Latest:
+    """The end of the ledger; one call."""
+    release, tagged = _latest(ssm, environment)
+    return Latest(release, release is not None and tagged == release.number)
+
+
+def list_releases(ssm: Any, environment: str) -> tuple[Release, ...]:
+    """The ledger, oldest first; empty before the first release. AWS keeps the last hundred."""
+    try:
+        pages = list(ssm.get_paginator("get_parameter_history").paginate(Name=parameter_name(environment)))
+    except ClientError as problem:
+        if _code(problem) == "ParameterNotFound":
+            return ()
+        raise
+    found = [_parse(each["Version"], each["Value"]) for page in pages for each in page["Parameters"]]
+    return tuple(sorted(found, key=lambda release: release.number))
+
+
+def read_release(ssm: Any, environment: str, number: int) -> Release:
+    """One release. Raises ReleaseError when there is none of that number."""
+    try:
+        found = ssm.get_parameter(Name=f"{parameter_name(environment)}:{number}")["Parameter"]
+    except ClientError as problem:
+        if _code(problem) not in ("ParameterNotFound", "ParameterVersionNotFound"):
+            raise
+        raise ReleaseError(
+            f"release {number} of {environment} was not found",
+            "the ledger has no such number; it keeps the last hundred",
+            "`releases` lists them.",
+        ) from problem
+    return _parse(found["Version"], found["Value"])
+
+
+def delete_ledger(ssm: Any, environment: str) -> bool:
+    """Delete the environment's ledger with its stacks; False when there was none."""
+    try:
+        ssm.delete_parameter(Name=parameter_name(environment))
+    except ClientError as problem:
+        if _code(problem) == "ParameterNotFound":
+            return False
+        raise
+    return True
+
+
+def plan_rollback(
+    to: Release, functions: Collection[str], repositories: Mapping[str, str], stored: Mapping[str, Collection[Digest]]
+) -> RollbackPlan | RollbackRefused:
+    """The way back to ``to``, or every reason why there is none. Pure.
+
+    functions     those that the pipeline stack has now
+    repositories  function → repository URI, from the registry stack's outputs
+    stored        function → the digests that its repository holds
+    """
+    reasons = []
+    for function, digest in sorted(to.images.items()):
+        if function not in functions or function not in repositories:
+            reasons.append(f"{function} is no longer part of the pipeline")
+        elif digest not in stored.get(function, ()):
+            reasons.append(f"the image of {function}, {digest}, is gone from its repository")
+    if reasons:
+        return RollbackRefused(to, tuple(reasons))
+    return RollbackPlan(
+        to,
+        tuple(PushedImage(function, repositories[function], digest) for function, digest in sorted(to.images.items())),
+        unaffected=tuple(sorted(set(functions) - set(to.images))),
+    )
+
+
+def _latest(ssm: Any, environment: str) -> tuple[Release | None, int | None]:
+    """The last release, and the number of the last one whose images are all tagged; one call."""
+    name = parameter_name(environment)
+    found = ssm.get_parameters(Names=[name, f"{name}:{_TAGGED}"])["Parameters"]
+    last = [each for each in found if not each.get("Selector")]
+    tagged = [each["Version"] for each in found if each.get("Selector")]
+    return (_parse(last[0]["Version"], last[0]["Value"]) if last else None), (tagged[0] if tagged else None)
+
+
+def _put(ssm: Any, environment: str, value: str) -> int:
+    """A new version of the parameter; SSM gives the number."""
+    for attempt in range(5):
+        try:
+            answer = ssm.put_parameter(
+                Name=parameter_name(environment),
+                Value=value,
+                Type="String",
+                # Standard as long as the value fits: SSM makes it an advanced parameter when it must, and keeps it one.
+                Tier="Intelligent-Tiering",
+                Overwrite=True,
+                Description=f"Releases of the transaction pipeline in {environment}; its history is the ledger",
+            )
+            return int(answer["Version"])
+        except ClientError as problem:
+            # Another writer at the same moment: SSM says so, and botocore does not know that it passes.
+            if _code(problem) != "TooManyUpdates" or attempt == 4:
+                raise
+            time.sleep(0.2 * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str) -> str:
+    """The record as text that SSM takes: at most VALUE_MAX bytes and without double braces, which it reserves."""
+    text = json.dumps(
+        {
+            "at": at.isoformat(),
+            "by": by,
+            "images": [[function, digest.hex] for function, digest in sorted(content.images.items())],
+            "parameters": [[name, value] for name, value in sorted(content.parameters.items())],
+            "revision": revision,
+            "template": content.template.hex,
+            "version": 1,
+        },
+        separators=(",", ":"),
+    )
+    # Only strings can have double braces here: the document itself nests lists.
+    text = text.replace("{{", "\\u007b\\u007b").replace("}}", "\\u007d\\u007d")
+    if len(text.encode()) > STANDARD_MAX:
+        text = _PACKED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    if len(text.encode()) > VALUE_MAX:
+        raise ReleaseError(
+            "the release was not recorded",
+            f"its record has {len(text):,} bytes and SSM takes {VALUE_MAX:,}",
+            "Everything is deployed. Fewer functions per environment make the record fit.",
+        )
+    return text
+
+
+def _parse(number: int, value: str) -> Release:
+    """Raises ReleaseError for a record that this version does not understand."""
+    try:
+        text = value
+        if value.startswith(_PACKED):
+            text = zlib.decompress(base64.b64decode(value.removeprefix(_PACKED))).decode()
+        record = json.loads(text)
+        content = ReleaseContent(
+            images={function: Digest(digest) for function, digest in record["images"]},
+            template=Digest(record["template"]),
+            parameters=dict(record["parameters"]),
+        )
+        return Release(
+            number, content, at=datetime.fromisoformat(record["at"]), by=record["by"], revision=record["revision"],
+            mark=Digest.of(value.encode()).hex[:8],
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, zlib.error) as problem:
+        raise ReleaseError(
+            f"release {number} was not read",
+            f"its record in SSM is not one of this version's ({problem!r})",
+            "Update this tool, or delete the parameter by hand if somebody else wrote it.",
+        ) from problem
+
+
+def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> None:
+    """Tag an image without moving a byte: the same manifest is put again under the new tag (AWS documentation)."""
+    found = ecr.batch_get_image(
+        repositoryName=repository,
+        imageIds=[{"imageDigest": str(digest)}],
+        acceptedMediaTypes=[OCI_MANIFEST, DOCKER_MANIFEST],
+    )["images"]
+    if not found:
+        raise ReleaseError(
+            f"release {release.number} was not recorded completely",
+            f"the image {digest} is gone from {repository}",
+            "Run `up` again: it is pushed anew.",
+        )
+    try:
+        ecr.put_image(
+            repositoryName=repository,
+            imageManifest=found[0]["imageManifest"],
+            imageManifestMediaType=found[0]["imageManifestMediaType"],
+            imageTag=release.tag,
+            imageDigest=str(digest),
+        )
+    except ClientError as problem:
+        # An earlier run of this was here: the tag carries a mark of the record.
+        if _code(problem) == "ImageTagAlreadyExistsException":
+            _expect_tag(ecr, repository, digest, release)
+        elif _code(problem) != "ImageAlreadyExistsException":
+            raise
+
+
+def _expect_tag(ecr: Any, repository: str, digest: Digest, release: Release) -> None:
+    found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": release.tag}])["imageDetails"]
+    if any(each["imageDigest"] == str(digest) for each in found):
+        return
+    raise ReleaseError(
+        f"release {release.number} was not recorded completely",
+        f"the tag {release.tag} of {repository} belongs to another image than {digest}",
+        "Remove the tag if somebody set it by hand, then run `up` again.",
+    )
+
+
+def _code(problem: ClientError) -> str:
+    return str(problem.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,103 @@
+"""What lies in ECR repositories: every image with its tags, and what it refers to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest
+
+# API_BatchGetImage and API_BatchDeleteImage take at most this many.
+BATCH = 100
+# Of a manifest that keeps a template: its digest.
+TEMPLATE_ANNOTATION = "transaction-pipeline.template"
+# Signatures that are stored as cosign stores them name their subject in their tag.
+_SUBJECT_TAG = re.compile(r"sha256-([0-9a-f]{64})(?:\..*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A manifest in a repository.
+
+    size      bytes, as ECR counts it
+    subject   the image that it speaks about, for an SBOM, a template or a signature
+    children  the images that it lists, for an index
+    template  the digest of the template that it keeps (``pipeline.ledger.kept_templates``)
+    """
+
+    repository: str
+    digest: Digest
+    tags: tuple[str, ...]
+    size: int
+    pushed_at: datetime
+    subject: Digest | None = None
+    children: tuple[Digest, ...] = ()
+    template: Digest | None = None
+
+
+def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
+    """Every image of a repository; nothing for one that does not exist. A few calls per hundred images."""
+    try:
+        pages = list(ecr.get_paginator("describe_images").paginate(repositoryName=repository))
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") == "RepositoryNotFoundException":
+            return ()
+        raise
+    images = [_stored(repository, detail) for page in pages for detail in page["imageDetails"]]
+    manifests = dict(_read_manifests(ecr, repository, [image.digest for image in images]))
+    return tuple(_with_references(image, manifests.get(image.digest, {})) for image in images)
+
+
+def batches(digests: Sequence[Digest]) -> Iterator[list[dict[str, str]]]:
+    """Digests as ECR's ``imageIds``, in lists that it takes at once."""
+    for start in range(0, len(digests), BATCH):
+        yield [{"imageDigest": str(digest)} for digest in digests[start : start + BATCH]]
+
+
+def _stored(repository: str, detail: Any) -> StoredImage:
+    tags = tuple(sorted(detail.get("imageTags", [])))
+    subjects = [match[1] for tag in tags if (match := _SUBJECT_TAG.fullmatch(tag))]
+    subject = detail.get("subjectManifestDigest") or (f"sha256:{subjects[0]}" if subjects else None)
+    return StoredImage(
+        repository=repository,
+        digest=Digest.parse(detail["imageDigest"]),
+        tags=tags,
+        size=detail.get("imageSizeInBytes", 0),
+        pushed_at=detail["imagePushedAt"],
+        subject=Digest.parse(subject) if subject else None,
+    )
+
+
+def _read_manifests(ecr: Any, repository: str, digests: Sequence[Digest]) -> Iterator[tuple[Digest, Any]]:
+    for batch in batches(digests):
+        answer = ecr.batch_get_image(
+            repositoryName=repository,
+            imageIds=batch,
+            acceptedMediaTypes=[OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX],
+        )
+        for image in answer["images"]:
+            yield Digest.parse(image["imageId"]["imageDigest"]), json.loads(image["imageManifest"])
+
+
+def _template_of(manifest: Any) -> Digest | None:
+    annotations = manifest.get("annotations")
+    try:
+        return Digest.parse(annotations[TEMPLATE_ANNOTATION])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _with_references(image: StoredImage, manifest: Any) -> StoredImage:
+    subject = manifest.get("subject")
+    return replace(
+        image,
+        subject=Digest.parse(subject["digest"]) if subject else image.subject,
+        children=tuple(Digest.parse(each["digest"]) for each in manifest.get("manifests", [])),
+        template=_template_of(manifest),
+    )

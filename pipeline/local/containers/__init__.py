@@ -1,0 +1,1 @@
+"""Pulled images as containers of a Docker-compatible engine."""

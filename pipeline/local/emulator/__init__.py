@@ -1,0 +1,1 @@
+"""The embedded AWS: ministack, and the one place that patches it."""

@@ -1,0 +1,326 @@
+"""The process behind the local target: it owns the emulator and the runtime, and ends when it is asked to.
+
+    python -m pipeline.local.host.main --folder FOLDER --port PORT --answer FD [--runtime docker] [--attached]
+
+Started by ``pipeline.local.host.control`` and apart from it: it forks once, and writes one line of JSON to FD when the
+embedded AWS answers or when it cannot. SIGTERM ends it cleanly; attached, it does not fork, and the end of its standard
+input ends it too. If it is killed, the kernel ends the workers, and the emulator sees its standard input end, saves its
+state and leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import fcntl
+import http.client
+import json
+import logging
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.core.errors import LocalError
+from pipeline.local.emulator.bridge import InvocationServer
+from pipeline.local.emulator.patches import MINISTACK_VERSION, require_version
+from pipeline.local.emulator.server import SAVE_SECONDS, SAVED, environment
+from pipeline.local.host.control import sweep_containers
+from pipeline.local.host_state import FILE, HostState, read_state, start_time, write_state
+from pipeline.local.invocation import Runtime
+from pipeline.local.processes import kill_marked
+from pipeline.local.runtime.process_runtime import ProcessRuntime
+
+REGION = "us-east-1"
+# What the emulator's process runs; a soak puts one with faults in its place.
+EMULATOR = "pipeline.local.emulator.server"
+# ministack takes this key as the account's root and does not look at its signature.
+ACCESS_KEY = "test"
+# How often the host looks whether its folder is still there.
+FOLDER_SECONDS = 2.0
+READY_SECONDS = 90.0
+# In the state's folder: the port that the state speaks of.
+PORT = "port"
+_NOT_STARTED = "the embedded AWS was not started"
+
+log = logging.getLogger("pipeline.local.host.main")
+
+
+class Busy(Exception):
+    """Another host runs for this folder."""
+
+
+def take_lock(folder: Path) -> BinaryIO:
+    """Hold the folder. An emulator that outlived its host holds it too, until it has saved its state: wait for that."""
+    file = (folder / "lock").open("ab")
+    until = time.monotonic() + SAVE_SECONDS + 5
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            state = read_state(folder)
+            if (state is not None and state.alive) or time.monotonic() > until:
+                raise Busy from None
+            time.sleep(0.02)
+        else:
+            return file
+
+
+def bind(port: int, preferred: int) -> socket.socket:
+    """A socket on 127.0.0.1: on ``port``, or when that is 0 on ``preferred`` if it is free. Raises LocalError."""
+    for choice in [port] if port else [preferred, 0]:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", choice))
+            listener.listen(1024)  # so that nobody else can take it before the emulator listens
+        except OSError as error:
+            listener.close()
+            if not port and choice:
+                continue
+            taken = error.errno == errno.EADDRINUSE
+            raise LocalError(
+                f"{_NOT_STARTED} on port {port}",
+                "another program uses that port" if taken else str(error.strerror),
+                "Choose another port, or leave it out and a free one is taken.",
+            ) from error
+        return listener
+    raise AssertionError("port 0 is always tried last")
+
+
+def start_emulator(
+    folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO
+) -> subprocess.Popen[bytes]:
+    """The emulator as a child that holds ``lock`` too; its end of ``bridge`` and the listener are its own."""
+    port = listener.getsockname()[1]
+    variables = environment(folder, port=port, region=REGION, access_key_id=ACCESS_KEY, secret_access_key=ACCESS_KEY)
+    inherited = [listener.fileno(), bridge.fileno(), lock.fileno()]
+    with (folder / "emulator.log").open("wb") as log_file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", EMULATOR,
+             "--socket", str(listener.fileno()), "--bridge", str(bridge.fileno())],
+            stdin=subprocess.PIPE, stdout=log_file, stderr=log_file, cwd=folder, env=variables, pass_fds=inherited,
+            start_new_session=True,
+        )  # fmt: skip
+    listener.close()
+    bridge.close()
+    return process
+
+
+def saved_port(folder: Path) -> int:
+    """The port that the saved state speaks of, or 0."""
+    try:
+        return int((folder / "state" / PORT).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def settle_port(folder: Path, port: int) -> None:
+    """Make the saved state speak of ``port``: ministack keeps queues and the like under URLs with its own address."""
+    before = saved_port(folder)
+    if before == port:
+        return
+    moved = re.compile(rb"127\.0\.0\.1:%d(?!\d)" % before)
+    for file in (folder / "state").glob("*.json") if before else ():
+        content = file.read_bytes()
+        if moved.search(content):
+            replace_file(file, moved.sub(b"127.0.0.1:%d" % port, content))
+    replace_file(folder / "state" / PORT, str(port).encode())
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    temporary = file.with_suffix(".new")
+    temporary.write_bytes(content)
+    temporary.replace(file)
+
+
+class Host:
+    """The running whole: emulator, bridge and runtime."""
+
+    def __init__(
+        self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool, engine: Any = None
+    ) -> None:
+        kill_marked(folder)  # left by a host and an emulator that were both killed
+        self._folder = folder
+        # Held open, so that what the folder is called now can be told from what was removed, even with its old number.
+        self._held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._attached = attached
+        self._engine = engine
+        self._lock = lock
+        self._answer = answer
+        listener = bind(port, saved_port(folder))
+        self._port = listener.getsockname()[1]
+        settle_port(folder, self._port)
+        self._endpoint = f"http://127.0.0.1:{self._port}"
+        saved = folder / "state" / SAVED
+        self._fresh = not any((folder / "state").glob("*.json"))
+        self._unsaved = not self._fresh and not saved.exists()
+        saved.unlink(missing_ok=True)
+        self._connection, theirs = socket.socketpair()
+        self._emulator = start_emulator(folder, listener, theirs, lock)
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or until the emulator ends; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        asked, gone = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        if self._attached:
+            loop.add_reader(0, asked.set)
+        process = os.pidfd_open(self._emulator.pid)
+        loop.add_reader(process, gone.set)
+        runtime = self._start_runtime()
+        server = InvocationServer(runtime)
+        bridge = asyncio.create_task(server.serve(self._connection))
+        try:
+            await self._ready(gone)
+            self._publish()
+            abandoned = asyncio.create_task(self._abandoned())
+            waits = [asyncio.create_task(asked.wait()), asyncio.create_task(gone.wait()), abandoned]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if abandoned.done():
+                # Nothing can be saved, and nobody can find it any more.
+                os.killpg(self._emulator.pid, signal.SIGKILL)
+                asked.set()
+            for wait in waits:
+                wait.cancel()
+        finally:
+            # First of all nobody should find what is about to end.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(FILE, dir_fd=self._held)  # not another's, where the folder was removed and made again
+            loop.remove_reader(process)
+            await server.end()
+            await runtime.close()
+            await asyncio.to_thread(self._end_emulator, process)
+            bridge.cancel()
+            await asyncio.gather(bridge, return_exceptions=True)
+        if asked.is_set():
+            return 0
+        log.error("the emulator ended by itself, with status %s", self._emulator.returncode)
+        return 1
+
+    async def _abandoned(self) -> None:
+        """Returns when somebody removed the folder under this host, also when another was made in its place."""
+        ours = os.fstat(self._held)
+        with contextlib.suppress(FileNotFoundError):
+            while os.path.samestat(self._folder.stat(), ours):
+                await asyncio.sleep(FOLDER_SECONDS)
+
+    def _start_runtime(self) -> Runtime:
+        if self._engine is None:
+            return ProcessRuntime(self._folder, self._endpoint)
+        from pipeline.local.containers.container_runtime import ContainerRuntime
+
+        return ContainerRuntime(self._folder, self._endpoint, self._engine)
+
+    async def _ready(self, gone: asyncio.Event) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while not await asyncio.to_thread(answers, self._port):
+            if gone.is_set() or time.monotonic() > until:
+                raise LocalError(
+                    _NOT_STARTED,
+                    f"ministack {MINISTACK_VERSION} did not come up ({last_line(self._folder / 'emulator.log')})",
+                    f"Look into {self._folder / 'emulator.log'}, and run it again.",
+                )
+            await asyncio.sleep(0.01)
+
+    def _publish(self) -> None:
+        state = HostState(
+            os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION, ACCESS_KEY, ACCESS_KEY,
+            self._fresh, "process" if self._engine is None else "docker",
+        )  # fmt: skip
+        write_state(self._folder, state)
+        say(self._answer, {"ready": True, "unsaved": self._unsaved})
+
+    def _end_emulator(self, process: int) -> None:
+        if self._emulator.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._emulator.stdin.close()
+        if not select.select([process], [], [], SAVE_SECONDS + 5)[0]:
+            log.error("the emulator did not end, and is killed")
+        # With what it may have left of its own; its number is not given out again before it is waited for.
+        os.killpg(self._emulator.pid, signal.SIGKILL)
+        self._emulator.wait()
+        os.close(process)
+
+
+def answers(port: int) -> bool:
+    """Whether the emulator serves requests."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
+    try:
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def last_line(file: Path) -> str:
+    lines = file.read_text(errors="replace").strip().splitlines() if file.exists() else []
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def say(descriptor: int, answer: dict[str, Any]) -> None:
+    """The one line to who started us, who may be gone."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, json.dumps(answer).encode() + b"\n")
+        os.close(descriptor)
+
+
+def prepare_engine(folder: Path, runtime: str) -> Any:
+    """The engine for the container runtime, else None; then what a killed run left in one is removed."""
+    if runtime == "docker":
+        from pipeline.local.containers.container_runtime import open_engine
+
+        return open_engine()
+    sweep_containers(folder)
+    return None
+
+
+def serve(folder: Path, port: int, answer: int, attached: bool, runtime: str) -> int:
+    try:
+        require_version()
+        lock = take_lock(folder)
+        engine = prepare_engine(folder, runtime)
+        return asyncio.run(Host(folder, port, lock, answer, attached, engine).run())
+    except Busy:
+        say(answer, {"busy": True})
+        return 0
+    except LocalError as error:
+        say(answer, {"error": [error.what, error.why, error.next_step]})
+        return 1
+    except OSError as error:
+        say(answer, {"error": [_NOT_STARTED, f"{error.strerror} ({error.filename or folder})",
+                               "Free some space or mend the permissions, and run it again."]})  # fmt: skip
+        raise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="pipeline.local.host.main", description="The local target's own process.")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True, help="0 for any")
+    parser.add_argument("--answer", type=int, required=True, help="file descriptor for one line of JSON")
+    parser.add_argument("--attached", action="store_true", help="end with standard input, and do not fork")
+    parser.add_argument("--runtime", choices=["process", "docker"], default="process")
+    chosen = parser.parse_args(arguments)
+    if not chosen.attached and os.fork():
+        os._exit(0)
+    os.environ.pop("PYTHONPATH", None)
+    os.set_inheritable(chosen.answer, False)
+    os.chdir("/")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return serve(chosen.folder, chosen.port, chosen.answer, chosen.attached, chosen.runtime)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

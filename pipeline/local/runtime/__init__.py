@@ -1,0 +1,1 @@
+"""Pulled images as processes: unpacked, started, invoked through the Runtime API."""

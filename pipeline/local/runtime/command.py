@@ -1,0 +1,143 @@
+"""What a worker process is started with: an image's own entrypoint and environment, mapped onto its unpacked tree.
+
+The process runtime gives a function its image's files and this machine's Python. It is no container: paths inside the
+image are mapped where Lambda's contract names them (the task root, the module path), not everywhere.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.local.invocation import FunctionConfig
+from pipeline.local.runtime.pulled import LocalImage
+
+PLACEHOLDER_LABEL = "transaction-pipeline.placeholder"
+_PYTHON = re.compile(r"python3?(?:\.(\d+))?")
+_OCI_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+# Lists of folders, which are mapped; other variables of an image are taken as they are.
+_PATH_LISTS = ("PYTHONPATH", "LD_LIBRARY_PATH")
+
+
+class CannotRun(Exception):
+    """An image that the process runtime cannot run; ``error_type`` is what the invocation answers with."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCommand:
+    """How a worker of a function is started; its Runtime API and its temporary folder are added per worker."""
+
+    arguments: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    folder: Path
+
+
+def interpreter() -> str:
+    """This Python without its virtual environment, so that a function sees its image's packages and no others."""
+    base: str = getattr(sys, "_base_executable", "") or sys.executable
+    return base
+
+
+def inside(rootfs: Path, path: str) -> Path:
+    """Where an absolute path of the image is on this machine."""
+    return rootfs / os.path.normpath("/" + path).lstrip("/")
+
+
+def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str) -> WorkerCommand:
+    """The image's entrypoint as a process of this machine. Raises CannotRun.
+
+    ``endpoint`` is the embedded AWS, which the function's SDK is pointed at.
+    """
+    if dict(image.labels).get(PLACEHOLDER_LABEL) == "true":
+        raise CannotRun(
+            "PlaceholderImage",
+            f"{function.name} stands on its placeholder image; run `up` to build and release its own",
+        )
+    machine = _OCI_MACHINES.get(platform.machine().lower(), platform.machine())
+    if image.architecture != machine:
+        raise CannotRun(
+            "Runtime.InvalidArchitecture",
+            f"the image of {function.name} is made for {image.architecture} and this machine is {machine}; "
+            "build it for the local target, or run it with --runtime docker",
+        )
+    entry_point = function.entry_point or image.entry_point
+    command = function.command or image.command
+    arguments = [*entry_point, *command]
+    if not arguments:
+        raise CannotRun("Runtime.InvalidEntrypoint", f"the image of {function.name} has no entrypoint and no command")
+    named = _PYTHON.fullmatch(Path(arguments[0]).name)
+    if named is None:
+        raise CannotRun(
+            "Runtime.InvalidEntrypoint",
+            f"the entrypoint of {function.name}'s image is {arguments[0]!r}; the process runtime runs Python alone "
+            "(python3 -m awslambdaric). Run it with --runtime docker",
+        )
+    if named[1] is not None and int(named[1]) != sys.version_info.minor:
+        raise _wrong_python(function, f"3.{named[1]}")
+    variables = dict(image.environment)
+    task_root = variables.get("LAMBDA_TASK_ROOT", "/var/task")
+    _check_extensions(function, inside(image.rootfs, task_root))
+    folder = inside(image.rootfs, function.working_directory or image.working_directory)
+    if not folder.is_dir():
+        raise CannotRun("Runtime.InvalidWorkingDir", f"the image of {function.name} has no folder {folder}")
+    for name in _PATH_LISTS:
+        if name in variables:
+            places = [inside(image.rootfs, path) for path in variables[name].split(":") if path.startswith("/")]
+            variables[name] = ":".join(str(place) for place in places if place.exists())
+    variables = {"AWS_ENDPOINT_URL": endpoint} | variables | dict(function.environment) | dict(function.credentials)
+    variables |= {
+        "LAMBDA_TASK_ROOT": str(inside(image.rootfs, task_root)),
+        "LAMBDA_RUNTIME_DIR": str(inside(image.rootfs, "/var/runtime")),
+        "_HANDLER": command[0] if command else "",
+        "AWS_REGION": function.region,
+        "AWS_DEFAULT_REGION": function.region,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TZ": ":UTC",
+    }
+    variables.setdefault("LANG", "C.UTF-8")
+    variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    if not _has_byte_code(inside(image.rootfs, task_root)):
+        # Never into the image's tree, which stays what was pushed.
+        variables["PYTHONPYCACHEPREFIX"] = str(image.byte_code)
+    else:
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"
+    # -S: no site-packages of this machine; what the function imports comes from its image or the standard library.
+    start = (interpreter(), "-S", *arguments[1:])
+    return WorkerCommand(start, tuple(variables.items()), folder)
+
+
+def _wrong_python(function: FunctionConfig, version: str) -> CannotRun:
+    return CannotRun(
+        "Runtime.InvalidPython",
+        f"the image of {function.name} is made for Python {version} and this machine's is "
+        f"3.{sys.version_info.minor}; build it for the local target, or run it with --runtime docker",
+    )
+
+
+def _check_extensions(function: FunctionConfig, task_root: Path) -> None:
+    """The runtime client has a compiled part; its name tells for which Python the image was made."""
+    found = [path.name for path in task_root.glob("runtime_client.*so")]
+    loadable = tuple(f"runtime_client{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES)
+    if found and not any(name in loadable for name in found):
+        tag = re.search(r"cpython-3(\d+)", found[0])
+        raise _wrong_python(function, f"3.{tag[1]}" if tag else found[0])
+
+
+def _has_byte_code(task_root: Path) -> bool:
+    """Whether the image brings byte code of its own, which Python finds only where it is."""
+    return (task_root / "awslambdaric" / "__pycache__").is_dir() or any(task_root.glob("__pycache__"))

@@ -1,0 +1,237 @@
+"""A function's image under a debugger: one invocation in a worker of its own, which waits until somebody attaches.
+
+The image is the one that the control plane names, from the emulated registry, with the role's credentials and the
+function's variables. It lies in a folder whose name stays, so that an editor's settings do too:
+
+    FOLDER/debug/<function>/rootfs/var/task
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.assembly.layers import collect_files
+from pipeline.assembly.model import FunctionSource
+from pipeline.core.errors import LocalError
+from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
+from pipeline.local.processes import kill_marked
+from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, interpreter, worker_command
+from pipeline.local.runtime.pulled import ImageStore, ImageUnavailable, LocalImage
+from pipeline.local.runtime.workers import Worker, init_failure_outcome
+
+# debugpy's usual port; editors offer it.
+PORT = 5678
+# Whoever debugs may take as long as they like; the runtime wants a number (seconds).
+NO_LIMIT = 7 * 24 * 3600
+# What the debugger itself needs beside the function (MB).
+_DEBUGGER_MEMORY = 1024
+_START_SECONDS = 60.0
+_FAREWELL_SECONDS = 0.3
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A function that waits for a debugger.
+
+    mappings  (folder of the project, folder that runs), the more special first
+    differs   files of the project that are not what runs, so that lines may be off
+    """
+
+    function: str
+    host: str
+    port: int
+    mappings: tuple[tuple[Path, Path], ...]
+    differs: tuple[str, ...] = ()
+
+
+def find_debugpy() -> Path:
+    """The folder that debugpy is installed in. Raises LocalError."""
+    found = importlib.util.find_spec("debugpy")
+    if found is None or found.origin is None:
+        raise LocalError("nothing was debugged", "the package debugpy is not installed", "Run: pip install '.[local]'")
+    return Path(found.origin).parents[1]
+
+
+def require_port(port: int) -> None:
+    """Raises LocalError when the port is taken, before anything is started."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise LocalError(
+            "nothing was debugged", f"port {port} is taken" if taken else f"port {port}: {error.strerror}",
+            "Choose another port, or leave it out and a free one is taken.",
+        ) from error  # fmt: skip
+
+
+def debug_function(
+    document: dict[str, Any], source: FunctionSource, event: bytes, folder: Path, endpoint: str,
+    on_waiting: Callable[[Waiting], None], *, port: int | None = None,
+) -> Outcome:  # fmt: skip
+    """Run one event in the image of ``document`` (see ``FunctionConfig.parse``), once a debugger is attached.
+
+    port: where it listens; None takes PORT, or any free one when that is taken. Call it in the main thread; Ctrl-C
+    ends the function. Raises LocalError when it cannot be run or debugged here.
+    """
+    site, ports = find_debugpy(), (PORT, 0) if port is None else (port,)
+    if port is not None:
+        require_port(port)
+    function = FunctionConfig.parse(document)
+    with _own_folder(folder / "debug", source.name) as own:
+        image = _lay_out(function, ImageStore(folder, endpoint), own)
+        try:
+            command = worker_command(function, image, endpoint)
+        except CannotRun as error:
+            raise LocalError(
+                f"{source.name} was not debugged", error.message, "Run `up` with the process runtime."
+            ) from error
+        task_root = inside(image.rootfs, dict(image.environment).get("LAMBDA_TASK_ROOT", "/var/task"))
+        mappings = (*((place, task_root / place.name) for place in source.shared), (source.folder, task_root))
+        answer = own / "listening.json"
+        waiting = Waiting(source.name, "", 0, mappings, differing_files(mappings))
+        session = _Session(function, _debug_command(command, source.name, site, ports, answer, mappings), own)
+        return asyncio.run(session.run(event, answer, waiting, on_waiting))
+
+
+def differing_files(mappings: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:
+    """The Python files of the project that are not what runs, such as those saved after the last release."""
+    found = []
+    for local, runs in mappings:
+        for entry in collect_files(local, local.name):
+            if entry.kind != "file" or not entry.path.endswith(".py") or not isinstance(entry.content, bytes):
+                continue
+            try:
+                same = (runs / entry.path.removeprefix(f"{local.name}/")).read_bytes() == entry.content
+            except OSError:
+                same = False
+            if not same:
+                found.append(entry.path)
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def _own_folder(parent: Path, function: str) -> Iterator[Path]:
+    """The function's folder for as long as it is debugged; what a killed run left in it is ended and removed."""
+    own = (parent / function).resolve()
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / f"{function}.lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LocalError(
+                f"{function} was not debugged", "somebody debugs it already, from this folder",
+                "End that one first; functions can be debugged side by side, each once.",
+            ) from error  # fmt: skip
+        _clear(own)
+        (own / "work").mkdir(parents=True)
+        try:
+            yield own
+        finally:
+            _clear(own)
+
+
+def _clear(own: Path) -> None:
+    # debugpy's adapter is nobody's child; it carries the folder's mark.
+    kill_marked(own)
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def _lay_out(function: FunctionConfig, store: ImageStore, own: Path) -> LocalImage:
+    """The image in the folder that keeps its name, made of links."""
+    try:
+        image = store.ensure(function.image)
+    except ImageUnavailable as error:
+        raise LocalError(f"{function.name} was not debugged", str(error), "Run `up` to build and push it.") from error
+    shutil.copytree(image.rootfs, own / "rootfs", symlinks=True, copy_function=os.link)
+    return replace(image, rootfs=own / "rootfs")
+
+
+def _debug_command(
+    command: WorkerCommand,
+    name: str,
+    site: Path,
+    ports: Sequence[int],
+    answer: Path,
+    mappings: Sequence[tuple[Path, Path]],
+) -> WorkerCommand:
+    if command.arguments[2:3] != ("-m",):
+        raise LocalError(
+            f"{name} was not debugged", f"its image starts {' '.join(command.arguments[2:])!r}, not a module (-m)",
+            "Only images that are started with `python -m` can be debugged.",
+        )  # fmt: skip
+    start = Path(__file__).with_name("debug_start.py")
+    # Frozen modules have no files to stop in; debugpy warns of them.
+    arguments = (
+        interpreter(),
+        "-S",
+        "-X",
+        "frozen_modules=off",
+        str(start),
+        str(site),
+        ",".join(map(str, ports)),
+        str(answer),
+    )
+    variables = dict(command.environment) | {
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # For editors that are told of no mapping; what one says itself comes first.
+        "PATHS_FROM_ECLIPSE_TO_PYTHON": json.dumps([[str(local), str(runs)] for local, runs in mappings]),
+    }
+    return WorkerCommand((*arguments, *command.arguments[2:]), tuple(variables.items()), command.folder)
+
+
+class _Session:
+    """One worker from its start to the answer of its one invocation."""
+
+    def __init__(self, function: FunctionConfig, command: WorkerCommand, own: Path) -> None:
+        self._function = replace(function, timeout=NO_LIMIT, memory=function.memory + _DEBUGGER_MEMORY)
+        self._command = command
+        self._own = own
+
+    async def run(self, event: bytes, answer: Path, waiting: Waiting, on_waiting: Callable[[Waiting], None]) -> Outcome:
+        worker = Worker(self._function, lambda _: None, lambda _: None)
+        request_id = str(uuid.uuid4())
+        try:
+            await worker.start(self._command, self._own / "work")
+            host, port = await self._listens(worker, answer)
+            on_waiting(replace(waiting, host=host, port=port))
+            failure = await worker.ready
+            if failure is not None:
+                return init_failure_outcome(failure, self._function, request_id, worker.take_log())
+            outcome = await worker.invoke(Invocation(request_id, event, self._function.arn))
+            # The debugger's last request, to go on, is answered beside the function's end.
+            await asyncio.sleep(_FAREWELL_SECONDS)
+            return outcome
+        finally:
+            worker.kill()
+            await asyncio.wait((worker.ended,), timeout=5)
+
+    async def _listens(self, worker: Worker, answer: Path) -> tuple[str, int]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _START_SECONDS
+        while not answer.exists():
+            if worker.ended.done() or loop.time() > until:
+                why = worker.take_log().strip().rpartition("\n")[2] or "it said nothing"
+                raise LocalError(
+                    f"{self._function.name} was not debugged", f"debugpy did not come up ({why})", "Run it again."
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+        said = json.loads(answer.read_bytes())
+        if "error" in said:
+            raise LocalError(f"{self._function.name} was not debugged", said["error"], "Run it again.")
+        return str(said["host"]), int(said["port"])

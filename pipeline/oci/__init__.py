@@ -1,0 +1,1 @@
+"""OCI images, layouts and registries; nothing here knows Lambda."""

@@ -1,0 +1,132 @@
+"""A content-addressed store of blobs on disk, laid out as ``blobs/sha256/<hex>`` like an OCI image layout.
+
+A blob appears under its digest only when it is complete and was verified, so a killed writer leaves nothing that
+anybody could mistake for a blob. The store is a cache: deleting the folder costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.core.files import storing
+from pipeline.oci.values import Digest
+
+_WRITING = ".writing-"
+
+
+class WrongContent(ValueError):
+    """Bytes that do not have the digest or the size that was promised for them."""
+
+
+class BlobStore:
+    """Blobs by digest under ``root``; safe for concurrent writers, also in several processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = root / "blobs" / "sha256"
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is, or would be."""
+        return self._folder / digest.hex
+
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there, with ``size`` bytes if that is known: a machine that lost its power may have kept
+        the name and not the content.
+        """
+        try:
+            found = self.path(digest).stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Raises FileNotFoundError for a blob that is not there."""
+        return self.path(digest).open("rb")
+
+    def read(self, digest: Digest) -> bytes:
+        """The whole of a small blob, such as a config or a manifest.
+
+        Raises FileNotFoundError for a blob that is not there, WrongContent for one that was damaged.
+        """
+        content = self.path(digest).read_bytes()
+        if Digest.of(content) != digest:
+            raise WrongContent(f"{self.path(digest)} is damaged")
+        return content
+
+    def add(self, content: bytes) -> Digest:
+        """Store a small blob; one that was damaged is written anew."""
+        digest = Digest.of(content)
+        try:
+            self.read(digest)
+        except (OSError, WrongContent):
+            self.write([content], expected=digest, size=len(content))
+        return digest
+
+    def drop_damaged(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Read blobs, and remove those whose bytes have another digest; gives these. Raises StorageError."""
+        dropped = []
+        for digest in digests:
+            if self.has(digest):
+                with storing(self.root):
+                    with self.path(digest).open("rb") as stream:
+                        found = hashlib.file_digest(stream, "sha256").hexdigest()
+                    if found != digest.hex:
+                        self.path(digest).unlink(missing_ok=True)
+                        dropped.append(digest)
+        return dropped
+
+    def unfinished(self) -> Iterator[Path]:
+        """What killed writers left, and what is being written now."""
+        return self._folder.glob(f"{_WRITING}*")
+
+    def write(self, chunks: Iterable[bytes], *, expected: Digest, size: int | None = None) -> None:
+        """Store a stream of chunks under ``expected``; holds one chunk at a time in memory.
+
+        Raises WrongContent, and stores nothing, when the bytes have another digest or size (bytes). A stream that
+        runs past ``size`` is given up at once, so a registry that lies cannot fill the disk.
+        """
+        self._receive(chunks, expected=expected, size=size)
+
+    def put(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
+        """Store a stream whose digest nobody knows yet; gives its digest and its size in bytes."""
+        return self._receive(chunks, expected=None, size=None)
+
+    def _receive(self, chunks: Iterable[bytes], *, expected: Digest | None, size: int | None) -> tuple[Digest, int]:
+        hasher, count = hashlib.sha256(), 0
+        with storing(self.root):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=_WRITING)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                for chunk in chunks:
+                    count += len(chunk)
+                    if size is not None and count > size:
+                        raise WrongContent(f"{expected} runs past its {size} bytes")
+                    hasher.update(chunk)
+                    with storing(self.root):
+                        _write_all(file, chunk)
+            if size is not None and count != size:
+                raise WrongContent(f"{expected} has {count} bytes instead of {size}")
+            found = Digest(hasher.hexdigest())
+            if expected is not None and found != expected:
+                raise WrongContent(f"the bytes promised as {expected} are {found}")
+            with storing(self.root):
+                temporary.chmod(0o644)
+                temporary.replace(self.path(found))
+            return found, count
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_all(file: FileIO, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -1,0 +1,325 @@
+"""A registry that speaks the OCI distribution protocol: manifests and blobs, verified on their way in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+from pipeline.core.documents import parse_json
+from pipeline.core.errors import RegistryError
+from pipeline.core.events import Report, ignore
+from pipeline.oci.blobs import BlobStore, WrongContent
+from pipeline.oci.registry.auth import Credentials, CredentialSource, docker_credentials, repository_scope
+from pipeline.oci.registry.refusals import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
+from pipeline.oci.registry.retries import Pace, Retries, whole_number
+from pipeline.oci.registry.transport import BLOCK, SMALL, Answer, ConnectionLost, Transport, is_loopback
+from pipeline.oci.registry.upload import CHUNK, Upload
+from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor, Digest, Manifest
+
+__all__ = ["Credentials", "Registry", "RegistryRefused", "RegistryUnreachable", "Retries", "connect"]
+
+# The distribution specification asks registries to take manifests of up to 4 MiB; ours have a few kB.
+MANIFEST_MOST = 4 * 1024 * 1024
+# ECR's quota for PutImage is 10 a second; one below it, since clocks differ.
+ECR_MANIFESTS_PER_SECOND = 9
+_MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_INDEX)
+_DOCKER_HUB = "https://registry-1.docker.io"
+
+
+def _count_nothing(_count: int) -> None:
+    """A progress that goes nowhere."""
+
+
+class Registry:
+    """The registry that images call ``host``; safe for concurrent use by threads.
+
+    endpoint_url  where it is really served, when that is not ``host``: an emulator serves
+                  "000000000000.dkr.ecr.us-east-1.amazonaws.com" at "http://127.0.0.1:4566"
+    credentials   a login or where logins come from; None stays anonymous
+    chunk_size    bytes of one request of a large upload; a smaller blob is sent in one
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        endpoint_url: str | None = None,
+        credentials: CredentialSource | None = None,
+        retries: Retries | None = None,
+        report: Report = ignore,
+        chunk_size: int = CHUNK,
+    ) -> None:
+        self.host = host
+        self._chunk_size = chunk_size
+        self._transport = Transport(
+            host, endpoint_url=endpoint_url, credentials=credentials, retries=retries, report=report
+        )
+        quota = is_ecr(host) and not is_loopback(self._transport.base.partition("://")[2])
+        self._pace = Pace(ECR_MANIFESTS_PER_SECOND if quota else None)
+
+    @property
+    def manifests_per_second(self) -> int | None:
+        """How many manifests are stored in a second at most; None where no quota is known."""
+        return self._pace.per_second
+
+    def close(self) -> None:
+        """Close the connections; the registry can be used again afterwards."""
+        self._transport.close()
+
+    def interrupt(self) -> None:
+        """End the waits between attempts that are under way in other threads, whose calls then fail."""
+        self._transport.interrupt()
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def head_blob(self, repository: str, digest: Digest, *, push: bool = False) -> int | None:
+        """The size of a blob in bytes, or None when the repository does not have it."""
+        answer = self._request("HEAD", f"/v2/{repository}/blobs/{digest}", repository, push=push)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._transport.refusal(answer, f"{digest} was not found at {self.host}/{repository}")
+        return whole_number(answer.headers.get("Content-Length")) or 0
+
+    def open_blob(self, repository: str, descriptor: Descriptor) -> Iterator[bytes]:
+        """The bytes of a blob, block by block; a lost connection is continued where it broke.
+
+        The size is held against the descriptor, the digest is for the reader to verify (``BlobStore.write`` does).
+        Raises RegistryError.
+        """
+        what = f"{descriptor.digest} was not fetched from {self.host}/{repository}"
+        offset = safe = failures = 0
+        while True:
+            headers = {"Range": f"bytes={offset}-"} if offset else {}
+            url = f"/v2/{repository}/blobs/{descriptor.digest}"
+            answer = self._request("GET", url, repository, headers=headers, stream=True)
+            if answer.status not in (200, 206):
+                raise self._transport.refusal(answer, what)
+            start = _start(answer, offset)
+            self._hold_length(answer, descriptor.size - start, what)
+            skip = offset - start
+            try:
+                for block in answer.blocks():
+                    fresh = block[skip:] if skip else block
+                    skip = max(0, skip - len(block))
+                    offset += len(fresh)
+                    if fresh:
+                        yield fresh
+                if offset >= descriptor.size:
+                    return
+                lost = ConnectionLost(f"it broke off after {offset} of {descriptor.size} bytes")
+            except ConnectionLost as broken:
+                lost = ConnectionLost(f"it broke off after {offset} of {descriptor.size} bytes: {broken}")
+            finally:
+                answer.close()
+            if offset - safe >= BLOCK:
+                safe, failures = offset, 0
+            failures += 1
+            delay = self._transport.retries.delay(failures)
+            if delay is None:
+                raise self._transport.unreachable("GET", answer.url, str(lost)) from lost
+            self._transport.pause(delay, f"the download of {descriptor.digest.short} broke off")
+
+    def fetch_blob(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        store: BlobStore,
+        *,
+        moved: Callable[[int], None] = _count_nothing,
+    ) -> None:
+        """Put a blob into the store unless it is there; nothing is kept that has not the promised digest and size."""
+        if store.has(descriptor.digest, descriptor.size):
+            return
+
+        def counted() -> Iterator[bytes]:
+            for block in self.open_blob(repository, descriptor):
+                moved(len(block))
+                yield block
+
+        try:
+            store.write(counted(), expected=descriptor.digest, size=descriptor.size)
+        except WrongContent as error:
+            raise RegistryError(
+                f"{descriptor.digest} was not fetched from {self.host}/{repository}",
+                str(error),
+                "Nothing was kept. Run the command again; if it stays, the registry or a proxy alters content.",
+            ) from error
+
+    def find_manifest(self, repository: str, reference: Digest | str, *, push: bool = False) -> Manifest | None:
+        """Like ``fetch_manifest``, but None when the registry does not have it. ``push``: a push will follow."""
+        answer = self._get_manifest(repository, reference, push=push)
+        return None if answer.status == 404 else self._verified(answer, repository, reference)
+
+    def fetch_manifest(self, repository: str, reference: Digest | str) -> Manifest:
+        """The manifest of a tag or a digest, verified. Raises RegistryRefused (404) when it is missing."""
+        return self._verified(self._get_manifest(repository, reference, push=False), repository, reference)
+
+    def _get_manifest(self, repository: str, reference: Digest | str, *, push: bool) -> Answer:
+        headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
+        url = f"/v2/{repository}/manifests/{reference}"
+        return self._request("GET", url, repository, headers=headers, limit=MANIFEST_MOST, push=push)
+
+    def head_manifest(self, repository: str, reference: Digest | str, *, push: bool = False) -> Digest | None:
+        """The digest behind a tag, or None when the registry has no such manifest."""
+        url = f"/v2/{repository}/manifests/{reference}"
+        headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
+        answer = self._request("HEAD", url, repository, headers=headers, push=push)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._transport.refusal(answer, f"{reference} was not looked up at {self.host}/{repository}")
+        try:
+            return Digest.parse(answer.headers.get("Docker-Content-Digest", ""))
+        except ValueError:  # the header is optional
+            found = self.find_manifest(repository, reference, push=push)
+            return found.digest if found is not None else None
+
+    def put_manifest(self, repository: str, manifest: Manifest, *, tag: str | None = None) -> bool:
+        """Store a manifest by its digest, or under a tag. True when the registry noted the manifest's ``subject``.
+
+        Raises RegistryRefused, also when the tag is immutable and taken.
+        """
+        what = f"the manifest {tag or manifest.digest} was not stored at {self.host}/{repository}"
+        self._pace.wait()
+        answer = self._request(
+            "PUT",
+            f"/v2/{repository}/manifests/{tag or manifest.digest}",
+            repository,
+            headers={"Content-Type": manifest.media_type},
+            body=manifest.content,
+            push=True,
+        )
+        if answer.status >= 300:
+            raise self._transport.refusal(answer, what)
+        named = answer.headers.get("Docker-Content-Digest")
+        if named is not None and named != str(manifest.digest):
+            raise RegistryError(
+                what, f"the registry kept it as {named} instead of {manifest.digest}", "Tell the registry's operator."
+            )
+        return "OCI-Subject" in answer.headers
+
+    def upload_blob(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        open_stream: Callable[[], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        moved: Callable[[int], None] = _count_nothing,
+    ) -> int:
+        """Bring a blob into a repository unless it is there; gives the bytes that were sent, 0 for a mounted one.
+
+        open_stream  opens the blob for seeking; called once for each attempt
+        mount_from   repositories of this registry that have it
+        moved        told the bytes of each block as it is sent, negative when they have to be sent again
+        Raises RegistryError.
+        """
+        return Upload(
+            self._transport,
+            repository,
+            descriptor,
+            open_stream,
+            moved=moved,
+            chunk_size=self._chunk_size,
+            mount_from=mount_from,
+        ).run()
+
+    def _verified(self, answer: Answer, repository: str, reference: Digest | str) -> Manifest:
+        what = f"the manifest {reference} was not fetched from {self.host}/{repository}"
+        if answer.status != 200:
+            raise self._transport.refusal(answer, what)
+        content = answer.content
+        named = str(reference) if isinstance(reference, Digest) else answer.headers.get("Docker-Content-Digest")
+        if named is not None and named != str(Digest.of(content)):
+            raise RegistryError(
+                what,
+                f"the registry answered with content of the digest {Digest.of(content)} for {named}",
+                "Nothing was kept. Run the command again; if it stays, the registry or a proxy alters content.",
+            )
+        try:
+            document = parse_json(content)
+        except ValueError:
+            document = None
+        declared = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        if not isinstance(document, dict) or ("layers" in document and "manifests" in document):
+            page = declared == "text/html"
+            raise RegistryError(
+                what,
+                f"what the registry has there is no image manifest{' but a web page' if page else ''}",
+                f"Check whether {self.host} is a registry." if page else "Check the reference.",
+            )
+        own = document.get("mediaType")
+        if isinstance(own, str) and declared in _MANIFEST_TYPES and own != declared:
+            # Two readings of one manifest are how CVE-2021-41190 works.
+            raise MediaTypeConflict(
+                what,
+                f"it calls itself {own}, and the registry calls it {declared}",
+                "Push the image again, with one media type.",
+            )
+        return Manifest(content, own if isinstance(own, str) else declared)
+
+    @staticmethod
+    def _hold_length(answer: Answer, expected: int, what: str) -> None:
+        length = whole_number(answer.headers.get("Content-Length"))
+        if length is not None and length != expected:
+            answer.close()
+            raise RegistryError(
+                what,
+                f"the registry announces {length} bytes where the manifest promises {expected}",
+                "Nothing was kept. If it stays, the registry or a proxy before it alters content.",
+            )
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        repository: str,
+        *,
+        push: bool = False,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+        limit: int = SMALL,
+        stream: bool = False,
+    ) -> Answer:
+        scopes = frozenset({repository_scope(repository, push=push)})
+        return self._transport.request(
+            method, url, scopes=scopes, headers=headers, body=body, stream=stream, limit=limit
+        )
+
+
+def _start(answer: Answer, offset: int) -> int:
+    """Where a body begins: a registry may ignore the ``Range`` that it was asked for."""
+    if answer.status != 206:
+        return 0
+    first = whole_number(answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0])
+    return first if first is not None and first <= offset else offset
+
+
+class DockerLogin:
+    """The login of Docker's configuration, read when the registry asks for one."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._found: Credentials | None = None
+        self._read = False
+
+    def current(self) -> Credentials | None:
+        if not self._read:
+            self._found, self._read = docker_credentials(self._host), True
+        return self._found
+
+    def renewed(self) -> Credentials | None:
+        """A credential helper may give another one the second time; a file does not change."""
+        self._read = False
+        return self.current()
+
+
+def connect(host: str, *, report: Report = ignore, retries: Retries | None = None) -> Registry:
+    """The registry ``host`` with the login that Docker's configuration holds for it, if any. Nothing is sent yet."""
+    endpoint = _DOCKER_HUB if host == "docker.io" else None
+    return Registry(host, endpoint_url=endpoint, credentials=DockerLogin(host), retries=retries, report=report)

@@ -1,0 +1,72 @@
+"""What a registry's refusal means: its own words, and the next step for each."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.core.documents import parse_json
+from pipeline.core.errors import RegistryError
+
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ECR_HOST = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
+
+
+class RegistryUnreachable(RegistryError):
+    """No answer came, after all retries."""
+
+
+class RegistryRefused(RegistryError):
+    """An answer came and says no. ``status`` is HTTP's, ``code`` the registry's own, such as ``MANIFEST_UNKNOWN``."""
+
+    status: int = 0
+    code: str = ""
+
+
+class DamagedCopy(RegistryError):
+    """It is our own copy of a blob that has other bytes than its digest says."""
+
+
+class MediaTypeConflict(RegistryError):
+    """A manifest that calls itself something else than its registry does."""
+
+
+def is_ecr(host: str) -> bool:
+    """Whether ``host`` is a private registry of Amazon ECR."""
+    return _ECR_HOST.fullmatch(host) is not None
+
+
+def own_words(content: bytes) -> tuple[str, str]:
+    """The code and the message of the registry's first error, as the distribution specification writes them."""
+    try:
+        document = parse_json(content)
+    except ValueError:
+        text = content.decode(errors="replace")
+        return "", "" if text.lstrip().startswith("<") else printable(text)
+    errors = document.get("errors") if isinstance(document, dict) else None
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        return printable(str(errors[0].get("code") or "")), printable(str(errors[0].get("message") or ""))
+    message = document.get("message") if isinstance(document, dict) else None
+    return "", printable(message) if isinstance(message, str) else ""
+
+
+def printable(text: str) -> str:
+    """What somebody else said, on one line and without what would steer a terminal."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:300]
+
+
+def cure(host: str, status: int, code: str) -> str:
+    if status == 401:
+        if is_ecr(host):
+            return "Check the AWS credentials, and that they allow ecr:GetAuthorizationToken."
+        return f"Log in with `docker login {host}`."
+    if status == 403:
+        if is_ecr(host):
+            return "Allow the AWS identity to pull from and push to this repository (the ecr: actions named above)."
+        return f"Give the login the right to this repository, or log in as somebody else with `docker login {host}`."
+    if status == 404:
+        if code == "MANIFEST_UNKNOWN":
+            return "Check the tag or the digest."
+        return "Check the repository's name, and that the repository exists; `infra` creates those of a deployment."
+    if status in BUSY:
+        return "Wait a moment and run the command again: what was already moved is kept."
+    return "See the registry's own words above."

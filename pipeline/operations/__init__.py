@@ -1,0 +1,1 @@
+"""Running functions: their logs, and one invocation."""

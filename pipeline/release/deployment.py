@@ -1,0 +1,240 @@
+"""What a release of one environment is made from, and its two stacks as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from cfn.names import Names, image_parameter
+from cfn.settings import Settings
+from pipeline.assembly.build import Build
+from pipeline.assembly.model import FunctionSource
+from pipeline.core.errors import BaseImageError, RegistryError
+from pipeline.core.events import Note, Report, Step, step
+from pipeline.environment.parameters import account_parameters
+from pipeline.environment.synth import Templates, synthesise
+from pipeline.oci.values import ImageReference
+from pipeline.stacks import (
+    ResourceChange,
+    StackFailed,
+    StackOutputs,
+    StackPlan,
+    StackState,
+    Update,
+    WantedStack,
+    apply_stack,
+    describe_change,
+    find_existing,
+    missing_images,
+    plan_stack,
+    read_stack,
+)
+from pipeline.stacks.templates_bucket import upload_template
+from pipeline.target import Target
+
+# Asked with a stack's name and the resources that it would lose; returns to go on, raises to leave everything as it is.
+Approve = Callable[[str, Sequence[ResourceChange]], None]
+
+
+def approve_all(_stack: str, _lost: Sequence[ResourceChange]) -> None:
+    """For callers who have asked already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Everything that a release of one environment is made from; read once, never changed.
+
+    approve  asked before a stack update that loses something
+    """
+
+    target: Target
+    settings: Settings
+    build: Build
+    approve: Approve = approve_all
+
+    @property
+    def sources(self) -> tuple[FunctionSource, ...]:
+        return self.build.sources
+
+    @property
+    def names(self) -> Names:
+        return Names(self.settings.environment)
+
+    @property
+    def templates(self) -> Templates:
+        return synthesise(self.settings, [source.definition for source in self.sources], self.build.store.root)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"transaction-pipeline:environment": self.settings.environment, **dict(self.settings.tags)}
+
+
+def read_registry(deployment: Deployment) -> StackState:
+    return read_stack(deployment.target.client("cloudformation"), deployment.names.registry_stack)
+
+
+def read_pipeline(deployment: Deployment) -> StackState:
+    return read_stack(deployment.target.client("cloudformation"), deployment.names.pipeline_stack)
+
+
+def wanted_registry(deployment: Deployment, state: StackState) -> WantedStack:
+    """Stack 1, coming from ``state``: the repositories and their placeholders."""
+    template = deployment.templates.registry
+    existing = left_behind(deployment, state, template)
+    return WantedStack(deployment.names.registry_stack, template, tags=deployment.tags, existing=existing)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What only the account knows of stack 2: values of parameters, and resources that an earlier stack left behind."""
+
+    parameters: Mapping[str, str]
+    existing: tuple[str, ...]
+
+
+def ask_account(deployment: Deployment, state: StackState, report: Report) -> Asked:
+    """What the account knows of stack 2, coming from ``state``."""
+    parameters = account_parameters(
+        deployment.target, len(deployment.sources), deployment.settings.reserved_concurrency, state.parameters, report
+    )
+    return Asked(parameters, left_behind(deployment, state, deployment.templates.pipeline))
+
+
+def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: Asked) -> WantedStack:
+    """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder. Pure."""
+    return WantedStack(
+        deployment.names.pipeline_stack,
+        deployment.templates.pipeline,
+        parameters={**asked.parameters, **images},
+        tags=deployment.tags,
+        existing=asked.existing,
+    )
+
+
+def left_behind(deployment: Deployment, state: StackState, template: str) -> tuple[str, ...]:
+    """Resources of a template that an earlier stack left behind; looked for only where no stack is."""
+    return find_existing(deployment.target.client, template) if state.status.gone else ()
+
+
+def current_images(deployment: Deployment, state: StackState) -> dict[str, str]:
+    """The images that stack 2 has now, by parameter; functions on their placeholder are not in it."""
+    own = [image_parameter(source.name) for source in deployment.sources]
+    return {name: state.parameters[name] for name in own if state.parameters.get(name)}
+
+
+def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
+    """Decide what stack 1 needs, and do it."""
+    with step(report, "stack", deployment.names.registry_stack) as running:
+        state = read_registry(deployment)
+        return _apply(deployment, plan_stack(state, wanted_registry(deployment, state)), report, running)
+
+
+def bring_pipeline(
+    deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report, asked: Asked | None = None
+) -> tuple[StackOutputs, WantedStack]:
+    """Decide what stack 2 needs, coming from ``state``, and do it; what stands, and what was asked for.
+
+    asked  what ``ask_account`` gave for ``state``, where it was asked before
+    """
+    with step(report, "stack", deployment.names.pipeline_stack) as running:
+        wanted = wanted_pipeline(deployment, images, asked or ask_account(deployment, state, report))
+        return _apply(deployment, plan_stack(state, wanted), report, running), wanted
+
+
+def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:
+    """Only the images of stack 2, in one update: its template and every other parameter stay as they are."""
+    state = read_pipeline(deployment)
+    return switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
+
+
+def switch_to(
+    deployment: Deployment, state: StackState, template: str, parameters: Mapping[str, str], report: Report
+) -> StackOutputs:
+    """Stack 2, coming from ``state``, with this template and these parameters, in one update."""
+    with step(report, "switch", state.name) as running:
+        wanted = WantedStack(state.name, template, parameters=parameters, tags=dict(state.tags))
+        return _apply(deployment, plan_stack(state, wanted), report, running)
+
+
+def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str], report: Report) -> StackOutputs:
+    """Stack 2 as it was ``before``, with ``images``; only the images where its old template would lose something."""
+    state = read_pipeline(deployment)
+    parameters = {**before.parameters, **images}
+    plan = plan_stack(state, WantedStack(state.name, before.template, parameters, tags=dict(before.tags)))
+    if not before.template or losses(deployment, plan, report):
+        return switch_images(deployment, images, report)
+    with step(report, "switch", state.name) as running:
+        return _apply(deployment, plan, report, running)
+
+
+def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[ResourceChange, ...]:
+    """The resources that a plan replaces or deletes together with what is in them.
+
+    CloudFormation is asked, by a change set. An update that only gives functions other images is not worth that: it
+    replaces nothing, and is what most releases are.
+    """
+    if not isinstance(plan, Update):
+        return ()
+    images = {image_parameter(source.name) for source in deployment.sources}
+    if not plan.template_changed and images.issuperset(plan.parameters) and not plan.only_cloudformation_knows:
+        return ()
+    upload = partial(upload_template, deployment.target.client, report=report)
+    changes = describe_change(deployment.target.client("cloudformation"), plan, upload=upload)
+    return tuple(each for each in changes if each.destructive)
+
+
+def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
+    """Carry a plan out, with approval where something would be lost. Images that Lambda misses are put back once."""
+    cloudformation = deployment.target.client("cloudformation")
+    upload = partial(upload_template, deployment.target.client, report=report)
+    put_back: set[ImageReference] = set()
+
+    def approve(update: Update) -> None:
+        if lost := losses(deployment, update, report):
+            deployment.approve(update.wanted.name, lost)
+
+    def existing(template: str) -> tuple[str, ...]:
+        return find_existing(deployment.target.client, template)
+
+    while True:
+        try:
+            outputs = apply_stack(cloudformation, plan, report, approve=approve, existing=existing, upload=upload)
+            break
+        except StackFailed as failed:
+            missing = set(missing_images(failed.failures)) - put_back
+            if not missing:
+                raise
+            for image in sorted(missing, key=str):
+                _put_back(deployment, image, failed, report)
+            put_back |= missing
+            plan = plan_stack(read_stack(cloudformation, plan.wanted.name), plan.wanted)
+    past = _PAST.get(type(plan).__name__, "changed")
+    running.detail = past if outputs.changed else "unchanged"
+    return outputs
+
+
+def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed, report: Report) -> None:
+    """Push an image back by its digest. Raises the stack's failure, with what is left to do, when that cannot be."""
+    from pipeline.release.restore import restore_image
+
+    report(Note(f"{image.repository} lacks {image.digest}; pushing it back"))
+    try:
+        restore_image(deployment.target.registry(image.registry), image, deployment.build, report)
+    except (RegistryError, BaseImageError) as problem:
+        failed.why = f"{failed.why}; it could not be pushed back: {problem.what}: {problem.why}"
+        failed.next_step = (
+            "Check out the commit that the image was built from and run `build`, which makes the same"
+            " digest again; then run the same command again."
+        )
+        raise failed from problem
+
+
+_PAST = {
+    "Create": "created",
+    "CleanUpReview": "created",
+    "Update": "updated",
+    "Adopt": "created around what was there",
+    "ReplaceFailed": "recreated",
+    "ContinueRollback": "rolled back, then updated",
+}

@@ -1,0 +1,385 @@
+"""From a checked image to an image in a registry: blobs first, then the manifest by its digest, the tag last.
+
+What a killed push leaves behind is blobs, or a manifest without its tag; the next push finds them and goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeVar
+
+from pipeline.assembly.model import CheckedImage, Image, PushedImage
+from pipeline.core.errors import RegistryError
+from pipeline.core.events import BytesMoved, Report, ignore
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry, RegistryRefused, connect
+from pipeline.oci.registry.refusals import DamagedCopy, MediaTypeConflict, is_ecr
+from pipeline.oci.values import OCI_INDEX, Artifact, Descriptor, Digest, ImageReference, Layer, Manifest
+
+# Blobs and manifests that move at the same time.
+PARALLEL = 8
+_REPORT_SECONDS = 0.1
+
+_T = TypeVar("_T")
+Connect = Callable[[str], Registry]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One image and where it goes: ``Push("123….amazonaws.com/fraud-detection-dev", checked, tag="9f2c…")``.
+
+    artifacts  gives what refers to the image and is pushed with it, such as its SBOM; asked when the image is there
+    """
+
+    repository_uri: str
+    checked: CheckedImage
+    tag: str | None = None
+    artifacts: Callable[[], tuple[Artifact, ...]] = tuple
+
+
+def push_image(
+    registry: Registry,
+    repository_uri: str,
+    checked: CheckedImage,
+    store: BlobStore,
+    *,
+    tag: str | None = None,
+    artifacts: tuple[Artifact, ...] = (),
+    open_registry: Connect = connect,
+    report: Report = ignore,
+) -> PushedImage:
+    """Push one image; see ``push_images``."""
+    push = Push(repository_uri, checked, tag, lambda: artifacts)
+    return push_images(registry, [push], store, open_registry=open_registry, report=report)[0]
+
+
+def push_images(
+    registry: Registry,
+    pushes: Sequence[Push],
+    store: BlobStore,
+    *,
+    open_registry: Connect = connect,
+    report: Report = ignore,
+) -> tuple[PushedImage, ...]:
+    """Push images to repositories of one registry; what several share is fetched once and mounted where it can be.
+
+    An image that the registry has is not sent again. Each is read back by its digest before it is tagged. A tag that
+    already names the image is a success; one that names another moves, or is an error in an immutable repository.
+
+    open_registry  gives the registries that base layers are fetched from when the store does not have them
+    Raises RegistryError, BaseImageError when a base layer is nowhere to be had, CredentialsError.
+    """
+    work = [_Work(push, _repository(registry, push)) for push in pushes]
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="push")
+    try:
+        _all(pool.submit(_find, registry, item) for item in work)
+        missing = [item for item in work if not item.present]
+        for item in missing:
+            item.progress = _Progress(report, stop, item.push.checked.function, _size(item.push.checked.image))
+        blobs: dict[Digest, list[tuple[_Work, _Blob]]] = {}
+        for item in missing:
+            for blob in _blobs(item.push.checked.image):
+                blobs.setdefault(blob.descriptor.digest, []).append((item, blob))
+        # The largest first: they decide how long it takes.
+        ordered = sorted(
+            blobs.values(), key=lambda users: (-users[0][1].descriptor.size, users[0][1].descriptor.digest)
+        )
+        sources = _Sources(registry, open_registry, store, report, stop)
+        _all(pool.submit(_bring, registry, users, store, sources) for users in ordered)
+        # Whoever waits for the images has them before work is done on what only speaks of them.
+        _all(pool.submit(_store, registry, item) for item in missing)
+        return tuple(_all(pool.submit(_complete, registry, item, store) for item in work))
+    except DamagedCopy as damaged:
+        stop.set()
+        registry.interrupt()
+        _drop_damaged(work, store, damaged)
+        raise
+    except BaseException:
+        # Also for Ctrl-C: what is under way ends at its next block or wait instead of being waited for.
+        stop.set()
+        registry.interrupt()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _drop_damaged(work: Sequence[_Work], store: BlobStore, damaged: DamagedCopy) -> None:
+    """Remove every damaged blob of the images from the cache, since seldom one alone is, so that the next run makes
+    them anew. Raises RegistryError that says so; nothing when there was none to remove.
+    """
+    layers = {layer.descriptor.digest for item in work for layer in item.push.checked.image.layers}
+    artifacts = {blob.digest for item in work for artifact in item.artifacts for blob in artifact.blobs}
+    dropped = store.drop_damaged(sorted(layers | artifacts))
+    if dropped:
+        raise RegistryError(
+            damaged.what,
+            f"{len(dropped)} of its blobs in the cache {store.root} were damaged, and are removed",
+            "Run the command again: they are made anew.",
+        ) from damaged
+
+
+class _Stopped(Exception):
+    """Another part of the push failed."""
+
+
+class _Progress:
+    """Counts the bytes of one image that are where they belong, and tells about it now and then."""
+
+    def __init__(self, report: Report, stop: threading.Event, subject: str, total: int, step: str = "push") -> None:
+        self._report, self._stop, self._subject, self._total, self._step = report, stop, subject, total, step
+        self._lock = threading.Lock()
+        self._done = 0
+        self._told = 0.0
+
+    def add(self, count: int) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if now - self._told < _REPORT_SECONDS and self._done < self._total:
+                return
+            self._told = now
+            self._report(BytesMoved(self._step, self._subject, self._done, self._total))
+
+
+@dataclass(slots=True)
+class _Work:
+    push: Push
+    repository: str
+    present: bool = False
+    uploaded: int = 0
+    progress: _Progress | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def sent(self, count: int) -> None:
+        with self.lock:
+            self.uploaded += count
+
+    def moved(self, count: int) -> None:
+        if self.progress is not None:
+            self.progress.add(count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """A blob of an image: the bytes of its config, or a layer of the store or of a base."""
+
+    descriptor: Descriptor
+    content: bytes | None = None
+    layer: Layer | None = None
+
+
+class _Sources:
+    """The registries that base layers come from; a layer is fetched once, however many images stand on it."""
+
+    def __init__(
+        self, target: Registry, open_registry: Connect, store: BlobStore, report: Report, stop: threading.Event
+    ) -> None:
+        self._opened: dict[str, Registry] = {target.host: target}
+        self._open = open_registry
+        self._store = store
+        self._report = report
+        self._stop = stop
+        self._lock = threading.Lock()
+
+    def fetch(self, layer: Layer) -> None:
+        if layer.source is None:
+            raise RegistryError(
+                f"the layer {layer.descriptor.digest} ({layer.title}) was not pushed",
+                f"it is not in the cache {self._store.root}",
+                "Build the image again: `build`.",
+            )
+        with self._lock:
+            registry = self._opened.get(layer.source.registry)
+            if registry is None:
+                registry = self._opened[layer.source.registry] = self._open(layer.source.registry)
+        progress = _Progress(self._report, self._stop, str(layer.source), layer.descriptor.size, "fetch")
+        registry.fetch_blob(layer.source.repository, layer.descriptor, self._store, moved=progress.add)
+
+
+def _repository(registry: Registry, push: Push) -> str:
+    reference = ImageReference.parse(push.repository_uri)
+    if reference.registry not in ("", registry.host) or reference.tag or reference.digest:
+        raise ValueError(f"{push.repository_uri!r} is no repository of {registry.host}")
+    return reference.repository
+
+
+def _find(registry: Registry, item: _Work) -> None:
+    try:
+        item.present = _read_back(registry, item)
+    except MediaTypeConflict:
+        # Kept as something else, as the embedded ECR does with a manifest whose repository was deleted and made anew.
+        # Storing it again sets it right, or the read-back after that will tell.
+        item.present = False
+
+
+def _read_back(registry: Registry, item: _Work) -> bool:
+    """Whether the registry has the image. Raises MediaTypeConflict when it has our bytes as something else."""
+    image = item.push.checked.image
+    found = registry.find_manifest(item.repository, image.digest, push=True)
+    if found is not None and (found.content, found.media_type) != (image.manifest, image.manifest_media_type):
+        raise MediaTypeConflict(
+            f"{item.push.checked.function} was not pushed",
+            f"{registry.host}/{item.repository} has {image.digest} as {found.media_type} "
+            f"instead of {image.manifest_media_type}",
+            "Delete that image from the repository and run the command again.",
+        )
+    return found is not None
+
+
+def _bring(registry: Registry, users: list[tuple[_Work, _Blob]], store: BlobStore, sources: _Sources) -> None:
+    """Bring one blob into every repository that needs it: sent to the first, mounted into the others if that works."""
+    blob = users[0][1]
+    digest = blob.descriptor.digest
+    if blob.layer is not None and not store.has(digest, blob.descriptor.size):
+        waiting = [user for user in users if registry.head_blob(user[0].repository, digest, push=True) is None]
+        for item, _ in users:
+            if all(item is not other for other, _ in waiting):
+                item.moved(blob.descriptor.size)
+        if not waiting:
+            return
+        users = waiting
+        sources.fetch(blob.layer)
+    holders: list[str] = []
+    source = blob.layer.source if blob.layer is not None else None
+    if source is not None and source.registry == registry.host:
+        holders.append(source.repository)
+    done: set[str] = set()
+    for item, _ in users:
+        sent = 0
+        if item.repository not in done:
+            sent = _upload(registry, item, blob, store, [name for name in holders if name != item.repository][-1:])
+        if not sent:
+            item.moved(blob.descriptor.size)
+        item.sent(sent)
+        done.add(item.repository)
+        holders.append(item.repository)
+
+
+def _upload(registry: Registry, item: _Work, blob: _Blob, store: BlobStore, mount_from: list[str]) -> int:
+    content = blob.content
+
+    def open_stream() -> BinaryIO:
+        return io.BytesIO(content) if content is not None else store.open(blob.descriptor.digest)
+
+    try:
+        return registry.upload_blob(
+            item.repository, blob.descriptor, open_stream, mount_from=mount_from, moved=item.moved
+        )
+    except FileNotFoundError as error:
+        raise RegistryError(
+            f"{item.push.checked.function} was not pushed",
+            f"its blob {blob.descriptor.digest} vanished from the cache {store.root}",
+            "Build the image again: `build`.",
+        ) from error
+
+
+def _store(registry: Registry, item: _Work) -> None:
+    """The manifest, whose blobs are there, and read back."""
+    image = item.push.checked.image
+    registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type))
+    item.sent(len(image.manifest))
+    if not _read_back(registry, item):
+        raise RegistryError(
+            f"{item.push.checked.function} was not pushed",
+            f"{registry.host}/{item.repository} took the manifest {image.digest}, and does not have it",
+            "Run the command again; if it stays, tell the registry's operator.",
+        )
+
+
+def _complete(registry: Registry, item: _Work, store: BlobStore) -> PushedImage:
+    """What comes after an image: its artifacts, and the tag last."""
+    image = item.push.checked.image
+    item.artifacts = item.push.artifacts()
+    for artifact in item.artifacts:
+        _push_artifact(registry, item, artifact, store)
+    if item.push.tag is not None:
+        _tag(registry, item, item.push.tag)
+    return PushedImage(item.push.checked.function, f"{registry.host}/{item.repository}", image.digest, item.uploaded)
+
+
+def _tag(registry: Registry, item: _Work, tag: str) -> None:
+    image = item.push.checked.image
+    if registry.head_manifest(item.repository, tag, push=True) == image.digest:
+        return
+    try:
+        registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type), tag=tag)
+    except RegistryRefused as refused:
+        # ECR refuses to set an immutable tag, even to what it names already (aws/containers-roadmap #2179).
+        named = registry.head_manifest(item.repository, tag, push=True) if 400 <= refused.status < 500 else None
+        if named is None:
+            raise
+        if named != image.digest:
+            raise RegistryError(
+                f"{item.push.checked.function} was pushed, but not tagged {tag}",
+                f"in {registry.host}/{item.repository} that tag names {named} and cannot be moved to {image.digest}",
+                "Choose another tag; tags that are made from the digest never collide.",
+            ) from refused
+    item.sent(len(image.manifest))
+
+
+def _push_artifact(registry: Registry, item: _Work, artifact: Artifact, store: BlobStore) -> None:
+    manifest = artifact.manifest
+    if registry.head_manifest(item.repository, manifest.digest, push=True) == manifest.digest:
+        return
+    for descriptor in {blob.digest: blob for blob in artifact.blobs}.values():
+        open_stream = _opener(store, descriptor)
+        item.sent(registry.upload_blob(item.repository, descriptor, open_stream))
+    noted = registry.put_manifest(item.repository, manifest)
+    item.sent(len(manifest.content))
+    # ECR has the referrers API. A registry without it is told by a tag, as the distribution specification says.
+    if not noted and not is_ecr(registry.host):
+        _list_referrer(registry, item.repository, item.push.checked.image.digest, artifact)
+
+
+def _opener(store: BlobStore, descriptor: Descriptor) -> Callable[[], BinaryIO]:
+    return lambda: store.open(descriptor.digest)
+
+
+def _list_referrer(registry: Registry, repository: str, subject: Digest, artifact: Artifact) -> None:
+    """The referrers tag schema: an index under the tag ``sha256-<hex>`` that lists what refers to an image."""
+    tag = f"sha256-{subject.hex}"
+    existing = registry.find_manifest(repository, tag, push=True)
+    entries: list[dict[str, Any]] = json.loads(existing.content)["manifests"] if existing and existing.is_index else []
+    entry = {
+        "mediaType": artifact.manifest.media_type,
+        "digest": str(artifact.manifest.digest),
+        "size": len(artifact.manifest.content),
+        "artifactType": artifact.artifact_type,
+    }
+    if any(other.get("digest") == entry["digest"] for other in entries):
+        return
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, entry]}
+    content = json.dumps(index, separators=(",", ":"), sort_keys=True).encode()
+    registry.put_manifest(repository, Manifest(content, OCI_INDEX), tag=tag)
+
+
+def _blobs(image: Image) -> list[_Blob]:
+    """The distinct blobs of an image; an empty layer may stand in it twice."""
+    blobs = [_Blob(image.config_descriptor, content=image.config)]
+    blobs += [_Blob(layer.descriptor, layer=layer) for layer in image.layers]
+    return list({blob.descriptor.digest: blob for blob in blobs}.values())
+
+
+def _size(image: Image) -> int:
+    return sum(blob.descriptor.size for blob in _blobs(image))
+
+
+def _all(futures: Iterable[Future[_T]]) -> list[_T]:
+    """The results in order; the first failure is raised as soon as it happens."""
+    waiting = list(futures)
+    done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+    failures = [error for future in waiting if future in done and (error := future.exception()) is not None]
+    for error in failures:
+        if not isinstance(error, _Stopped):
+            raise error
+    return [future.result() for future in waiting]

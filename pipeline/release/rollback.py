@@ -1,0 +1,143 @@
+"""Back to an earlier release: one stack update, nothing built and nothing pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from cfn.names import image_parameter, repository_output
+from pipeline.core.errors import ReleaseError
+from pipeline.core.events import Report
+from pipeline.environment.parameters import image_parameters
+from pipeline.ledger.kept_templates import find_template, read_template
+from pipeline.ledger.releases import (
+    Release,
+    ReleaseContent,
+    RollbackRefused,
+    list_releases,
+    plan_rollback,
+    read_release,
+    record_release,
+    template_digest,
+)
+from pipeline.ledger.stored_images import StoredImage, read_images
+from pipeline.oci.values import Digest, ImageReference
+from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_to
+from pipeline.release.release import verify
+from pipeline.stacks import StackState
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """Release ``to`` runs again, and ``record`` is the ledger's entry for that.
+
+    later        functions that ``to`` did not have: gone with its template, or else they run what they ran
+    differences  what the stack has otherwise than ``to`` had, apart from images (``ReleaseContent.differences``):
+                 nothing, unless only images went back
+    """
+
+    to: Release
+    record: Release
+    changed: bool
+    later: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+
+
+def roll_back(
+    deployment: Deployment, number: int | None, report: Report, *, by: str, images_only: bool = False
+) -> RolledBack:
+    """Switch the stack to release ``number``; None for the one before the last.
+
+    Template and parameters go back too, unless only images are wanted, or the template was not kept with them.
+
+    Raises ReleaseError when there is no such release, or when an image of it is gone, naming every reason.
+    """
+    client = deployment.target.client
+    environment = deployment.settings.environment
+    releases = list_releases(client("ssm"), environment)
+    to = read_release(client("ssm"), environment, number) if number is not None else _before_last(releases, environment)
+    outputs = read_registry(deployment).outputs
+    functions = [source.name for source in deployment.sources if repository_output(source.name) in outputs]
+    repositories = {name: outputs[repository_output(name)] for name in functions}
+    stored = {name: read_images(client("ecr"), deployment.names.repository(name)) for name in functions}
+    plan = plan_rollback(
+        to, functions, repositories, {name: {image.digest for image in images} for name, images in stored.items()}
+    )
+    if isinstance(plan, RollbackRefused):
+        raise ReleaseError(
+            f"{environment} was not rolled back to release {to.number}",
+            "; ".join(plan.reasons),
+            "Choose another release with --to; `releases` lists them.",
+        )
+    images = image_parameters(plan.images)
+    state = read_pipeline(deployment)
+    later = tuple(name for name in plan.unaffected if image_parameter(name) in state.parameters)
+    template = None if images_only else _template_of(deployment, to, state, stored, repositories)
+    if template is None:
+        if lacking := sorted(name for name in to.images if image_parameter(name) not in state.parameters):
+            raise ReleaseError(
+                f"{environment} was not rolled back to release {to.number}",
+                f"the stack has no {', '.join(lacking)} now, so images alone do not bring it back",
+                f"`rollback --to {to.number}` takes the template back too; or `up` from its commit.",
+            )
+        switched = switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
+        content = _content_of(state, to.images, later, releases[-1].content.parameters)
+    else:
+        switched = switch_to(deployment, state, template, {**to.content.parameters, **images}, report)
+        content = to.content
+    verify(deployment, plan.images, report)
+    record, _ = record_release(
+        client("ssm"),
+        client("ecr"),
+        environment,
+        content,
+        {name: deployment.names.repository(name) for name in content.images},
+        by=by,
+        # What runs now is of that commit only if all of it is.
+        revision=to.revision if content == to.content else "",
+    )
+    return RolledBack(to, record, switched.changed, later, to.content.differences(content))
+
+
+def _content_of(
+    state: StackState, images: Mapping[str, Digest], later: Sequence[str], parameters: Collection[str]
+) -> ReleaseContent:
+    """What runs when ``images`` are switched to in a stack that otherwise stays, whatever the ledger says of it.
+
+    later       functions that stay as they are
+    parameters  the names of those that a release has
+    """
+    stayed: dict[str, Digest] = {}
+    for name in later:
+        uri = state.parameters[image_parameter(name)]
+        if uri and (digest := ImageReference.parse(uri).digest) is not None:
+            stayed[name] = digest
+    kept = {name: state.parameters[name] for name in parameters if name in state.parameters}
+    return ReleaseContent({**stayed, **images}, template_digest(state.template), kept)
+
+
+def _template_of(
+    deployment: Deployment,
+    to: Release,
+    state: StackState,
+    stored: Mapping[str, tuple[StoredImage, ...]],
+    repositories: Mapping[str, str],
+) -> str | None:
+    """The template of a release, from the stack if that has it; None when it was not kept."""
+    if state.template and template_digest(state.template) == to.content.template:
+        return state.template
+    kept = find_template([image for images in stored.values() for image in images], to.images, to.content.template)
+    if kept is None:
+        return None
+    registry = deployment.target.registry(ImageReference.parse(next(iter(repositories.values()))).registry)
+    return read_template(registry, kept, deployment.build.store)
+
+
+def _before_last(releases: tuple[Release, ...], environment: str) -> Release:
+    if len(releases) < 2:
+        raise ReleaseError(
+            f"{environment} was not rolled back",
+            f"it has {len(releases)} release{'s' if len(releases) != 1 else ''}, so there is none before the last",
+            "`up` makes the next release.",
+        )
+    return releases[-2]

@@ -1,0 +1,246 @@
+"""The end of an environment: its stacks, the interfaces that are slow to go, its ledger, and what stays on purpose."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cfn.names import Names
+from cfn.render import TEMPLATE_BODY_MAX
+from pipeline.core import interruption
+from pipeline.core.events import Event, Note, Report, ResourceChanged, ignore, step
+from pipeline.ledger.releases import delete_ledger, list_releases, parameter_name
+from pipeline.stacks import RetainedResource, StackState, data_resources, delete_keeping, read_stack, retained_resources
+from pipeline.stacks.state import says_absent
+from pipeline.stacks.templates_bucket import find_bucket
+from pipeline.target import Target
+
+# How a person deletes what was kept on purpose.
+_COMMANDS = {
+    "AWS::DynamoDB::Table": "aws dynamodb delete-table --table-name {name}",
+    "AWS::ECR::Repository": "aws ecr delete-repository --force --repository-name {name}",
+    "AWS::SQS::Queue": 'aws sqs delete-queue --queue-url "$(aws sqs get-queue-url --queue-name {name}'
+    ' --query QueueUrl --output text)"',
+    "AWS::Logs::LogGroup": "aws logs delete-log-group --log-group-name {name}",
+}
+_UNPROTECT_TABLE = "aws dynamodb update-table --no-deletion-protection-enabled --table-name {name} && "
+_LAMBDA_INTERFACE = "AWS Lambda VPC ENI*"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A resource that outlives its stack, and the command that deletes it all the same."""
+
+    resource: RetainedResource
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenDown:
+    """What is gone, and what stays. ``ledger``: whether the record of releases was deleted."""
+
+    deleted: tuple[str, ...]
+    kept: tuple[Kept, ...]
+    ledger: bool
+
+
+def take_down(target: Target, names: Names, report: Report = ignore, *, keep_data: bool = False) -> TakenDown:
+    """Delete both stacks of an environment in whatever state they are, the pipeline before what it stands on.
+
+    Tables, queues, repositories and logs stay where the stack's template protects them, and all of them with
+    ``keep_data``. With a repository that stays the ledger stays too: it says what the images in it are. So does the
+    bucket through which a large template came: other environments use it, and what is in it expires. Safe to repeat.
+
+    Raises StackFailed with the first resource that could not be deleted.
+    """
+    cloudformation = target.client("cloudformation")
+    deleted: list[str] = []
+    kept: list[Kept] = []
+    large = False
+    for name in (names.pipeline_stack, names.registry_stack):
+        state = read_stack(cloudformation, name)
+        if state.status.gone:
+            continue
+        template = state.template or _read_template(cloudformation, state)
+        stays = kept_by(template, keep_data=keep_data)
+        large = large or len(template.encode()) > TEMPLATE_BODY_MAX
+        with step(report, "delete", name) as running, _interfaces_freed(target.client, template, report) as watching:
+            delete_keeping(cloudformation, name, [each.resource.logical_id for each in stays], watching)
+            running.detail = f"kept {len(stays)} resources" if stays else "deleted"
+        deleted.append(name)
+        kept += stays
+    if large and (bucket := find_bucket(target.client)):
+        kept.append(Kept(RetainedResource("Templates", "AWS::S3::Bucket", bucket), f"aws s3 rb --force s3://{bucket}"))
+    ssm = target.client("ssm")
+    if any(each.resource.resource_type == "AWS::ECR::Repository" for each in kept):
+        if list_releases(ssm, names.environment):
+            parameter = parameter_name(names.environment)
+            ledger = RetainedResource("Ledger", "AWS::SSM::Parameter", parameter)
+            kept.append(Kept(ledger, f"aws ssm delete-parameter --name {parameter}"))
+        return TakenDown(tuple(deleted), tuple(kept), ledger=False)
+    return TakenDown(tuple(deleted), tuple(kept), ledger=delete_ledger(ssm, names.environment))
+
+
+def kept_by(template_body: str, *, keep_data: bool = False) -> tuple[Kept, ...]:
+    """What a stack with this template leaves behind when it is deleted, with ``keep_data`` all that is data. Pure."""
+    if not template_body:
+        return ()
+    resources = json.loads(template_body).get("Resources", {})
+    stays = data_resources(template_body) if keep_data else retained_resources(template_body)
+    return tuple(Kept(each, _command(each, resources[each.logical_id])) for each in stays)
+
+
+def _command(kept: RetainedResource, resource: Mapping[str, Any]) -> str:
+    command = _COMMANDS[kept.resource_type]
+    if resource.get("Properties", {}).get("DeletionProtectionEnabled"):
+        command = _UNPROTECT_TABLE + command
+    return command.format(name=kept.name)
+
+
+def _read_template(cloudformation: Any, state: StackState) -> str:
+    """The template of a stack that cannot be updated any more; "" for one that has none that is readable."""
+    try:
+        body = cloudformation.get_template(StackName=state.stack_id, TemplateStage="Original").get("TemplateBody", "")
+    except ClientError as problem:
+        if says_absent(problem) or problem.response.get("Error", {}).get("Code") == "ValidationError":
+            return ""
+        raise
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+@contextmanager
+def _interfaces_freed(clients: Callable[[str], Any], template_body: str, report: Report) -> Iterator[Report]:
+    """Free network interfaces beside the deletion inside the block; gives the report for that deletion.
+
+    Not before CloudFormation has begun: a stack that stands should never be without its functions.
+    """
+    functions = vpc_functions(clients("lambda"), _function_names(template_body))
+    begun, over = threading.Event(), threading.Event()
+
+    def watching(event: Event) -> None:
+        if isinstance(event, ResourceChanged) and event.status == "DELETE_IN_PROGRESS":
+            begun.set()
+        report(event)
+
+    def free() -> None:
+        begun.wait()
+        try:
+            if not over.is_set():
+                free_network_interfaces(clients, functions, report, over=over.is_set)
+        except (BotoCoreError, ClientError) as problem:
+            report(Note(f"network interfaces were not freed ({problem}); CloudFormation waits for them"))
+
+    beside = threading.Thread(target=free, daemon=True, name="network interfaces")
+    if functions:
+        beside.start()
+    try:
+        yield watching
+    finally:
+        over.set()
+        begun.set()
+        if functions:
+            beside.join(timeout=10)
+
+
+def _function_names(template_body: str) -> list[str]:
+    resources = json.loads(template_body).get("Resources", {}) if template_body else {}
+    return [
+        name
+        for each in resources.values()
+        if each.get("Type") == "AWS::Lambda::Function"
+        and isinstance(name := each.get("Properties", {}).get("FunctionName"), str)
+    ]
+
+
+def vpc_functions(lambda_client: Any, names: Iterable[str]) -> dict[str, set[str]]:
+    """Those functions that are in a VPC, each with its security groups; the others hold no interfaces."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        try:
+            configuration = lambda_client.get_function_configuration(FunctionName=name)
+        except ClientError as problem:
+            if _code(problem) != "ResourceNotFoundException":
+                raise
+            continue
+        if groups := set(configuration.get("VpcConfig", {}).get("SecurityGroupIds", [])):
+            found[name] = groups
+    return found
+
+
+def free_network_interfaces(
+    clients: Callable[[str], Any],
+    functions: Mapping[str, set[str]],
+    report: Report = ignore,
+    *,
+    timeout: float = 1200.0,
+    over: Callable[[], bool] = lambda: False,
+) -> int:
+    """Delete VPC functions and their network interfaces, so that what they are in can go; how many interfaces went.
+
+    Lambda gives up the interfaces of a function only some time after it is gone (AWS documentation: up to 20 minutes),
+    and until then neither subnets nor security groups can be deleted. So the functions go first, with all their
+    versions, each of which holds the interfaces too; their stack takes a function that is gone as deleted. Interfaces
+    that Lambda has let go are deleted here. What is still held after ``timeout`` seconds is left to CloudFormation.
+
+    functions  name → its security groups, from ``vpc_functions``
+    over       asked now and then whether it is no longer worth it
+    """
+    if not functions:
+        return 0
+    lambda_client, ec2 = clients("lambda"), clients("ec2")
+    for name in functions:
+        _delete_function(lambda_client, name)
+    groups = {group for each in functions.values() for group in each}
+    deadline, pause, deleted = time.monotonic() + timeout, 0.2, 0
+    while not over() and (interfaces := _interfaces(ec2, groups)):
+        for interface in interfaces:
+            if interface["Status"] == "available":
+                deleted += _delete_interface(ec2, interface["NetworkInterfaceId"])
+        if time.monotonic() > deadline:
+            report(Note(f"Lambda still holds {len(interfaces)} network interfaces; CloudFormation waits for them"))
+            break
+        interruption.sleep(pause)
+        pause = min(pause * 1.5, 5.0)
+    return deleted
+
+
+def _delete_function(lambda_client: Any, name: str) -> None:
+    """Delete a function with its versions and aliases. CloudFormation is at the same, and may be faster."""
+    try:
+        lambda_client.delete_function(FunctionName=name)
+    except ClientError as problem:
+        if _code(problem) not in ("ResourceNotFoundException", "ResourceConflictException"):
+            raise
+
+
+def _interfaces(ec2: Any, groups: Iterable[str]) -> list[Any]:
+    filters = [
+        {"Name": "group-id", "Values": sorted(groups)},
+        {"Name": "description", "Values": [_LAMBDA_INTERFACE]},
+    ]
+    pages = ec2.get_paginator("describe_network_interfaces").paginate(Filters=filters)
+    return [interface for page in pages for interface in page["NetworkInterfaces"]]
+
+
+def _delete_interface(ec2: Any, interface_id: str) -> int:
+    try:
+        ec2.delete_network_interface(NetworkInterfaceId=interface_id)
+    except ClientError as problem:
+        # Lambda deletes them too, and may be faster, or take one back for a moment.
+        if _code(problem) not in (
+            "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterface.InUse", "InvalidParameterValue",
+        ):  # fmt: skip
+            raise
+        return 0
+    return 1
+
+
+def _code(problem: ClientError) -> str:
+    return str(problem.response.get("Error", {}).get("Code", ""))

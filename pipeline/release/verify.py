@@ -1,0 +1,134 @@
+"""What runs is what was pushed: a function's resolved image is held against the digest that left this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.assembly.model import PushedImage
+from pipeline.core import interruption
+from pipeline.core.errors import FunctionError
+from pipeline.oci.values import Digest, ImageReference
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+
+class FunctionGone(FunctionError):
+    """A function or an alias that its stack believes to be there."""
+
+
+def verify_function(
+    lambda_client: Any, name: str, pushed: PushedImage, *, qualifier: str | None = None, timeout: float = 300.0
+) -> None:
+    """Wait until the function called ``name`` is updated, and see that it runs the pushed digest.
+
+    CloudFormation is done when Lambda took the configuration; Lambda itself is done when LastUpdateStatus says so, and
+    ``Code.ResolvedImageUri`` then has the digest that runs (API_GetFunction). This also notices a function that was
+    pointed elsewhere by hand, which CloudFormation does not. ``qualifier``: a version or an alias. timeout in seconds.
+
+    Raises FunctionError.
+    """
+    deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE
+    while True:
+        found = _read(lambda_client, name, qualifier)
+        configuration = found["Configuration"]
+        state, update = configuration.get("State", "Active"), configuration.get("LastUpdateStatus", "Successful")
+        if state == "Failed" or update == "Failed":
+            why = (
+                configuration.get("LastUpdateStatusReason") if update == "Failed" else configuration.get("StateReason")
+            )
+            raise FunctionError(
+                f"{pushed.function} was not switched", f"Lambda says: {why or 'no reason'}",
+                "Run `up` again: the image is pushed anew if it is gone.",
+            )  # fmt: skip
+        # Inactive is a function that was idle for weeks; it keeps its image and wakes at the next invocation.
+        if state != "Pending" and update != "InProgress":
+            _compare(found, name, pushed)
+            return
+        if time.monotonic() > deadline:
+            raise FunctionError(
+                f"{pushed.function} was not verified",
+                f"Lambda is still at work on {name} after {timeout:.0f} s (state {state}, update {update})",
+                "Run `status` in a while, or `up` again.",
+            )
+        interruption.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def restore_function(
+    lambda_client: Any, name: str, pushed: PushedImage, *, alias: str | None = None, timeout: float = 300.0
+) -> bool:
+    """See that the function, and its alias, run the pushed image; put back what was pointed elsewhere by hand.
+
+    For a stack that stands as it should while its function does not: CloudFormation has nothing to change then, and
+    Lambda is told directly what the stack says anyway. False when nothing had to be done. timeout in seconds, for each
+    wait. Raises FunctionError as ``verify_function`` does.
+    """
+    mended = _restore_code(lambda_client, name, pushed, timeout)
+    if alias is None:
+        return mended
+    try:
+        verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
+    except FunctionGone:
+        raise
+    except FunctionError:
+        # The same code again gives the same version again (API_PublishVersion).
+        version = lambda_client.publish_version(FunctionName=name)["Version"]
+        lambda_client.update_alias(FunctionName=name, Name=alias, FunctionVersion=version)
+        verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
+        return True
+    return mended
+
+
+def _restore_code(lambda_client: Any, name: str, pushed: PushedImage, timeout: float) -> bool:
+    try:
+        verify_function(lambda_client, name, pushed, timeout=timeout)
+    except FunctionGone:
+        raise
+    except FunctionError:
+        # Also for a function that Lambda calls Failed because its image had been deleted.
+        lambda_client.update_function_code(FunctionName=name, ImageUri=pushed.uri)
+        verify_function(lambda_client, name, pushed, timeout=timeout)
+        return True
+    return False
+
+
+def running_digest(lambda_client: Any, name: str, qualifier: str | None = None) -> Digest | None:
+    """The digest that the function runs; None for a function without an image. Raises FunctionError if it is absent."""
+    return _resolved(_read(lambda_client, name, qualifier))
+
+
+def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
+    try:
+        return lambda_client.get_function(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            raise
+        raise FunctionGone(
+            f"{name} was not verified",
+            "there is no such function" + (f" or alias {qualifier}" if qualifier else "")
+            + ": somebody deleted it outside of its stack, and CloudFormation does not notice",
+            "Run `down --keep-data`, then `up`.",
+        ) from problem  # fmt: skip
+
+
+def _resolved(found: Any) -> Digest | None:
+    code = found.get("Code", {})
+    for uri in (code.get("ResolvedImageUri"), code.get("ImageUri")):
+        if uri and (digest := ImageReference.parse(uri).digest):
+            return digest
+    return None
+
+
+def _compare(found: Any, name: str, pushed: PushedImage) -> None:
+    runs = _resolved(found)
+    if runs == pushed.digest:
+        return
+    raise FunctionError(
+        f"{pushed.function} does not run what was pushed",
+        f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}:"
+        " somebody changed it outside of the stack",
+        "Run `up`: it puts the function back.",
+    )

@@ -1,0 +1,34 @@
+"""Delete a stack, but keep some of its resources."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pipeline.core.events import Note, Report, ignore
+from pipeline.stacks.apply import apply_stack
+from pipeline.stacks.deletion import delete_stack
+from pipeline.stacks.existing import with_retained
+from pipeline.stacks.follow import Deadline
+from pipeline.stacks.plan import WantedStack, plan_stack
+from pipeline.stacks.state import StackState
+
+
+def delete_keeping(
+    cfn: Any, name: str, retain: Collection[str], report: Report = ignore, *, timeout: float = 3600.0
+) -> bool:
+    """``delete_stack`` that leaves the resources with the logical ids ``retain`` behind.
+
+    Their template gets ``DeletionPolicy: Retain`` first, because CloudFormation retains at the deletion itself only
+    what it failed to delete before (API_DeleteStack).
+    """
+
+    def keep(state: StackState, deadline: Deadline) -> None:
+        body = with_retained(state.template, retain)
+        if body == state.template:
+            return
+        report(Note(f"{state.name} keeps {', '.join(sorted(retain))}"))
+        wanted = WantedStack(state.name, body, state.parameters, tags=state.tags)
+        apply_stack(cfn, plan_stack(state, wanted), report, timeout=max(1.0, deadline.left))
+
+    return delete_stack(cfn, name, report, retain=retain, prepare=keep if retain else None, timeout=timeout)

@@ -1,0 +1,186 @@
+"""A picture of the state machine as SVG, drawn from its definition, with a way through it marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from xml.sax.saxutils import escape
+
+from cfn.workflow_limits import followers
+from pipeline.transactions.ways import TURNS, follow
+
+_WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28
+# States off the straight road stand to its left, those that only lead to a failure to its right. These two columns to
+# the left keep lines from crossing; a state that is not named here stands in the first.
+_FAR_LEFT = ("Recall", "Known", "Wait")
+_STYLE = """
+text{font:13px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}
+.small{font-size:11px;fill:#52606d;text-anchor:start}
+rect,polygon,ellipse{fill:#fff;stroke:#7b8794;stroke-width:1.2}
+.fail{stroke:#c0392b}.group{fill:#f5f7fa;stroke-dasharray:4 3}
+.way{fill:#d8f3dc;stroke:#2d6a4f;stroke-width:2.2}
+path{fill:none;stroke:#9aa5b1;stroke-width:1.2;marker-end:url(#tip)}
+path.on{stroke:#2d6a4f;stroke-width:2.6;marker-end:url(#tip-on)}
+.parks{fill:#c0392b;stroke:none}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Where a state stands: the middle of its box, in pixels."""
+
+    x: float
+    y: float
+    width: float = _WIDTH
+    height: float = _HEIGHT
+
+
+def draw(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = "") -> str:
+    """An SVG document: every state, every way from one to the next, and ``way`` marked.
+
+    A red dot on a state says that it may park the submission. The same definition and way give the same text.
+    """
+    boxes, inner = _place(definition)
+    width = max(box.x + box.width / 2 for box in boxes.values()) + _MARGIN
+    height = max(box.y + box.height / 2 for box in boxes.values()) + 2 * _MARGIN + 10
+    marked = set(way)
+    steps = set(_steps(definition, way))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
+        f' height="{height:.0f}" role="img">',
+        f"<title>{escape(title or 'The state machine')}</title>",
+        f"<style>{_STYLE}</style>",
+        "<defs>" + _tip("tip", "#9aa5b1") + _tip("tip-on", "#2d6a4f") + "</defs>",
+        f'<rect x="0" y="0" width="{width:.0f}" height="{height:.0f}" style="stroke:none"/>',
+    ]
+    edges = _edges(definition)
+    parts += [_line(boxes, start, end, False) for start, end in edges if (start, end) not in steps]
+    parts += [_line(boxes, start, end, True) for start, end in sorted(steps)]
+    for name, state in definition["States"].items():
+        parts.append(_shape(name, state, boxes[name], name in marked))
+        if state["Type"] == "Parallel":
+            for branch in state["Branches"]:
+                task = branch["StartAt"]
+                parts.append(_shape(task, branch["States"][task], inner[task], task in marked))
+    parts.append(f'<circle class="parks" cx="{_MARGIN}" cy="{height - _MARGIN + 6}" r="4"/>')
+    parts.append(
+        f'<text class="small" x="{_MARGIN + 10}" y="{height - _MARGIN + 10}">parks the submission on error</text>'
+    )
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _place(definition: Mapping[str, Any]) -> tuple[dict[str, _Box], dict[str, _Box]]:
+    """Where each state stands, and each task inside a parallel state."""
+    states = definition["States"]
+    straight = [name for name in follow(definition, TURNS["flagged"]) if name in states]
+    failing = [name for name in states if name not in straight and not _can_end_well(states, name)]
+    others = [name for name in states if name not in straight and name not in failing]
+    far = [name for name in others if name in _FAR_LEFT]
+    near = [name for name in others if name not in far]
+    columns = [column for column in (far, near, straight, failing) if column]
+    rows = max(len(column) for column in columns)
+    boxes: dict[str, _Box] = {}
+    inner: dict[str, _Box] = {}
+    x: float = _MARGIN + 24
+    for column in columns:
+        groups = [len(states[name].get("Branches", [])) for name in column]
+        wide = max(_WIDTH, *(count * (_WIDTH + 12) + 12 for count in groups), 0)
+        x += wide / 2
+        gap = _ROW * (rows - 1) / max(len(column) - 1, 1) if column is not failing else _ROW
+        first = _MARGIN + _HEIGHT + (_ROW if column is not straight else 0) * (len(column) < rows)
+        gap = min(gap, _ROW * (rows - 1 - (len(column) < rows)) / max(len(column) - 1, 1))
+        for row, name in enumerate(column):
+            y = first + row * gap
+            count = len(states[name].get("Branches", []))
+            boxes[name] = _Box(x, y, count * (_WIDTH + 12) + 12, _HEIGHT + 14) if count else _Box(x, y)
+            for index, branch in enumerate(states[name].get("Branches", [])):
+                offset = (index - (count - 1) / 2) * (_WIDTH + 12)
+                inner[branch["StartAt"]] = _Box(x + offset, y)
+        x += wide / 2 + _COLUMN - _WIDTH
+    return boxes, inner
+
+
+def _can_end_well(states: Mapping[str, Any], name: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a Succeed can be reached."""
+    if states[name]["Type"] == "Succeed":
+        return True
+    return any(
+        after not in seen and _can_end_well(states, after, seen | {name}) for _kind, after in followers(states[name])
+    )
+
+
+def _edges(definition: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every way from a state to another but those into Park, which the dots tell."""
+    found: dict[tuple[str, str], None] = {}
+    for name, state in definition["States"].items():
+        for _kind, after in followers(state):
+            if after != "Park":
+                found[name, after] = None
+    return list(found)
+
+
+def _steps(definition: Mapping[str, Any], way: Sequence[str]) -> list[tuple[str, str]]:
+    top = [name for name in way if name in definition["States"]]
+    return list(pairwise(top))
+
+
+def _parks(state: Mapping[str, Any]) -> bool:
+    return any(after == "Park" for _kind, after in followers(state))
+
+
+def _shape(name: str, state: Mapping[str, Any], box: _Box, marked: bool) -> str:
+    left, top = box.x - box.width / 2, box.y - box.height / 2
+    right, bottom = left + box.width, top + box.height
+    kinds = [kind for kind, on in (("way", marked), ("fail", state["Type"] == "Fail")) if on]
+    label = f'<text x="{box.x:.0f}" y="{box.y + 4:.0f}">{escape(name)}</text>'
+    size = f'x="{left:.0f}" y="{top:.0f}" width="{box.width:.0f}" height="{box.height:.0f}"'
+    match state["Type"]:
+        case "Parallel":
+            kinds.insert(0, "group")
+            shape = f'rect {size} rx="8"'
+            label = f'<text class="small" x="{left + 6:.0f}" y="{top - 4:.0f}">{escape(name)}</text>'
+        case "Choice":
+            corners = [(left, box.y), (left + 16, top), (right - 16, top), (right, box.y)]
+            corners += [(right - 16, bottom), (left + 16, bottom)]
+            shape = f'polygon points="{" ".join(f"{x:.0f},{y:.0f}" for x, y in corners)}"'
+        case "Succeed" | "Fail":
+            shape = f'ellipse cx="{box.x:.0f}" cy="{box.y:.0f}" rx="{box.width / 2:.0f}" ry="{box.height / 2:.0f}"'
+        case _:
+            shape = f'rect {size} rx="6"'
+    classes = f' class="{" ".join(kinds)}"' if kinds else ""
+    dot = f'<circle class="parks" cx="{right:.0f}" cy="{top:.0f}" r="4"/>' if _parks(state) else ""
+    return f"<{shape}{classes}/>{label}{dot}"
+
+
+def _line(boxes: Mapping[str, _Box], start: str, end: str, on: bool) -> str:
+    """A line between two boxes: straight down in a column, in a curve between columns or against the direction."""
+    first, last = boxes[start], boxes[end]
+    if first.x == last.x and last.y > first.y and not _between(boxes, first, last):
+        path = f"M{first.x:.0f} {first.y + first.height / 2:.0f}L{last.x:.0f} {last.y - last.height / 2 - 2:.0f}"
+    elif first.x == last.x:
+        x = first.x - first.width / 2
+        to = last.x - last.width / 2
+        path = f"M{x:.0f} {first.y:.0f}C{x - 44:.0f} {first.y:.0f} {to - 44:.0f} {last.y:.0f} {to - 2:.0f} {last.y:.0f}"
+    else:
+        side = 1 if last.x > first.x else -1
+        x, to = first.x + side * first.width / 2, last.x - side * last.width / 2
+        bend = abs(to - x) / 2
+        path = (
+            f"M{x:.0f} {first.y:.0f}C{x + side * bend:.0f} {first.y:.0f} {to - side * bend:.0f} {last.y:.0f}"
+            f" {to - side * 2:.0f} {last.y:.0f}"
+        )
+    return f'<path class="on" d="{path}"/>' if on else f'<path d="{path}"/>'
+
+
+def _between(boxes: Mapping[str, _Box], first: _Box, last: _Box) -> bool:
+    return any(box.x == first.x and first.y < box.y < last.y for box in boxes.values())
+
+
+def _tip(name: str, colour: str) -> str:
+    return (
+        f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"'
+        f' markerUnits="userSpaceOnUse"><path d="M0 0L8 4L0 8z" style="fill:{colour};stroke:none;marker-end:none"/>'
+        "</marker>"
+    )

@@ -1,0 +1,244 @@
+"""One transaction's story: what its record says, what the logs say, and its way through the state machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cfn.workflow_expressions import DETAILS_PREFIX
+from pipeline.core.errors import SubmissionError
+from pipeline.transactions.drawing import draw
+from pipeline.transactions.ways import TURNS, follow
+
+# What is read of each log group; a transaction has a handful of lines.
+LOG_LINES_MAX = 200
+# What every line of a function has, and a reader of one transaction's story knows already.
+_KNOWN_KEYS = {
+    "level", "location", "message", "timestamp", "service", "cold_start", "function_name", "function_memory_size",
+    "function_arn", "function_request_id", "transaction_id", "execution", "xray_trace_id",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Moment:
+    """Something that happened. at: ISO 8601 in UTC, to the millisecond; source: "record" or a log's name."""
+
+    at: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is known of a transaction.
+
+    way     states in the order that they were entered; what is not known for certain is left out
+    record  the record's attributes as plain values
+    notes   what could not be found out, as sentences
+    """
+
+    transaction_id: str
+    status: str
+    moments: tuple[Moment, ...]
+    way: tuple[str, ...]
+    record: Mapping[str, Any]
+    details: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+    definition: Mapping[str, Any]
+
+    @property
+    def answer(self) -> dict[str, Any] | None:
+        text = self.record.get("answer")
+        return json.loads(text) if text else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "transaction_id": self.transaction_id,
+            "status": self.status,
+            "answer": self.answer,
+            "received_at": self.record.get("received_at"),
+            "decided_at": self.record.get("decided_at"),
+            "execution": self.record.get("execution"),
+            "attempts": int(self.record.get("attempts", 1)),
+            "judges": json.loads(self.record.get("judges", "{}")),
+            "details": dict(self.details) if self.details else None,
+            "way": list(self.way),
+            "moments": [{"at": each.at, "source": each.source, "text": each.text} for each in self.moments],
+            "notes": list(self.notes),
+        }
+
+    def text(self) -> str:
+        """The story for people."""
+        answer = self.answer
+        lines = [f"{self.transaction_id}  {answer['outcome'] if answer else self.status}", ""]
+        lines += [f"  {moment.at}  {moment.source:<24}  {moment.text}" for moment in self.moments]
+        if answer and answer["reasons"]:
+            lines += ["", "why"]
+            lines += [f"  {reason['source']}/{reason['rule']}: {reason['message']}" for reason in answer["reasons"]]
+        judges = json.loads(self.record.get("judges", "{}"))
+        if judges:
+            lines += ["", "judged by"]
+            lines += [
+                f"  {name:<12} {judge.get('image', 'unknown image')}  rules {judge.get('rules', 'unknown')}"
+                for name, judge in judges.items()
+            ]
+        lines += ["", "way", "  " + " → ".join(self.way)]
+        if self.notes:
+            lines += ["", *self.notes]
+        return "\n".join(lines)
+
+    def svg(self) -> str:
+        """The picture of the state machine with the way marked."""
+        return draw(self.definition, self.way, title=f"The way of {self.transaction_id}")
+
+
+def explain(
+    dynamodb: Any,
+    logs: Any,
+    *,
+    table: str,
+    transaction_id: str,
+    definition: Mapping[str, Any],
+    log_groups: Mapping[str, str],
+) -> Story:
+    """Tell the story of one transaction; reads only.
+
+    definition  the state machine's (see ``pipeline.transactions.ways.read_definition``)
+    log_groups  what to call a log → its group, of the functions, and of the state machine, which logs errors only
+
+    Raises SubmissionError when the table has no record of the id, or cannot be read. Logs that cannot be read are a
+    note: the record tells the story without them.
+    """
+    try:
+        record = _read(dynamodb, table, transaction_id)
+        details = _read(dynamodb, table, DETAILS_PREFIX + transaction_id)
+    except (BotoCoreError, ClientError) as error:
+        raise SubmissionError(
+            f"{transaction_id} was not explained", f"the table {table} cannot be read: {error}", "Check that it stands."
+        ) from error
+    if record is None or "status" not in record:
+        raise SubmissionError(
+            f"{transaction_id} was not explained",
+            "nothing was recorded under this id",
+            f"Submit it, or look whether it is parked: `redrive --dry-run --id {transaction_id}`",
+        )
+    notes: list[str] = []
+    moments = [*_record_moments(record), *_log_moments(logs, log_groups, record, notes)]
+    if record["status"] == "CLAIMED":
+        notes.append(_claim_note(record))
+    if details is None and record.get("outcome") in ("REVIEW", "DECLINED"):
+        notes.append("Its details have expired, or could not be kept.")
+    return Story(
+        transaction_id=transaction_id,
+        status=record["status"],
+        moments=tuple(sorted(moments)),
+        way=_way(definition, record),
+        record=record,
+        details=details,
+        notes=tuple(notes),
+        definition=definition,
+    )
+
+
+def _read(dynamodb: Any, table: str, key: str) -> dict[str, Any] | None:
+    item = dynamodb.get_item(TableName=table, Key={"transaction_id": {"S": key}}, ConsistentRead=True).get("Item")
+    return {name: next(iter(value.values())) for name, value in item.items()} if item else None
+
+
+def _record_moments(record: Mapping[str, Any]) -> Iterator[Moment]:
+    attempts = int(record.get("attempts", 1))
+    more = f", which is attempt {attempts}" if attempts > 1 else ""
+    yield Moment(record["received_at"], "record", "received")
+    if "parked_at" in record:
+        yield Moment(record["parked_at"], "record", f"parked: {record['parked_error']}")
+    if "decided_at" in record:
+        yield Moment(record["decided_at"], "record", f"{record['outcome']} by {record['execution']}{more}")
+
+
+def _claim_note(record: Mapping[str, Any]) -> str:
+    until = datetime.fromtimestamp(int(record.get("lease_until", 0)) / 1000, UTC)
+    if until.timestamp() == 0:
+        return "Its claim was given back: the next submission, or a redrive, is judged."
+    if until < datetime.now(UTC):
+        return "The execution that claimed it has died: the next submission, or a redrive, takes over."
+    return f"It is claimed by {record['execution']} until {_iso(until)}."
+
+
+def _way(definition: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
+    match record["status"], record.get("outcome"):
+        case "DECIDED", "REJECTED":
+            rules = {reason.get("rule") for reason in json.loads(record["answer"])["reasons"]}
+            return follow(definition, TURNS["too large" if "too_large" in rules else "rejected"])
+        case "DECIDED", "APPROVED":
+            return follow(definition, TURNS["approved"])
+        case "DECIDED", _:
+            return follow(definition, TURNS["flagged"])
+    failed = str(record.get("parked_error", "")).partition(":")[0]
+    straight = follow(definition, TURNS["flagged"])
+    if failed in straight:
+        return (*straight[: straight.index(failed) + 1], "Park", "Release", "Parked")
+    return straight[:1]
+
+
+def _log_moments(
+    logs: Any, log_groups: Mapping[str, str], record: Mapping[str, Any], notes: list[str]
+) -> Iterator[Moment]:
+    start = datetime.fromisoformat(record["received_at"]) - timedelta(minutes=1)
+    end = datetime.fromisoformat(record.get("decided_at") or _iso(datetime.now(UTC))) + timedelta(minutes=10)
+    for name, group in log_groups.items():
+        try:
+            # A function's line names the transaction, the state machine's the execution.
+            for pattern in (record["transaction_id"], record["execution"]):
+                for event in _events(logs, group, f'"{pattern}"', start, end):
+                    if (text := _line(event["message"], record, pattern)) is not None:
+                        yield Moment(_iso(datetime.fromtimestamp(event["timestamp"] / 1000, UTC)), name, text)
+        except (BotoCoreError, ClientError) as error:
+            notes.append(f"The log {group} was not read: {error}")
+
+
+def _events(logs: Any, group: str, pattern: str, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+    left = LOG_LINES_MAX
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=group,
+        filterPattern=pattern,
+        startTime=int(start.timestamp() * 1000),
+        endTime=int(end.timestamp() * 1000),
+        PaginationConfig={"MaxItems": LOG_LINES_MAX},
+    )
+    for page in pages:
+        for event in page["events"]:
+            left -= 1
+            if left >= 0:
+                yield event
+
+
+def _line(message: str, record: Mapping[str, Any], searched: str) -> str | None:
+    """A log line of this transaction as one phrase, or None for a line of another, of metrics, or found before."""
+    try:
+        told = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(told, dict):
+        return None
+    if searched == record["execution"] and str(told.get("execution_arn", "")).endswith(f":{searched}"):
+        details = told.get("details") or {}
+        known = [str(details[key]) for key in ("name", "error", "cause") if details.get(key)]
+        return " ".join([str(told.get("type", "")), *known])
+    if searched != record["transaction_id"] or told.get("transaction_id") != searched:
+        return None
+    more = {key: value for key, value in told.items() if key not in _KNOWN_KEYS}
+    return " ".join([str(told.get("message", "")), *(f"{key}={_short(value)}" for key, value in more.items())])
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

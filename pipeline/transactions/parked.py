@@ -1,0 +1,190 @@
+"""Parked submissions: in the dead-letter queue, or in the table when the queue was down as they were parked.
+
+A place gives out what it holds so that nobody else gets it for a while, and forgets it only when told to. What is not
+forgotten comes back by itself, so a reader that is killed loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cfn.workflow_expressions import PARKED_CUSTOMER, PARKED_PREFIX
+from pipeline.core.documents import parse_json
+from pipeline.core.errors import SubmissionError
+from pipeline.oci.values import Digest
+
+# Longer than an EXPRESS execution can take, so nobody else takes what is being submitted.
+HOLD_SECONDS = 360
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedMessage:
+    """One parked submission.
+
+    place      "queue" or "table"
+    handle     how its place knows it: a receipt handle, or a key
+    identity   the same for every copy of one parked submission, in both places
+    input      what was submitted; meaningless when ``readable`` is False
+    readable   False for a message that holds no input: not written by the workflow, or an input too large to be kept
+    execution  the execution that parked it
+    parked_at  ISO 8601 in UTC
+    """
+
+    place: str
+    handle: str
+    identity: str
+    execution: str
+    state: str
+    error: str
+    cause: str
+    parked_at: str
+    input: Any = None
+    readable: bool = True
+
+    @property
+    def transaction_id(self) -> str | None:
+        value = self.input.get("transaction_id") if isinstance(self.input, dict) else None
+        return value if isinstance(value, str) else None
+
+
+def read_message(place: str, handle: str, name: str, body: str) -> ParkedMessage:
+    """A message as the workflow wrote it; anything else gives one that is not readable, and known by ``name``."""
+    try:
+        told = parse_json(body)
+        # Two messages of one execution are one submission, unless somebody made one out of the other.
+        given = told.get("input") if isinstance(told, dict) else None
+        submitted = Digest.of(json.dumps(given, sort_keys=True).encode())
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        return ParkedMessage(place, handle, name, "", "", "", body[:200], "", readable=False)
+    text = {key: str(told.get(key, "")) for key in ("execution", "state", "error", "cause", "parked_at")}
+    identity = f"{text['execution']} {submitted.short}" if text["execution"] else name
+    return ParkedMessage(place, handle, identity, input=told.get("input"), readable="input" in told, **text)
+
+
+class ParkedQueue:
+    """The dead-letter queue.
+
+    last_poll  seconds to wait for a message when a short poll found none: it asks only some of the queue's servers, a
+               long one asks all (Amazon SQS guide, "Short and long polling")
+    held       how many messages somebody else held before the first was taken here; about, as SQS counts
+    """
+
+    def __init__(self, sqs: Any, url: str, last_poll: int = 1) -> None:
+        self._sqs, self._url, self._last_poll = sqs, url, last_poll
+        self.held: int | None = None
+
+    def take(self, count: int) -> list[ParkedMessage]:
+        """Up to ``count`` (1 to 10) messages, held for HOLD_SECONDS; none when the queue has no more to give."""
+        if self.held is None:
+            name = "ApproximateNumberOfMessagesNotVisible"
+            answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
+            self.held = int(answer["Attributes"][name])
+        for wait in (0, self._last_poll):
+            answer = self._sqs.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=count, VisibilityTimeout=HOLD_SECONDS, WaitTimeSeconds=wait
+            )
+            if found := answer.get("Messages"):
+                return [
+                    read_message("queue", message["ReceiptHandle"], message["MessageId"], message["Body"])
+                    for message in found
+                ]
+        return []
+
+    def put_back(self, message: ParkedMessage) -> None:
+        """Let others have it now."""
+        self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=message.handle, VisibilityTimeout=0)
+
+    def forget(self, message: ParkedMessage) -> None:
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message.handle)
+
+
+class ParkedTable:
+    """Records of the state table under ``parked#<execution>``, found through the index ``customer``.
+
+    held  how many that were met somebody else holds
+    """
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb, self._table = dynamodb, table
+        self.held = 0
+        self._keys: Iterator[str] | None = None
+
+    def take(self, count: int) -> list[ParkedMessage]:
+        """Up to ``count`` records that nobody holds."""
+        if self._keys is None:
+            self._keys = self._find()
+        found: list[ParkedMessage] = []
+        for key in self._keys:
+            body = self._hold(key)
+            if body is not None:
+                found.append(read_message("table", key, key, body))
+            if len(found) == count:
+                break
+        return found
+
+    def put_back(self, message: ParkedMessage) -> None:
+        self._update(message.handle, "REMOVE held_until", "attribute_exists(transaction_id)", {})
+
+    def forget(self, message: ParkedMessage) -> None:
+        self._dynamodb.delete_item(TableName=self._table, Key={"transaction_id": {"S": message.handle}})
+
+    def _find(self) -> Iterator[str]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="customer",
+            KeyConditionExpression="customer_id = :parked",
+            ExpressionAttributeValues={":parked": {"S": PARKED_CUSTOMER}},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                # A customer may be called like the partition; an id of a transaction cannot start like this.
+                if item["transaction_id"]["S"].startswith(PARKED_PREFIX):
+                    yield item["transaction_id"]["S"]
+
+    def _hold(self, key: str) -> str | None:
+        now = int(time.time())
+        taken, record = self._update(
+            key,
+            "SET held_until = :until",
+            "attribute_exists(message) AND (attribute_not_exists(held_until) OR held_until < :now)",
+            {":until": {"N": str(now + HOLD_SECONDS)}, ":now": {"N": str(now)}},
+        )
+        if taken:
+            return str(record["message"]["S"])
+        self.held += "message" in record
+        return None
+
+    def _update(self, key: str, update: str, condition: str, values: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+        """Whether the condition held, and the item: after the update, or as it is without; empty when it is gone."""
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key={"transaction_id": {"S": key}},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **({"ExpressionAttributeValues": values} if values else {}),
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as failed:
+            return False, failed.response.get("Item", {})
+        return True, answer["Attributes"]
+
+
+Place = ParkedQueue | ParkedTable
+
+
+def reading_failed(error: BotoCoreError | ClientError) -> SubmissionError:
+    return SubmissionError(
+        "the parked messages were not all read",
+        str(error),
+        "Nothing is lost: what was not answered comes back within six minutes. Run it again.",
+    )

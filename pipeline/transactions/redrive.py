@@ -1,0 +1,292 @@
+"""Submit again what was parked, and forget a message only when its answer is recorded.
+
+Killed at any moment, a redrive leaves each message where it is or its answer recorded; submitting one twice gives the
+same answer twice. Two redrives at once get different messages, because a place holds what it has given out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.core.errors import SubmissionError
+from pipeline.core.events import Report, Submitted, ignore
+from pipeline.transactions.parked import ParkedMessage, ParkedQueue, ParkedTable, Place, reading_failed
+from pipeline.transactions.submit import Answer, Parked, Unanswered, submit
+
+# Submissions at once.
+WORKERS = 8
+# So many in a row without an answer, and nobody is asked any more.
+GIVE_UP_AFTER = 20
+
+
+class Result(StrEnum):
+    """What became of a parked message."""
+
+    ANSWERED = "answered"
+    PARKED_AGAIN = "parked again"
+    UNANSWERED = "unanswered"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    WAITING = "waiting"
+
+
+# The answer is recorded, or the same input is parked anew: the message may go.
+_SETTLED = (Result.ANSWERED, Result.PARKED_AGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """One parked submission and what became of it; ``why`` explains every result but ANSWERED and WAITING."""
+
+    message: ParkedMessage
+    result: Result
+    answer: Answer | None = None
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        message = self.message
+        document: dict[str, Any] = {
+            "transaction_id": message.transaction_id,
+            "execution": message.execution,
+            "parked_at": message.parked_at,
+            "state": message.state,
+            "error": message.error,
+            "cause": message.cause,
+            "place": message.place,
+            "result": str(self.result),
+        }
+        if self.answer is not None:
+            document["answer"] = self.answer.to_json()
+        if self.why:
+            document["why"] = self.why
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """A redrive's result: every message that was looked at, in the order that they were done.
+
+    held     how many could not be looked at, because another redrive holds them, or one that was killed less than
+             HOLD_SECONDS ago; about, as SQS counts
+    stopped  why it ended before all were looked at; None when it did not
+    limited  it ended because of the limit, so there may be more
+    """
+
+    messages: tuple[Redriven, ...]
+    dry_run: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    held: int = 0
+    stopped: SubmissionError | None = None
+    limited: bool = False
+
+    @property
+    def remaining(self) -> int:
+        """How many are known to be still parked, with those that somebody else holds."""
+        return sum(each.result is not Result.ANSWERED for each in self.messages) + self.held
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "dry_run": self.dry_run,
+            "counts": dict(self.counts),
+            "remaining": self.remaining,
+            "held": self.held,
+            "limited": self.limited,
+            "messages": [each.to_json() for each in self.messages],
+        }
+        if self.stopped is not None:
+            stopped = self.stopped
+            document["stopped"] = {"what": stopped.what, "why": stopped.why, "next_step": stopped.next_step}
+        return document
+
+
+@dataclass(slots=True)
+class Redriver:
+    """What a redrive works with: the three clients, and where the stack put things."""
+
+    sqs: Any
+    dynamodb: Any
+    stepfunctions: Any
+    queue_url: str
+    table: str
+    state_machine_arn: str
+    workers: int = WORKERS
+    last_poll: int = 1
+
+    def places(self) -> tuple[ParkedQueue, ParkedTable]:
+        return ParkedQueue(self.sqs, self.queue_url, self.last_poll), ParkedTable(self.dynamodb, self.table)
+
+
+def redrive(
+    redriver: Redriver,
+    *,
+    dry_run: bool = False,
+    transaction_id: str | None = None,
+    limit: int | None = None,
+    report: Report = ignore,
+) -> Redrive:
+    """Take what is parked, submit it again, and delete it when its answer is recorded.
+
+    dry_run         only look: nothing is submitted and nothing is deleted
+    transaction_id  only the messages of this transaction
+    limit           at most so many submissions
+
+    A submission that is parked again stays parked once, and is not tried again in the same run. One that cannot be sent
+    stays, and keeps nobody up; only after GIVE_UP_AFTER in a row without an answer no more are sent. Raises
+    SubmissionError when nothing was done and the queue or the table cannot be read.
+    """
+    if limit is not None and limit < 1:
+        raise SubmissionError("nothing was redriven", f"the limit is {limit}", "Give a limit of 1 or more.")
+    run = _Run(redriver, dry_run, transaction_id, limit)
+    done: list[Redriven] = []
+    counts: Counter[str] = Counter()
+    started = time.monotonic()
+    stopped = None
+    places = redriver.places()
+    try:
+        for place in places:
+            for each in run.work(place):
+                done.append(each)
+                counts[str(each.result)] += 1
+                report(Submitted("redrive", len(done), 0, time.monotonic() - started, dict(counts)))
+    except (BotoCoreError, ClientError) as error:
+        stopped = reading_failed(error)
+        if not done:
+            raise stopped from error
+    finally:
+        run.put_back()
+    # Of one transaction that was found nothing more is to come.
+    held = 0 if transaction_id is not None and done else sum(place.held or 0 for place in places)
+    return Redrive(tuple(done), dry_run, counts, held, stopped or run.gave_up, limited=run.limited)
+
+
+class _Run:
+    """One redrive: what it met, what it made, and what it still holds."""
+
+    def __init__(self, redriver: Redriver, dry_run: bool, transaction_id: str | None, limit: int | None) -> None:
+        self._redriver, self._dry_run, self._transaction_id = redriver, dry_run, transaction_id
+        self._left = float("inf") if limit is None else limit
+        # What became of every submission that was met, and the names of the executions that were started here: a
+        # message with such a name is one that was parked again in this run.
+        self._met: dict[str, Result] = {}
+        self._own: set[str] = set()
+        # Submissions in a row without an answer, and the error that this ended in.
+        self._silence = 0
+        self.gave_up: SubmissionError | None = None
+        # Taken and not worked on yet, and kept from others until the end because it is not to be worked on.
+        self._taken: deque[ParkedMessage] = deque()
+        self._held: list[tuple[Place, ParkedMessage]] = []
+
+    def work(self, place: Place) -> Iterator[Redriven]:
+        """Each message of a place with its result. Several are submitted at once; all are settled in this thread."""
+        running: dict[Future[Redriven], ParkedMessage] = {}
+        try:
+            with ThreadPoolExecutor(self._redriver.workers) as pool:
+                more = True
+                while True:
+                    while more and len(running) < self._redriver.workers:
+                        message = self._next(place)
+                        if message is None:
+                            more = False
+                        elif self._dry_run or not message.readable:
+                            self._held.append((place, message))
+                            yield _only_looked_at(message)
+                        else:
+                            execution = f"redrive-{uuid.uuid4()}"
+                            self._own.add(execution)
+                            running[pool.submit(_submit_again, self._redriver, message, execution)] = message
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        del running[future]
+                        yield self._settle(place, future.result())
+        finally:
+            self._held += [(place, message) for message in (*running.values(), *self._taken)]
+            self._taken.clear()
+
+    @property
+    def limited(self) -> bool:
+        return self._left <= 0
+
+    def put_back(self) -> None:
+        for place, message in self._held:
+            # A receipt handle that is too old is one that somebody else may have already.
+            with contextlib.suppress(BotoCoreError, ClientError):
+                # Another copy may have been under way when this one was met, and be settled now.
+                if self._met.get(message.identity) in _SETTLED:
+                    place.forget(message)
+                else:
+                    place.put_back(message)
+
+    def _next(self, place: Place) -> ParkedMessage | None:
+        """The next message to work on, or None when there is none or enough were worked on."""
+        while self._left > 0 and self.gave_up is None:
+            if not self._taken:
+                self._taken.extend(place.take(min(self._redriver.workers, 10)))
+                if not self._taken:
+                    return None
+            message = self._taken.popleft()
+            if self._met.get(message.identity) in _SETTLED:
+                place.forget(message)
+            elif message.identity in self._met or message.execution in self._own or not self._is_wanted(message):
+                self._held.append((place, message))
+            else:
+                self._met[message.identity] = Result.WAITING
+                self._left -= 1
+                return message
+        return None
+
+    def _is_wanted(self, message: ParkedMessage) -> bool:
+        return self._transaction_id is None or message.transaction_id == self._transaction_id
+
+    def _settle(self, place: Place, redriven: Redriven) -> Redriven:
+        """The one place that deletes: the answer is recorded, or the same input is parked anew."""
+        message = redriven.message
+        self._met[message.identity] = redriven.result
+        self._silence = self._silence + 1 if redriven.result is Result.UNANSWERED else 0
+        if self._silence >= GIVE_UP_AFTER and self.gave_up is None:
+            self.gave_up = SubmissionError(
+                "not everything was redriven",
+                f"the last {GIVE_UP_AFTER} submissions got no answer: {redriven.why}",
+                "Correct the cause and run it again: what was answered gets the same answer.",
+            )
+        if redriven.result in _SETTLED:
+            place.forget(message)
+        else:
+            self._held.append((place, message))
+        return redriven
+
+
+def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) -> Redriven:
+    try:
+        text = json.dumps(message.input, ensure_ascii=False, separators=(",", ":"))
+        answer = submit(redriver.stepfunctions, redriver.state_machine_arn, text, execution=execution)
+    except Parked as error:
+        return Redriven(message, Result.PARKED_AGAIN, why=error.why)
+    except Unanswered as error:
+        return Redriven(message, Result.UNANSWERED, why=error.why)
+    except SubmissionError as error:
+        return Redriven(message, Result.REFUSED, why=f"{error.why}; it stays where it is")
+    except RecursionError:
+        return Redriven(message, Result.REFUSED, why="it is nested too deep; it stays where it is")
+    return Redriven(message, Result.ANSWERED, answer)
+
+
+def _only_looked_at(message: ParkedMessage) -> Redriven:
+    if message.readable:
+        return Redriven(message, Result.WAITING)
+    return Redriven(
+        message,
+        Result.UNREADABLE,
+        why="it holds no input, so only its sender can submit it again; it stays where it is",
+    )

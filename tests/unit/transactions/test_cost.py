@@ -1,0 +1,164 @@
+"""The bill, computed from the template that is deployed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfn.pipeline import pipeline_template
+from cfn.render import render
+from cfn.settings import Architecture, Call, FunctionDefinition, Settings
+from pipeline.core.errors import SettingsError, SubmissionError
+from pipeline.transactions.cost import PRICES, Prices, Traffic, compute_cost
+from pipeline.transactions.ways import TURNS, follow, read_definition
+
+QUERY = Call("dynamodb", ("Query",), "state-table/index/customer")
+
+
+def template(**settings: Any) -> dict[str, Any]:
+    functions = [
+        FunctionDefinition("compliance-checking"),
+        FunctionDefinition("fraud-detection", calls=(QUERY,)),
+        FunctionDefinition("transaction-validation"),
+    ]
+    document: dict[str, Any] = json.loads(render(pipeline_template(Settings("dev", **settings), functions)))
+    return document
+
+
+TEMPLATE = template()
+PRICE_LIST = Prices.load()
+
+
+def usd(name: str, **traffic: Any) -> float:
+    return next(
+        line.usd
+        for line in compute_cost(TEMPLATE, PRICE_LIST, Traffic(**traffic)).variable
+        if line.name.startswith(name)
+    )
+
+
+def test_a_million_transactions_cost_less_than_six_dollars() -> None:
+    assert compute_cost(TEMPLATE, PRICE_LIST).per_million < 6
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [(Architecture.ARM64, r"arm64, a million transactions cost about ([\d.]+) USD"),
+     (Architecture.X86_64, r"on x86_64 about ([\d.]+) USD")],
+)  # fmt: skip
+def test_the_page_says_what_the_default_settings_cost(architecture: Architecture, said: str) -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs" / "workflow.md").read_text().split())
+    bill = compute_cost(template(architecture=architecture), PRICE_LIST)
+    assert re.findall(said, page) == [f"{bill.per_million:.2f}"]
+
+
+def test_approvals_are_counted_by_hand() -> None:
+    approved = {"shares": {"approved": 1.0}}
+    assert usd("Lambda requests", **approved) == pytest.approx(3 * 0.20)
+    assert usd("Lambda duration", **approved) == pytest.approx((3 + 12 + 4) / 1000 * 3 * 13.3334)
+    # A claim with its index entry, and the record.
+    assert usd("DynamoDB writes", **approved) == pytest.approx(3 * 0.625)
+    assert usd("DynamoDB reads", **approved) == pytest.approx(0.5 * 0.125)
+    assert usd("Step Functions EXPRESS requests", **approved) == 1.0
+    assert usd("Step Functions EXPRESS duration", **approved) == pytest.approx(0.1 * 64 / 1024 * 16.67)
+    assert usd("SNS", **approved) == 0
+    assert usd("CloudWatch Logs", **approved) == pytest.approx((819 + 790 + 948) / 1000 * 0.50)
+
+
+def test_a_repeat_judges_nothing() -> None:
+    repeats = {"shares": {"repeat": 1.0}}
+    assert usd("Lambda requests", **repeats) == 0
+    assert usd("DynamoDB writes", **repeats) == pytest.approx(2 * 0.625)
+    assert usd("DynamoDB reads", **repeats) == pytest.approx(0.125)
+
+
+def test_a_flagged_transaction_keeps_details_and_alerts() -> None:
+    assert usd("DynamoDB writes", shares={"flagged": 1.0}) == pytest.approx(4 * 0.625)
+    assert usd("SNS", shares={"flagged": 1.0}) == pytest.approx(0.50)
+
+
+def test_a_record_beyond_a_kilobyte_costs_another_unit() -> None:
+    assert usd("DynamoDB writes", shares={"approved": 1.0}, record_bytes=1_025) == pytest.approx(5 * 0.625)
+
+
+def test_express_is_billed_in_steps_of_100_milliseconds() -> None:
+    slow = {"transaction-validation": 60, "fraud-detection": 60, "compliance-checking": 10}
+    assert usd("Step Functions EXPRESS duration", shares={"approved": 1.0}, milliseconds=slow) == pytest.approx(
+        0.2 * 64 / 1024 * 16.67
+    )
+
+
+def test_lambdas_own_log_lines_are_seen() -> None:
+    loud = copy.deepcopy(TEMPLATE)
+    for resource in loud["Resources"].values():
+        if resource["Type"] == "AWS::Lambda::Function":
+            resource["Properties"]["LoggingConfig"].pop("SystemLogLevel", None)
+    assert compute_cost(loud, PRICE_LIST).per_million > compute_cost(TEMPLATE, PRICE_LIST).per_million + 0.5
+
+
+def test_the_architecture_is_the_templates() -> None:
+    x86 = compute_cost(template(architecture=Architecture.X86_64), PRICE_LIST)
+    assert any("x86_64" in line.name for line in x86.variable)
+    assert x86.per_million > compute_cost(TEMPLATE, PRICE_LIST).per_million
+
+
+def test_a_standard_workflow_costs_by_transitions() -> None:
+    cost = compute_cost(TEMPLATE, PRICE_LIST, Traffic(shares={"approved": 1.0}))
+    assert cost.standard_transitions == 10
+    assert cost.standard_usd == 250
+    assert cost.to_json()["standard"]["times"] > 30
+
+
+def test_fixed_parts_are_apart() -> None:
+    cost = compute_cost(TEMPLATE, PRICE_LIST, transactions=2_000_000)
+    assert cost.fixed[0].name == "Interface endpoints"
+    assert cost.fixed[0].usd == pytest.approx(3 * 730 * 0.01)
+    assert cost.total == pytest.approx(2 * cost.per_million + cost.per_month)
+    assert "Interface endpoints" not in [line.name for line in cost.variable]
+
+
+def test_the_table_says_of_which_day_its_prices_are() -> None:
+    cost = compute_cost(TEMPLATE, PRICE_LIST)
+    assert PRICE_LIST.date in cost.text()
+    assert cost.to_json()["prices_date"] == PRICE_LIST.date
+    assert json.loads(json.dumps(cost.to_json()))["variable_per_million"] == round(cost.per_million, 4)
+
+
+def test_another_price_list_can_be_given(tmp_path: Path) -> None:
+    other = tmp_path / "prices.toml"
+    other.write_text(PRICES.read_text().replace("per_million_writes = 0.625", "per_million_writes = 1.25"))
+    dearer = compute_cost(TEMPLATE, Prices.load(other)).per_million
+    assert dearer == pytest.approx(compute_cost(TEMPLATE, PRICE_LIST).per_million + usd("DynamoDB writes"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [("date = 3\n", "lacks"), ("not toml", "prices.toml"), ("", "dynamodb.per_million_writes")],
+)
+def test_a_broken_price_list_is_explained(tmp_path: Path, broken: str, why: str) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text(broken)
+    with pytest.raises(SettingsError, match=why):
+        Prices.load(path)
+
+
+@pytest.mark.parametrize("shares", [{"approved": 0.5}, {"unheard of": 1.0}, {"approved": 2.0, "repeat": -1.0}, {}])
+def test_senseless_shares_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="shares"):
+        Traffic(shares=shares)
+
+
+@pytest.mark.parametrize("document", [{"Resources": {}}, {}])
+def test_another_template_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(SubmissionError, match="state machine"):
+        compute_cost(document, PRICE_LIST)
+
+
+@pytest.mark.parametrize("kind", TURNS)
+def test_every_way_ends(kind: str) -> None:
+    assert follow(read_definition(TEMPLATE), TURNS[kind])[-1] == "Answered"

@@ -1,0 +1,79 @@
+"""The picture of the state machine: whole, well-formed, and the one that the documentation shows."""
+
+from __future__ import annotations
+
+import copy
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from cfn.workflow_states import definition
+from pipeline.transactions.drawing import draw
+from pipeline.transactions.ways import TURNS, follow, tasks
+
+DEFINITION = definition()
+SVG = "{http://www.w3.org/2000/svg}"
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "pictures" / "state-machine.svg"
+
+
+def labels(text: str) -> set[str]:
+    return {element.text or "" for element in ET.fromstring(text).iter(f"{SVG}text")}
+
+
+def test_every_state_is_in_the_picture() -> None:
+    shown = {name for name in tasks(DEFINITION) if not (name.endswith("Failed"))}
+    assert shown <= labels(draw(DEFINITION))
+
+
+@pytest.mark.parametrize("kind", TURNS)
+def test_a_way_is_marked_state_by_state(kind: str) -> None:
+    way = follow(DEFINITION, TURNS[kind])
+    root = ET.fromstring(draw(DEFINITION, way))
+    marked = [element for element in root.iter() if "way" in (element.get("class") or "").split()]
+    assert len(marked) == len([name for name in way if not name.endswith("Failed")])
+    assert len([path for path in root.iter(f"{SVG}path") if path.get("class") == "on"]) == (
+        len([name for name in way if name in DEFINITION["States"]]) - 1
+    )
+
+
+def test_nothing_is_marked_without_a_way() -> None:
+    root = ET.fromstring(draw(DEFINITION))
+    assert not [element for element in root.iter() if "way" in (element.get("class") or "").split()]
+
+
+def test_everything_is_inside_the_picture() -> None:
+    root = ET.fromstring(draw(DEFINITION))
+    _left, _top, width, height = (float(number) for number in (root.get("viewBox") or "").split())
+    for element in root.iter(f"{SVG}text"):
+        assert 0 < float(element.get("x") or 0) < width
+        assert 0 < float(element.get("y") or 0) < height
+
+
+def test_no_two_boxes_overlap() -> None:
+    root = ET.fromstring(draw(DEFINITION))
+    boxes = [
+        tuple(float(element.get(key) or 0) for key in ("x", "y", "width", "height"))
+        for element in root.iter(f"{SVG}rect")
+        if element.get("rx") == "6"
+    ]
+    for index, (x, y, width, height) in enumerate(boxes):
+        for other_x, other_y, other_width, other_height in boxes[index + 1 :]:
+            apart = (
+                x + width <= other_x
+                or other_x + other_width <= x
+                or y + height <= other_y
+                or other_y + other_height <= y
+            )
+            assert apart
+
+
+def test_a_state_that_is_added_is_drawn() -> None:
+    more = copy.deepcopy(DEFINITION)
+    more["States"]["Wait"]["Next"] = "Another <one>"
+    more["States"]["Another <one>"] = {"Type": "Pass", "Next": "Recall"}
+    assert "Another <one>" in labels(draw(more))
+
+
+def test_the_documentation_shows_this_machine() -> None:
+    assert DOCUMENTED.read_text() == draw(DEFINITION), "draw it anew: make docs"

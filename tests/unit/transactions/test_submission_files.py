@@ -1,0 +1,148 @@
+"""Files of transactions: what is a line, what is malformed, what is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import SubmissionError
+from pipeline.transactions.submissions import LINE_MAX_BYTES, Done, Line, open_results, read_lines
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_each_line_is_a_transaction_with_its_number(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", '{"a":1}\n\n  \n{"b":2}')
+    assert list(read_lines(path)) == [Line(1, '{"a":1}'), Line(4, '{"b":2}')]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_line_endings_and_a_byte_order_mark_do_not_matter(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path, "t.JSONL", b"\xef\xbb\xbf" + f'{{"a":1}}{ending}{{"b":2}}{ending}'.encode())
+    assert [line.text for line in read_lines(path)] == ['{"a":1}', '{"b":2}']
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{", "not JSON"),
+        (b"{'a':1}", "not JSON"),
+        (b'{"a":NaN}', "NaN"),
+        (b'{"a":1e400}', "out of range"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "out of range"),
+        (b'{"amount":1,"amount":2}', "the name amount is there twice"),
+        (b'{"a":1} {"b":2}', "not JSON"),
+        (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"a":"' + b"x" * LINE_MAX_BYTES + b'"}', "longer than"),
+    ],
+    ids=["open", "quotes", "nan", "range", "digits", "twice", "two", "bytes", "deep", "long"],
+)
+def test_a_malformed_line_is_refused_by_number_and_the_rest_goes_on(tmp_path: Path, line: bytes, why: str) -> None:
+    first, second, third = read_lines(write(tmp_path, "t.jsonl", b'{"a":1}\n' + line + b'\n{"b":2}\n'))
+    assert (first.text, third, second.number, second.text) == ('{"a":1}', Line(3, '{"b":2}'), 2, "")
+    assert why in second.why
+
+
+def test_the_first_row_of_a_csv_file_names_the_fields(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", 'transaction_id, amount,note\nt-1,10.00,"a ""b"", c"\n\nt-2,1e3,\n')
+    assert [(line.number, json.loads(line.text)) for line in read_lines(path)] == [
+        (2, {"transaction_id": "t-1", "amount": "10.00", "note": 'a "b", c'}),
+        (4, {"transaction_id": "t-2", "amount": "1e3"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (b"t-1", "1 cells"),
+        (b"t-1,1,2", "3 cells"),
+        (b't-1,"a"b', "not CSV"),
+        (b"t-1,\xff", "not UTF-8"),
+        (b"t-1," + b"x" * 200_000, "not CSV"),
+    ],
+    ids=["few", "many", "quotes", "bytes", "long"],
+)
+def test_a_malformed_row_is_refused_by_number_and_the_rest_goes_on(tmp_path: Path, row: bytes, why: str) -> None:
+    lines = list(read_lines(write(tmp_path, "t.csv", b"transaction_id,amount\nt-0,1\n" + row + b"\nt-2,3\n")))
+    assert [line.number for line in lines] == [2, 3, 4]
+    assert why in lines[1].why
+    assert json.loads(lines[2].text)["transaction_id"] == "t-2"
+
+
+@pytest.mark.parametrize("header", ["", "amount\n1\n", "transaction_id,amount,amount\n"])
+def test_a_csv_file_without_usable_fields_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(SubmissionError, match="first row"):
+        list(read_lines(write(tmp_path, "t.csv", header)))
+
+
+@pytest.mark.parametrize("name", ["t.json", "t"])
+def test_another_format_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SubmissionError, match="format"):
+        list(read_lines(write(tmp_path, name, "{}")))
+
+
+def test_a_file_that_is_not_there_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match="No such file"):
+        list(read_lines(tmp_path / "t.jsonl"))
+
+
+def test_results_are_found_again(tmp_path: Path) -> None:
+    line = Line(3, '{"a":1}')
+    with open_results(tmp_path / "r") as results:
+        results.add(Done(3, line.digest, "APPROVED", transaction_id="t"))
+    with open_results(tmp_path / "r") as results:
+        found = results.find(line)
+        assert found is not None
+        assert (found.outcome, found.transaction_id) == ("APPROVED", "t")
+        assert results.find(Line(3, '{"a":2}')) is None
+        assert results.find(Line(4, '{"a":1}')) is None
+
+
+@pytest.mark.parametrize(("outcome", "again"), [("unanswered", True), ("parked", False), ("malformed", False)])
+def test_only_what_was_not_answered_is_tried_again(tmp_path: Path, outcome: str, again: bool) -> None:
+    line = Line(1, "{}")
+    with open_results(tmp_path / "r") as results:
+        results.add(Done(1, line.digest, outcome))
+    with open_results(tmp_path / "r") as results:
+        assert (results.find(line) is None) is again
+
+
+def test_a_last_word_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
+    line = Line(1, "{}")
+    with open_results(tmp_path / "r") as results:
+        results.add(Done(1, line.digest, "APPROVED"))
+        results.add(Done(2, Line(2, "{}").digest, "APPROVED"))
+    whole = (tmp_path / "r").read_bytes()
+    (tmp_path / "r").write_bytes(whole[:-7])
+    with open_results(tmp_path / "r") as results:
+        assert sorted(results.done) == [1]
+        results.add(Done(2, Line(2, "{}").digest, "APPROVED"))
+    assert (tmp_path / "r").read_bytes() == whole
+
+
+def test_another_file_is_not_taken_for_results(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text('{"transaction_id":"t"}\n')
+    with pytest.raises(SubmissionError, match="not a file of results"), open_results(tmp_path / "r"):
+        pass
+    assert (tmp_path / "r").read_text() == '{"transaction_id":"t"}\n'
+
+
+def test_two_programs_do_not_share_a_results_file(tmp_path: Path) -> None:
+    with (
+        open_results(tmp_path / "r"),
+        pytest.raises(SubmissionError, match="another program"),
+        open_results(tmp_path / "r"),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match="results cannot be written"), open_results(tmp_path / "no" / "r"):
+        pass
