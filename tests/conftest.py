@@ -44,25 +44,25 @@ def examples(share: float) -> int:
     return max(5, round(settings.default.max_examples * share)) if settings.default else 30
 
 
-# Files whose tests share more than a file: what they stand on is started once, on one worker.
+# Groups of files whose tests share servers: each group runs on one worker, which starts them once.
 SHARED = {
     "engine": ("tests/containers/*",),
-    "release": ("tests/functional/test_release_*",),
-    "deployed": tuple(
-        f"tests/functional/test_{name}.py" for name in ("disclosure", "doctor", "permissions", "requests")
-    ),
+    "release": tuple(f"tests/functional/release/test_{name}.py" for name in ("down", "faults", "killed", "together")),
+    "environment": ("tests/functional/environment/*",),
 }
 
 
-# Minutes of kills, faults, soaks and large environments; what is named on the command line runs anyway.
+# Minutes of kills, faults, soaks and large environments; a file or folder named on the command line runs anyway.
 AT_LENGTH = (
-    *(f"tests/functional/test_release_{name}.py" for name in ("down", "faults", "killed", "together")),
-    *(f"tests/functional/test_stack_{name}.py" for name in ("faults", "killed", "releases")),
-    *(f"tests/functional/test_{name}.py" for name in ("disclosure", "permissions", "requests", "doctor")),
-    *(f"tests/functional/test_{name}.py" for name in ("soak_small", "many_functions", "watch", "logs_invoke")),
-    *(f"tests/functional/test_{name}.py" for name in ("workflow_model", "workflow_invariants", "build_imports")),
-    *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "loading")),
     "tests/containers/*",
+    "tests/functional/environment/*",
+    "tests/functional/operations/*",
+    *SHARED["release"],
+    *(f"tests/functional/release/test_{name}.py" for name in ("ledger", "many_functions", "watch")),
+    *(f"tests/functional/stacks/test_{name}.py" for name in ("faults", "killed")),
+    *(f"tests/functional/workflow/test_{name}.py" for name in ("invariants", "model", "soak")),
+    "tests/functional/assembly/test_imports.py",
+    *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "loading")),
 )
 
 

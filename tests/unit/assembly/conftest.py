@@ -9,16 +9,10 @@ import pytest
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.oci.blobs import BlobStore
 
 MakeFolder = Callable[..., Path]
 FUNCTION_TOML = 'handler = "handler.handle"\n'
 HANDLER = "def handle(event, context):\n    return event\n"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "store")
 
 
 @pytest.fixture

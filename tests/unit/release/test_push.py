@@ -28,7 +28,7 @@ from pipeline.release.push import Push, push_image, push_images
 from tests.servers.images import SBOM, from_source, make_image, make_layer, make_sbom, noise, pair
 from tests.servers.pushing import pushes as pushes_of_child
 from tests.servers.registry import Fault, LoopbackRegistry
-from tests.unit.oci.conftest import FAST
+from tests.unit.conftest import FAST
 
 Client = Callable[..., Registry]
 ECR = "000000000000.dkr.ecr.us-east-1.amazonaws.com"

@@ -10,7 +10,7 @@ import pytest
 from audit.findings import Finding, Justified, failed_checks, read_advisories, read_exceptions, unexplained, unneeded
 from tests.unit.cfn.examples import DEV, PROD, pipeline, registry
 
-EXCEPTIONS = Path(__file__).resolve().parents[2] / "audit" / "exceptions.toml"
+EXCEPTIONS = Path(__file__).resolve().parents[3] / "audit" / "exceptions.toml"
 
 
 def test_every_exception_names_something_that_the_templates_have() -> None:

@@ -17,7 +17,7 @@ from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import TarEntry, tar_chunks
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 BUILD = """
 import resource, sys
 from pathlib import Path

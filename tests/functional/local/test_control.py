@@ -108,7 +108,7 @@ def test_outlives_who_started_it(folder: Path) -> None:
         "from pathlib import Path; from pipeline.local.host.control import start_local;"
         f"start_local(Path({str(folder)!r}))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3], timeout=60)
     found = find_local(folder)
     assert found is not None
     assert os.getsid(found.pid) != os.getsid(0)
@@ -127,7 +127,7 @@ def test_a_session_ends_with_its_process(tmp_path: Path) -> None:
         f"with local_session(Path({str(tmp_path)!r})) as local: print(local.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3], text=True
     ) as process:
         assert process.stdout is not None
         family = tree(int(process.stdout.readline()))

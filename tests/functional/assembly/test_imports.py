@@ -18,7 +18,7 @@ from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
 from pipeline.assembly.slim import Slim
 from pipeline.oci.blobs import BlobStore
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 LOCKS = [
     PROJECT / "tests" / "packages" / "with-boto3" / "requirements.txt",
     RUNTIME_LOCK,

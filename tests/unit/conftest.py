@@ -1,4 +1,4 @@
-"""A registry on loopback for each test, and a client that does not wait long between its attempts."""
+"""Fixtures of several folders: a registry on loopback, a client of it with short waits, an empty blob store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Requests that no client of boto3 looks at before they are sent, held against AWS's models.
+"""Requests of the workflow's tasks, held against AWS's service models, which no boto3 client does for them.
 
-What commands send is in tests/functional/test_requests.py, what the placeholder sends in its own tests; here is what
-the workflow's tasks and the functions send. The doctor's requests are held against the models wherever it is tested.
+The requests of commands are in tests/functional/environment/test_requests.py, the placeholder's and the doctor's beside
+their other tests.
 """
 
 from __future__ import annotations

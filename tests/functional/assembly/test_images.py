@@ -22,7 +22,7 @@ from pipeline.assembly.sources import find_sources
 from pipeline.bases.inspection import inspect_images
 from pipeline.oci.blobs import BlobStore
 
-IMAGES = Path(__file__).resolve().parents[2] / "images"
+IMAGES = Path(__file__).resolve().parents[3] / "images"
 TARGETS = [Platform(architecture, PythonVersion(3, minor)) for architecture in Architecture for minor in (12, 13, 14)]
 
 

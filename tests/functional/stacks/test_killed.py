@@ -47,7 +47,7 @@ class Victim:
 
     def __init__(self, endpoint: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, endpoint], stdin=subprocess.PIPE, cwd=Path(__file__).parents[2],
+            [sys.executable, "-c", PROGRAM, endpoint], stdin=subprocess.PIPE, cwd=Path(__file__).parents[3],
             env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"},
         )  # fmt: skip
 

@@ -234,5 +234,5 @@ def test_the_version_is_the_one_that_the_extra_asks_for() -> None:
 
     from pipeline.local.emulator.patches import MINISTACK_VERSION
 
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
     assert f"ministack=={MINISTACK_VERSION}" in project["project"]["optional-dependencies"]["local"]
