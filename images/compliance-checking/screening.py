@@ -4,6 +4,8 @@ country_embargoed          BLOCK   a country under a comprehensive embargo is in
 country_restricted         REVIEW  a country under partial sanctions is involved
 watch_list                 the entry's own action: a name is on the watch list
 watch_list_similar         REVIEW  a name is close to one on the watch list
+name_unscreened            REPORT  a name is missing, or is one word that an entry has too, so it was not screened
+country_unknown            REPORT  a country is missing, so it was not checked
 structuring                REVIEW  the amount stays just below the reporting threshold
 reporting_threshold        REPORT  the amount reaches the reporting threshold
 reporting_threshold_unset  REPORT  no threshold is set for the currency, so it was not applied
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from names import Name, normalise, normalise_all, same_name, similar_name
+from names import Name, normalise, normalise_all, same_name, shares_a_word, similar_name
 from transactions.countries import COUNTRY_CODES
 from transactions.money import Money
 from transactions.results import Action, Finding
@@ -51,6 +53,7 @@ class ComplianceRules:
 
     thresholds  per currency: the minor units from which a transaction is reported
     percent     from this percentage of a threshold up to the threshold an amount counts as just below it
+    expected_countries  the country fields whose absence is a finding
     """
 
     version: str
@@ -60,8 +63,11 @@ class ComplianceRules:
     structuring_rule: str
     percent: int
     countries: tuple[CountryRule, ...]
+    country_unknown_rule: str
+    expected_countries: tuple[str, ...]
     watch_list_rule: str
     watch_list_similar_rule: str
+    name_unscreened_rule: str
     watch_list: tuple[WatchListEntry, ...]
 
     @classmethod
@@ -78,6 +84,7 @@ class ComplianceRules:
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> ComplianceRules:
         reporting, structuring, watch_list = document["reporting"], document["structuring"], document["watch_list"]
+        unknown = document["country_unknown"]
         return cls(
             version=document["version"],
             threshold_rule=reporting["rule"],
@@ -89,8 +96,11 @@ class ComplianceRules:
                 CountryRule(rule["rule"], Action(action), frozenset(rule["codes"]))
                 for action, rule in document["countries"].items()
             ),
+            country_unknown_rule=unknown["rule"],
+            expected_countries=tuple(unknown["fields"]),
             watch_list_rule=watch_list["rule"],
             watch_list_similar_rule=watch_list["similar_rule"],
+            name_unscreened_rule=watch_list["unscreened_rule"],
             watch_list=tuple(
                 WatchListEntry(entry["id"], Action(entry["action"]), normalise_all(entry["names"]))
                 for entry in watch_list["entries"]
@@ -102,6 +112,11 @@ class ComplianceRules:
         if unknown:
             raise RulesError(
                 f"the compliance rules {self.version} name unknown countries: {', '.join(sorted(unknown))}"
+            )
+        fields = set(self.expected_countries) - set(_COUNTRY_FIELDS)
+        if fields:
+            raise RulesError(
+                f"the compliance rules {self.version} expect unknown country fields: {', '.join(sorted(fields))}"
             )
         if not isinstance(self.percent, int) or not 0 < self.percent < 100:
             raise RulesError(f"percent_of_threshold in the compliance rules {self.version} is not a whole 1 to 99")
@@ -127,22 +142,32 @@ def _country_findings(transaction: Transaction, rules: ComplianceRules) -> Itera
         if found:
             codes = sorted({getattr(transaction, name) for name in found})
             yield Finding(rule.name, rule.action, f"{', '.join(codes)} in {', '.join(found)}")
+    missing = [name for name in rules.expected_countries if getattr(transaction, name) is None]
+    if missing:
+        message = f"not checked, because not given: {', '.join(missing)}"
+        yield Finding(rules.country_unknown_rule, Action.REPORT, message)
 
 
 def _name_findings(transaction: Transaction, rules: ComplianceRules) -> Iterator[Finding]:
     for field in _NAME_FIELDS:
         value = getattr(transaction, field)
-        if value is None:
-            continue
-        name = normalise(value)
-        for entry in rules.watch_list:
-            if any(same_name(listed, name) for listed in entry.names):
-                yield Finding(
-                    rules.watch_list_rule, entry.action, f"{field} is entry {entry.entry_id} of the watch list"
-                )
-            elif any(similar_name(listed, name) for listed in entry.names):
-                message = f"{field} is similar to entry {entry.entry_id} of the watch list"
-                yield Finding(rules.watch_list_similar_rule, Action.REVIEW, message)
+        if value is not None:
+            yield from _screen_name(field, normalise(value), rules)
+    if transaction.customer_name is None:
+        message = "not screened, because not given: customer_name"
+        yield Finding(rules.name_unscreened_rule, Action.REPORT, message)
+
+
+def _screen_name(field: str, name: Name, rules: ComplianceRules) -> Iterator[Finding]:
+    for entry in rules.watch_list:
+        if any(same_name(listed, name) for listed in entry.names):
+            yield Finding(rules.watch_list_rule, entry.action, f"{field} is entry {entry.entry_id} of the watch list")
+        elif any(similar_name(listed, name) for listed in entry.names):
+            message = f"{field} is similar to entry {entry.entry_id} of the watch list"
+            yield Finding(rules.watch_list_similar_rule, Action.REVIEW, message)
+        elif any(shares_a_word(listed, name) for listed in entry.names):
+            message = f"{field} is a single word that entry {entry.entry_id} of the watch list has too"
+            yield Finding(rules.name_unscreened_rule, Action.REPORT, message)
 
 
 def _amount_findings(money: Money, rules: ComplianceRules) -> Iterator[Finding]:
