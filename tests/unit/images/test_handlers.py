@@ -76,17 +76,17 @@ def test_what_is_not_a_transaction_at_all_is_an_answer(validation: ModuleType, d
 @pytest.mark.parametrize(
     ("name", "compliant", "rules"),
     [
-        ("canonical-sample", True, []),
-        ("canonical-embargoed", False, ["country_embargoed"]),
-        ("canonical-watch-list", True, ["watch_list"]),
-        ("canonical-risky", True, ["reporting_threshold"]),
+        ("canonical-sample", True, ["country_unknown", "name_unscreened"]),
+        ("canonical-embargoed", False, ["country_embargoed", "country_unknown", "name_unscreened"]),
+        ("canonical-watch-list", True, ["country_unknown", "watch_list"]),
+        ("canonical-risky", True, ["name_unscreened", "reporting_threshold"]),
     ],
 )
 def test_compliance_findings(compliance: ModuleType, name: str, compliant: bool, rules: list[str]) -> None:
     result = compliance.handle(event(name), context())
     assert result["compliant"] is compliant
     assert [finding["rule"] for finding in result["findings"]] == rules
-    assert (result["rules"], result["image"]) == ("2026-11-01", DIGEST)
+    assert (result["rules"], result["image"]) == ("2026-11-30", DIGEST)
 
 
 def test_the_output_of_validation_is_the_input_of_compliance(validation: ModuleType, compliance: ModuleType) -> None:
