@@ -42,7 +42,7 @@ from cfn.workflow_expressions import LEASE_SECONDS
 from pipeline.local.host.control import find_local
 from pipeline.local.processes import children
 from pipeline.target import Target, local_target
-from pipeline.transactions.submissions import default_results
+from pipeline.transactions.results_file import default_results
 
 NAMES = Names("dev")
 CALM = {"throttled": 0.01, "lost": 0.001}

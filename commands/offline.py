@@ -52,7 +52,8 @@ def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome
     """What the pipeline costs, computed from its synthesised template; needs no credentials."""
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
-    from pipeline.transactions.cost import PRICES, Prices, compute_cost
+    from pipeline.transactions.cost import compute_cost
+    from pipeline.transactions.prices import PRICES, Prices
 
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     bill = compute_cost(json.loads(templates.pipeline), Prices.load(prices or PRICES), transactions=transactions)

@@ -152,7 +152,8 @@ def _repository(deployment: Deployment, registry: StackState, function: str) -> 
 def _cost(state: StackState, template: str) -> CostDecision | None:
     """From the templates alone; None for a pipeline of other functions than those whose traffic is known."""
     from pipeline.core.errors import SettingsError
-    from pipeline.transactions.cost import Prices, compute_cost
+    from pipeline.transactions.cost import compute_cost
+    from pipeline.transactions.prices import Prices
 
     try:
         prices = Prices.load()

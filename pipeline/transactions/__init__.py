@@ -1,1 +1,1 @@
-"""Transactions: submitted, redriven, explained, and what they cost."""
+"""Commands on transactions: submit, redrive, explain, and estimate their cost."""

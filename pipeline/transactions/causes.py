@@ -1,4 +1,4 @@
-"""Why a state failed, for people."""
+"""Human-readable causes of failed states."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _STATE = re.compile(r"^\w+: (?=\{)")
 
 
 def cause_in_words(cause: str) -> str:
-    """The message of a function's error, and where it arose; any other cause as it is.
+    """The message of a function's error and the frame that raised it; any other cause unchanged.
 
-    Step Functions gives as cause what Lambda answered: a document with errorType, errorMessage and stackTrace (Lambda
-    developer guide, "Understanding error handling in Python"), of which the frame that raised comes last. A branch puts
-    its state's name before it.
+    The cause of a failed Lambda task is Lambda's error document: errorType, errorMessage and stackTrace, innermost
+    frame last (Lambda developer guide, "Understanding error handling in Python"). A branch prefixes the name of its
+    state.
     """
     try:
         document = json.loads(_STATE.sub("", cause))
-    except ValueError:  # no document, or one that was cut
+    except ValueError:  # not a document, or a truncated one
         return cause
     message = document.get("errorMessage") if isinstance(document, dict) else None
     if not isinstance(message, str):

@@ -1,4 +1,4 @@
-"""A picture of the state machine as SVG, drawn from its definition, with a way through it marked."""
+"""Draw a state machine definition as SVG, optionally with one path highlighted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cfn.workflow_limits import followers
 from pipeline.transactions.ways import TURNS, follow
 
 _WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28
-# States off the straight road stand to its left, those that only lead to a failure to its right. These two columns to
-# the left keep lines from crossing; a state that is not named here stands in the first.
+# Columns from left to right: these states, other states off the main path, the main path, states that can only fail.
+# Two columns on the left keep lines from crossing.
 _FAR_LEFT = ("Recall", "Known", "Wait")
 _STYLE = """
 text{font:13px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}
@@ -29,7 +29,7 @@ path.on{stroke:#2d6a4f;stroke-width:2.6;marker-end:url(#tip-on)}
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Where a state stands: the middle of its box, in pixels."""
+    """The box of a state in pixels; x and y are its centre."""
 
     x: float
     y: float
@@ -38,9 +38,9 @@ class _Box:
 
 
 def draw(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = "") -> str:
-    """An SVG document: every state, every way from one to the next, and ``way`` marked.
+    """An SVG document of all states and transitions, with ``way`` highlighted.
 
-    A red dot on a state says that it may park the submission. The same definition and way give the same text.
+    A red dot marks a state that may park the submission. The output is deterministic.
     """
     boxes, inner = _place(definition)
     width = max(box.x + box.width / 2 for box in boxes.values()) + _MARGIN
@@ -72,7 +72,7 @@ def draw(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = ""
 
 
 def _place(definition: Mapping[str, Any]) -> tuple[dict[str, _Box], dict[str, _Box]]:
-    """Where each state stands, and each task inside a parallel state."""
+    """Boxes of the states, and of the tasks inside Parallel states."""
     states = definition["States"]
     straight = [name for name in follow(definition, TURNS["flagged"]) if name in states]
     failing = [name for name in states if name not in straight and not _can_end_well(states, name)]
@@ -103,7 +103,7 @@ def _place(definition: Mapping[str, Any]) -> tuple[dict[str, _Box], dict[str, _B
 
 
 def _can_end_well(states: Mapping[str, Any], name: str, seen: frozenset[str] = frozenset()) -> bool:
-    """Whether a Succeed can be reached."""
+    """Whether a Succeed state is reachable."""
     if states[name]["Type"] == "Succeed":
         return True
     return any(
@@ -112,7 +112,7 @@ def _can_end_well(states: Mapping[str, Any], name: str, seen: frozenset[str] = f
 
 
 def _edges(definition: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every way from a state to another but those into Park, which the dots tell."""
+    """All transitions except those to Park, which the dots show."""
     found: dict[tuple[str, str], None] = {}
     for name, state in definition["States"].items():
         for _kind, after in followers(state):
@@ -155,7 +155,7 @@ def _shape(name: str, state: Mapping[str, Any], box: _Box, marked: bool) -> str:
 
 
 def _line(boxes: Mapping[str, _Box], start: str, end: str, on: bool) -> str:
-    """A line between two boxes: straight down in a column, in a curve between columns or against the direction."""
+    """A line between two boxes: straight down within a column; curved between columns or upwards."""
     first, last = boxes[start], boxes[end]
     if first.x == last.x and last.y > first.y and not _between(boxes, first, last):
         path = f"M{first.x:.0f} {first.y + first.height / 2:.0f}L{last.x:.0f} {last.y - last.height / 2 - 2:.0f}"

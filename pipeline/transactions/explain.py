@@ -1,4 +1,4 @@
-"""One transaction's story: what its record says, what the logs say, and its way through the state machine."""
+"""Explain one transaction from its record and the logs: events, reasons, and the path through the state machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.core.errors import SubmissionError
 from pipeline.transactions.drawing import draw
 from pipeline.transactions.ways import TURNS, follow
 
-# What is read of each log group; a transaction has a handful of lines.
+# Lines to read per log group and search; a transaction has a handful.
 LOG_LINES_MAX = 200
-# What every line of a function has, and a reader of one transaction's story knows already.
+# Keys of every log line that say nothing new about this transaction.
 _KNOWN_KEYS = {
     "level", "location", "message", "timestamp", "service", "cold_start", "function_name", "function_memory_size",
     "function_arn", "function_request_id", "transaction_id", "execution", "xray_trace_id",
@@ -26,7 +26,7 @@ _KNOWN_KEYS = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Moment:
-    """Something that happened. at: ISO 8601 in UTC, to the millisecond; source: "record" or a log's name."""
+    """One event. at: ISO 8601 in UTC with milliseconds; source: "record" or the name of a log."""
 
     at: str
     source: str
@@ -35,11 +35,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is known of a transaction.
+    """What is known about one transaction.
 
-    way     states in the order that they were entered; what is not known for certain is left out
-    record  the record's attributes as plain values
-    notes   what could not be found out, as sentences
+    way     states in the order they were entered; only those known for certain
+    record  attributes of the record as plain values
+    notes   sentences about what could not be determined
     """
 
     transaction_id: str
@@ -73,7 +73,7 @@ class Story:
         }
 
     def text(self) -> str:
-        """The story for people."""
+        """The story as text."""
         answer = self.answer
         lines = [f"{self.transaction_id}  {answer['outcome'] if answer else self.status}", ""]
         lines += [f"  {moment.at}  {moment.source:<24}  {moment.text}" for moment in self.moments]
@@ -93,8 +93,8 @@ class Story:
         return "\n".join(lines)
 
     def svg(self) -> str:
-        """The picture of the state machine with the way marked."""
-        return draw(self.definition, self.way, title=f"The way of {self.transaction_id}")
+        """The state machine as SVG with the path highlighted."""
+        return draw(self.definition, self.way, title=f"Path of {self.transaction_id}")
 
 
 def explain(
@@ -106,33 +106,33 @@ def explain(
     definition: Mapping[str, Any],
     log_groups: Mapping[str, str],
 ) -> Story:
-    """Tell the story of one transaction; reads only.
+    """Collect what is known about one transaction; read-only.
 
-    definition  the state machine's (see ``pipeline.transactions.ways.read_definition``)
-    log_groups  what to call a log → its group, of the functions, and of the state machine, which logs errors only
+    definition  of the state machine (see ``pipeline.transactions.ways.read_definition``)
+    log_groups  display name → log group, of the functions and of the state machine, which logs errors only
 
-    Raises SubmissionError when the table has no record of the id, or cannot be read. Logs that cannot be read are a
-    note: the record tells the story without them.
+    Raises SubmissionError if the table cannot be read or has no record of the id. A log that cannot be read only adds a
+    note.
     """
     try:
         record = _read(dynamodb, table, transaction_id)
         details = _read(dynamodb, table, DETAILS_PREFIX + transaction_id)
     except (BotoCoreError, ClientError) as error:
         raise SubmissionError(
-            f"{transaction_id} was not explained", f"the table {table} cannot be read: {error}", "Check that it stands."
+            f"{transaction_id} was not explained", f"the table {table} cannot be read: {error}", "Check that it exists."
         ) from error
     if record is None or "status" not in record:
         raise SubmissionError(
             f"{transaction_id} was not explained",
-            "nothing was recorded under this id",
-            f"Submit it, or look whether it is parked: `redrive --dry-run --id {transaction_id}`",
+            "the table has no record of this id",
+            f"Submit it, or check whether it is parked: `redrive --dry-run --id {transaction_id}`",
         )
     notes: list[str] = []
     moments = [*_record_moments(record), *_log_moments(logs, log_groups, record, notes)]
     if record["status"] == "CLAIMED":
         notes.append(_claim_note(record))
     if details is None and record.get("outcome") in ("REVIEW", "DECLINED"):
-        notes.append("Its details have expired, or could not be kept.")
+        notes.append("Its details have expired or were not stored.")
     return Story(
         transaction_id=transaction_id,
         status=record["status"],
@@ -152,7 +152,7 @@ def _read(dynamodb: Any, table: str, key: str) -> dict[str, Any] | None:
 
 def _record_moments(record: Mapping[str, Any]) -> Iterator[Moment]:
     attempts = int(record.get("attempts", 1))
-    more = f", which is attempt {attempts}" if attempts > 1 else ""
+    more = f" in attempt {attempts}" if attempts > 1 else ""
     yield Moment(record["received_at"], "record", "received")
     if "parked_at" in record:
         yield Moment(record["parked_at"], "record", f"parked: {record['parked_error']}")
@@ -163,10 +163,10 @@ def _record_moments(record: Mapping[str, Any]) -> Iterator[Moment]:
 def _claim_note(record: Mapping[str, Any]) -> str:
     until = datetime.fromtimestamp(int(record.get("lease_until", 0)) / 1000, UTC)
     if until.timestamp() == 0:
-        return "Its claim was given back: the next submission, or a redrive, is judged."
+        return "Its claim was released: the next submission or redrive processes it."
     if until < datetime.now(UTC):
-        return "The execution that claimed it has died: the next submission, or a redrive, takes over."
-    return f"It is claimed by {record['execution']} until {_iso(until)}."
+        return "The execution that claimed it ended without releasing it: the next submission or redrive takes over."
+    return f"{record['execution']} holds its claim until {_iso(until)}."
 
 
 def _way(definition: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -192,13 +192,13 @@ def _log_moments(
     end = datetime.fromisoformat(record.get("decided_at") or _iso(datetime.now(UTC))) + timedelta(minutes=10)
     for name, group in log_groups.items():
         try:
-            # A function's line names the transaction, the state machine's the execution.
+            # Functions log the transaction id, the state machine logs the execution.
             for pattern in (record["transaction_id"], record["execution"]):
                 for event in _events(logs, group, f'"{pattern}"', start, end):
                     if (text := _line(event["message"], record, pattern)) is not None:
                         yield Moment(_iso(datetime.fromtimestamp(event["timestamp"] / 1000, UTC)), name, text)
         except (BotoCoreError, ClientError) as error:
-            notes.append(f"The log {group} was not read: {error}")
+            notes.append(f"The log group {group} was not read: {error}")
 
 
 def _events(logs: Any, group: str, pattern: str, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
@@ -218,21 +218,21 @@ def _events(logs: Any, group: str, pattern: str, start: datetime, end: datetime)
 
 
 def _line(message: str, record: Mapping[str, Any], searched: str) -> str | None:
-    """A log line of this transaction as one phrase, or None for a line of another, of metrics, or found before."""
+    """A log line of this transaction as a phrase; None for metrics, or a line that the other search finds."""
     try:
-        told = json.loads(message)
+        entry = json.loads(message)
     except ValueError:
         return None
-    if not isinstance(told, dict):
+    if not isinstance(entry, dict):
         return None
-    if searched == record["execution"] and str(told.get("execution_arn", "")).endswith(f":{searched}"):
-        details = told.get("details") or {}
+    if searched == record["execution"] and str(entry.get("execution_arn", "")).endswith(f":{searched}"):
+        details = entry.get("details") or {}
         known = [str(details[key]) for key in ("name", "error", "cause") if details.get(key)]
-        return " ".join([str(told.get("type", "")), *known])
-    if searched != record["transaction_id"] or told.get("transaction_id") != searched:
+        return " ".join([str(entry.get("type", "")), *known])
+    if searched != record["transaction_id"] or entry.get("transaction_id") != searched:
         return None
-    more = {key: value for key, value in told.items() if key not in _KNOWN_KEYS}
-    return " ".join([str(told.get("message", "")), *(f"{key}={_short(value)}" for key, value in more.items())])
+    more = {key: value for key, value in entry.items() if key not in _KNOWN_KEYS}
+    return " ".join([str(entry.get("message", "")), *(f"{key}={_short(value)}" for key, value in more.items())])
 
 
 def _short(value: Any) -> str:

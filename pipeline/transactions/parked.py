@@ -1,7 +1,7 @@
-"""Parked submissions: in the dead-letter queue, or in the table when the queue was down as they were parked.
+"""Parked submissions: in the dead-letter queue, or in the table if the queue was unavailable when they were parked.
 
-A place gives out what it holds so that nobody else gets it for a while, and forgets it only when told to. What is not
-forgotten comes back by itself, so a reader that is killed loses nothing.
+``take`` hides a message from other readers for HOLD_SECONDS; only ``forget`` deletes it. A message that is not deleted
+becomes visible again, so a reader that is killed loses nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.core.documents import parse_json
 from pipeline.core.errors import SubmissionError
 from pipeline.oci.values import Digest
 
-# Longer than an EXPRESS execution can take, so nobody else takes what is being submitted.
+# Longer than an EXPRESS execution can run (5 minutes), so a message in flight stays hidden.
 HOLD_SECONDS = 360
 
 
@@ -28,11 +28,11 @@ class ParkedMessage:
     """One parked submission.
 
     place      "queue" or "table"
-    handle     how its place knows it: a receipt handle, or a key
-    identity   the same for every copy of one parked submission, in both places
-    input      what was submitted; meaningless when ``readable`` is False
-    readable   False for a message that holds no input: not written by the workflow, or an input too large to be kept
-    execution  the execution that parked it
+    handle     receipt handle in the queue, or key in the table
+    identity   equal for all copies of one parked submission, in both places
+    input      what was submitted; undefined unless ``readable``
+    readable   False if the message holds no input: the workflow did not write it, or the input was too large to keep
+    execution  name of the execution that parked it
     parked_at  ISO 8601 in UTC
     """
 
@@ -54,27 +54,27 @@ class ParkedMessage:
 
 
 def read_message(place: str, handle: str, name: str, body: str) -> ParkedMessage:
-    """A message as the workflow wrote it; anything else gives one that is not readable, and known by ``name``."""
+    """Parse a message of the workflow. Any other body gives an unreadable message with the identity ``name``."""
     try:
-        told = parse_json(body)
-        # Two messages of one execution are one submission, unless somebody made one out of the other.
-        given = told.get("input") if isinstance(told, dict) else None
+        document = parse_json(body)
+        # Messages of one execution are copies of one submission, unless one was edited.
+        given = document.get("input") if isinstance(document, dict) else None
         submitted = Digest.of(json.dumps(given, sort_keys=True).encode())
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        document = None
+    if not isinstance(document, dict):
         return ParkedMessage(place, handle, name, "", "", "", body[:200], "", readable=False)
-    text = {key: str(told.get(key, "")) for key in ("execution", "state", "error", "cause", "parked_at")}
+    text = {key: str(document.get(key, "")) for key in ("execution", "state", "error", "cause", "parked_at")}
     identity = f"{text['execution']} {submitted.short}" if text["execution"] else name
-    return ParkedMessage(place, handle, identity, input=told.get("input"), readable="input" in told, **text)
+    return ParkedMessage(place, handle, identity, input=document.get("input"), readable="input" in document, **text)
 
 
 class ParkedQueue:
     """The dead-letter queue.
 
-    last_poll  seconds to wait for a message when a short poll found none: it asks only some of the queue's servers, a
-               long one asks all (Amazon SQS guide, "Short and long polling")
-    held       how many messages somebody else held before the first was taken here; about, as SQS counts
+    last_poll  seconds of the long poll after a short poll that found nothing: a short poll queries only a subset of
+               the servers, a long poll all of them (Amazon SQS guide, "Short and long polling")
+    held       approximate number of messages in flight elsewhere before the first was taken here; None until then
     """
 
     def __init__(self, sqs: Any, url: str, last_poll: int = 1) -> None:
@@ -82,7 +82,7 @@ class ParkedQueue:
         self.held: int | None = None
 
     def take(self, count: int) -> list[ParkedMessage]:
-        """Up to ``count`` (1 to 10) messages, held for HOLD_SECONDS; none when the queue has no more to give."""
+        """Receive up to ``count`` (1 to 10) messages, hidden for HOLD_SECONDS; [] if none is visible."""
         if self.held is None:
             name = "ApproximateNumberOfMessagesNotVisible"
             answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
@@ -99,7 +99,7 @@ class ParkedQueue:
         return []
 
     def put_back(self, message: ParkedMessage) -> None:
-        """Let others have it now."""
+        """Make the message visible to other readers now."""
         self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=message.handle, VisibilityTimeout=0)
 
     def forget(self, message: ParkedMessage) -> None:
@@ -107,9 +107,9 @@ class ParkedQueue:
 
 
 class ParkedTable:
-    """Records of the state table under ``parked#<execution>``, found through the index ``customer``.
+    """Records ``parked#<execution>`` of the state table, found through the index ``customer``.
 
-    held  how many that were met somebody else holds
+    held  number of records seen that another redrive holds
     """
 
     def __init__(self, dynamodb: Any, table: str) -> None:
@@ -118,7 +118,7 @@ class ParkedTable:
         self._keys: Iterator[str] | None = None
 
     def take(self, count: int) -> list[ParkedMessage]:
-        """Up to ``count`` records that nobody holds."""
+        """Hold and return up to ``count`` records that no other redrive holds."""
         if self._keys is None:
             self._keys = self._find()
         found: list[ParkedMessage] = []
@@ -145,7 +145,7 @@ class ParkedTable:
         )
         for page in pages:
             for item in page["Items"]:
-                # A customer may be called like the partition; an id of a transaction cannot start like this.
+                # A customer id may equal the partition key; a transaction id cannot have the prefix.
                 if item["transaction_id"]["S"].startswith(PARKED_PREFIX):
                     yield item["transaction_id"]["S"]
 
@@ -163,7 +163,7 @@ class ParkedTable:
         return None
 
     def _update(self, key: str, update: str, condition: str, values: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-        """Whether the condition held, and the item: after the update, or as it is without; empty when it is gone."""
+        """(whether the condition held, the item after the update or, if it failed, as it is; {} if it is gone)."""
         try:
             answer = self._dynamodb.update_item(
                 TableName=self._table,
@@ -184,7 +184,7 @@ Place = ParkedQueue | ParkedTable
 
 def reading_failed(error: BotoCoreError | ClientError) -> SubmissionError:
     return SubmissionError(
-        "the parked messages were not all read",
+        "not all parked messages were read",
         str(error),
-        "Nothing is lost: what was not answered comes back within six minutes. Run it again.",
+        "Nothing is lost: unanswered messages become visible again within six minutes. Run it again.",
     )

@@ -1,7 +1,7 @@
-"""Submit again what was parked, and forget a message only when its answer is recorded.
+"""Resubmit parked transactions; a message is deleted only after its answer is recorded.
 
-Killed at any moment, a redrive leaves each message where it is or its answer recorded; submitting one twice gives the
-same answer twice. Two redrives at once get different messages, because a place holds what it has given out.
+A redrive can be killed at any time: each message is then still parked, or its answer is recorded, and submitting it
+again gives the same answer. Concurrent redrives get different messages, because a place hides what it has handed out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pipeline.core.events import Report, Submitted, ignore
 from pipeline.transactions.parked import ParkedMessage, ParkedQueue, ParkedTable, Place, reading_failed
 from pipeline.transactions.submit import Answer, Parked, Unanswered, submit
 
-# Submissions at once.
+# Concurrent submissions.
 WORKERS = 8
-# So many in a row without an answer, and nobody is asked any more.
+# Consecutive submissions without an answer after which the redrive stops.
 GIVE_UP_AFTER = 20
 
 
 class Result(StrEnum):
-    """What became of a parked message."""
+    """The result of one parked message."""
 
     ANSWERED = "answered"
     PARKED_AGAIN = "parked again"
@@ -41,13 +41,13 @@ class Result(StrEnum):
     WAITING = "waiting"
 
 
-# The answer is recorded, or the same input is parked anew: the message may go.
+# The answer is recorded, or the input is parked again in a new message: delete this one.
 _SETTLED = (Result.ANSWERED, Result.PARKED_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """One parked submission and what became of it; ``why`` explains every result but ANSWERED and WAITING."""
+    """One parked submission and its result; ``why`` explains every result except ANSWERED and WAITING."""
 
     message: ParkedMessage
     result: Result
@@ -75,12 +75,11 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """A redrive's result: every message that was looked at, in the order that they were done.
+    """The result of a redrive: every message that it read, in order of completion.
 
-    held     how many could not be looked at, because another redrive holds them, or one that was killed less than
-             HOLD_SECONDS ago; about, as SQS counts
-    stopped  why it ended before all were looked at; None when it did not
-    limited  it ended because of the limit, so there may be more
+    held     approximate number of messages held by another redrive, or by one killed less than HOLD_SECONDS ago
+    stopped  why the redrive ended early; None if it did not
+    limited  whether the limit was reached, so more messages may be parked
     """
 
     messages: tuple[Redriven, ...]
@@ -92,7 +91,7 @@ class Redrive:
 
     @property
     def remaining(self) -> int:
-        """How many are known to be still parked, with those that somebody else holds."""
+        """How many messages are known to be still parked, including held ones."""
         return sum(each.result is not Result.ANSWERED for each in self.messages) + self.held
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +111,10 @@ class Redrive:
 
 @dataclass(slots=True)
 class Redriver:
-    """What a redrive works with: the three clients, and where the stack put things."""
+    """Clients and resource names that a redrive needs.
+
+    last_poll  see ``ParkedQueue``
+    """
 
     sqs: Any
     dynamodb: Any
@@ -135,18 +137,18 @@ def redrive(
     limit: int | None = None,
     report: Report = ignore,
 ) -> Redrive:
-    """Take what is parked, submit it again, and delete it when its answer is recorded.
+    """Resubmit parked messages and delete those whose answer is recorded.
 
-    dry_run         only look: nothing is submitted and nothing is deleted
-    transaction_id  only the messages of this transaction
-    limit           at most so many submissions
+    dry_run         only read the messages; submit and delete nothing
+    transaction_id  only redrive messages of this transaction
+    limit           maximum number of submissions
 
-    A submission that is parked again stays parked once, and is not tried again in the same run. One that cannot be sent
-    stays, and keeps nobody up; only after GIVE_UP_AFTER in a row without an answer no more are sent. Raises
-    SubmissionError when nothing was done and the queue or the table cannot be read.
+    A submission that is parked again is not retried in the same run. A message that cannot be sent stays parked, and
+    the run goes on; it stops after GIVE_UP_AFTER consecutive submissions without an answer. Raises SubmissionError if
+    the queue or the table cannot be read before the first message is done.
     """
     if limit is not None and limit < 1:
-        raise SubmissionError("nothing was redriven", f"the limit is {limit}", "Give a limit of 1 or more.")
+        raise SubmissionError("nothing was redriven", f"the limit is {limit}", "Use a limit of 1 or more.")
     run = _Run(redriver, dry_run, transaction_id, limit)
     done: list[Redriven] = []
     counts: Counter[str] = Counter()
@@ -165,30 +167,29 @@ def redrive(
             raise stopped from error
     finally:
         run.put_back()
-    # Of one transaction that was found nothing more is to come.
+    # After the requested transaction was found, no held message matters.
     held = 0 if transaction_id is not None and done else sum(place.held or 0 for place in places)
     return Redrive(tuple(done), dry_run, counts, held, stopped or run.gave_up, limited=run.limited)
 
 
 class _Run:
-    """One redrive: what it met, what it made, and what it still holds."""
+    """The state of one redrive."""
 
     def __init__(self, redriver: Redriver, dry_run: bool, transaction_id: str | None, limit: int | None) -> None:
         self._redriver, self._dry_run, self._transaction_id = redriver, dry_run, transaction_id
         self._left = float("inf") if limit is None else limit
-        # What became of every submission that was met, and the names of the executions that were started here: a
-        # message with such a name is one that was parked again in this run.
+        # Results by message identity, and the executions started here: a message of one was parked again in this run.
         self._met: dict[str, Result] = {}
         self._own: set[str] = set()
-        # Submissions in a row without an answer, and the error that this ended in.
+        # Consecutive submissions without an answer, and the error if there were too many.
         self._silence = 0
         self.gave_up: SubmissionError | None = None
-        # Taken and not worked on yet, and kept from others until the end because it is not to be worked on.
+        # Messages received but not started, and messages held until the end because they are to stay parked.
         self._taken: deque[ParkedMessage] = deque()
         self._held: list[tuple[Place, ParkedMessage]] = []
 
     def work(self, place: Place) -> Iterator[Redriven]:
-        """Each message of a place with its result. Several are submitted at once; all are settled in this thread."""
+        """Yield each message of a place with its result. Submissions run in threads; this thread settles them."""
         running: dict[Future[Redriven], ParkedMessage] = {}
         try:
             with ThreadPoolExecutor(self._redriver.workers) as pool:
@@ -220,16 +221,16 @@ class _Run:
 
     def put_back(self) -> None:
         for place, message in self._held:
-            # A receipt handle that is too old is one that somebody else may have already.
+            # If the receipt handle has expired, the message is visible again already.
             with contextlib.suppress(BotoCoreError, ClientError):
-                # Another copy may have been under way when this one was met, and be settled now.
+                # A copy that was in flight when this message was received may be settled by now.
                 if self._met.get(message.identity) in _SETTLED:
                     place.forget(message)
                 else:
                     place.put_back(message)
 
     def _next(self, place: Place) -> ParkedMessage | None:
-        """The next message to work on, or None when there is none or enough were worked on."""
+        """The next message to submit; None if there is none, or the limit or GIVE_UP_AFTER is reached."""
         while self._left > 0 and self.gave_up is None:
             if not self._taken:
                 self._taken.extend(place.take(min(self._redriver.workers, 10)))
@@ -250,7 +251,7 @@ class _Run:
         return self._transaction_id is None or message.transaction_id == self._transaction_id
 
     def _settle(self, place: Place, redriven: Redriven) -> Redriven:
-        """The one place that deletes: the answer is recorded, or the same input is parked anew."""
+        """Record the result, and delete the message if it is settled."""
         message = redriven.message
         self._met[message.identity] = redriven.result
         self._silence = self._silence + 1 if redriven.result is Result.UNANSWERED else 0
@@ -258,7 +259,7 @@ class _Run:
             self.gave_up = SubmissionError(
                 "not everything was redriven",
                 f"the last {GIVE_UP_AFTER} submissions got no answer: {redriven.why}",
-                "Correct the cause and run it again: what was answered gets the same answer.",
+                "Fix the cause and run it again: answered transactions get the same answer.",
             )
         if redriven.result in _SETTLED:
             place.forget(message)
@@ -276,9 +277,9 @@ def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) ->
     except Unanswered as error:
         return Redriven(message, Result.UNANSWERED, why=error.why)
     except SubmissionError as error:
-        return Redriven(message, Result.REFUSED, why=f"{error.why}; it stays where it is")
+        return Redriven(message, Result.REFUSED, why=f"{error.why}; it stays parked")
     except RecursionError:
-        return Redriven(message, Result.REFUSED, why="it is nested too deep; it stays where it is")
+        return Redriven(message, Result.REFUSED, why="it is nested too deeply; it stays parked")
     return Redriven(message, Result.ANSWERED, answer)
 
 
@@ -288,5 +289,5 @@ def _only_looked_at(message: ParkedMessage) -> Redriven:
     return Redriven(
         message,
         Result.UNREADABLE,
-        why="it holds no input, so only its sender can submit it again; it stays where it is",
+        why="it holds no input, so only its sender can resubmit it; it stays parked",
     )

@@ -1,4 +1,4 @@
-"""Submit one transaction to the state machine and give its answer as a value."""
+"""Submit one transaction to the state machine and return its answer."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pipeline.core.documents import parse_unambiguous_json
 from pipeline.core.errors import SubmissionError
 from pipeline.transactions.causes import cause_in_words
 
-# StartSyncExecution takes 256 KiB of input (Step Functions API reference).
+# The limit of StartSyncExecution's input, 256 KiB (Step Functions API reference).
 INPUT_MAX_BYTES = 262_144
-# An id that the workflow records answers under (cfn.workflow_expressions.USABLE_ID).
+# Ids that the workflow records answers for (cfn.workflow_expressions.USABLE_ID).
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The one answer that a transaction has.
+    """The answer to one transaction.
 
     outcome     APPROVED, REVIEW, DECLINED, REJECTED or CONFLICT
-    reasons     {"source", "rule", "message"} and what else the rule tells, in the order of the judges
-    repeat      the answer was given before, to the same payload
+    reasons     {"source", "rule", "message", …} per rule that fired, in the order of the functions
+    repeat      whether the same payload got this answer before
     decided_at  ISO 8601 in UTC
-    score       0 to 100, or None when nobody scored
-    execution   name of the execution that gave this answer, "" when none was started
+    score       fraud score from 0 to 100; None if the transaction was not scored
+    execution   name of the execution that returned this answer; "" if none was started
     """
 
     transaction_id: str | None
@@ -42,7 +42,7 @@ class Answer:
     execution: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as the command line prints it."""
+        """The answer as printed by the command line."""
         document: dict[str, Any] = {
             "transaction_id": self.transaction_id,
             "outcome": self.outcome,
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Unanswered(SubmissionError):
-    """A submission without an answer; submitting again is always safe. The two ways are its subclasses."""
+    """A submission without an answer. Submitting it again is always safe."""
 
     def __init__(self, what: str, why: str, next_step: str, *, execution: str = "") -> None:
         super().__init__(what, why, next_step)
@@ -66,14 +66,14 @@ class Unanswered(SubmissionError):
 
 
 class Parked(Unanswered):
-    """The submission waits in the dead-letter queue, with everything that a redrive needs.
+    """The submission was parked in the dead-letter queue, with everything that a redrive needs.
 
-    state, error, cause  the state that failed, and its error as Step Functions tells it
+    state, error, cause  the state that failed, and its error as reported by Step Functions
     """
 
     def __init__(self, transaction_id: str, execution: str, state: str, error: str, cause: str) -> None:
         super().__init__(
-            f"{transaction_id} was not answered, it was parked",
+            f"{transaction_id} was parked without an answer",
             f"{state} failed with {error}{': ' + cause_in_words(cause) if cause else ''}"[:600],
             _next_step(error),
             execution=execution,
@@ -86,17 +86,17 @@ class Parked(Unanswered):
 
 def _next_step(error: str) -> str:
     if error in ("PlaceholderImage", "Runtime.InvalidEntrypoint"):
-        return "Release the functions with `up`, then run `redrive`."
+        return "Deploy the functions with `up`, then run `redrive`."
     if error == "TransactionInProgress":
-        return "Run `redrive` when the other submission has ended."
-    return "Correct the cause, then run `redrive`."
+        return "Run `redrive` after the other submission has ended."
+    return "Fix the cause, then run `redrive`."
 
 
 def parse_transaction(text: str) -> Any:
-    """A JSON document, whatever it holds. Raises SubmissionError, with line and column where there are such.
+    """Parse any JSON document that all JSON parsers read alike. Raises SubmissionError, with line and column if known.
 
-    Only what every program reads alike is sent: what one takes for Infinity, or takes the first of two amounts of while
-    another takes the last, would be judged as something that nobody submitted, or be parked where nothing can read it.
+    Ambiguous JSON is rejected: numbers that overflow to Infinity, or a repeated name of which one parser keeps the
+    first value and another the last, could be judged with a value that the client did not mean.
     """
     try:
         return parse_unambiguous_json(text)
@@ -104,23 +104,23 @@ def parse_transaction(text: str) -> Any:
         raise SubmissionError(
             "the transaction was not submitted",
             f"it is not JSON: {error}",
-            "Give one JSON object, such as "
+            "Submit one JSON object, such as "
             '\'{"transaction_id":"t-1","amount":"10.00","currency":"USD","merchant_id":"m-1","customer_id":"c-1"}\'.',
         ) from error
 
 
 def submit(sfn_client: Any, state_machine_arn: str, text: str, *, execution: str | None = None) -> Answer:
-    """Run one execution to its end and return its answer; every outcome is an answer, also REJECTED and CONFLICT.
+    """Run one execution and return its answer. REJECTED and CONFLICT are answers too.
 
-    text       one JSON document as the client sent it; what is in it is the workflow's to judge
-    execution  the execution's name; a new one by default
+    text       one JSON document, passed on as it is; the workflow validates its content
+    execution  name of the execution; a new unique name by default
 
-    Raises SubmissionError when the text is not JSON, Parked when the submission was parked, and Unanswered when
-    neither is known, as after a lost connection. Submitting again is safe in every case.
+    Raises SubmissionError if the text is not JSON, Parked if the submission was parked, and Unanswered if its result is
+    unknown, such as after a lost connection. Submitting again is safe in every case.
     """
     document = parse_transaction(text)
     if len(text.encode()) > INPUT_MAX_BYTES:
-        # The compact form may still fit, and what decides is what Step Functions would get.
+        # The compact form may still fit.
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
     if len(text.encode()) > INPUT_MAX_BYTES:
         return _too_large(document)
@@ -130,8 +130,8 @@ def submit(sfn_client: Any, state_machine_arn: str, text: str, *, execution: str
     except (BotoCoreError, ClientError) as error:
         raise Unanswered(
             f"{_id_of(document)} was not answered",
-            f"Step Functions could not be asked: {error}",
-            "Submit it again: a transaction that was answered meanwhile gets the same answer.",
+            f"the call to Step Functions failed: {error}",
+            "Submit it again: if it was answered in the meantime, it gets the same answer.",
             execution=name,
         ) from error
     return _read_result(result, document, name)
@@ -142,20 +142,19 @@ def _read_result(result: dict[str, Any], document: Any, name: str) -> Answer:
         return answer_of(json.loads(result["output"]), name)
     error, cause = result.get("error", ""), result.get("cause", "")
     if error == "Parked":
-        told = _told(cause)
-        raise Parked(_id_of(document), name, told["state"], told["error"], told["cause"])
+        raise Parked(_id_of(document), name, **_parked_cause(cause))
     raise Unanswered(
         f"{_id_of(document)} was not answered",
         f"the execution {name} ended as {result['status']} with {error or 'no error'}{': ' + cause if cause else ''}"[
             :600
         ],
-        "Submit it again: a transaction that was answered meanwhile gets the same answer.",
+        "Submit it again: if it was answered in the meantime, it gets the same answer.",
         execution=name,
     )
 
 
 def answer_of(output: dict[str, Any], execution: str = "") -> Answer:
-    """The workflow's output as a value."""
+    """Parse the workflow's output."""
     return Answer(
         transaction_id=output["transaction_id"],
         outcome=output["outcome"],
@@ -168,7 +167,7 @@ def answer_of(output: dict[str, Any], execution: str = "") -> Answer:
 
 
 def _too_large(document: Any) -> Answer:
-    """What Step Functions itself refuses never reaches the workflow, so it is answered here and recorded nowhere."""
+    """The answer to an input that Step Functions would refuse. It never reaches the workflow and is not recorded."""
     reason = {"source": "workflow", "rule": "too_large", "message": f"an input has at most {INPUT_MAX_BYTES:,} bytes"}
     value = document.get("transaction_id") if isinstance(document, dict) else None
     return Answer(
@@ -180,12 +179,13 @@ def _too_large(document: Any) -> Answer:
     )
 
 
-def _told(cause: str) -> dict[str, str]:
+def _parked_cause(text: str) -> dict[str, str]:
+    """The ``state``, ``error`` and ``cause`` that the workflow puts into the cause of the error Parked."""
     try:
-        told = json.loads(cause)
+        document = json.loads(text)
     except ValueError:
-        told = {}
-    return {key: str(told.get(key, "unknown")) for key in ("state", "error", "cause")}
+        document = {}
+    return {key: str(document.get(key, "unknown")) for key in ("state", "error", "cause")}
 
 
 def _id_of(document: Any) -> str:

@@ -1,4 +1,4 @@
-"""Ways through the state machine: which states a submission enters, read from the definition."""
+"""Paths through the state machine: which states each kind of submission enters, read from the definition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.core.errors import SubmissionError
 
-# Where a submission of each kind leaves the straight road: state → the state it goes to.
+# Where each kind of submission departs from the ``Next`` of a state: state → successor.
 TURNS: Mapping[str, Mapping[str, str]] = {
     "approved": {"Valid": "Assess", "Flagged": "Answered"},
     "flagged": {"Valid": "Assess", "Flagged": "KeepDetails"},
@@ -22,9 +22,10 @@ TURNS: Mapping[str, Mapping[str, str]] = {
 
 
 def read_definition(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The state machine of a synthesised pipeline template, as CloudFormation would hand it to Step Functions.
+    """The state machine definition of a synthesised pipeline template, with literal substitutions applied.
 
-    What only a stack knows stays as ``${Name}``. Raises SubmissionError when the template has no state machine.
+    Substitutions that only the stack can resolve stay as ``${Name}``. Raises SubmissionError if the template has no
+    state machine.
     """
     for resource in template.get("Resources", {}).values():
         if resource.get("Type") == "AWS::StepFunctions::StateMachine":
@@ -41,21 +42,21 @@ def read_definition(template: Mapping[str, Any]) -> dict[str, Any]:
             return definition
     raise SubmissionError(
         "the state machine was not read",
-        "the template has none",
-        "Give the pipeline template: `synth --out DIR` writes it.",
+        "the template has no state machine",
+        "Use the pipeline template that `synth --out DIR` writes.",
     )
 
 
 def follow(definition: Mapping[str, Any], turns: Mapping[str, str], start: str | None = None) -> tuple[str, ...]:
-    """The states that are entered, in order; those of a Parallel's branches follow it, branch by branch.
+    """The states entered, in order. The states of a Parallel follow it, branch by branch.
 
-    ``turns`` says where to leave the straight road, and is needed at every Choice.
+    turns  successor by state where it differs from ``Next``; required for each Choice on the path
     """
     way: list[str] = []
     name: str | None = start or definition["StartAt"]
     while name is not None:
         if name in way:
-            raise ValueError(f"the way goes round at {name}")
+            raise ValueError(f"the path loops at {name}")
         state = definition["States"][name]
         way.append(name)
         for branch in state.get("Branches", []):
@@ -65,7 +66,7 @@ def follow(definition: Mapping[str, Any], turns: Mapping[str, str], start: str |
 
 
 def tasks(definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Every state of the machine and of its branches, by name."""
+    """All states by name, including those of branches."""
     found: dict[str, Mapping[str, Any]] = {}
     for name, state in definition["States"].items():
         found[name] = state

@@ -1,4 +1,4 @@
-"""The story of a transaction, from its record and the logs."""
+"""Explaining a transaction from its record and the logs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def transaction(**more: Any) -> dict[str, Any]:
     ],
     ids=["approved", "review", "rejected", "large"],
 )
-def test_the_way_is_the_one_that_was_gone(lab: Lab, document: dict[str, Any], way: str) -> None:
+def test_the_path_is_the_one_taken(lab: Lab, document: dict[str, Any], way: str) -> None:
     lab.trace()
     lab.submit(document)
     story = tell(lab)
@@ -97,14 +97,14 @@ def test_the_story_has_answer_reasons_judges_and_times(lab: Lab) -> None:
     assert document["judges"]["fraud"]["image"] == "sha256:fraud-detection"
 
 
-def test_the_picture_marks_the_way(lab: Lab) -> None:
+def test_the_picture_highlights_the_path(lab: Lab) -> None:
     lab.submit(transaction())
     picture = tell(lab).svg()
-    assert "The way of t-1" in picture
+    assert "Path of t-1" in picture
     assert picture.count('class="on"') == 7
 
 
-def test_lines_of_the_logs_are_told_in_order(lab: Lab) -> None:
+def test_log_lines_are_in_order(lab: Lab) -> None:
     answer = lab.submit(transaction())
     log(
         lab,
@@ -142,22 +142,22 @@ def test_a_parked_transaction_ends_where_it_failed(lab: Lab) -> None:
     story = tell(lab)
     assert story.way[-4:] == ("Compliance", "Park", "Release", "Parked")
     assert "parked: Compliance: Boom" in story.text()
-    assert "given back" in story.notes[0]
+    assert "released" in story.notes[0]
     lab.submit(transaction())
-    assert "which is attempt 2" in tell(lab).text()
+    assert "in attempt 2" in tell(lab).text()
 
 
-def test_a_dead_execution_is_told(lab: Lab) -> None:
+def test_a_dead_execution_is_noted(lab: Lab) -> None:
     lab.faults(lab.fault("Validate", when="die"))
     with pytest.raises(Unanswered):
         lab.submit(transaction())
-    assert "claimed by" in tell(lab).notes[0]
+    assert "holds its claim" in tell(lab).notes[0]
     lab.expire_lease("t-1")
-    assert "has died" in tell(lab).notes[0]
+    assert "ended without releasing" in tell(lab).notes[0]
     assert tell(lab).way == ("Claim",)
 
 
-def test_details_that_expired_are_a_note(lab: Lab) -> None:
+def test_expired_details_are_noted(lab: Lab) -> None:
     lab.submit(transaction(score=60))
     lab.client("dynamodb").delete_item(TableName=lab.names.table, Key={"transaction_id": {"S": "details#t-1"}})
     story = tell(lab)
@@ -168,5 +168,5 @@ def test_details_that_expired_are_a_note(lab: Lab) -> None:
 @pytest.mark.parametrize("unknown", ["nobody", "details#t-1"])
 def test_an_unknown_id_is_explained(lab: Lab, unknown: str) -> None:
     lab.submit(transaction(score=60))
-    with pytest.raises(SubmissionError, match="nothing was recorded"):
+    with pytest.raises(SubmissionError, match="no record of this id"):
         tell(lab, unknown)

@@ -1,4 +1,4 @@
-"""What was parked is submitted again, once, and forgotten only when it is answered."""
+"""Parked submissions are resubmitted once, and deleted only after they are answered."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_one_transaction_is_picked_out(lab: Lab) -> None:
     park(lab, range(12))
     result = redrive(redriver(lab), transaction_id="t-7")
     assert [each.message.transaction_id for each in result.messages] == ["t-7"]
-    # The others can be had at once.
+    # The others are visible again at once.
     assert {message["input"]["transaction_id"] for message in lab.parked()} == {
         f"t-{number}" for number in range(12) if number != 7
     }
@@ -107,7 +107,7 @@ def test_a_limit_is_kept(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_senseless_limit_is_refused(lab: Lab, limit: int) -> None:
+def test_an_invalid_limit_is_refused(lab: Lab, limit: int) -> None:
     with pytest.raises(SubmissionError, match="1 or more"):
         redrive(redriver(lab), limit=limit)
 
@@ -132,7 +132,7 @@ def test_an_answer_that_was_given_before_counts(lab: Lab) -> None:
     assert (redriven.answer.outcome, redriven.answer.repeat) == ("REVIEW", True)
 
 
-def test_what_lies_in_the_table_is_redriven_too(lab: Lab) -> None:
+def test_submissions_parked_in_the_table_are_redriven(lab: Lab) -> None:
     lab.faults(lab.fault("Validate", times=3), lab.fault("Park", times=2))
     for number in range(3):
         with pytest.raises(Parked):
@@ -161,7 +161,7 @@ def test_a_submission_in_both_places_is_one(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("body", ["not json", "[]", '{"execution":"x","excerpt":"{"}', '{"a":1}'])
-def test_what_holds_no_input_is_shown_and_kept(lab: Lab, body: str) -> None:
+def test_a_message_without_input_is_shown_and_kept(lab: Lab, body: str) -> None:
     lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
     park(lab, range(2))
     result = redrive(redriver(lab))
@@ -170,7 +170,7 @@ def test_what_holds_no_input_is_shown_and_kept(lab: Lab, body: str) -> None:
     assert [message["Body"] for message in left] == [body]
 
 
-def test_what_cannot_be_sent_stays_and_keeps_nobody_up(lab: Lab) -> None:
+def test_a_message_that_cannot_be_sent_stays_and_blocks_no_other(lab: Lab) -> None:
     body = '{"execution":"e","state":"Validate","input":{"transaction_id":"t-x","amount":1e400}}'
     lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
     park(lab, range(12))
@@ -178,19 +178,19 @@ def test_what_cannot_be_sent_stays_and_keeps_nobody_up(lab: Lab) -> None:
     assert (result.counts, result.remaining, result.stopped) == ({"answered": 12, "refused": 1}, 1, None)
     [refused] = [each for each in result.messages if each.result is Result.REFUSED]
     assert refused.message.transaction_id == "t-x"
-    assert "Infinity is not a JSON number; it stays where it is" in refused.why
+    assert "Infinity is not a JSON number; it stays parked" in refused.why
     left = lab.client("sqs").receive_message(QueueUrl=lab.outputs["QueueUrl"])["Messages"]
     assert [message["Body"] for message in left] == [body]
 
 
-def test_one_that_is_nested_too_deep_stops_nobody(lab: Lab) -> None:
+def test_a_message_nested_too_deeply_blocks_no_other(lab: Lab) -> None:
     body = '{"execution":"e","input":{"transaction_id":"deep","x":' + "[" * 100_000 + "]" * 100_000 + "}}"
     lab.client("sqs").send_message(QueueUrl=lab.outputs["QueueUrl"], MessageBody=body)
     park(lab, range(3))
     assert redrive(redriver(lab)).counts == {"answered": 3, "unreadable": 1}
 
 
-def test_one_that_was_made_out_of_another_is_another_submission(lab: Lab) -> None:
+def test_an_edited_copy_of_a_message_is_another_submission(lab: Lab) -> None:
     for name in ("k1", "k2", "k2"):
         body = json.dumps(
             {"execution": "exec-k", "state": "Validate", "input": {**transaction(0), "transaction_id": name}}
@@ -208,7 +208,7 @@ def test_a_limit_says_that_there_may_be_more(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_somebody_else_holds_is_counted(lab: Lab, dry_run: bool) -> None:
+def test_messages_held_elsewhere_are_counted(lab: Lab, dry_run: bool) -> None:
     lab.faults(lab.fault("Validate", times=4), lab.fault("Park", times=2))
     for number in range(4):
         with pytest.raises(Parked):
@@ -224,7 +224,7 @@ def test_what_somebody_else_holds_is_counted(lab: Lab, dry_run: bool) -> None:
     assert (redrive(redriver(lab)).held, lab.parked(), lab.parked_in_table()) == (0, [], [])
 
 
-def test_of_one_transaction_that_was_found_nobody_holds_more(lab: Lab) -> None:
+def test_held_messages_do_not_count_once_the_transaction_was_found(lab: Lab) -> None:
     park(lab, range(2))
     [held] = redriver(lab).places()[0].take(1)
     [other] = {"t-0", "t-1"} - {held.transaction_id}
@@ -233,31 +233,31 @@ def test_of_one_transaction_that_was_found_nobody_holds_more(lab: Lab) -> None:
     assert (found.messages, found.held, found.remaining) == ((), 1, 1)
 
 
-def test_when_nobody_answers_it_gives_up_and_tells_what_was_done(lab: Lab) -> None:
+def test_it_stops_after_repeated_unanswered_submissions_and_reports_the_rest(lab: Lab) -> None:
     park(lab, range(40))
     away = redriver(lab, workers=4)
     away.state_machine_arn += "-gone"
     result = redrive(away)
     assert result.stopped is not None
-    assert "the last 20 submissions got no answer: Step Functions could not be asked" in result.stopped.why
+    assert "the last 20 submissions got no answer: the call to Step Functions failed" in result.stopped.why
     assert 20 <= result.counts["unanswered"] == len(result.messages) < 40
     assert result.to_json()["stopped"]["what"] == "not everything was redriven"
     assert len(lab.parked()) == 40
 
 
-def test_what_was_done_is_told_when_the_table_cannot_be_read(lab: Lab) -> None:
+def test_results_are_reported_when_the_table_cannot_be_read(lab: Lab) -> None:
     park(lab, range(3))
     broken = redriver(lab)
     broken.table += "-gone"
     result = redrive(broken)
     assert result.counts == {"answered": 3}
     assert result.stopped is not None
-    assert "were not all read" in result.stopped.what
-    with pytest.raises(SubmissionError, match="were not all read"):
+    assert "not all parked messages were read" in result.stopped.what
+    with pytest.raises(SubmissionError, match="not all parked messages were read"):
         redrive(broken)
 
 
-def test_input_that_is_no_transaction_is_answered_too(lab: Lab) -> None:
+def test_input_that_is_not_a_transaction_is_answered(lab: Lab) -> None:
     lab.faults(lab.fault("Validate"))
     with pytest.raises(Parked):
         lab.submit({"amount": "1"})
@@ -290,8 +290,8 @@ def test_a_killed_redrive_loses_nothing(lab: Lab) -> None:
     child.join()
     assert 0 < _decided(lab) < 20
     lab.faults()
-    lab.ask(surface=True)  # six minutes pass: what the killed redrive held comes back
-    time.sleep(2)  # executions that the killed redrive started come to their end
+    lab.ask(surface=True)  # six minutes pass: the messages that the killed redrive held are visible again
+    time.sleep(2)  # let executions that the killed redrive started end
     result = redrive(redriver(lab))
     assert result.remaining == 0
     assert lab.parked() == []

@@ -1,4 +1,4 @@
-"""A file of transactions through the real state machine."""
+"""Submitting a file of transactions to the real state machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from botocore.config import Config
 
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Event, Submitted
-from pipeline.transactions.submissions import GIVE_UP_AFTER, default_results, submit_file
+from pipeline.transactions.results_file import default_results
+from pipeline.transactions.submissions import GIVE_UP_AFTER, submit_file
 from tests.functional.workflow_lab import ROOT, Lab, running_lab
 
 
@@ -70,7 +71,7 @@ def test_every_line_is_accounted_for(lab: Lab, tmp_path: Path) -> None:
     assert results[1]["answer"]["outcome"] == "REVIEW"
 
 
-def test_what_step_functions_cannot_take_is_malformed_and_not_sent(lab: Lab, tmp_path: Path) -> None:
+def test_input_that_step_functions_refuses_is_malformed_and_not_sent(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text(
         '{"transaction_id":"a","amount":1e400,"currency":"USD"}\n'
@@ -91,7 +92,7 @@ def test_a_csv_file_is_answered_too(lab: Lab, tmp_path: Path) -> None:
     assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 1, "REJECTED": 1}
 
 
-def test_a_second_run_does_nothing_again(lab: Lab, tmp_path: Path) -> None:
+def test_a_second_run_submits_nothing(lab: Lab, tmp_path: Path) -> None:
     path = transactions(tmp_path, 20)
     submit_file(lab.client("stepfunctions"), lab.machine, path)
     lab.trace()
@@ -108,7 +109,7 @@ def test_parked_lines_are_counted_and_not_submitted_again(lab: Lab, tmp_path: Pa
     assert len(lab.parked()) == 2
 
 
-def test_what_was_not_answered_is_submitted_by_the_next_run(lab: Lab, tmp_path: Path) -> None:
+def test_unanswered_lines_are_submitted_by_the_next_run(lab: Lab, tmp_path: Path) -> None:
     path = transactions(tmp_path, 5)
     lab.faults(lab.fault("Record", when="die-after"))
     first = submit_file(lab.client("stepfunctions"), lab.machine, path)
@@ -117,7 +118,7 @@ def test_what_was_not_answered_is_submitted_by_the_next_run(lab: Lab, tmp_path: 
     assert (second.counts, second.before, second.repeats) == ({"APPROVED": 5}, 4, 1)
 
 
-def test_it_gives_up_when_nobody_answers(lab: Lab, tmp_path: Path) -> None:
+def test_it_stops_after_repeated_unanswered_submissions(lab: Lab, tmp_path: Path) -> None:
     path = transactions(tmp_path, 60)
     nobody = boto3.client(
         "stepfunctions", endpoint_url="http://127.0.0.1:9", region_name="us-east-1", aws_access_key_id="x",
@@ -130,7 +131,7 @@ def test_it_gives_up_when_nobody_answers(lab: Lab, tmp_path: Path) -> None:
     assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 60}
 
 
-def test_a_killed_program_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None:
+def test_a_killed_run_is_resumed(lab: Lab, tmp_path: Path) -> None:
     path = transactions(tmp_path, 120)
     code = (
         "import sys; from pathlib import Path; import boto3; from botocore.config import Config;"
@@ -147,7 +148,7 @@ def test_a_killed_program_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None
     child.wait()
     done = results.read_bytes().count(b"\n")
     assert 20 <= done < 120
-    time.sleep(2)  # executions that were under way come to their end
+    time.sleep(2)  # let executions in flight end
     summary = submit_file(lab.client("stepfunctions"), lab.machine, path)
     assert (summary.counts, summary.before) == ({"APPROVED": 120}, done)
     decided = lab.client("dynamodb").scan(TableName=lab.names.table)["Items"]

@@ -1,4 +1,4 @@
-"""The bill, computed from the template that is deployed."""
+"""The cost estimate, computed from the synthesised template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from cfn.pipeline import pipeline_template
 from cfn.render import render
 from cfn.settings import Architecture, Call, FunctionDefinition, Settings
 from pipeline.core.errors import SettingsError, SubmissionError
-from pipeline.transactions.cost import PRICES, Prices, Traffic, compute_cost
+from pipeline.transactions.cost import compute_cost
+from pipeline.transactions.prices import PRICES, Prices, Traffic
 from pipeline.transactions.ways import TURNS, follow, read_definition
 
 QUERY = Call("dynamodb", ("Query",), "state-table/index/customer")
@@ -51,13 +52,13 @@ def test_a_million_transactions_cost_less_than_six_dollars() -> None:
     [(Architecture.ARM64, r"arm64, a million transactions cost about ([\d.]+) USD"),
      (Architecture.X86_64, r"on x86_64 about ([\d.]+) USD")],
 )  # fmt: skip
-def test_the_page_says_what_the_default_settings_cost(architecture: Architecture, said: str) -> None:
+def test_docs_state_the_cost_of_the_default_settings(architecture: Architecture, said: str) -> None:
     page = " ".join((Path(__file__).parents[3] / "docs" / "workflow.md").read_text().split())
     bill = compute_cost(template(architecture=architecture), PRICE_LIST)
     assert re.findall(said, page) == [f"{bill.per_million:.2f}"]
 
 
-def test_approvals_are_counted_by_hand() -> None:
+def test_the_cost_of_an_approval() -> None:
     approved = {"shares": {"approved": 1.0}}
     assert usd("Lambda requests", **approved) == pytest.approx(3 * 0.20)
     assert usd("Lambda duration", **approved) == pytest.approx((3 + 12 + 4) / 1000 * 3 * 13.3334)
@@ -70,7 +71,7 @@ def test_approvals_are_counted_by_hand() -> None:
     assert usd("CloudWatch Logs", **approved) == pytest.approx((819 + 790 + 948) / 1000 * 0.50)
 
 
-def test_a_repeat_judges_nothing() -> None:
+def test_a_repeat_invokes_no_function() -> None:
     repeats = {"shares": {"repeat": 1.0}}
     assert usd("Lambda requests", **repeats) == 0
     assert usd("DynamoDB writes", **repeats) == pytest.approx(2 * 0.625)
@@ -93,7 +94,7 @@ def test_express_is_billed_in_steps_of_100_milliseconds() -> None:
     )
 
 
-def test_lambdas_own_log_lines_are_seen() -> None:
+def test_platform_log_lines_are_billed() -> None:
     loud = copy.deepcopy(TEMPLATE)
     for resource in loud["Resources"].values():
         if resource["Type"] == "AWS::Lambda::Function":
@@ -101,7 +102,7 @@ def test_lambdas_own_log_lines_are_seen() -> None:
     assert compute_cost(loud, PRICE_LIST).per_million > compute_cost(TEMPLATE, PRICE_LIST).per_million + 0.5
 
 
-def test_the_architecture_is_the_templates() -> None:
+def test_the_architecture_is_read_from_the_template() -> None:
     x86 = compute_cost(template(architecture=Architecture.X86_64), PRICE_LIST)
     assert any("x86_64" in line.name for line in x86.variable)
     assert x86.per_million > compute_cost(TEMPLATE, PRICE_LIST).per_million
@@ -114,7 +115,7 @@ def test_a_standard_workflow_costs_by_transitions() -> None:
     assert cost.to_json()["standard"]["times"] > 30
 
 
-def test_fixed_parts_are_apart() -> None:
+def test_fixed_costs_are_separate() -> None:
     cost = compute_cost(TEMPLATE, PRICE_LIST, transactions=2_000_000)
     assert cost.fixed[0].name == "Interface endpoints"
     assert cost.fixed[0].usd == pytest.approx(3 * 730 * 0.01)
@@ -122,7 +123,7 @@ def test_fixed_parts_are_apart() -> None:
     assert "Interface endpoints" not in [line.name for line in cost.variable]
 
 
-def test_the_table_says_of_which_day_its_prices_are() -> None:
+def test_the_table_states_the_date_of_its_prices() -> None:
     cost = compute_cost(TEMPLATE, PRICE_LIST)
     assert PRICE_LIST.date in cost.text()
     assert cost.to_json()["prices_date"] == PRICE_LIST.date
@@ -148,7 +149,7 @@ def test_a_broken_price_list_is_explained(tmp_path: Path, broken: str, why: str)
 
 
 @pytest.mark.parametrize("shares", [{"approved": 0.5}, {"unheard of": 1.0}, {"approved": 2.0, "repeat": -1.0}, {}])
-def test_senseless_shares_are_refused(shares: dict[str, float]) -> None:
+def test_invalid_shares_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="shares"):
         Traffic(shares=shares)
 
@@ -160,5 +161,5 @@ def test_another_template_is_refused(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", TURNS)
-def test_every_way_ends(kind: str) -> None:
+def test_every_path_ends(kind: str) -> None:
     assert follow(read_definition(TEMPLATE), TURNS[kind])[-1] == "Answered"

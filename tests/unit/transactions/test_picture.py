@@ -1,4 +1,4 @@
-"""The picture of the state machine: whole, well-formed, and the one that the documentation shows."""
+"""The drawing of the state machine is complete, well-formed and equal to the one in docs/."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_state_is_in_the_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", TURNS)
-def test_a_way_is_marked_state_by_state(kind: str) -> None:
+def test_every_state_of_a_path_is_highlighted(kind: str) -> None:
     way = follow(DEFINITION, TURNS[kind])
     root = ET.fromstring(draw(DEFINITION, way))
     marked = [element for element in root.iter() if "way" in (element.get("class") or "").split()]
@@ -37,7 +37,7 @@ def test_a_way_is_marked_state_by_state(kind: str) -> None:
     )
 
 
-def test_nothing_is_marked_without_a_way() -> None:
+def test_nothing_is_highlighted_without_a_path() -> None:
     root = ET.fromstring(draw(DEFINITION))
     assert not [element for element in root.iter() if "way" in (element.get("class") or "").split()]
 
@@ -68,12 +68,12 @@ def test_no_two_boxes_overlap() -> None:
             assert apart
 
 
-def test_a_state_that_is_added_is_drawn() -> None:
+def test_a_new_state_is_drawn() -> None:
     more = copy.deepcopy(DEFINITION)
     more["States"]["Wait"]["Next"] = "Another <one>"
     more["States"]["Another <one>"] = {"Type": "Pass", "Next": "Recall"}
     assert "Another <one>" in labels(draw(more))
 
 
-def test_the_documentation_shows_this_machine() -> None:
-    assert DOCUMENTED.read_text() == draw(DEFINITION), "draw it anew: make docs"
+def test_docs_show_this_machine() -> None:
+    assert DOCUMENTED.read_text() == draw(DEFINITION), "run make docs"

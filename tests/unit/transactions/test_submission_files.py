@@ -1,4 +1,4 @@
-"""Files of transactions: what is a line, what is malformed, what is done."""
+"""Files of transactions: lines, malformed lines and results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import SubmissionError
-from pipeline.transactions.submissions import LINE_MAX_BYTES, Done, Line, open_results, read_lines
+from pipeline.transactions.results_file import Done, open_results
+from pipeline.transactions.transaction_lines import LINE_MAX_BYTES, Line, read_lines
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -88,7 +89,7 @@ def test_another_format_is_refused(tmp_path: Path, name: str) -> None:
         list(read_lines(write(tmp_path, name, "{}")))
 
 
-def test_a_file_that_is_not_there_is_explained(tmp_path: Path) -> None:
+def test_a_missing_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="No such file"):
         list(read_lines(tmp_path / "t.jsonl"))
 
@@ -106,7 +107,7 @@ def test_results_are_found_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "again"), [("unanswered", True), ("parked", False), ("malformed", False)])
-def test_only_what_was_not_answered_is_tried_again(tmp_path: Path, outcome: str, again: bool) -> None:
+def test_only_unanswered_lines_are_retried(tmp_path: Path, outcome: str, again: bool) -> None:
     line = Line(1, "{}")
     with open_results(tmp_path / "r") as results:
         results.add(Done(1, line.digest, outcome))
@@ -114,7 +115,7 @@ def test_only_what_was_not_answered_is_tried_again(tmp_path: Path, outcome: str,
         assert (results.find(line) is None) is again
 
 
-def test_a_last_word_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
+def test_a_truncated_last_result_is_dropped(tmp_path: Path) -> None:
     line = Line(1, "{}")
     with open_results(tmp_path / "r") as results:
         results.add(Done(1, line.digest, "APPROVED"))
@@ -129,20 +130,20 @@ def test_a_last_word_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
 
 def test_another_file_is_not_taken_for_results(tmp_path: Path) -> None:
     (tmp_path / "r").write_text('{"transaction_id":"t"}\n')
-    with pytest.raises(SubmissionError, match="not a file of results"), open_results(tmp_path / "r"):
+    with pytest.raises(SubmissionError, match="not a results file"), open_results(tmp_path / "r"):
         pass
     assert (tmp_path / "r").read_text() == '{"transaction_id":"t"}\n'
 
 
-def test_two_programs_do_not_share_a_results_file(tmp_path: Path) -> None:
+def test_two_processes_do_not_share_a_results_file(tmp_path: Path) -> None:
     with (
         open_results(tmp_path / "r"),
-        pytest.raises(SubmissionError, match="another program"),
+        pytest.raises(SubmissionError, match="another process"),
         open_results(tmp_path / "r"),
     ):
         pass
 
 
 def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(SubmissionError, match="results cannot be written"), open_results(tmp_path / "no" / "r"):
+    with pytest.raises(SubmissionError, match="results file cannot be written"), open_results(tmp_path / "no" / "r"):
         pass

@@ -1,4 +1,4 @@
-"""Submitting one transaction: what is sent, and what each end of an execution becomes."""
+"""Submitting one transaction: the input sent, and the result of each execution status."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_answer_is_a_value() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "{'a':1}", '{"a":NaN}', '{"a":-Infinity}', "{} {}", "[" * 100_000])
-def test_what_is_not_json_is_an_error_and_starts_nothing(text: str) -> None:
+def test_invalid_json_is_an_error_and_starts_no_execution(text: str) -> None:
     with pytest.raises(SubmissionError, match="not JSON") as caught:
         run(text)
     assert not isinstance(caught.value, Unanswered)
@@ -68,20 +68,20 @@ def test_what_is_not_json_is_an_error_and_starts_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     "number", ["1e400", "-1e400", "1.8e308", "9" * 310, "-" + "9" * 400, "9" * 5_000, "9" * 400 + ".0"]
 )
-def test_a_number_that_no_double_holds_is_refused_and_not_told(number: str) -> None:
+def test_a_number_beyond_a_double_is_refused_and_not_echoed(number: str) -> None:
     with pytest.raises(SubmissionError, match="not JSON: a number is out of range") as caught:
         run(f'{{"transaction_id":"t-1","more":[{{"amount":{number}}}]}}')
     assert number not in str(caught.value)
 
 
 @pytest.mark.parametrize("number", ["1.7e308", "-1.7e308", "9" * 308, "1e-400"])
-def test_a_number_that_a_double_holds_is_sent(number: str) -> None:
+def test_a_number_within_a_double_is_sent(number: str) -> None:
     text = f'{{"transaction_id":"t-1","amount":{number}}}'
     assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "named"),
     [
         ('{"transaction_id":"t-1","amount":1,"currency":"USD","amount":2}', "the name amount is"),
         ('{"a":1,"a":1}', "the name a is"),
@@ -92,8 +92,8 @@ def test_a_number_that_a_double_holds_is_sent(number: str) -> None:
         ('{"":1,"":2}', "a name is"),
     ],
 )
-def test_a_name_that_is_there_twice_is_refused(text: str, told: str) -> None:
-    with pytest.raises(SubmissionError, match=f"not JSON: {told} there twice") as caught:
+def test_a_repeated_name_is_refused(text: str, named: str) -> None:
+    with pytest.raises(SubmissionError, match=f"not JSON: {named} there twice") as caught:
         run(text)
     assert "4111" not in str(caught.value)
 
@@ -130,14 +130,14 @@ def test_the_same_name_in_two_objects_is_fine() -> None:
         ("[1]", "[1]"),
     ],
 )
-def test_a_function_s_error_is_told_in_words_and_kept_as_it_is(cause: str, words: str) -> None:
+def test_a_function_error_is_shown_as_text_and_kept_unchanged(cause: str, words: str) -> None:
     told = json.dumps({"state": "Validate", "error": "E", "cause": cause})
     with pytest.raises(Parked) as caught:
         run('{"transaction_id":"t-1"}', ended("FAILED", error="Parked", cause=told))
     assert (caught.value.why, caught.value.cause) == (f"Validate failed with E: {words}", cause)
 
 
-def test_numbers_go_as_they_were_written() -> None:
+def test_numbers_are_sent_unchanged() -> None:
     text = '{"transaction_id":"t-1","amount":100.10,"big":12345678901234567890.123456789}'
     assert run(text, ended("SUCCEEDED", output=json.dumps(ANSWER))).outcome == "REVIEW"
 
@@ -151,11 +151,11 @@ def test_numbers_go_as_they_were_written() -> None:
         ("ValueError", "`redrive`"),
     ],
 )
-def test_parked_tells_why_and_what_to_do(error: str, next_step: str) -> None:
+def test_parked_explains_the_cause_and_the_next_step(error: str, next_step: str) -> None:
     cause = json.dumps({"state": "Validate", "error": error, "cause": "because"})
     with pytest.raises(Parked, match=f"Validate failed with {error}: because") as caught:
         run('{"transaction_id":"t-1"}', ended("FAILED", error="Parked", cause=cause))
-    assert "t-1 was not answered, it was parked" in caught.value.what
+    assert "t-1 was parked without an answer" in caught.value.what
     assert next_step in caught.value.next_step
     assert caught.value.execution.startswith("submit-")
     copied = pickle.loads(pickle.dumps(caught.value))
@@ -163,7 +163,7 @@ def test_parked_tells_why_and_what_to_do(error: str, next_step: str) -> None:
 
 
 @pytest.mark.parametrize("cause", ["", "not json"])
-def test_a_parked_submission_without_a_readable_cause_is_parked_all_the_same(cause: str) -> None:
+def test_a_parked_submission_may_have_an_unreadable_cause(cause: str) -> None:
     with pytest.raises(Parked, match="unknown"):
         run("{}", ended("FAILED", error="Parked", cause=cause))
 
@@ -203,7 +203,7 @@ def test_spaces_do_not_count_against_the_limit() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"note":"\\ud800"}', '{"note":"\ud800"}', '{"\\udfff":1}'])
-def test_half_a_surrogate_pair_is_no_json(text: str) -> None:
+def test_half_a_surrogate_pair_is_not_json(text: str) -> None:
     with pytest.raises(SubmissionError, match="not JSON"):
         run(text)
 

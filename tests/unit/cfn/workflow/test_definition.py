@@ -1,4 +1,4 @@
-"""Rules that every state of the machine keeps, and the template that carries it."""
+"""Rules for every state of the machine, and for the template that contains it."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def test_a_parallel_catches_everything() -> None:
     assert STATES["Assess"]["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
 
 
-def test_nothing_leads_to_a_failure_but_what_was_parked() -> None:
+def test_only_parked_submissions_fail() -> None:
     fails = {name for name, state in STATES.items() if state["Type"] == "Fail"}
     leading = {name for name, state in DEFINITION["States"].items() if fails & {after for _, after in followers(state)}}
     assert leading == {"Release", "ParkInTable"}
 
 
-def test_every_way_into_park_names_the_state_that_failed() -> None:
+def test_every_transition_to_park_names_the_failed_state() -> None:
     for name, state in DEFINITION["States"].items():
         for catcher in state.get("Catch", []):
             if catcher["Next"] in ("Park", "Refuse"):
@@ -136,14 +136,14 @@ def test_an_approval_enters_ten_states() -> None:
 
 
 def test_choices_and_passes_touch_only_what_a_task_has_checked() -> None:
-    """They cannot catch: nothing in them may parse or raise."""
+    """They have no Catch, so nothing in them may parse or raise."""
     for name, state in STATES.items():
         if state["Type"] in ("Choice", "Pass", "Succeed"):
             for text in expressions(state):
                 assert not re.search(r"\$(parse|error|assert|number|eval)\(", text), name
 
 
-def test_a_parallel_and_a_succeed_shape_nothing() -> None:
+def test_a_parallel_and_a_succeed_have_no_output_expression() -> None:
     for state in STATES.values():
         if state["Type"] in ("Parallel", "Succeed"):
             assert not {"Output", "Assign"} & set(state)
@@ -155,7 +155,7 @@ def test_every_substitution_is_filled_and_used() -> None:
     assert used == set(machine["DefinitionSubstitutions"]) >= set(SUBSTITUTIONS)
 
 
-def test_what_the_template_shortens_comes_back() -> None:
+def test_substitutions_restore_the_full_definition() -> None:
     machine = template().to_dict()["Resources"]["StateMachine"]["Properties"]
     text = machine["DefinitionString"]
     for name, value in machine["DefinitionSubstitutions"].items():
@@ -165,7 +165,7 @@ def test_what_the_template_shortens_comes_back() -> None:
     assert json.loads(text) == DEFINITION
 
 
-def test_the_role_allows_what_the_tasks_do_and_nothing_else() -> None:
+def test_the_role_allows_exactly_the_calls_of_the_tasks() -> None:
     actions = {
         "arn:aws:states:::lambda:invoke": "lambda:InvokeFunction",
         "arn:aws:states:::dynamodb:getItem": "dynamodb:GetItem",
@@ -193,12 +193,12 @@ def test_no_payload_is_logged() -> None:
     assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False)
 
 
-def test_the_definition_is_the_same_text_every_time() -> None:
+def test_the_definition_is_deterministic() -> None:
     assert definition_text(definition()) == definition_text(DEFINITION)
 
 
 def test_the_definition_leaves_room_in_the_template() -> None:
-    """A template has 51,200 bytes, and the functions of the stack need theirs."""
+    """A template is limited to 51,200 bytes, which the functions of the stack need too."""
     resources = template().to_dict()["Resources"]
     workflow = {name: body for name, body in resources.items() if name.startswith("StateMachine")}
     assert len(json.dumps(workflow, separators=(",", ":"))) < 22_500

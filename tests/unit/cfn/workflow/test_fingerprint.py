@@ -1,4 +1,4 @@
-"""The fingerprint of a payload: the same for the same payload, however it is spelled, and for no other."""
+"""Payload fingerprints: equal for equal JSON values in any notation, different otherwise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fingerprint(payload: Any) -> str:
 
 
 def turned(value: Any) -> Any:
-    """The same value with the keys of every object in the other order."""
+    """The same value with the keys of every object reversed."""
     match value:
         case dict():
             return {key: turned(value[key]) for key in reversed(list(value))}
@@ -53,7 +53,7 @@ def test_the_order_of_keys_does_not_matter(payload: dict[str, Any]) -> None:
 @settings(max_examples=examples(2))
 @given(PAYLOADS, PAYLOADS)
 def test_different_payloads_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
-    # Text tells what Python's == does not: 1 and true are two values.
+    # Compare as text: in Python 1 == True.
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (fingerprint(one) == fingerprint(other)) is same
 
@@ -90,11 +90,11 @@ def test_a_number_is_its_value() -> None:
 
 
 @pytest.mark.parametrize("length", [8_999, 9_000, 9_001, 18_000, 200_000])
-def test_long_texts_count_to_their_last_character(length: int) -> None:
+def test_every_character_of_a_long_text_counts(length: int) -> None:
     assert fingerprint({"a": "x" * length + "y"}) != fingerprint({"a": "x" * length + "z"})
 
 
-def test_what_is_deep_or_has_many_objects_is_taken_as_it_stands() -> None:
+def test_deep_payloads_and_many_objects_are_not_normalised() -> None:
     deep: Any = 1
     for _level in range(200):
         deep = {"a": deep}

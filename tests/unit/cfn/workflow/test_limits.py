@@ -1,4 +1,4 @@
-"""The longest way through the machine ends before EXPRESS does."""
+"""The longest path through the machine ends before the EXPRESS time limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cfn.workflow_expressions import LEASE_SECONDS, PATIENCE_SECONDS
 from cfn.workflow_limits import EXPRESS_SECONDS, longest_way, task_seconds
 from cfn.workflow_states import definition
 
-# What Step Functions itself needs between the states of one execution, far more than was ever seen.
+# Overhead of Step Functions between states, per execution; far above what was measured.
 TRANSITIONS = 10
 
 
@@ -25,19 +25,19 @@ def test_every_attempt_and_every_wait_counts() -> None:
 def test_the_whole_stays_below_five_minutes() -> None:
     way = longest_way(definition())
     assert way.seconds + TRANSITIONS < EXPRESS_SECONDS, way
-    # It goes through everything: a slow takeover, all judges, a lost claim, an alert that fails, a queue that is down.
+    # The worst case: a slow takeover, all functions, a lost claim, a failing alert, an unavailable queue.
     assert {"Claim", "Validate", "Assess", "Record", "Recall", "Alert", "Park", "ParkInTable", "Release"} <= set(
         way.states
     )
 
 
-def test_one_more_second_for_the_judges_is_seen() -> None:
+def test_another_second_for_the_functions_counts() -> None:
     slower = copy.deepcopy(definition())
     slower["States"]["Assess"]["Branches"][1]["States"]["Compliance"]["TimeoutSeconds"] += 1
     assert longest_way(slower).seconds == longest_way(definition()).seconds + 4
 
 
-def test_a_circle_without_an_end_is_named() -> None:
+def test_an_endless_loop_is_named() -> None:
     endless = copy.deepcopy(definition())
     del endless["States"]["Known"]["Choices"][2]
     with pytest.raises(ValueError, match="Recall → Known → "):

@@ -1,0 +1,103 @@
+"""The results file of a submitted file: one JSON document per finished line, appended as soon as it is known."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.core.errors import SubmissionError
+from pipeline.transactions.transaction_lines import Line
+
+
+def default_results(path: Path) -> Path:
+    """The results file next to the input: ``transactions.csv`` → ``transactions.csv.results.jsonl``."""
+    return path.with_name(f"{path.name}.results.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One line of the results file."""
+
+    number: int
+    digest: str
+    outcome: str
+    repeat: bool = False
+    why: str = ""
+    transaction_id: str | None = None
+    document: dict[str, Any] | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the next run skips the line. A parked line is left to ``redrive``."""
+        return self.outcome != "unanswered"
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "line": self.number, "digest": self.digest, "transaction_id": self.transaction_id, "outcome": self.outcome,
+            "repeat": self.repeat,
+        }  # fmt: skip
+        if self.why:
+            document["why"] = self.why
+        return document | ({"answer": self.document} if self.document else {})
+
+
+class Results:
+    """An open, locked results file; see ``open_results``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.done: dict[int, Done] = {}
+        complete = 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                break  # cut off when a previous run was killed
+            complete += len(line)
+            entry = json.loads(line)
+            self.done[entry["line"]] = Done(
+                entry["line"], entry["digest"], entry["outcome"], entry["repeat"], entry.get("why", ""),
+                entry.get("transaction_id"),
+            )  # fmt: skip
+        file.truncate(complete)
+        file.seek(complete)
+
+    def find(self, line: Line) -> Done | None:
+        """The result of an earlier run; None if the line is new, has changed, or must be retried."""
+        done = self.done.get(line.number)
+        return done if done is not None and done.digest == line.digest and done.final else None
+
+    def add(self, done: Done) -> None:
+        self._file.write(json.dumps(done.to_json(), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self._file.flush()
+
+
+@contextmanager
+def open_results(path: Path) -> Iterator[Results]:
+    """Open and lock a results file. Raises SubmissionError if it is locked, cannot be written or is another file."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SubmissionError(
+                    "the file was not submitted", f"another process is writing {path}",
+                    "Wait for it to finish, or use another --results file.",
+                ) from error  # fmt: skip
+            try:
+                results = Results(file)
+            except (ValueError, KeyError, TypeError) as error:
+                raise SubmissionError(
+                    "the file was not submitted", f"{path} is not a results file",
+                    "Use another --results file, or remove this one to start over.",
+                ) from error  # fmt: skip
+            yield results
+    except OSError as error:
+        raise SubmissionError(
+            "the file was not completely submitted", f"the results file cannot be written: {error}",
+            "Free disk space or use another --results file, then run it again: finished lines are skipped.",
+        ) from error  # fmt: skip
