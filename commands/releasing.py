@@ -76,7 +76,7 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
 
 def _use(context: Context) -> list[str]:
     """What can be done with an environment whose functions run."""
-    from pipeline.release.release import SAMPLE
+    from pipeline.release.smoke import SAMPLE
 
     sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
     commands = [f"submit '{sample}'", "status", *([] if context.runs_elsewhere else ["down"])]
@@ -109,7 +109,7 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 
 def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool) -> Outcome:
     """Build and check every function's image; pushes nothing and needs no target."""
-    from pipeline.release.release import artifacts, build_images
+    from pipeline.release.images import bills_of_materials, build_images
 
     if update_base:
         _move_base(context)
@@ -118,7 +118,9 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
     if output is not None:
         from pipeline.assembly.output import write_layout
 
-        write_layout(images, output, plan.store, artifacts={image.function: artifacts(plan, image) for image in images})
+        write_layout(
+            images, output, plan.store, artifacts={image.function: bills_of_materials(plan, image) for image in images}
+        )
     return Outcome(
         {
             "platform": str(context.platform),

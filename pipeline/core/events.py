@@ -1,4 +1,4 @@
-"""What happens during a release, told as values. Stages report; only ``bootstrap.py`` decides how it looks."""
+"""The events of a command as values. Stages report them; only ``bootstrap.py`` decides how they look."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from pipeline.core import interruption
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """A named step ended well after ``seconds``; ``detail`` is one short phrase for people."""
+    """A named step succeeded after ``seconds``; ``detail`` is one short phrase for people."""
 
     step: str
     subject: str
@@ -28,7 +30,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """A named step ended in an exception after ``seconds``; the exception itself tells why."""
+    """A named step ended in an exception after ``seconds``; the exception says why."""
 
     step: str
     subject: str
@@ -37,7 +39,7 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class BytesMoved:
-    """``done`` of ``total`` bytes of ``subject`` went through ``step`` ("push", "fetch"); total 0 when unknown."""
+    """``step`` ("push", "fetch") has moved ``done`` of ``total`` bytes of ``subject``; total is 0 when unknown."""
 
     step: str
     subject: str
@@ -58,9 +60,9 @@ class ResourceChanged:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """How far a file of submissions, or a redrive, is: ``done`` of ``total`` (0 when unknown) after ``seconds``.
+    """Progress of a file of submissions or a redrive: ``done`` of ``total`` (0 when unknown) after ``seconds``.
 
-    outcomes  how often each came: an answer's outcome, "parked", "unanswered" or "malformed"
+    outcomes  counts by outcome: an answer's outcome, "parked", "unanswered" or "malformed"
     """
 
     step: str
@@ -72,7 +74,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A line that people should read, such as a fallback that was taken."""
+    """A line for people, such as a fallback that was taken."""
 
     text: str
 
@@ -82,7 +84,24 @@ Report = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """A report that goes nowhere."""
+    """A report that discards every event."""
+
+
+class Clock:
+    """A report that passes events on and keeps how long each step took: seconds by step and subject.
+
+    After Ctrl-C it raises KeyboardInterrupt, so that threads which report end too (see ``interruption``).
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        interruption.check()
+        if isinstance(event, StepFinished):
+            self.seconds[f"{event.step} {event.subject}".strip()] = round(event.seconds, 3)
+        self._report(event)
 
 
 class Step:

@@ -1,14 +1,38 @@
-"""Ctrl-C for work that runs in threads: Python tells only the main thread, which tells the others here.
+"""Ctrl-C for work in threads: Python raises KeyboardInterrupt in the main thread only, and ``run`` passes it on.
 
-Every long wait of the pipeline is one of these ``sleep``s, and every report of progress a ``check``, so that threads
-end where they may: a change set that was not executed is deleted, a push stops at its next block.
+Every long wait of the pipeline is a ``sleep`` of this module and every report of progress a ``check``, so work ends
+between calls: a change set that was not executed is deleted, a push stops at its next block.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _asked = threading.Event()
+# How long ``run`` waits for the work to end after Ctrl-C (seconds).
+PATIENCE = 10.0
+
+
+def run(action: Callable[[], _T]) -> _T:
+    """Run ``action`` in a thread and return its result.
+
+    At Ctrl-C the work is asked to end, given ``PATIENCE`` seconds for it, and KeyboardInterrupt is raised. A thread
+    that is still in a call by then goes on: only ``os._exit`` ends such a process without waiting for it.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="work")
+    future = pool.submit(action)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        interrupt()
+        wait([future], timeout=PATIENCE)
+        raise
+    finally:
+        pool.shutdown(wait=future.done())
 
 
 def interrupt() -> None:
@@ -17,17 +41,17 @@ def interrupt() -> None:
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt once the end was asked for."""
+    """Raise KeyboardInterrupt if the work was asked to end."""
     if _asked.is_set():
         raise KeyboardInterrupt
 
 
 def sleep(seconds: float) -> None:
-    """``time.sleep`` that the end cuts short. Raises KeyboardInterrupt then."""
+    """``time.sleep``, cut short by KeyboardInterrupt when the work is asked to end."""
     if _asked.wait(seconds):
         raise KeyboardInterrupt
 
 
 def forget() -> None:
-    """For the next run in the same process, such as a test."""
+    """Clear the request, for the next run in the same process, such as a test."""
     _asked.clear()

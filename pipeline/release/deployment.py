@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 from cfn.names import Names, image_parameter
 from cfn.settings import Settings
@@ -16,12 +17,20 @@ from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
 from pipeline.oci.values import ImageReference
 from pipeline.stacks import (
+    Adopt,
+    CleanUpReview,
+    ContinueRollback,
+    Create,
+    NoChange,
+    Refuse,
+    ReplaceFailed,
     ResourceChange,
     StackFailed,
     StackOutputs,
     StackPlan,
     StackState,
     Update,
+    Wait,
     WantedStack,
     apply_stack,
     describe_change,
@@ -124,21 +133,18 @@ def current_images(deployment: Deployment, state: StackState) -> dict[str, str]:
 
 
 def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
-    """Decide what stack 1 needs, and do it."""
+    """Create or update stack 1."""
     with step(report, "stack", deployment.names.registry_stack) as running:
         state = read_registry(deployment)
         return _apply(deployment, plan_stack(state, wanted_registry(deployment, state)), report, running)
 
 
 def bring_pipeline(
-    deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report, asked: Asked | None = None
+    deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report
 ) -> tuple[StackOutputs, WantedStack]:
-    """Decide what stack 2 needs, coming from ``state``, and do it; what stands, and what was asked for.
-
-    asked  what ``ask_account`` gave for ``state``, where it was asked before
-    """
+    """Create or update stack 2, which is in ``state``; its outputs, and what it was brought to."""
     with step(report, "stack", deployment.names.pipeline_stack) as running:
-        wanted = wanted_pipeline(deployment, images, asked or ask_account(deployment, state, report))
+        wanted = wanted_pipeline(deployment, images, ask_account(deployment, state, report))
         return _apply(deployment, plan_stack(state, wanted), report, running), wanted
 
 
@@ -209,8 +215,7 @@ def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Ste
                 _put_back(deployment, image, failed, report)
             put_back |= missing
             plan = plan_stack(read_stack(cloudformation, plan.wanted.name), plan.wanted)
-    past = _PAST.get(type(plan).__name__, "changed")
-    running.detail = past if outputs.changed else "unchanged"
+    running.detail = _past(plan) if outputs.changed else "unchanged"
     return outputs
 
 
@@ -230,11 +235,19 @@ def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed
         raise failed from problem
 
 
-_PAST = {
-    "Create": "created",
-    "CleanUpReview": "created",
-    "Update": "updated",
-    "Adopt": "created around what was there",
-    "ReplaceFailed": "recreated",
-    "ContinueRollback": "rolled back, then updated",
-}
+def _past(plan: StackPlan) -> str:
+    """What carrying the plan out did, where it changed the stack."""
+    match plan:
+        case Create() | CleanUpReview():
+            return "created"
+        case Update():
+            return "updated"
+        case Adopt():
+            return "created around what was there"
+        case ReplaceFailed():
+            return "recreated"
+        case ContinueRollback():
+            return "rolled back, then updated"
+        case Wait() | NoChange() | Refuse():
+            return "changed"
+    assert_never(plan)

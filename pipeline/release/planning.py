@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import assert_never
 
 from cfn.names import image_parameter, repository_output
-from pipeline.core.events import Report
+from pipeline.core import interruption
+from pipeline.core.events import Clock, Report
 from pipeline.oci.values import ImageReference
 from pipeline.release.deployment import (
     Deployment,
@@ -19,22 +22,26 @@ from pipeline.release.deployment import (
     wanted_pipeline,
     wanted_registry,
 )
-from pipeline.release.graph import Task, run_tasks
-from pipeline.release.release import build_images
-from pipeline.stacks import NoChange, Refuse, ResourceChange, StackPlan, StackState, Update, describe_change, plan_stack
+from pipeline.release.images import build_images
+from pipeline.stacks import (
+    Adopt,
+    CleanUpReview,
+    ContinueRollback,
+    Create,
+    NoChange,
+    Refuse,
+    ReplaceFailed,
+    ResourceChange,
+    StackPlan,
+    StackState,
+    Update,
+    Wait,
+    describe_change,
+    plan_stack,
+)
 from pipeline.stacks.templates_bucket import upload_template
 
-DECISIONS = {
-    "Create": "create",
-    "Adopt": "create around what is there",
-    "CleanUpReview": "drop an abandoned review, then create",
-    "Update": "update",
-    "ReplaceFailed": "delete the failed stack, then create",
-    "Wait": "wait until CloudFormation is done",
-    "ContinueRollback": "continue the rollback",
-    "NoChange": "nothing",
-    "Refuse": "refuse",
-}
+_NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class StackDecision:
 
     @property
     def changes(self) -> bool:
-        return self.decision != DECISIONS["NoChange"]
+        return self.decision != _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,48 +99,36 @@ class ReleasePlan:
 
 
 def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
-    """Builds the images (into the cache only), reads both stacks, and decides as a release would.
+    """Build the images (into the cache only), read both stacks, and decide as a release would.
 
-    CloudFormation is asked for the resources of an update by a change set, which is deleted again.
+    The resources that an update changes come from a change set of CloudFormation's, which is deleted again.
     """
-    cloudformation = deployment.target.client("cloudformation")
-    results = run_tasks(
-        [
-            Task("images", lambda: build_images(deployment.build, report)),
-            Task("registry", lambda: read_registry(deployment)),
-            Task("pipeline", lambda: read_pipeline(deployment)),
-        ]
-    )
-    registry, pipeline = results["registry"], results["pipeline"]
-    after = {
-        image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}"
-        for image in results["images"]
-    }
-    before = current_images(deployment, pipeline)
-    images = {image_parameter(name): uri for name, uri in after.items()}
-    asked = ask_account(deployment, pipeline, report)
-    plans = {
-        wanted.name: plan_stack(state, wanted)
-        for state, wanted in (
-            (registry, wanted_registry(deployment, registry)),
-            (pipeline, wanted_pipeline(deployment, images, asked)),
+    return interruption.run(partial(_plan_release, deployment, Clock(report)))
+
+
+def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
+    with ThreadPoolExecutor(thread_name_prefix="plan") as pool:
+        building = pool.submit(build_images, deployment.build, report)
+        registry, pipeline = pool.map(lambda read: read(deployment), (read_registry, read_pipeline))
+        after = {
+            image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}"
+            for image in building.result()
+        }
+        images = {image_parameter(name): uri for name, uri in after.items()}
+        wanted = wanted_pipeline(deployment, images, ask_account(deployment, pipeline, report))
+        plans = (
+            plan_stack(registry, wanted_registry(deployment, registry)),
+            plan_stack(pipeline, wanted),
         )
-    }
-    upload = partial(upload_template, deployment.target.client, report=report)
-    described = run_tasks(
-        [
-            Task(name, lambda plan=plan: describe_change(cloudformation, plan, upload=upload))
-            for name, plan in plans.items()
-        ]
-    )
-    return ReleasePlan(
-        tuple(_decision(name, plan, described[name]) for name, plan in plans.items()),
-        tuple(
-            FunctionDecision(deployment.names.function(name), before.get(image_parameter(name)), uri)
-            for name, uri in sorted(after.items())
-        ),
-        _cost(pipeline, deployment.templates.pipeline),
-    )
+        before = current_images(deployment, pipeline)
+        return ReleasePlan(
+            tuple(pool.map(partial(_describe, deployment, report), plans)),
+            tuple(
+                FunctionDecision(deployment.names.function(name), before.get(image_parameter(name)), uri)
+                for name, uri in sorted(after.items())
+            ),
+            _cost(pipeline, deployment.templates.pipeline),
+        )
 
 
 def _repository(deployment: Deployment, registry: StackState, function: str) -> str:
@@ -166,14 +161,30 @@ def _cost(state: StackState, template: str) -> CostDecision | None:
     )
 
 
-def _decision(name: str, plan: StackPlan, resources: tuple[ResourceChange, ...]) -> StackDecision:
-    decision = DECISIONS[type(plan).__name__]
+def _describe(deployment: Deployment, report: Report, plan: StackPlan) -> StackDecision:
+    name = plan.wanted.name
+    resources = describe_change(
+        deployment.target.client("cloudformation"),
+        plan,
+        upload=partial(upload_template, deployment.target.client, report=report),
+    )
     match plan:
-        case Refuse(reason=reason, next_step=next_step):
-            return StackDecision(name, decision, f"{reason}. {next_step}")
+        case Create():
+            return StackDecision(name, "create", resources=resources)
+        case Adopt():
+            return StackDecision(name, "create around what is there", resources=resources)
+        case CleanUpReview():
+            return StackDecision(name, "drop an abandoned review, then create", resources=resources)
+        case ReplaceFailed():
+            return StackDecision(name, "delete the failed stack, then create", resources=resources)
         case Update(parameters=parameters):
-            return StackDecision(name, decision, "", parameters, resources)
+            return StackDecision(name, "update", "", parameters, resources)
+        case Wait():
+            return StackDecision(name, "wait until CloudFormation is done", resources=resources)
+        case ContinueRollback():
+            return StackDecision(name, "continue the rollback", resources=resources)
         case NoChange():
-            return StackDecision(name, decision)
-        case _:
-            return StackDecision(name, decision, resources=resources)
+            return StackDecision(name, _NOTHING)
+        case Refuse(reason=reason, next_step=next_step):
+            return StackDecision(name, "refuse", f"{reason}. {next_step}")
+    assert_never(plan)

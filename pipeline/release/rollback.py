@@ -23,7 +23,7 @@ from pipeline.ledger.releases import (
 from pipeline.ledger.stored_images import StoredImage, read_images
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_to
-from pipeline.release.release import verify
+from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackState
 
 
@@ -85,7 +85,7 @@ def roll_back(
     else:
         switched = switch_to(deployment, state, template, {**to.content.parameters, **images}, report)
         content = to.content
-    verify(deployment, plan.images, report)
+    verify_functions(deployment, plan.images, report)
     record, _ = record_release(
         client("ssm"),
         client("ecr"),

@@ -1,22 +1,47 @@
-"""What runs is what was pushed: a function's resolved image is held against the digest that left this machine."""
+"""Verify that what runs is what was pushed: compare each function's resolved image with the digest that was pushed."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from cfn.names import LIVE_ALIAS
 from pipeline.assembly.model import PushedImage
 from pipeline.core import interruption
 from pipeline.core.errors import FunctionError
+from pipeline.core.events import Note, Report, step
 from pipeline.oci.values import Digest, ImageReference
+from pipeline.release.deployment import Deployment
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 class FunctionGone(FunctionError):
     """A function or an alias that its stack believes to be there."""
+
+
+def verify_functions(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> bool:
+    """Verify that every function, and the alias that the workflow calls, runs what was pushed.
+
+    A function that was changed outside of its stack is put back. Returns whether any was. Raises FunctionError.
+    """
+    client = deployment.target.client("lambda")
+
+    def restore(image: PushedImage) -> bool:
+        name = deployment.names.function(image.function)
+        mended = restore_function(client, name, image, alias=LIVE_ALIAS)
+        if mended:
+            report(Note(f"{name} was changed outside of its stack; it runs {image.digest.short} again"))
+        return mended
+
+    with step(report, "verify") as running, ThreadPoolExecutor(8) as pool:
+        mended = sum(pool.map(restore, pushed))
+        running.detail = f"{len(pushed)} functions run what was pushed"
+    return mended > 0
 
 
 def verify_function(

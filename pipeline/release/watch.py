@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from cfn.names import Names, image_parameter, repository_output
@@ -28,11 +27,12 @@ from pipeline.assembly.revision import SourceLabels
 from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
 from pipeline.bases.choose import choose_base
 from pipeline.core.errors import LocalError, SourceError, StackError
-from pipeline.core.events import Report, step
+from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_images
-from pipeline.release.release import Clock, artifacts, push_all, repository_uris, verify
+from pipeline.release.images import push_all, repository_uris
+from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackOutputs, read_stack
 from pipeline.target import Target
 
@@ -228,12 +228,12 @@ class QuickRelease:
         if not images:
             return QuickResult((), clock.seconds)
         uris = repository_uris(self._registry, images)
-        pushed = push_all(deployment, uris, images, clock, refer=partial(artifacts, deployment.build))
+        pushed = push_all(deployment, uris, images, clock)
         with step(clock, "switch"):
             switch_images(deployment, image_parameters(pushed), report)
         # From here on the stack names the new images, whatever verifying them says.
         self._live |= {image.function: image.digest for image in pushed}
-        verify(deployment, pushed, clock)
+        verify_functions(deployment, pushed, clock)
         total = round(time.monotonic() - started, 3)
         return QuickResult(pushed, {**clock.seconds, "total": total})
 

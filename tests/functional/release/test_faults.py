@@ -199,7 +199,7 @@ def test_a_function_that_was_switched_by_hand_is_put_back(lab: Lab, standing: st
     assert different(lab.snapshot(standing), before) == []
     assert again.changed
     assert again.sample is not None
-    assert any(isinstance(event, Note) and "pointed elsewhere by hand" in event.text for event in events)
+    assert any(isinstance(event, Note) and "changed outside of its stack" in event.text for event in events)
 
 
 def placeholder_of(deployment: Deployment) -> str:

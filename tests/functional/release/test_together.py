@@ -12,15 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import interruption
 from pipeline.core.errors import ReleaseError
-from pipeline.core.events import Event, Note, ResourceChanged, StepFailed, StepFinished, StepStarted
+from pipeline.core.events import StepFinished, StepStarted
+from pipeline.core.interruption import PATIENCE
 from pipeline.ledger.releases import list_releases
-from pipeline.release import graph, release
-from pipeline.release.graph import Task, run_tasks
+from pipeline.release import release
 from tests.functional.command_line import ROOT
 from tests.functional.release_lab import Lab, different
-from tests.proxies.faults import Fault, FaultProxy
 
 pytestmark = pytest.mark.xdist_group("release")
 
@@ -70,7 +68,7 @@ def test_ctrl_c_leaves_at_once_and_the_next_run_goes_on(lab: Lab, moment: str) -
         asked = time.monotonic()
         run.interrupt()
         assert run.wait() in (130, 0)  # 0: it was faster than the signal
-        assert time.monotonic() - asked < graph.PATIENCE + 2
+        assert time.monotonic() - asked < PATIENCE + 2
         assert run.left_behind() == []
         lab.up(environment)
         assert lab.snapshot(environment)["pipeline"]["change sets"] == []
@@ -91,34 +89,10 @@ def test_ctrl_c_on_the_command_line_is_exit_code_130_and_says_how_to_go_on(lab: 
             if "StepStarted" in line:
                 break
         os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to everything that runs in front
-        _, said = process.communicate(timeout=graph.PATIENCE + 10)
+        _, said = process.communicate(timeout=PATIENCE + 10)
         assert process.returncode == 130
         assert "run the same command again" in said
         assert "Traceback" not in said
-
-
-def test_tasks_that_wait_end_at_ctrl_c() -> None:
-    """A task that waits in ``interruption.sleep`` ends; nothing that needs it is begun."""
-    ended: list[str] = []
-
-    def wait() -> None:
-        try:
-            interruption.sleep(60)
-        finally:
-            ended.append("wait")
-
-    def stop() -> None:
-        time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_tasks(
-                [Task("wait", wait), Task("stop", stop), Task("after", lambda _: ended.append("after"), ("wait",))]
-            )
-        assert ended == ["wait"]
-    finally:
-        interruption.forget()
 
 
 def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,52 +122,6 @@ def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkey
         pushed = next(i for i, e in enumerate(told) if isinstance(e, StepStarted) and e.step == "push")
         assert begun < pushed
         assert done.sample is not None
-        expect_whole(lab, environment)
-
-
-class Held:
-    """A report that holds stack 1 up once its repositories are there, until the push has come to an end."""
-
-    def __init__(self, environment: str) -> None:
-        self.registry = f"transaction-registry-{environment}"
-        self.told: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.told.append(event)
-        if isinstance(event, ResourceChanged) and event.stack == self.registry and "Lambda" in event.resource_type:
-            until = time.monotonic() + 30
-            while not self.of(StepFinished, StepFailed, step="push") and time.monotonic() < until:
-                time.sleep(0.02)
-
-    def of(self, *kinds: type, **fields: str) -> list[int]:
-        """Where the events of some kinds stand, in order."""
-        return [
-            index
-            for index, event in enumerate(self.told)
-            if isinstance(event, kinds) and all(getattr(event, name) == value for name, value in fields.items())
-        ]
-
-
-def test_images_are_pushed_before_all_of_a_new_stack_1_stands(lab: Lab) -> None:
-    with lab.environment() as environment:
-        held = Held(environment)
-        release.release(lab.deployment(environment), held, by="a test")
-        [pushed] = held.of(StepFinished, step="push")
-        [stands] = held.of(StepFinished, step="stack", subject=held.registry)
-        assert pushed < stands
-        expect_whole(lab, environment)
-
-
-def test_a_push_that_came_too_early_is_done_again(lab: Lab) -> None:
-    with lab.environment() as environment, FaultProxy(lab.aws.endpoint) as proxy:
-        proxy.add(Fault("PUT /v2/*/manifests/*", "refuse", status=403, times=1))
-        held = Held(environment)
-        release.release(lab.deployment(environment, proxy.endpoint), held, by="a test")
-        [failed] = held.of(StepFailed, step="push")
-        [pushed] = held.of(StepFinished, step="push")
-        [stands] = held.of(StepFinished, step="stack", subject=held.registry)
-        assert failed < stands < pushed
-        assert any("pushed again" in event.text for event in held.told if isinstance(event, Note))
         expect_whole(lab, environment)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.release.graph import PATIENCE
+from pipeline.core.interruption import PATIENCE
 from tests.functional.command_line import CommandLine, copy_project
 
 SECONDS = 30.0

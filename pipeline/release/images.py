@@ -1,0 +1,107 @@
+"""The images of a release: built, checked against Lambda's rules, and pushed with what refers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from cfn.names import repository_output
+from pipeline.assembly.build import Build, build_image
+from pipeline.assembly.check import check_image
+from pipeline.assembly.layers import SharedPackages
+from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Image, PushedImage
+from pipeline.bases.choose import choose_base
+from pipeline.core.events import Report, step
+from pipeline.ledger.kept_templates import keeper_of, template_referrer
+from pipeline.oci.values import Artifact, ImageReference
+from pipeline.release.deployment import Deployment
+from pipeline.release.push import Push, push_images
+from pipeline.release.restore import image_tag
+from pipeline.stacks import StackOutputs
+
+
+def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
+    """Build and check every function's image; functions with the same dependencies share a layer."""
+    base = choose_base(build.base, build.platform, build.store, report=report)
+    images, shared = [], SharedPackages()
+    for source in build.sources:
+        with step(report, "build", source.name) as running:
+            image = _build_one(build, source, base, shared, report)
+            images.append(check_image(image, source, build.store))
+            # Kept so that an image that is deleted from its repository can be pushed again by its digest.
+            build.store.add(image.manifest)
+            build.store.add(image.config)
+            running.detail = f"sha256:{image.digest.short}"
+    return tuple(images)
+
+
+def _build_one(build: Build, source: FunctionSource, base: Base, shared: SharedPackages, report: Report) -> Image:
+    labels = build.labels.get(source.name)
+    if build.builder == "docker":
+        from pipeline.engine.builder import build_with_docker
+
+        return build_with_docker(
+            source, build.platform, "", build.store, report, base=base, slim=build.slim, labels=labels
+        )
+    return build_image(
+        source, build.platform, base, build.store, slim=build.slim, labels=labels, shared=shared, report=report
+    )
+
+
+def repository_uris(registry: StackOutputs, images: Sequence[CheckedImage]) -> dict[str, str]:
+    """The repositories of stack 1 by function."""
+    return {image.function: registry[repository_output(image.function)] for image in images}
+
+
+def push_all(
+    deployment: Deployment,
+    repositories: Mapping[str, str],
+    images: Sequence[CheckedImage],
+    report: Report,
+    *,
+    refer: Callable[[CheckedImage], tuple[Artifact, ...]] = lambda _: (),
+) -> tuple[PushedImage, ...]:
+    """Push each image to its function's repository, read it back by digest, and tag it so that no clean-up removes it.
+
+    repositories  URIs by function
+    refer         gives the artifacts that are pushed after an image and refer to it
+    """
+    with step(report, "push") as running:
+        pushes = [
+            Push(
+                repositories[image.function],
+                image,
+                tag=image_tag(image.image.digest),
+                artifacts=partial(refer, image),
+            )
+            for image in images
+        ]
+        hosts = {ImageReference.parse(push.repository_uri).registry for push in pushes}
+        # One account and region has one registry; a project without functions has none.
+        pushed = tuple(
+            image
+            for host in hosts
+            for image in push_images(deployment.target.registry(host), pushes, deployment.build.store, report=report)
+        )
+        uploaded = sum(image.uploaded for image in pushed)
+        running.detail = f"{uploaded:,} bytes sent" if uploaded else "everything was there"
+    return pushed
+
+
+def referrers(deployment: Deployment, image: CheckedImage) -> tuple[Artifact, ...]:
+    """What is pushed with an image: its bill of materials, and with one image of a release the pipeline's template."""
+    build = deployment.build
+    if image.function != keeper_of(source.name for source in build.sources):
+        return bills_of_materials(build, image)
+    template = template_referrer(image.image, deployment.templates.pipeline, build.store)
+    return (*bills_of_materials(build, image), template)
+
+
+def bills_of_materials(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
+    """The image's bill of materials; empty if the build has none."""
+    if not build.sbom:
+        return ()
+    from pipeline.assembly.sbom import sbom_referrer
+
+    (source,) = (source for source in build.sources if source.name == image.function)
+    return (sbom_referrer(image.image, source, build.store),)
