@@ -62,6 +62,7 @@ AT_LENGTH = (
     *(f"tests/functional/stacks/test_{name}.py" for name in ("faults", "killed")),
     *(f"tests/functional/workflow/test_{name}.py" for name in ("invariants", "model", "soak")),
     "tests/functional/assembly/test_imports.py",
+    "tests/functional/test_collection.py",
     *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "loading")),
 )
 

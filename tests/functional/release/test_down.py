@@ -20,8 +20,6 @@ from tests.functional.command_line import CommandLine
 from tests.functional.release_lab import Lab, different
 from tests.proxies.faults import FaultProxy
 
-pytestmark = pytest.mark.xdist_group("release")
-
 
 class Terminal:
     """Somebody who gives one answer to every question."""

@@ -19,8 +19,6 @@ from pipeline.target import explained
 from tests.functional.release_lab import Lab, different
 from tests.proxies.faults import Fault, FaultProxy, error, expired, lost_answer, throttled, unavailable
 
-pytestmark = pytest.mark.xdist_group("release")
-
 
 @pytest.fixture
 def proxy(lab: Lab) -> Iterator[FaultProxy]:

@@ -11,8 +11,6 @@ import pytest
 from tests.functional.release_lab import Lab, different
 from tests.proxies.faults import FaultProxy
 
-pytestmark = pytest.mark.xdist_group("release")
-
 # What makes an environment, and what every release then goes through. A step begins where the one before it ends.
 MAKING = ("build begins", "build ends", "within stack transaction-registry", "stack transaction-registry ends",
           "within push", "push ends", "within stack transaction-pipeline")  # fmt: skip

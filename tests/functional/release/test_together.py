@@ -20,8 +20,6 @@ from pipeline.release import release
 from tests.functional.command_line import ROOT
 from tests.functional.release_lab import Lab, different
 
-pytestmark = pytest.mark.xdist_group("release")
-
 
 def test_two_that_make_one_environment_at_once_both_end_well(lab: Lab) -> None:
     """On one machine the second waits for the first."""
