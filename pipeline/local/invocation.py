@@ -127,10 +127,6 @@ class Runtime(Protocol):
         """The functions that exist now. Anything else may be retired; those in ``warm`` will likely be invoked soon."""
         ...
 
-    def expect(self, image: ImageReference) -> None:
-        """An image was pushed, and a function may soon be switched to it."""
-        ...
-
     async def close(self) -> None:
         """End everything that was started."""
         ...

@@ -26,7 +26,7 @@ from pipeline.bases.choose import choose_base
 from pipeline.core.errors import BaseImageError, LocalError, SourceError
 from pipeline.engine.builder import BuildFailed, build_with_docker, has_buildx
 from pipeline.engine.connection import connect_engine
-from pipeline.local.containers.container_runtime import open_engine
+from pipeline.local.containers.container_backend import open_engine
 from pipeline.oci.blobs import BlobStore
 from tests.containers.conftest import DOCKERFILE, ROOT, write_function
 

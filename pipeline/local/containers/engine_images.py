@@ -19,7 +19,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.records import write_record
 from pipeline.engine.connection import EngineRefused, explain, load_image
 from pipeline.local.containers.confinement import EngineFailure
-from pipeline.local.runtime.pulled import KEPT_UNUSED, ImageUnavailable
+from pipeline.local.runtime.image_pull import ImageUnavailable
+from pipeline.local.runtime.image_store import KEPT_UNUSED
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.registry.client import Registry

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
-from pipeline.oci.values import ImageReference
 
 PATH = "/2015-03-31/functions/function/invocations"
 # An invocation that waited so long for its turn is refused as throttled, which callers retry.
@@ -55,9 +54,6 @@ class EmulatorRuntime:
 
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
         """Containers are docker compose's business."""
-
-    def expect(self, image: ImageReference) -> None:
-        """So are images."""
 
     async def close(self) -> None:
         """Nothing was started."""

@@ -5,7 +5,6 @@ pair, nothing listens, and each side sees the other's end as the end of the stre
 
     emulator -> runtime   {"kind": "invoke", "id", "request_id", "arn", "trace_id"}, function, event
     emulator -> runtime   {"kind": "functions", "warm": [index…]}, function…
-    emulator -> runtime   {"kind": "image", "repository", "digest"}
     runtime -> emulator   {"id", "status", "log"}, payload
 
 The emulator's side is ``pipeline.local.emulator.patches``, with threads, because ministack invokes from threads;
@@ -24,7 +23,6 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Runtime
-from pipeline.oci.values import Digest, ImageReference
 
 _COUNT = struct.Struct("!I")
 _ENDING = "the runtime of the functions is ending"
@@ -75,11 +73,6 @@ class InvocationServer:
                 if header["kind"] == "functions":
                     if not self._ending:
                         self._follow(parts[1:], header["warm"])
-                elif header["kind"] == "image":
-                    if not self._ending:
-                        self._runtime.expect(
-                            ImageReference("", header["repository"], digest=Digest.parse(header["digest"]))
-                        )
                 else:
                     task = asyncio.create_task(self._answer(header, parts[1], parts[2], writer))
                     self._tasks.add(task)

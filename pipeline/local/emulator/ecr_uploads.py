@@ -1,4 +1,4 @@
-"""What is uploaded through the ECR API can be pulled through the registry's HTTP API, as on AWS, and pushes are told.
+"""What is uploaded through the ECR API can be pulled through the registry's HTTP API, as on AWS.
 
 ministack's upload calls of the ECR API keep nothing of what they get, so an image that the placeholder's custom
 resource pushes could not be pulled. Here its handlers keep layers and manifests where its registry API finds them.
@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Callable
 from typing import Any
 
 from pipeline.core.errors import LocalError
@@ -103,25 +102,6 @@ def join_uploads() -> None:
         _batch_delete_image,
     ):  # fmt: skip
         setattr(ecr, function.__name__, function)
-
-
-def announce_images(tell: Callable[[str, str], None]) -> None:
-    """Call ``tell`` with the repository and the digest of each image that is pushed through the registry's API.
-
-    What refers to an image, such as a bill of materials, is none. Raises LocalError as ``join_uploads`` does.
-    """
-    ecr: Any = importlib.import_module("ministack.services.ecr")
-    put: Callable[..., Any] = getattr(ecr, "_v2_put_manifest", join_uploads)
-    if tuple(inspect.signature(put).parameters) != ("name", "ref", "headers", "body"):
-        raise _unknown("_v2_put_manifest")
-
-    def _v2_put_manifest(name: str, ref: str, headers: Any, body: bytes) -> Any:
-        answer = put(name, ref, headers, body)
-        if answer[0] == 201 and b'"subject"' not in body:
-            tell(name, answer[1]["Docker-Content-Digest"])
-        return answer
-
-    ecr._v2_put_manifest = _v2_put_manifest
 
 
 def _no_repository(ecr: Any, data: dict[str, Any]) -> Any:

@@ -196,12 +196,6 @@ class InvocationClient:
             raise _service_error("the runtime of the functions is away")
         return self._result(waiting.header, waiting.payload, config)
 
-    def announce(self, repository: str, digest: str) -> None:
-        """Tell the runtime that an image was pushed. One that went away needs no telling."""
-        head = {"kind": "image", "repository": repository, "digest": digest}
-        with contextlib.suppress(Exception):
-            self._send(pack(json.dumps(head).encode()))
-
     def _credentials(self, config: dict[str, Any]) -> dict[str, str]:
         """A session of the function's role. ministack has one for each alias too, whose workers would be others."""
         credentials: dict[str, str] = self._lambda.execution_credentials(

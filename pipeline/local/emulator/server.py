@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.local.emulator.ahead import load_ahead
-from pipeline.local.emulator.ecr_uploads import announce_images, join_uploads
+from pipeline.local.emulator.ecr_uploads import join_uploads
 from pipeline.local.emulator.express import forget_executions, start_at_once
 from pipeline.local.emulator.expressions import parse_expressions_once
 from pipeline.local.emulator.patches import InvocationClient, hook_invocations, save_state, verify_ministack
@@ -150,7 +150,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     client = None
     if chosen.bridge is not None:
         client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
-        announce_images(client.announce)
     hook_invocations(lambda_svc, client)
     join_uploads()
     check_state_roles()

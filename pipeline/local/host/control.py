@@ -166,7 +166,7 @@ def keeps_state(folder: Path) -> bool:
 def sweep_containers(folder: Path) -> None:
     """Remove containers that a killed run left, where there is an engine to ask."""
     if (folder / "containers").exists():
-        from pipeline.local.containers.container_runtime import open_engine, sweep_folder
+        from pipeline.local.containers.container_backend import open_engine, sweep_folder
 
         with contextlib.suppress(LocalError):
             sweep_folder(open_engine(), folder)

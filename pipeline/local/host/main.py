@@ -38,7 +38,8 @@ from pipeline.local.host.control import sweep_containers
 from pipeline.local.host_state import FILE, HostState, read_state, start_time, write_state
 from pipeline.local.invocation import Runtime
 from pipeline.local.processes import kill_marked
-from pipeline.local.runtime.process_runtime import ProcessRuntime
+from pipeline.local.runtime.function_runtime import FunctionRuntime
+from pipeline.local.runtime.process_backend import ProcessBackend
 
 REGION = "us-east-1"
 # What the emulator's process runs; a soak puts one with faults in its place.
@@ -217,10 +218,10 @@ class Host:
 
     def _start_runtime(self) -> Runtime:
         if self._engine is None:
-            return ProcessRuntime(self._folder, self._endpoint)
-        from pipeline.local.containers.container_runtime import ContainerRuntime
+            return FunctionRuntime(ProcessBackend(self._folder, self._endpoint))
+        from pipeline.local.containers.container_backend import ContainerBackend
 
-        return ContainerRuntime(self._folder, self._endpoint, self._engine)
+        return FunctionRuntime(ContainerBackend(self._folder, self._endpoint, self._engine))
 
     async def _ready(self, gone: asyncio.Event) -> None:
         until = time.monotonic() + READY_SECONDS
@@ -280,7 +281,7 @@ def say(descriptor: int, answer: dict[str, Any]) -> None:
 def prepare_engine(folder: Path, runtime: str) -> Any:
     """The engine for the container runtime, else None; then what a killed run left in one is removed."""
     if runtime == "docker":
-        from pipeline.local.containers.container_runtime import open_engine
+        from pipeline.local.containers.container_backend import open_engine
 
         return open_engine()
     sweep_containers(folder)

@@ -1,7 +1,7 @@
-"""What a worker process is started with: an image's own entrypoint and environment, mapped onto its unpacked tree.
+"""How a worker process is started: the image's own entrypoint and environment, mapped onto its unpacked tree.
 
-The process runtime gives a function its image's files and this machine's Python. It is no container: paths inside the
-image are mapped where Lambda's contract names them (the task root, the module path), not everywhere.
+The process runtime gives a function its image's files and this machine's Python. Paths inside the image are mapped
+where Lambda's contract names them (the task root, the module path), not everywhere.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ import os
 import platform
 import re
 import sys
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.local.invocation import FunctionConfig
-from pipeline.local.runtime.pulled import LocalImage
+from pipeline.local.runtime.byte_code import interpreter
+from pipeline.local.runtime.image_store import LocalImage
 
 PLACEHOLDER_LABEL = "transaction-pipeline.placeholder"
 _PYTHON = re.compile(r"python3?(?:\.(\d+))?")
 _OCI_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-# Lists of folders, which are mapped; other variables of an image are taken as they are.
+# Variables with lists of folders, which are mapped; an image's other variables are passed on unchanged.
 _PATH_LISTS = ("PYTHONPATH", "LD_LIBRARY_PATH")
 
 
 class CannotRun(Exception):
-    """An image that the process runtime cannot run; ``error_type`` is what the invocation answers with."""
+    """An image that the process runtime cannot run; the invocation fails with ``error_type``."""
 
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
@@ -40,12 +44,35 @@ class WorkerCommand:
     arguments: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     folder: Path
+    version: str = "$LATEST"
 
 
-def interpreter() -> str:
-    """This Python without its virtual environment, so that a function sees its image's packages and no others."""
-    base: str = getattr(sys, "_base_executable", "") or sys.executable
-    return base
+def log_stream_name(version: str) -> str:
+    """The name of a worker's log stream, in Lambda's form."""
+    return f"{datetime.now(UTC):%Y/%m/%d}/[{version}]{uuid.uuid4().hex}"
+
+
+def lambda_variables(function: FunctionConfig, handler: str) -> dict[str, str]:
+    """The variables that Lambda defines for every worker of a function."""
+    return {
+        "_HANDLER": handler,
+        "AWS_REGION": function.region,
+        "AWS_DEFAULT_REGION": function.region,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TZ": ":UTC",
+    }
+
+
+def refuse_placeholder(function: FunctionConfig, labels: Iterable[tuple[str, str]]) -> None:
+    """Raises CannotRun for a function whose image is its placeholder."""
+    if dict(labels).get(PLACEHOLDER_LABEL) == "true":
+        message = f"{function.name} still has its placeholder image; run `up` to build and release its own"
+        raise CannotRun("PlaceholderImage", message)
 
 
 def inside(rootfs: Path, path: str) -> Path:
@@ -56,13 +83,9 @@ def inside(rootfs: Path, path: str) -> Path:
 def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str) -> WorkerCommand:
     """The image's entrypoint as a process of this machine. Raises CannotRun.
 
-    ``endpoint`` is the embedded AWS, which the function's SDK is pointed at.
+    ``endpoint`` is the embedded AWS, for the function's SDK.
     """
-    if dict(image.labels).get(PLACEHOLDER_LABEL) == "true":
-        raise CannotRun(
-            "PlaceholderImage",
-            f"{function.name} stands on its placeholder image; run `up` to build and release its own",
-        )
+    refuse_placeholder(function, image.labels)
     machine = _OCI_MACHINES.get(platform.machine().lower(), platform.machine())
     if image.architecture != machine:
         raise CannotRun(
@@ -79,7 +102,7 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str) -
     if named is None:
         raise CannotRun(
             "Runtime.InvalidEntrypoint",
-            f"the entrypoint of {function.name}'s image is {arguments[0]!r}; the process runtime runs Python alone "
+            f"the entrypoint of {function.name}'s image is {arguments[0]!r}; the process runtime only runs Python "
             "(python3 -m awslambdaric). Run it with --runtime docker",
         )
     if named[1] is not None and int(named[1]) != sys.version_info.minor:
@@ -95,30 +118,17 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str) -
             places = [inside(image.rootfs, path) for path in variables[name].split(":") if path.startswith("/")]
             variables[name] = ":".join(str(place) for place in places if place.exists())
     variables = {"AWS_ENDPOINT_URL": endpoint} | variables | dict(function.environment) | dict(function.credentials)
-    variables |= {
+    variables |= lambda_variables(function, command[0] if command else "") | {
         "LAMBDA_TASK_ROOT": str(inside(image.rootfs, task_root)),
         "LAMBDA_RUNTIME_DIR": str(inside(image.rootfs, "/var/runtime")),
-        "_HANDLER": command[0] if command else "",
-        "AWS_REGION": function.region,
-        "AWS_DEFAULT_REGION": function.region,
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "TZ": ":UTC",
     }
     variables.setdefault("LANG", "C.UTF-8")
     variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    if not _has_byte_code(inside(image.rootfs, task_root)):
-        # Never into the image's tree, which stays what was pushed.
-        variables["PYTHONPYCACHEPREFIX"] = str(image.byte_code)
-    else:
-        variables["PYTHONDONTWRITEBYTECODE"] = "1"
+    # The host compiles layers when it unpacks them, and an image's tree is read-only.
+    variables["PYTHONDONTWRITEBYTECODE"] = "1"
     # -S: no site-packages of this machine; what the function imports comes from its image or the standard library.
     start = (interpreter(), "-S", *arguments[1:])
-    return WorkerCommand(start, tuple(variables.items()), folder)
+    return WorkerCommand(start, tuple(variables.items()), folder, function.version)
 
 
 def _wrong_python(function: FunctionConfig, version: str) -> CannotRun:
@@ -130,14 +140,9 @@ def _wrong_python(function: FunctionConfig, version: str) -> CannotRun:
 
 
 def _check_extensions(function: FunctionConfig, task_root: Path) -> None:
-    """The runtime client has a compiled part; its name tells for which Python the image was made."""
+    """The file name of the runtime client's extension module says which Python the image was made for."""
     found = [path.name for path in task_root.glob("runtime_client.*so")]
     loadable = tuple(f"runtime_client{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES)
     if found and not any(name in loadable for name in found):
         tag = re.search(r"cpython-3(\d+)", found[0])
         raise _wrong_python(function, f"3.{tag[1]}" if tag else found[0])
-
-
-def _has_byte_code(task_root: Path) -> bool:
-    """Whether the image brings byte code of its own, which Python finds only where it is."""
-    return (task_root / "awslambdaric" / "__pycache__").is_dir() or any(task_root.glob("__pycache__"))

@@ -28,9 +28,12 @@ from pipeline.assembly.model import FunctionSource
 from pipeline.core.errors import LocalError
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.processes import kill_marked
-from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, interpreter, worker_command
-from pipeline.local.runtime.pulled import ImageStore, ImageUnavailable, LocalImage
-from pipeline.local.runtime.workers import Worker, init_failure_outcome
+from pipeline.local.runtime.byte_code import interpreter
+from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, worker_command
+from pipeline.local.runtime.host_process import HostProgram
+from pipeline.local.runtime.image_pull import ImageUnavailable, local_registry
+from pipeline.local.runtime.image_store import ImageStore, LocalImage
+from pipeline.local.runtime.worker import Worker, init_failure_outcome
 
 # debugpy's usual port; editors offer it.
 PORT = 5678
@@ -94,7 +97,7 @@ def debug_function(
         require_port(port)
     function = FunctionConfig.parse(document)
     with _own_folder(folder / "debug", source.name) as own:
-        image = _lay_out(function, ImageStore(folder, endpoint), own)
+        image = _lay_out(function, ImageStore(folder, local_registry(endpoint)), own)
         try:
             command = worker_command(function, image, endpoint)
         except CannotRun as error:
@@ -204,10 +207,11 @@ class _Session:
         self._own = own
 
     async def run(self, event: bytes, answer: Path, waiting: Waiting, on_waiting: Callable[[Waiting], None]) -> Outcome:
-        worker = Worker(self._function, lambda _: None, lambda _: None)
+        program = HostProgram(self._command, self._own / "work")
+        worker = Worker(self._function, program, lambda _: None, lambda _: None)
         request_id = str(uuid.uuid4())
         try:
-            await worker.start(self._command, self._own / "work")
+            await worker.start()
             host, port = await self._listens(worker, answer)
             on_waiting(replace(waiting, host=host, port=port))
             failure = await worker.ready

@@ -1,4 +1,4 @@
-"""The workers of one function as it is configured at one moment: warm ones are reused, more are started on demand."""
+"""The workers of one function configuration: warm ones are reused, more are started on demand."""
 
 from __future__ import annotations
 
@@ -6,51 +6,46 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias, cast
 
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
-from pipeline.local.runtime.command import CannotRun, WorkerCommand
-from pipeline.local.runtime.pulled import ImageUnavailable
-from pipeline.local.runtime.workers import Failure, Worker, init_failure_outcome
+from pipeline.local.runtime.command import CannotRun
+from pipeline.local.runtime.image_pull import ImageUnavailable
+from pipeline.local.runtime.worker import Worker, init_failure_outcome
+from pipeline.local.runtime.worker_process import Failure, Program
 
-# Workers of one function at most; further invocations wait for one that becomes free.
+# The most workers of one function; further invocations wait for one that becomes free.
 WORKERS_MAX = 32
-# A surplus worker that was idle for so long is ended; the last one of a current function stays warm.
+# A surplus worker is ended after this idle time; the last one of a current function stays warm.
 IDLE_SECONDS = 120.0
-# An invocation that found no free worker for so long is refused as throttled, which callers retry.
+# An invocation that waited this long for a worker is refused as throttled, which callers retry.
 QUEUE_SECONDS = 60.0
-# A worker that starts for so long no longer keeps others from starting.
+# A worker that takes longer than this to start no longer holds back others.
 START_SECONDS = 5.0
-# A worker that has just answered asks for the next event within this time, which is sooner than another one starts.
+# A worker that has just answered asks for the next event within this time, well before a new one would be ready.
 REST_SECONDS = 0.005
 
-# What a waiting invocation is given: a worker, or why none came up and what it wrote.
+# What a waiting invocation receives: a worker, or why none started and what it wrote.
 Turn: TypeAlias = "asyncio.Future[Worker | tuple[Failure, str]]"
 
 
 class WorkerPool:
     """Runs invocations of one FunctionConfig.
 
-    prepare  brings the function's image, in a thread, and gives what a worker is started with; raises CannotRun and
+    prepare  fetches the function's image, in a thread, and returns what its workers run; raises CannotRun and
              ImageUnavailable
-    starts   shared by all pools: how many workers may start at one time
+    starts   shared by all pools: how many workers may start at a time
     """
 
     def __init__(
-        self,
-        function: FunctionConfig,
-        prepare: Callable[[FunctionConfig], WorkerCommand],
-        work_folder: Path,
-        starts: asyncio.Semaphore,
+        self, function: FunctionConfig, prepare: Callable[[FunctionConfig], Program], starts: asyncio.Semaphore
     ) -> None:
         self.function = function
         self.retired = False
         self._prepare = prepare
-        self._work_folder = work_folder
         self._starts = starts
         self._invocations = 0
-        self._command: asyncio.Task[WorkerCommand] | None = None
+        self._program: asyncio.Task[Program] | None = None
         self._workers: set[Worker] = set()
         self._idle: deque[Worker] = deque()
         self._starting: set[asyncio.Task[None]] = set()
@@ -58,7 +53,7 @@ class WorkerPool:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing runs and nothing waits."""
+        """Whether nothing is running or waiting."""
         return not (self._invocations or self._workers or self._starting)
 
     @property
@@ -66,7 +61,7 @@ class WorkerPool:
         return len(self._workers)
 
     async def invoke(self, invocation: Invocation) -> Outcome:
-        """Never raises for what the function or its image does; OSError when this machine has no room for a worker."""
+        """Never raises because of the function or its image; OSError when this machine has no room for a worker."""
         self._invocations += 1
         try:
             return await self._invoke(invocation)
@@ -90,9 +85,9 @@ class WorkerPool:
         return await found.invoke(invocation)
 
     async def warm(self) -> None:
-        """Have one worker ready, if the image can run at all; why it cannot is told to who invokes it.
+        """Start one worker ahead of the first invocation. An image that cannot run is reported when it is invoked.
 
-        Returns when the worker is ready, or takes longer than it may keep others waiting.
+        Returns when the worker is ready, or after START_SECONDS.
         """
         if self.retired:
             return
@@ -104,11 +99,11 @@ class WorkerPool:
             self._grow()
             await asyncio.wait(self._starting, timeout=START_SECONDS)
 
-    async def _prepared(self) -> WorkerCommand:
-        """The command of a worker, once the image is there; a failure is not kept, because it may be mended."""
-        if self._command is None or (self._command.done() and self._command.exception() is not None):
-            self._command = asyncio.create_task(asyncio.to_thread(self._prepare, self.function))
-        return await asyncio.shield(self._command)
+    async def _prepared(self) -> Program:
+        """What workers run, once the image is ready. A failure is retried with the next invocation."""
+        if self._program is None or (self._program.done() and self._program.exception() is not None):
+            self._program = asyncio.create_task(asyncio.to_thread(self._prepare, self.function))
+        return await asyncio.shield(self._program)
 
     async def _acquire(self) -> Worker | tuple[Failure, str]:
         while self._idle:
@@ -122,13 +117,13 @@ class WorkerPool:
             async with asyncio.timeout(QUEUE_SECONDS):
                 return await turn
         except BaseException:
-            # Given a worker in the very moment of giving up.
+            # A worker may have been handed over just as the wait was given up.
             if turn.done() and not turn.cancelled() and not turn.exception() and isinstance(turn.result(), Worker):
                 self._release(cast(Worker, turn.result()))
             raise
 
     def _grow(self) -> None:
-        """Start as many workers as invocations wait for, within the bound."""
+        """Start as many workers as invocations are waiting, within WORKERS_MAX."""
         wanted = max(1, len(self._waiting)) - len(self._starting)
         room = WORKERS_MAX - len(self._workers) - len(self._starting)
         for _ in range(min(wanted, room)):
@@ -140,15 +135,14 @@ class WorkerPool:
         if self._workers:
             await asyncio.sleep(REST_SECONDS)
         async with self._starts:
-            # Workers that became free meanwhile may have taken what this one was wanted for.
+            # Workers that became free meanwhile may have served the invocation that this one was meant for.
             if self._workers and not self._waiting:
                 return
-            command = await self._prepared()
-            worker = self._new_worker()
+            worker = Worker(self.function, await self._prepared(), self._release, self._ended)
             self._workers.add(worker)
             try:
-                await worker.start(command, self._work_folder)
-            except OSError as error:  # no process, port or folder to be had: trouble of this machine
+                await worker.start()
+            except OSError as error:  # this machine has no process, port or disk space left
                 self._workers.discard(worker)
                 if (turn := self._next_turn()) is not None:
                     turn.set_exception(error)
@@ -157,9 +151,6 @@ class WorkerPool:
         failure = await worker.ready
         if failure is not None and (turn := self._next_turn()) is not None:
             turn.set_result((failure, worker.take_log()))
-
-    def _new_worker(self) -> Worker:
-        return Worker(self.function, self._release, self._ended)
 
     def _next_turn(self) -> Turn | None:
         while self._waiting:
@@ -187,19 +178,19 @@ class WorkerPool:
             self._grow()
 
     def retire(self) -> None:
-        """No longer the function's current configuration: idle workers end now, busy ones after their invocation."""
+        """The configuration is no longer current: idle workers end now, busy ones after their invocation."""
         self.retired = True
         while self._idle:
             self._idle.pop().kill()
 
     def shrink(self) -> None:
-        """End workers that were surplus for a while."""
+        """End surplus workers that have been idle for IDLE_SECONDS."""
         now = time.monotonic()
         while len(self._idle) > 1 and now - self._idle[0].idle_since > IDLE_SECONDS:
             self._idle.popleft().kill()
 
     async def close(self) -> None:
-        """End everything, whatever it does."""
+        """End all workers, busy or not."""
         self.retired = True
         for task in self._starting:
             task.cancel()

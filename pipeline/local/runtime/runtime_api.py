@@ -1,7 +1,7 @@
-"""Lambda's Runtime API for one worker, on a loopback port of its own.
+"""Lambda's Runtime API for one worker.
 
-A worker can only ask for and answer its own invocations, because its port is nobody else's. The HTTP that runtime
-clients speak is small (no pipelining, no chunks), so it is read here directly; an invocation costs two exchanges.
+Each worker has its own listener, so the requests that arrive on it concern that worker's invocations only. Runtime
+clients use a small part of HTTP (no pipelining, no chunks), which is parsed here; an invocation costs two exchanges.
 
 Source: AWS documentation, "Using the Lambda runtime API" (version 2018-06-01).
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from pipeline.local.invocation import PAYLOAD_MAX
 
 _PREFIX = "/2018-06-01/runtime"
 _HEAD_MAX = 64 * 1024
-# An error may carry a long trace; anything beyond this is no honest client.
+# An error may carry a long stack trace; a body beyond this size is refused.
 _BODY_MAX = PAYLOAD_MAX + 1024 * 1024
 _REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
             411: "Length Required", 413: "Payload Too Large", 431: "Request Header Fields Too Large"}  # fmt: skip
@@ -24,7 +25,7 @@ _ACCEPTED = b'{"status":"OK"}'
 
 
 class RuntimeEvents(Protocol):
-    """What a worker is told by its runtime's requests."""
+    """The requests of a runtime client, as its worker receives them."""
 
     def next_asked(self, connection: RuntimeConnection) -> None:
         """The runtime is ready for an event; answer with ``connection.send_event``."""
@@ -64,7 +65,7 @@ class RuntimeConnection(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """Whether the runtime is still there to be answered."""
+        """Whether the runtime client is still connected."""
         return self._transport is not None and not self._transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
@@ -138,7 +139,7 @@ class RuntimeConnection(asyncio.Protocol):
             self._send_error(400, "InvalidRequestID", "no such invocation is running")
 
     def send_event(self, headers: dict[str, str], event: bytes) -> bool:
-        """Answer the open request for the next invocation; False when the runtime hung up meanwhile."""
+        """Answer the pending request for the next invocation; False if the client has hung up."""
         if not self.open:
             return False
         self._send(200, event, headers)
@@ -157,12 +158,11 @@ class RuntimeConnection(asyncio.Protocol):
             return
         lines = [f"HTTP/1.1 {status} {_REASONS[status]}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        # Without a content type awslambdaric waits for ever for the answer to /next.
+        # Without a content type awslambdaric never returns from /next.
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", ""]
         self._transport.write("\r\n".join(lines).encode("latin-1") + body)
 
 
-async def serve_runtime_api(events: RuntimeEvents) -> asyncio.Server:
+async def serve_runtime_api(protocol: Callable[[], asyncio.Protocol]) -> asyncio.Server:
     """Listen on a free port of 127.0.0.1 for one worker."""
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: RuntimeConnection(events), "127.0.0.1", 0)
+    return await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)

@@ -9,7 +9,7 @@ Sources: OCI image specification, "Image Layer Filesystem Changeset" (whiteouts,
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
 import json
 import os
@@ -28,7 +28,6 @@ _CHUNK = 1 << 20
 _READ_MAX = 8 << 20
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_EPOCH = 315_532_800  # 1980-01-01, the oldest time that zip files know
 
 
 class UnsafeLayer(ValueError):
@@ -142,21 +141,18 @@ def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, byt
     content = tar.extractfile(member)
     if content is None:
         raise UnsafeLayer(f"{member.name!r} has no content")
-    hasher, count = hashlib.sha256(), 0
+    count = 0
     with content, target.open("xb") as file:
         while chunk := content.read(_CHUNK):
             count += len(chunk)
             if count > bytes_left:
                 raise UnsafeLayer("more bytes than an image may have")
-            hasher.update(chunk)
             file.write(chunk)
         # Read-only, as on Lambda; and linked into several trees, so a change would be a change to all of them.
         os.fchmod(file.fileno(), 0o555 if member.mode & 0o111 else 0o444)
-    if target.suffix == ".py":
-        # Layers have one fixed time for every file, and Python tells stale byte code by time and size only.
-        # A time made of the content makes byte code follow the content, so it can be kept across images.
-        moment = _EPOCH + int.from_bytes(hasher.digest()[:4]) // 2
-        os.utime(target, (moment, moment))
+    # Byte code that an image brings is valid for the time of its source only.
+    with contextlib.suppress(OSError, OverflowError, ValueError):
+        os.utime(target, (member.mtime, member.mtime))
     return count
 
 

@@ -296,29 +296,6 @@ def test_an_image_that_was_unavailable_runs_once_it_is_there(make: Callable[...,
     assert function.invoke().payload["version"] == 5
 
 
-def test_an_image_that_is_gone_is_told_also_while_it_is_being_unpacked(
-    make: Callable[..., Function], registry: Registry
-) -> None:
-    """Whenever the invocation comes: before, within or after the pull that its push has begun."""
-    for number in range(8):
-        uri = registry.push(f"gone-{number}", handler(100 + number))
-        registry.take_manifest(f"gone-{number}", uri.partition("@")[2])
-        function = make(uri=uri)
-        time.sleep(number * 0.01)
-        assert function.invoke().payload["errorType"] == "ImageUnavailable"
-
-
-def test_an_image_is_unpacked_as_soon_as_it_is_pushed(registry: Registry, embedded_aws: EmbeddedAws) -> None:
-    registry.push("early", {"handler.py": "SAID = 'as soon as it is pushed'"})
-    until = time.monotonic() + 20
-    while not any(
-        "as soon as" in path.read_text()
-        for path in (embedded_aws.folder / "images").glob("*/rootfs/var/task/handler.py")
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_twenty_invocations_run_at_once(make: Callable[..., Function]) -> None:
     function = make()
     function.invoke()
@@ -398,11 +375,14 @@ def test_workers_of_a_deleted_function_end(make: Callable[..., Function], embedd
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
-def test_the_image_on_disk_stays_what_was_pushed(make: Callable[..., Function]) -> None:
-    payload = make().invoke().payload
-    task_root = Path(payload["cwd"])
-    assert not list(task_root.rglob("__pycache__"))
-    assert Path(payload["environment"]["PYTHONPYCACHEPREFIX"]).is_dir()
+def test_workers_find_byte_code_and_write_none(make: Callable[..., Function]) -> None:
+    function = make()
+    task_root = Path(function.invoke().payload["cwd"])
+    before = {path: path.stat().st_mtime_ns for path in task_root.rglob("*")}
+    assert any(path.name.startswith("handler.") and path.suffix == ".pyc" for path in before)
+    function.invoke({"exit": 1})
+    function.invoke()
+    assert {path: path.stat().st_mtime_ns for path in task_root.rglob("*")} == before
 
 
 def test_a_function_may_do_what_its_role_says_and_nothing_else(

@@ -17,7 +17,6 @@ import pytest
 from pipeline.local.emulator.bridge import InvocationServer
 from pipeline.local.emulator.patches import InvocationClient, hook_invocations, verify_ministack
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
-from pipeline.oci.values import ImageReference
 from tests.unit.local.test_invocation import RECORD
 
 
@@ -27,7 +26,6 @@ class Echo:
     def __init__(self) -> None:
         self.followed: list[list[str]] = []
         self.warm: list[list[str]] = []
-        self.expected: list[str] = []
 
     async def invoke(self, function: FunctionConfig, invocation: Invocation) -> Outcome:
         event = json.loads(invocation.event)
@@ -46,9 +44,6 @@ class Echo:
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
         self.followed.append([function.name for function in functions])
         self.warm.append([f"{function.name}:{function.version}" for function in warm])
-
-    def expect(self, image: ImageReference) -> None:
-        self.expected.append(str(image))
 
     async def close(self) -> None: ...
 
@@ -87,20 +82,6 @@ def test_an_answer_comes_back_with_its_log() -> None:
     with bridge(Echo(), fake_lambda()) as (client, _, _):
         result = client.invoke(RECORD, {"é": 1}, "id")
     assert result == {"body": ["name-dev", {"é": 1}], "log": "a log", "log_source": "rie"}
-
-
-def test_a_pushed_image_is_told() -> None:
-    echo, digest = Echo(), f"sha256:{'1' * 64}"
-    with bridge(echo, fake_lambda()) as (client, _, _):
-        client.announce("team/function", digest)
-        client.invoke(RECORD, {}, "id")
-    assert echo.expected == [f"team/function@{digest}"]
-
-
-def test_an_image_that_is_pushed_when_the_runtime_is_gone_is_no_error() -> None:
-    with bridge(Echo(), fake_lambda()) as (client, _, _):
-        pass
-    client.announce("team/function", f"sha256:{'1' * 64}")
 
 
 def test_an_error_is_an_error_with_its_body() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.local.invocation import FunctionConfig
 from pipeline.local.runtime.command import CannotRun, inside, worker_command
-from pipeline.local.runtime.pulled import LocalImage
+from pipeline.local.runtime.image_store import LocalImage
 from pipeline.oci.values import Digest, ImageReference
 
 MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -101,16 +101,8 @@ def test_credentials_are_the_roles(image: LocalImage, monkeypatch: pytest.Monkey
     assert "SECRET_OF_THE_USER" not in variables
 
 
-def test_byte_code_is_kept_beside_the_image(image: LocalImage) -> None:
-    assert environment(image)["PYTHONPYCACHEPREFIX"] == str(image.byte_code)
-    assert image.rootfs not in image.byte_code.parents
-
-
-def test_byte_code_that_the_image_brings_is_used(image: LocalImage) -> None:
-    (image.rootfs / "var/task/__pycache__").mkdir()
-    variables = environment(image)
-    assert "PYTHONPYCACHEPREFIX" not in variables
-    assert variables["PYTHONDONTWRITEBYTECODE"] == "1"
+def test_a_worker_never_writes_byte_code(image: LocalImage) -> None:
+    assert environment(image)["PYTHONDONTWRITEBYTECODE"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import subprocess
-import sysconfig
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +17,19 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.runtime import library
-from pipeline.local.runtime import pulled as images
-from pipeline.local.runtime.command import interpreter
-from pipeline.local.runtime.pulled import ImageStore, ImageUnavailable, LocalImage
-from pipeline.oci.values import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_LAYER_GZIP, OCI_MANIFEST, Digest, ImageReference
+from pipeline.local.runtime import image_store
+from pipeline.local.runtime.byte_code import interpreter
+from pipeline.local.runtime.image_pull import ImageUnavailable, local_registry
+from pipeline.local.runtime.image_store import ImageStore, LocalImage
+from pipeline.oci.values import (
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+    Digest,
+    ImageReference,
+)
 
 
 @dataclass
@@ -37,6 +44,9 @@ class Registry:
         self.content[f"/v2/app/{kind}/{Digest.of(content)}"] = content
         return Digest.of(content)
 
+    def describe(self, media_type: str, content: bytes) -> dict[str, Any]:
+        return {"mediaType": media_type, "digest": str(self.add(content)), "size": len(content)}
+
     def image(self, *layers: Mapping[str, bytes], media_type: str = OCI_LAYER_GZIP, **manifest: Any) -> ImageReference:
         plain = [archive(files) for files in layers]
         packed = [gzip.compress(content, mtime=0) for content in plain]
@@ -49,8 +59,8 @@ class Registry:
         ).encode()
         document = {
             "mediaType": OCI_MANIFEST,
-            "config": {"digest": str(self.add(config))},
-            "layers": [{"mediaType": media_type, "digest": str(self.add(c)), "size": len(c)} for c in packed],
+            "config": self.describe(OCI_CONFIG, config),
+            "layers": [self.describe(media_type, content) for content in packed],
         } | manifest
         return ImageReference("registry", "app", digest=self.add(json.dumps(document).encode(), "manifests"))
 
@@ -91,7 +101,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def store(tmp_path: Path, registry: Registry) -> ImageStore:
-    return ImageStore(tmp_path / "local folder", registry.endpoint)
+    return ImageStore(tmp_path / "local folder", local_registry(registry.endpoint))
 
 
 @pytest.fixture
@@ -120,7 +130,7 @@ def test_what_is_there_is_not_fetched_again(registry: Registry, store: ImageStor
     store.ensure(first)
     registry.asked.clear()
     store.ensure(first)
-    ImageStore(folder, registry.endpoint).ensure(first)
+    ImageStore(folder, local_registry(registry.endpoint)).ensure(first)
     assert registry.asked == []
     store.ensure(registry.image({"base": b"1"}, {"own": b"2"}))
     assert len(registry.asked) == 3  # manifest, config and the one layer that is new
@@ -147,7 +157,7 @@ def test_what_is_damaged_on_disk_is_pulled_again(
             about.write_text('{"config": []}')
         case _:
             shutil.rmtree(place / "rootfs")
-    image = ImageStore(folder, registry.endpoint).ensure(reference)
+    image = ImageStore(folder, local_registry(registry.endpoint)).ensure(reference)
     assert (image.rootfs / "a").read_bytes() == b"1"
     assert not names(folder, "unpacking")
 
@@ -156,8 +166,8 @@ def test_a_layer_of_several_gzip_members_is_read_whole(registry: Registry, store
     plain = archive({"a": b"x" * 5000})
     packed = gzip.compress(plain[:3000], mtime=0) + gzip.compress(plain[3000:], mtime=0)
     config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": [str(Digest.of(plain))]}}).encode()
-    layer = {"mediaType": OCI_LAYER_GZIP, "digest": str(registry.add(packed)), "size": len(packed)}
-    manifest = json.dumps({"config": {"digest": str(registry.add(config))}, "layers": [layer]}).encode()
+    layer = registry.describe(OCI_LAYER_GZIP, packed)
+    manifest = json.dumps({"config": registry.describe(OCI_CONFIG, config), "layers": [layer]}).encode()
     image = store.ensure(ImageReference("registry", "app", digest=registry.add(manifest, "manifests")))
     assert (image.rootfs / "a").read_bytes() == b"x" * 5000
 
@@ -172,11 +182,12 @@ def replace(registry: Registry, kind: str, content: Callable[[bytes], bytes], wh
     ("kind", "change", "which", "message"),
     [
         ("manifests", lambda old: old + b" ", lambda old: True, "the registry answered"),
-        ("blobs", lambda old: old + b" ", lambda old: old[:1] == b"{", "the registry answered"),
+        ("blobs", lambda old: old.replace(b"amd64", b"arm64"), lambda old: old[:1] == b"{", "the registry answered"),
+        ("blobs", lambda old: old + b" ", lambda old: old[:1] == b"{", "the registry announces"),
         ("blobs", lambda old: old[:-9] + b"x" * 9, lambda old: old[:2] == b"\x1f\x8b", "cannot be unpacked|not what"),
-        ("blobs", lambda old: old[:40], lambda old: old[:2] == b"\x1f\x8b", "not what"),
-        ("blobs", lambda old: old + old, lambda old: old[:2] == b"\x1f\x8b", "more than the"),
-        ("blobs", lambda old: gzip.compress(b"other", mtime=0), lambda old: old[:2] == b"\x1f\x8b", "not what"),
+        ("blobs", lambda old: old[:40], lambda old: old[:2] == b"\x1f\x8b", "the registry announces 40 bytes"),
+        ("blobs", lambda old: old + old, lambda old: old[:2] == b"\x1f\x8b", "the registry announces"),
+        ("blobs", lambda old: bytes(len(old)), lambda old: old[:2] == b"\x1f\x8b", "cannot be unpacked"),
     ],
 )
 def test_a_registry_that_lies_is_found_out_and_nothing_is_left(
@@ -195,10 +206,10 @@ def test_a_registry_that_lies_is_found_out_and_nothing_is_left(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"manifests": []}, "image index"),
+        ({"manifests": []}, "no image manifest"),
         ({"mediaType": "application/vnd.oci.image.index.v1+json"}, "image index"),
         ({"mediaType": "text/plain"}, "'text/plain'"),
-        ({"layers": []}, "0 layers, 1 named"),
+        ({"layers": []}, "0 layers and 1 diff ids"),
         ({"config": {}}, "cannot be unpacked"),
     ],
 )
@@ -226,7 +237,7 @@ def test_a_layer_that_climbs_is_refused_and_nothing_is_left(
 def test_a_bomb_is_given_up_early(
     registry: Registry, store: ImageStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "UNPACKED_MAX", 1 << 20)
+    monkeypatch.setattr(image_store, "UNPACKED_MAX", 1 << 20)
     reference = registry.image({"zeros": bytes(64 << 20)})
     with pytest.raises(ImageUnavailable, match="more bytes than an image may have"):
         store.ensure(reference)
@@ -239,7 +250,7 @@ def test_an_image_that_is_absent_says_so(registry: Registry, store: ImageStore) 
 
 
 def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
-    store = ImageStore(tmp_path, "http://127.0.0.1:9")
+    store = ImageStore(tmp_path, local_registry("http://127.0.0.1:9"))
     with pytest.raises(ImageUnavailable, match=r"cannot be pulled: .*refused"):
         store.ensure(ImageReference("registry", "app", digest=Digest.of(b"absent")))
 
@@ -248,7 +259,7 @@ def test_a_full_disk_says_so(registry: Registry, store: ImageStore, monkeypatch:
     def unpack(*_: Any, **__: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images, "unpack_layer", unpack)
+    monkeypatch.setattr(image_store, "unpack_layer", unpack)
     with pytest.raises(ImageUnavailable, match="no space is left"):
         store.ensure(registry.image({"a": b"1"}))
 
@@ -269,7 +280,7 @@ def test_many_threads_get_one_image(registry: Registry, store: ImageStore) -> No
 def test_old_images_that_nothing_uses_are_removed_with_their_layers(
     registry: Registry, store: ImageStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "KEPT_UNUSED", 1)
+    monkeypatch.setattr(image_store, "KEPT_UNUSED", 1)
     made = [registry.image({"base": b"1"}, {"own": bytes([number])}) for number in range(4)]
     for reference in made:
         store.ensure(reference)
@@ -283,62 +294,52 @@ def test_old_images_that_nothing_uses_are_removed_with_their_layers(
     assert (store.ensure(made[1]).rootfs / "own").read_bytes() == b"\x01"
 
 
-def test_an_image_that_was_pulled_ahead_counts_only_while_the_registry_has_it(
-    registry: Registry, store: ImageStore
-) -> None:
-    reference = registry.image({"own.py": b"1"})
-    store.pull_ahead(reference)
-    place = f"/v2/app/manifests/{reference.digest}"
-    manifest = registry.content.pop(place)
-    with pytest.raises(ImageUnavailable, match="not in the registry"):
-        store.ensure(reference)
-    registry.content[place] = manifest
-    registry.asked.clear()
-    assert (store.ensure(reference).rootfs / "own.py").read_bytes() == b"1"
-    assert registry.asked == [place]
-    store.ensure(reference)
-    assert registry.asked == [place]
-
-
 def run_python(image: LocalImage, code: str) -> tuple[str, set[str]]:
-    """What a worker of the image prints, and the modules under /var/task that it compiled."""
+    """What a worker of the image prints, and the modules under /var/task whose byte code it did not find."""
     task_root = image.rootfs / "var" / "task"
     done = subprocess.run(
         [interpreter(), "-S", "-v", "-c", code],
-        env={"PYTHONPYCACHEPREFIX": str(image.byte_code), "PYTHONPATH": str(task_root)},
+        env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(task_root)},
         capture_output=True,
         text=True,
         check=True,
     )
-    prefix = f"# created '{image.byte_code}{task_root}/"
-    wrote = [line.removeprefix(prefix) for line in done.stderr.splitlines() if line.startswith(prefix)]
-    return done.stdout, {each.partition(".")[0] for each in wrote}
+    prefix = f"# code object from {task_root}/"
+    compiled = [line.removeprefix(prefix) for line in done.stderr.splitlines() if line.startswith(prefix)]
+    return done.stdout, {each.partition(".")[0] for each in compiled}
 
 
-def test_a_package_is_compiled_once_for_all_images_and_again_when_it_changes(
-    registry: Registry, store: ImageStore
-) -> None:
-    def image(number: bytes, own: bytes) -> LocalImage:
+def test_a_layer_is_compiled_once_and_byte_code_follows_its_source(registry: Registry, store: ImageStore) -> None:
+    def image(number: bytes, own: bytes, *more: Mapping[str, bytes]) -> LocalImage:
         packages = {"var/task/pack/__init__.py": b"", "var/task/pack/inner/deep.py": b"NUMBER = " + number}
-        return store.ensure(
-            registry.image(packages, {"var/task/own.py": own, "var/task/kept.py": b"import pack.inner.deep"})
-        )
+        own_files = {"var/task/own.py": b"OWN = " + own, "var/task/kept.py": b"import pack.inner.deep"}
+        return store.ensure(registry.image(packages, own_files, *more))
 
-    code = "import own, kept; print(kept.pack.inner.deep.NUMBER, kept.pack.inner.deep.__file__)"
-    first, second, third = image(b"1", b"1"), image(b"1", b"2"), image(b"3", b"1")
-    own = {"own", "kept"}
-    for made, number, compiled in (
-        (first, 1, own | {"pack/__init__", "pack/inner/deep"}),
-        (first, 1, set()),
-        (second, 1, own),
-        (third, 3, own | {"pack/inner/deep"}),
-        (first, 1, {"pack/inner/deep"}),
-        (second, 1, set()),
-    ):
+    code = "import own, kept; print(kept.pack.inner.deep.NUMBER, own.OWN, kept.pack.inner.deep.__file__)"
+    # Sources of one size and one time, which is all that Python's byte code would go by.
+    for made, numbers in ((image(b"1", b"1"), "1 1"), (image(b"1", b"2"), "1 2"), (image(b"3", b"1"), "3 1")):
         place = made.rootfs / "var/task/pack/inner/deep.py"
-        assert run_python(made, code) == (f"{number} {place}\n", compiled)
-    # What comes later begins with the modules of an image that shares layers.
-    assert run_python(image(b"1", b"4"), code)[1] == {"own"}
+        assert run_python(made, code) == (f"{numbers} {place}\n", set())
+    # A layer above that replaces a source and brings byte code that is not its own.
+    stale = next((made.rootfs / "var/task/__pycache__").glob("own.*.pyc"))
+    above = {"var/task/own.py": b"OWN = 9", f"var/task/__pycache__/{stale.name}": stale.read_bytes()}
+    assert run_python(image(b"1", b"1", above), code)[0].startswith("1 9 ")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"var/task/broken.py": b"def handle(:"},
+        {"var/task/deep.py": b"(" * 100_000},
+        {"var/task/__pycache__": b"a file"},
+        {"elsewhere/pack.py": b""},
+    ],
+)
+def test_a_layer_that_does_not_compile_is_unpacked_all_the_same(
+    registry: Registry, store: ImageStore, files: dict[str, bytes]
+) -> None:
+    image = store.ensure(registry.image(files | {"var/task/own.py": b"print('own')"}))
+    assert run_python(image, "import own")[0] == "own\n"
 
 
 def test_an_image_that_is_damaged_on_disk_is_no_other_ones_trouble(registry: Registry, store: ImageStore) -> None:
@@ -346,52 +347,3 @@ def test_an_image_that_is_damaged_on_disk_is_no_other_ones_trouble(registry: Reg
     (damaged.rootfs.parent / "image.json").unlink()
     assert store.ensure(registry.image({"app/a.py": b"2"})).rootfs.is_dir()
     store.prune(set())
-
-
-def test_a_package_that_is_a_link_or_no_folder_does_without(registry: Registry, store: ImageStore) -> None:
-    image = store.ensure(registry.image({"var/task/pack.py": b"", "var/task/real/__init__.py": b""}))
-    place = image.byte_code / (image.rootfs / "var/task").relative_to("/")
-    assert [each.name for each in place.iterdir()] == ["real"]
-    assert store.ensure(registry.image({"elsewhere/pack.py": b""})).byte_code.is_dir()
-
-
-def test_byte_code_of_pythons_own_library_is_shared_by_all_images(registry: Registry, store: ImageStore) -> None:
-    store.fill_library()
-    places = [
-        store.ensure(registry.image({"own.py": content})).byte_code / sysconfig.get_path("stdlib").lstrip("/")
-        for content in (b"1", b"2")
-    ]
-    (places[0] / "made-by-a-worker.pyc").write_bytes(b"compiled")
-    assert (places[1] / "made-by-a-worker.pyc").read_bytes() == b"compiled"
-
-
-def test_a_folder_that_is_removed_while_the_library_is_copied_stays_removed(
-    store: ImageStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write, written = library.write_atomically, []
-
-    def remove_after_the_first(path: Path, content: bytes, *, make_folders: bool) -> None:
-        write(path, content, make_folders=make_folders)
-        written.append(path)
-        shutil.rmtree(folder)
-
-    monkeypatch.setattr(library, "write_atomically", remove_after_the_first)
-    store.fill_library()
-    assert len(written) == 1
-    assert not folder.exists()
-
-
-def test_what_one_worker_compiled_of_the_library_the_next_does_not(registry: Registry, store: ImageStore) -> None:
-    compiled = []
-    for content in (b"1", b"2"):
-        image = store.ensure(registry.image({"own.py": content}))
-        done = subprocess.run(
-            [interpreter(), "-S", "-v", "-c", "import json, plistlib"],
-            env={"PYTHONPYCACHEPREFIX": str(image.byte_code)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert f"{image.byte_code}{sysconfig.get_path('stdlib')}/json/decoder" in done.stderr
-        compiled.append("# created" in done.stderr)
-    assert compiled == [True, False]

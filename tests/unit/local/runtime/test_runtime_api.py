@@ -44,7 +44,7 @@ class Recorder:
 
 def run(recorder: Recorder, talk: Callable[[int], Any]) -> Any:
     async def main() -> Any:
-        server = await serve_runtime_api(recorder)
+        server = await serve_runtime_api(lambda: RuntimeConnection(recorder))
         try:
             host, port = server.sockets[0].getsockname()
             assert host == "127.0.0.1"

@@ -1,0 +1,195 @@
+"""Images of the emulated ECR on disk, each pulled, verified and unpacked once.
+
+    FOLDER/layers/<diff id>/   an unpacked layer
+    FOLDER/images/<digest>/    rootfs, hard links into the layers; image.json
+
+A folder is made elsewhere and renamed, so it appears complete or not at all, and a killed process leaves nothing that
+could be mistaken for an image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import threading
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import PipelineError
+from pipeline.local.runtime.byte_code import compile_layer
+from pipeline.local.runtime.image_pull import ImageUnavailable, PulledImage, pull_description, pull_layer
+from pipeline.local.runtime.unpack import UNPACKED_MAX, UnsafeLayer, merge_layers, unpack_layer
+from pipeline.oci.registry.client import Registry
+from pipeline.oci.values import Descriptor, Digest, ImageReference
+
+# How many unused images are kept for a rollback.
+KEPT_UNUSED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image that is ready to run. ``environment`` and the rest are the image config's own, unmapped."""
+
+    digest: Digest
+    rootfs: Path
+    architecture: str
+    entry_point: tuple[str, ...]
+    command: tuple[str, ...]
+    working_directory: str
+    environment: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, str], ...]
+
+
+class ImageStore:
+    """Images of one registry under ``folder``; safe to use from several threads of one process."""
+
+    def __init__(self, folder: Path, registry: Registry) -> None:
+        self._folder = folder.resolve()
+        self._registry = registry
+        self._ready: dict[Digest, LocalImage] = {}
+        # Pulling and pruning share the layers, so they take turns.
+        self._changing = threading.Lock()
+        # Held for a moment only, while an image is looked up or moved away.
+        self._looking = threading.Lock()
+        for name in ("images", "layers", "unpacking"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+
+    def ensure(self, reference: ImageReference) -> LocalImage:
+        """The image with exactly ``reference.digest``, pulled if necessary. Raises ImageUnavailable."""
+        digest = reference.digest
+        if digest is None:
+            raise ImageUnavailable(f"{reference} is not pinned by digest")
+        with self._explained(reference):
+            if (image := self._find(digest)) is None:
+                with self._changing:
+                    if not self._place(digest).exists():
+                        self._pull(reference.repository, digest)
+                    image = self._find(digest)
+        if image is None:
+            raise ImageUnavailable(f"{reference} was removed from {self._folder} meanwhile")
+        return image
+
+    def _place(self, digest: Digest) -> Path:
+        return self._folder / "images" / digest.hex
+
+    def _find(self, digest: Digest) -> LocalImage | None:
+        """The image if it is on disk; does not wait for other images that are being pulled."""
+        if digest in self._ready:
+            return self._ready[digest]
+        place = self._place(digest)
+        with self._looking:
+            if not place.exists():
+                return None
+            try:
+                image = self._ready[digest] = _load(place, digest)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                # Removed by hand, or cut off by a full disk: it is pulled again.
+                shutil.rmtree(self._move_away(place), ignore_errors=True)
+                return None
+            return image
+
+    @contextlib.contextmanager
+    def _explained(self, reference: ImageReference) -> Iterator[None]:
+        try:
+            yield
+        except (UnsafeLayer, tarfile.TarError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ImageUnavailable(f"{reference} cannot be unpacked: {error}") from error
+        except PipelineError as error:
+            raise ImageUnavailable(f"{reference} cannot be pulled: {error.why}") from error
+        except OSError as error:
+            why = f"no space is left under {self._folder}" if error.errno == errno.ENOSPC else str(error)
+            raise ImageUnavailable(f"{reference} cannot be pulled: {why}") from error
+
+    def prune(self, used: Collection[Digest]) -> None:
+        """Remove unused images except the latest KEPT_UNUSED, and the layers that only they had."""
+        doomed = []
+        with self._changing:
+            keep = {digest.hex for digest in used}
+            unused = [place for place in (self._folder / "images").iterdir() if place.name not in keep]
+            unused.sort(key=lambda place: place.stat().st_mtime, reverse=True)
+            for place in unused[KEPT_UNUSED:]:
+                with self._looking:
+                    self._ready.pop(Digest(place.name), None)
+                    doomed.append(self._move_away(place))
+            needed: set[str] = set()
+            for place in (self._folder / "images").iterdir():
+                needed |= _layers_of(place)
+            for place in (self._folder / "layers").iterdir():
+                if place.name not in needed:
+                    doomed.append(self._move_away(place))
+        # Thousands of files, removed without holding the lock.
+        for each in doomed:
+            shutil.rmtree(each, ignore_errors=True)
+
+    def _move_away(self, place: Path) -> Path:
+        """Renamed before it is removed: a half-removed folder must not be found under its digest."""
+        doomed = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
+        place.rename(doomed / place.name)
+        return doomed
+
+    def _pull(self, repository: str, digest: Digest) -> None:
+        image = pull_description(self._registry, repository, digest)
+        work = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
+        try:
+            self._ensure_layers(repository, image)
+            names = [diff_id.hex for _, diff_id in image.layers]
+            merge_layers([self._folder / "layers" / name for name in names], work / "rootfs")
+            (work / "image.json").write_text(json.dumps({"config": image.config, "layers": names}))
+            work.rename(self._place(digest))
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+    def _ensure_layers(self, repository: str, image: PulledImage) -> None:
+        left = UNPACKED_MAX
+        for layer, diff_id in image.layers:
+            left -= self._ensure_layer(repository, layer, diff_id, left)
+
+    def _ensure_layer(self, repository: str, layer: Descriptor, diff_id: Digest, bytes_max: int) -> int:
+        """Pull and unpack a layer unless it is there; returns its unpacked bytes."""
+        place = self._folder / "layers" / diff_id.hex
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=self._folder / "unpacking") as name:
+                archive, unpacked = Path(name) / "layer.tar", Path(name) / "layer"
+                pull_layer(self._registry, repository, layer, diff_id, archive, bytes_max)
+                size = unpack_layer(archive, unpacked, bytes_max=bytes_max)
+                compile_layer(unpacked / "files", self._folder)
+                (unpacked / "size").write_text(str(size))
+                unpacked.rename(place)
+        return int((place / "size").read_text())
+
+
+def _layers_of(place: Path) -> set[str]:
+    """The diff ids of an image on disk; empty for a damaged one."""
+    try:
+        return set(json.loads((place / "image.json").read_text())["layers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _load(place: Path, digest: Digest) -> LocalImage:
+    if not (place / "rootfs").is_dir():
+        raise FileNotFoundError(place / "rootfs")
+    document: dict[str, Any] = json.loads((place / "image.json").read_text())["config"]
+    os.utime(place)  # the time of last use, for prune
+    config = document.get("config") or {}
+    return LocalImage(
+        digest=digest,
+        rootfs=place / "rootfs",
+        architecture=document["architecture"],
+        entry_point=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+        working_directory=config.get("WorkingDir") or "/",
+        environment=tuple(
+            (name, value) for name, _, value in (text.partition("=") for text in config.get("Env") or ())
+        ),
+        labels=tuple(sorted((config.get("Labels") or {}).items())),
+    )

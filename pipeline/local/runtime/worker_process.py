@@ -1,0 +1,123 @@
+"""What a worker runs in: a process of this machine or a container, behind one protocol.
+
+    Program.new_process(channel)  ->  Process.start() … on_exit(Exit)
+
+``Worker`` keeps Lambda's rules (INIT, time limit, one invocation at a time) and knows no more of a process than this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.local.invocation import Outcome, Status
+
+_OUTPUT_MAX = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a worker did not start, or ended. ``payload`` is the error that the runtime client reported, if any."""
+
+    error_type: str
+    message: str
+    payload: bytes | None = None
+
+    def outcome(self, request_id: str, log: str) -> Outcome:
+        if self.payload is not None:
+            return Outcome(Status.ERROR, self.payload, log)
+        return Outcome.error(self.error_type, f"RequestId: {request_id} Error: {self.message}", log)
+
+
+class StartFailed(Exception):
+    """The image's entrypoint cannot be started; the function is to blame, not this machine."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended.
+
+    status  the exit status, ``-signal`` for a signal, None if unknown
+    lost    why it disappeared through no fault of the function, such as an engine that stopped; "" otherwise
+    """
+
+    status: int | None = None
+    lost: str = ""
+
+
+class Output:
+    """What a process wrote since ``take``, up to 4 MB; the bytes beyond that are counted."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._dropped = 0
+
+    def add(self, data: bytes) -> None:
+        room = max(0, _OUTPUT_MAX - len(self._kept))
+        self._kept += data[:room]
+        self._dropped += max(0, len(data) - room)
+
+    def take(self) -> str:
+        text = self._kept.decode(errors="replace").rstrip("\n")
+        if self._dropped:
+            text += f"\n({self._dropped} more bytes were written)"
+        self._kept.clear()
+        self._dropped = 0
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """How a process reaches its worker.
+
+    runtime_api  makes the protocol of one connection to the worker's Runtime API
+    on_exit      called once on the event loop when the process is gone and its output is complete
+    output       receives what the process writes
+    """
+
+    runtime_api: Callable[[], asyncio.Protocol]
+    on_exit: Callable[[Exit], None]
+    output: Output = field(default_factory=Output)
+
+
+class Process(Protocol):
+    """One running copy of a program. All methods are called on the event loop."""
+
+    async def start(self) -> None:
+        """Start it. Raises StartFailed, and OSError when this machine or the engine has no room.
+
+        ``on_exit`` is not called after an exception.
+        """
+        ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def limits_memory(self) -> bool:
+        """Whether the kernel enforces the function's memory; otherwise the worker watches ``memory_kb``."""
+        ...
+
+    def memory_kb(self, *, peak: bool = False) -> int:
+        """Resident memory now, or the most there was; 0 if unknown."""
+        ...
+
+    async def drain_output(self, *, starting: bool = False) -> None:
+        """Wait until what the process has written so far is in the channel's output."""
+        ...
+
+    def kill(self) -> None:
+        """Begin to end the process and everything it started; may be called at any time, and repeatedly."""
+        ...
+
+
+class Program(Protocol):
+    """What the workers of one function configuration run; its image is ready."""
+
+    def new_process(self, channel: Channel) -> Process: ...
