@@ -38,7 +38,7 @@ from benchmarks.measure import ROOT, machine
 from benchmarks.soak_check import Given, Records, check
 from benchmarks.soak_model import make_lines
 from cfn.names import Names
-from cfn.workflow_expressions import LEASE_SECONDS
+from cfn.workflow.limits import LEASE_SECONDS
 from pipeline.local.host.control import find_local
 from pipeline.local.processes import children
 from pipeline.target import Target, local_target

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import ROOT, Row, embedded_aws, in_turns, machine, print_table
 from cfn.names import Names
-from cfn.workflow_expressions import COMPLIANCE, FRAUD, VALIDATION
+from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 from pipeline.local.host.control import LocalAws
 from pipeline.local.processes import children
 from pipeline.target import local_target

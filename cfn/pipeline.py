@@ -15,7 +15,7 @@ from cfn.settings import FunctionDefinition, Settings
 from cfn.shifting import add_shifting
 from cfn.template import OpenTemplate
 from cfn.validation import check_functions, check_settings
-from cfn.workflow import add_workflow
+from cfn.workflow.state_machine import add_workflow
 
 
 def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> OpenTemplate:

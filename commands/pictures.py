@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cfn.workflow import definition
+from cfn.workflow.composition import definition
 from pipeline.core.files import write_atomically
 from pipeline.transactions.drawing import draw
 

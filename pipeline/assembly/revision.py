@@ -94,7 +94,7 @@ def clean_commit(project: Path, sources: Sequence[FunctionSource], built: Source
     for path in _changed(changes, Path(facts[0])):
         if path in definitions or path == root / "environments.toml" or _is_shipped(path, inputs):
             return ""
-        if path.is_relative_to(root / "cfn") and path.suffix == ".py":
+        if path.is_relative_to(root / "cfn") and "__pycache__" not in path.parts:
             return ""
     return facts[1]
 

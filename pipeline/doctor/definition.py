@@ -45,9 +45,12 @@ def _judge(logical_id: str, answer: Mapping[str, Any]) -> Verdict:
     if answer["result"] == "FAIL":
         return error(
             f"Step Functions refuses the definition of {logical_id}: {said or 'it does not say why'}",
-            "Mend cfn/workflow_states.py.",
+            "Correct cfn/workflow/transaction-pipeline.asl.json.",
         )
     warnings = "; ".join(text for _, text in found)
     if warnings:
-        return warning(f"Step Functions takes {logical_id}, and warns: {warnings}", "Look at cfn/workflow_states.py.")
+        return warning(
+            f"Step Functions takes {logical_id}, and warns: {warnings}",
+            "Look at cfn/workflow/transaction-pipeline.asl.json.",
+        )
     return ok(f"Step Functions takes the definition of {logical_id}")

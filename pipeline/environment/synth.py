@@ -102,12 +102,11 @@ def _key(settings: Settings, functions: Sequence[FunctionDefinition]) -> str:
 
 
 @cache
-def _code_version() -> str:
-    """Changes with the code that makes templates, and with the library that it uses."""
+def _code_version(folder: Path = Path(cfn.__file__).parent) -> str:
+    """Changes with the code and the documents that templates are made from, and with the library that they use."""
     hasher = hashlib.sha256(_library_version().encode())
-    folder = Path(cfn.__file__).parent
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".json", ".toml"} and "rules" not in path.relative_to(folder).parts:
+        if path.is_file() and not {"rules", "__pycache__"} & set(path.relative_to(folder).parts):
             hasher.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return hasher.hexdigest()
 

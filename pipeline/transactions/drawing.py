@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 from xml.sax.saxutils import escape
 
-from cfn.workflow_limits import followers
+from cfn.workflow.duration import followers
 from pipeline.transactions.ways import TURNS, follow
 
 _WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfn.workflow_expressions import DETAILS_PREFIX
+from cfn.workflow.limits import DETAILS_PREFIX
 from pipeline.core.errors import SubmissionError
 from pipeline.transactions.drawing import draw
 from pipeline.transactions.ways import TURNS, follow

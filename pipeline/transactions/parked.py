@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfn.workflow_expressions import PARKED_CUSTOMER, PARKED_PREFIX
+from cfn.workflow.limits import PARKED_CUSTOMER, PARKED_PREFIX
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import SubmissionError
 from pipeline.oci.values import Digest

@@ -17,7 +17,7 @@ from pipeline.transactions.causes import cause_in_words
 
 # The limit of StartSyncExecution's input, 256 KiB (Step Functions API reference).
 INPUT_MAX_BYTES = 262_144
-# Ids that the workflow records answers for (cfn.workflow_expressions.USABLE_ID).
+# Ids that the workflow records answers for (cfn/workflow/expressions/usable-id.jsonata).
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 

@@ -22,9 +22,9 @@ from troposphere import GetAtt, Output, Ref, Sub, Template, dynamodb, sns, sqs
 
 from cfn.names import Names
 from cfn.settings import Settings
-from cfn.workflow import add_workflow
-from cfn.workflow_expressions import CALLED_FUNCTIONS, PARKED_CUSTOMER
-from cfn.workflow_states import definition
+from cfn.workflow.composition import definition
+from cfn.workflow.limits import CALLED_FUNCTIONS, PARKED_CUSTOMER
+from cfn.workflow.state_machine import add_workflow
 from pipeline.local.emulator.server import environment
 from pipeline.transactions.submit import Answer, submit
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
-    """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow_states.definition``."""
+    """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow.composition.definition``."""
     names, template = Names(environment_name), Template()
     table = template.add_resource(
         dynamodb.Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_the_checks_of_imports_bite(tmp_path: Path) -> None:
     known = {path.stem: path for path in tmp_path.glob("*.py")}
     assert climbs(known, ("low", "high", "apart")) == ["low imports high"]
     assert sorted(circle(known)) == ["high", "low"]
+
+
+def test_every_data_file_is_in_the_distribution() -> None:
+    """What is not Python is only installed if ``package-data`` names it. ``.in`` files are what locks are made from."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {
+        path
+        for package, globs in named.items()
+        for glob in globs
+        for path in (ROOT / package.replace(".", "/")).glob(glob)
+    }
+    files = {path for top in ("cfn", "commands", "pipeline") for path in (ROOT / top).rglob("*") if path.is_file()}
+    data = {path for path in files if path.suffix not in (".py", ".in") and "__pycache__" not in path.parts}
+    assert sorted(map(str, data - shipped)) == []
 
 
 def test_a_name_of_a_file_means_one_thing() -> None:

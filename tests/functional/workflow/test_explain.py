@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cfn.workflow_states import definition
+from cfn.workflow.composition import definition
 from pipeline.core.errors import SubmissionError
 from pipeline.transactions.explain import Story, explain
 from pipeline.transactions.submit import Parked, Unanswered

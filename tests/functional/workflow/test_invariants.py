@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cfn.workflow_expressions import DETAILS_DAYS, TRANSACTION_MAX_CHARACTERS
+from cfn.workflow.limits import DETAILS_DAYS, TRANSACTION_MAX_CHARACTERS
 from pipeline.transactions.submit import INPUT_MAX_BYTES, Parked, Unanswered
 from tests.functional.workflow_lab import Lab, running_lab
 

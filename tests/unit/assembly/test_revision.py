@@ -169,6 +169,7 @@ def test_outside_a_repository_and_without_git_nothing_is_said(
         ("images/one/ignored.local", False),
         ("environments.toml", False),
         ("cfn/added.py", False),
+        ("cfn/workflow/expressions/added.jsonata", False),
         ("notes.txt", True),
         ("images/one/__pycache__/x.pyc", True),
         ("images/one/tests/test_x.py", True),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cfn.workflow_states import definition
+from cfn.workflow.composition import definition
 from pipeline.transactions.drawing import draw
 from pipeline.transactions.ways import TURNS, follow, tasks
 

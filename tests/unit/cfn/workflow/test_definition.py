@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonata
 import pytest
 from troposphere import Ref, Sub, Template, dynamodb, sns, sqs
 
-from cfn.names import Names
+from cfn.names import Names, pascal_case
 from cfn.settings import Settings
-from cfn.workflow import add_workflow, definition_text
-from cfn.workflow_expressions import CALLED_FUNCTIONS
-from cfn.workflow_limits import followers
-from cfn.workflow_states import definition
-from cfn.workflow_tasks import LAMBDA_ERRORS, SUBSTITUTIONS
+from cfn.workflow import composition
+from cfn.workflow.composition import DOCUMENT, EXPRESSIONS, RESOURCES, compact, definition, definition_text, expressions
+from cfn.workflow.duration import followers
+from cfn.workflow.limits import CALLED_FUNCTIONS
+from cfn.workflow.state_machine import add_workflow
 from pipeline.core.errors import SettingsError
 
+GOLDEN = Path(__file__).parents[3] / "golden" / "workflow.asl.json"
+# The service's errors, not the function's (Step Functions guide, "Handle transient Lambda service exceptions").
+LAMBDA_ERRORS = [
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.TooManyRequestsException",
+]
 DEFINITION = definition()
 
 
@@ -34,16 +44,20 @@ STATES = dict(all_states(DEFINITION))
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
 
 
-def expressions(value: Any) -> Iterator[str]:
+def expressions_in(value: Any) -> Iterator[str]:
     match value:
         case str() if value.startswith("{%"):
             yield value[2:-2]
         case dict():
             for each in value.values():
-                yield from expressions(each)
+                yield from expressions_in(each)
         case list():
             for each in value:
-                yield from expressions(each)
+                yield from expressions_in(each)
+
+
+def golden_text() -> str:
+    return json.dumps(DEFINITION, indent=2) + "\n"
 
 
 def template() -> Template:
@@ -63,9 +77,73 @@ def template() -> Template:
     return found
 
 
+def test_the_composed_definition_is_the_golden_one() -> None:
+    expected = GOLDEN.read_text()
+    assert golden_text() == expected, "if the change is intended: python -m tests.unit.cfn.workflow.test_definition"
+
+
+def test_the_document_is_as_workflow_studio_saves_it() -> None:
+    """So that an edit there shows as that edit only."""
+    text = DOCUMENT.read_text()
+    assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+
+
+def test_composition_changes_expressions_and_comments_only() -> None:
+    def without(value: Any) -> Any:
+        match value:
+            case str():
+                return "an expression" if value.startswith("{%") else value
+            case dict():
+                return {name: without(each) for name, each in value.items() if name != "Comment"}
+            case list():
+                return [without(each) for each in value]
+        return value
+
+    assert without(json.loads(DOCUMENT.read_text())) == without(DEFINITION)
+
+
+def test_every_file_of_an_expression_is_used() -> None:
+    sources = [DOCUMENT.read_text(), *(path.read_text() for path in EXPRESSIONS.glob("*.jsonata"))]
+    used = {name for text in sources for name in re.findall(r"\$\{(\w+)\}", text)}
+    assert used == {*expressions(), *RESOURCES}
+
+
+@pytest.mark.parametrize("name", [pascal_case(path.stem) for path in EXPRESSIONS.glob("*.jsonata")])
+def test_every_file_is_a_complete_expression(name: str) -> None:
+    jsonata.Jsonata.jsonata(expressions()[name])
+
+
+def test_limits_reach_the_expressions() -> None:
+    changed = definition(lease_seconds=7, patience_seconds=0.5, details_days=3)
+    assert "$millis()+ 7000" in definition_text(changed)
+    assert ">= 500 " in definition_text(changed)
+    assert "+ 259200" in definition_text(changed)
+
+
+def test_a_name_that_stands_for_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "any.jsonata").write_text("${Absent}")
+    monkeypatch.setattr(composition, "EXPRESSIONS", tmp_path)
+    with pytest.raises(KeyError, match="Absent"):
+        definition()
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("/* it's a note */ $a = 'b'", "$a ='b'"),
+        ("'/* no note */'  &  'two  spaces'", "'/* no note */'&'two  spaces'"),
+        ("/* one */ 'a' /* it's two */", "'a'"),
+        ("$a\n  and\n  $b", "$a and $b"),
+        ("$in := [1, 2]; $x", "$in :=[1, 2];$x"),
+    ],
+)
+def test_compaction_drops_notes_and_spaces_but_not_those_of_strings(text: str, short: str) -> None:
+    assert compact(text) == short
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_every_expression_parses(name: str) -> None:
-    for text in expressions(STATES[name]):
+    for text in expressions_in(STATES[name]):
         jsonata.Jsonata.jsonata(text.strip())
 
 
@@ -102,7 +180,7 @@ def test_every_transition_to_park_names_the_failed_state() -> None:
 def test_functions_are_retried_on_service_errors_only(name: str) -> None:
     assert TASKS[name]["Retry"] == [
         {
-            "ErrorEquals": list(LAMBDA_ERRORS),
+            "ErrorEquals": LAMBDA_ERRORS,
             "IntervalSeconds": 2,
             "MaxAttempts": 3,
             "BackoffRate": 2.0,
@@ -139,7 +217,7 @@ def test_choices_and_passes_touch_only_what_a_task_has_checked() -> None:
     """They have no Catch, so nothing in them may parse or raise."""
     for name, state in STATES.items():
         if state["Type"] in ("Choice", "Pass", "Succeed"):
-            for text in expressions(state):
+            for text in expressions_in(state):
                 assert not re.search(r"\$(parse|error|assert|number|eval)\(", text), name
 
 
@@ -152,14 +230,14 @@ def test_a_parallel_and_a_succeed_have_no_output_expression() -> None:
 def test_every_substitution_is_filled_and_used() -> None:
     machine = template().to_dict()["Resources"]["StateMachine"]["Properties"]
     used = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))
-    assert used == set(machine["DefinitionSubstitutions"]) >= set(SUBSTITUTIONS)
+    assert used == set(machine["DefinitionSubstitutions"]) >= set(RESOURCES)
 
 
 def test_substitutions_restore_the_full_definition() -> None:
     machine = template().to_dict()["Resources"]["StateMachine"]["Properties"]
     text = machine["DefinitionString"]
     for name, value in machine["DefinitionSubstitutions"].items():
-        if name not in SUBSTITUTIONS:
+        if name not in RESOURCES:
             assert "${" not in value
             text = text.replace(f"${{{name}}}", value)
     assert json.loads(text) == DEFINITION
@@ -216,3 +294,7 @@ def test_a_missing_function_is_named() -> None:
             alert_topic=Ref("S"),
             dead_letter_queue=Ref("Q"),
         )
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(golden_text())

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfn.workflow_expressions import LET_FINGERPRINT, LET_INPUT, TRANSACTION_MAX_CHARACTERS, compact
+from cfn.workflow.composition import expressions
+from cfn.workflow.limits import TRANSACTION_MAX_CHARACTERS
 from tests.conftest import examples
 
-_PARSED = jsonata.Jsonata.jsonata(compact(f"({LET_INPUT} {LET_FINGERPRINT} $fingerprint)"))
+_PARSED = jsonata.Jsonata.jsonata(expressions()["Fingerprint"])
 _PARSED.register_lambda("hash", lambda text, _name: hashlib.sha256(text.encode()).hexdigest())
 
 

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 
-from cfn.workflow_expressions import LEASE_SECONDS, PATIENCE_SECONDS
-from cfn.workflow_limits import EXPRESS_SECONDS, longest_way, task_seconds
-from cfn.workflow_states import definition
+from cfn.workflow.composition import definition
+from cfn.workflow.duration import EXPRESS_SECONDS, longest_way, task_seconds
+from cfn.workflow.limits import LEASE_SECONDS, PATIENCE_SECONDS
 
 # Overhead of Step Functions between states, per execution; far above what was measured.
 TRANSITIONS = 10

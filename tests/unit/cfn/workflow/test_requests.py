@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cfn.workflow_states import definition
+from cfn.workflow.composition import definition
 from tests.models import Expression, request_findings
 
 DYNAMIC = re.compile(r"^\{%.*%\}$|^\$\{\w+\}$", re.DOTALL)

@@ -13,7 +13,7 @@ from jsonata.jexception import JException
 from jsonata.jsonata import Jsonata
 from jsonata.parser import Parser
 
-from cfn.workflow_states import definition
+from cfn.workflow.composition import definition
 from pipeline.local.emulator import expressions
 from pipeline.local.emulator.expressions import parse_expressions_once
 

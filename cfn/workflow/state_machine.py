@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,13 @@ from troposphere import GetAtt, Ref, Tags, Template, iam, logs, stepfunctions
 from cfn.names import Names
 from cfn.problems import SettingsError
 from cfn.settings import Settings
-from cfn.workflow_expressions import COMPLIANCE, EXECUTION, FRAUD, INPUT, LET_FINGERPRINT, VALIDATION, compact
-from cfn.workflow_states import definition
-from cfn.workflow_tasks import State
-
-__all__ = ["Workflow", "add_workflow", "definition", "definition_text"]
+from cfn.workflow.composition import State, definition, definition_text, expressions
+from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 
 STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
+# Texts that the definition repeats, beside the expression Fingerprint. The template has them once and CloudFormation
+# puts them back, which keeps the template below 51,200 bytes.
+_REPEATED = {"Input": "$states.context.Execution.Input", "Execution": "$states.context.Execution.Name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +27,6 @@ class Workflow:
     state_machine: Any
     role: Any
     log_group: Any
-
-
-def definition_text(value: State) -> str:
-    """A definition as the template carries it: compact, and the same text for the same value."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
 
 
 def add_workflow(
@@ -52,16 +46,16 @@ def add_workflow(
                        the three that the workflow calls must be among them
     table, alert_topic, dead_letter_queue
                        troposphere resources of the same template
-    states             the definition, when it is not the one with the default limits
+    states             the definition; None for the one with the default limits
 
     Raises SettingsError when a function that the workflow calls is missing.
     """
     missing = [name for name in (VALIDATION, FRAUD, COMPLIANCE) if name not in functions]
     if missing:
         raise SettingsError(
-            "the workflow cannot be made",
+            "the workflow cannot be composed",
             f"it calls {', '.join(missing)}, and there is no such function",
-            "Restore the folder under images/, or take the state out of cfn/workflow_states.py.",
+            "Restore the folder under images/, or remove the state from cfn/workflow/transaction-pipeline.asl.json.",
         )
     called = [functions[name] for name in (VALIDATION, FRAUD, COMPLIANCE)]
     log_group = template.add_resource(
@@ -118,15 +112,19 @@ def add_workflow(
             Tags=Tags(**dict(settings.tags)),
         )
     )
+    shared = {"Fingerprint": expressions()["Fingerprint"], **_REPEATED}
+    text = definition_text(states or definition())
+    for name, long in shared.items():
+        text = text.replace(long, f"${{{name}}}")
     state_machine = template.add_resource(
         stepfunctions.StateMachine(
             STATE_MACHINE,
             StateMachineName=names.state_machine,
             StateMachineType="EXPRESS",
             RoleArn=GetAtt(role, "Arn"),
-            DefinitionString=_shorten(definition_text(states or definition())),
+            DefinitionString=text,
             DefinitionSubstitutions={
-                **_SHORT,
+                **shared,
                 "Table": Ref(table),
                 "AlertTopic": Ref(alert_topic),
                 "DeadLetterQueue": Ref(dead_letter_queue),
@@ -150,17 +148,6 @@ def add_workflow(
         )
     )
     return Workflow(state_machine, role, log_group)
-
-
-# Text that the definition repeats, and that a template of 51,200 bytes has no room for more than once. CloudFormation
-# puts it back, so the state machine itself carries the whole definition.
-_SHORT = {"Fingerprint": compact(LET_FINGERPRINT), "Input": INPUT, "Execution": EXECUTION}
-
-
-def _shorten(text: str) -> str:
-    for name, long in _SHORT.items():
-        text = text.replace(long, f"${{{name}}}")
-    return text
 
 
 def _document(*statements: dict[str, Any]) -> dict[str, Any]:

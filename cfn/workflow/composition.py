@@ -1,0 +1,133 @@
+"""Composes the state machine's definition: ``transaction-pipeline.asl.json``, its expressions, names and limits.
+
+The document is plain Amazon States Language, and Workflow Studio opens it. ``${Name}`` in it, the form of
+CloudFormation's DefinitionSubstitutions, is one of three things:
+
+- an expression: the file ``expressions/<name>.jsonata``, which may itself include others;
+- a name or limit of ``cfn.workflow.limits``;
+- a resource of the stack (``RESOURCES``), which CloudFormation fills in.
+
+Rules that every state keeps:
+
+- A Choice or a Pass cannot catch an error, so what may fail to evaluate (a payload, a function's answer) is evaluated
+  and checked in a Task, where it is caught. Expressions in a Choice or a Pass only read checked values.
+- ``States.ALL`` catches neither ``States.Runtime`` nor ``States.DataLimitExceeded``. The first cannot happen if the
+  rule above is kept; the second is caught by name where a result has no bound.
+- No field of a Parallel or a Succeed state shapes data; only Pass, Task and Choice do.
+- Every Task has TimeoutSeconds, and the longest way ends before EXPRESS does (``cfn.workflow.duration``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cfn.names import pascal_case
+from cfn.workflow.limits import (
+    DETAILS_DAYS,
+    DETAILS_PREFIX,
+    LEASE_SECONDS,
+    PARKED_CUSTOMER,
+    PARKED_MAX_CHARACTERS,
+    PARKED_PREFIX,
+    PATIENCE_SECONDS,
+    TRANSACTION_MAX_CHARACTERS,
+)
+
+State = dict[str, Any]
+
+DOCUMENT = Path(__file__).with_name("transaction-pipeline.asl.json")
+EXPRESSIONS = Path(__file__).with_name("expressions")
+
+# What CloudFormation fills in.
+RESOURCES = (
+    "Table",
+    "AlertTopic",
+    "DeadLetterQueue",
+    "ValidationFunction",
+    "FraudFunction",
+    "ComplianceFunction",
+)
+
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
+_STRING = re.compile(r"('[^']*')")
+_STRING_OR_COMMENT = re.compile(r"'[^']*'|/\*.*?\*/", re.DOTALL)
+# Beside punctuation, but never beside a word, which might be an operator.
+_SPACE = re.compile(r"(?<=[:;,?&=<>{}()\[\]])\s+(?!\w)|(?<!\w)\s+(?=[:;,?&=<>{}()\[\]])")
+
+
+def definition(
+    *,
+    lease_seconds: int = LEASE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
+    details_days: int = DETAILS_DAYS,
+) -> State:
+    """The state machine as a value, with ``${…}`` for the resources of a stack and without the states' comments.
+
+    lease_seconds     a claim may be taken over when it is older than this
+    patience_seconds  a submission waits this long for the execution that holds its claim, then it is parked
+    details_days      days after which the details of a flagged transaction may be deleted by TTL
+    """
+    texts = expressions(lease_seconds, patience_seconds, details_days)
+    document: State = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    return {"Comment": document.pop("Comment"), **_filled(document, texts)}
+
+
+def expressions(
+    lease_seconds: int = LEASE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
+    details_days: int = DETAILS_DAYS,
+) -> dict[str, str]:
+    """What ``${Name}`` in an expression stands for: the expressions, compact and complete, and the names and limits.
+
+    The arguments are those of ``definition``. Raises KeyError for a name that stands for nothing.
+    """
+    files = {pascal_case(path.stem): path.read_text(encoding="utf-8") for path in EXPRESSIONS.glob("*.jsonata")}
+    texts = {
+        **files,
+        "TransactionMaxCharacters": str(TRANSACTION_MAX_CHARACTERS),
+        "ParkedMaxCharacters": str(PARKED_MAX_CHARACTERS),
+        "DetailsPrefix": DETAILS_PREFIX,
+        "ParkedPrefix": PARKED_PREFIX,
+        "ParkedCustomer": PARKED_CUSTOMER,
+        "LeaseMilliseconds": str(lease_seconds * 1000),
+        "PatienceMilliseconds": str(int(patience_seconds * 1000)),
+        "DetailsSeconds": str(details_days * 86_400),
+    }
+    return {name: compact(_included(text, texts)) for name, text in texts.items()}
+
+
+def compact(text: str) -> str:
+    """JSONata without comments and without the spaces that only readers need: a template has no room for them.
+
+    Strings stay as they are.
+    """
+    code = _STRING_OR_COMMENT.sub(lambda found: "" if found[0].startswith("/*") else found[0], text)
+    parts = _STRING.split(code)
+    return "".join(
+        part if number % 2 else _SPACE.sub("", re.sub(r"\s+", " ", part)) for number, part in enumerate(parts)
+    ).strip()
+
+
+def definition_text(value: State) -> str:
+    """A definition as the template carries it: compact, and the same text for the same value."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def _included(text: str, texts: Mapping[str, str]) -> str:
+    return _REFERENCE.sub(lambda found: _included(texts[found[1]], texts), text)
+
+
+def _filled(value: Any, texts: Mapping[str, str]) -> Any:
+    match value:
+        case str() if value.startswith("{%"):
+            inner = _REFERENCE.sub(lambda found: texts[found[1]], value.removeprefix("{%").removesuffix("%}"))
+            return "{% " + compact(inner) + " %}"
+        case dict():
+            return {name: _filled(each, texts) for name, each in value.items() if name != "Comment"}
+        case list():
+            return [_filled(each, texts) for each in value]
+    return value

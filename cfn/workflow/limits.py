@@ -1,0 +1,23 @@
+"""Names and limits that the state machine is filled with, and that other parts of the program share."""
+
+from __future__ import annotations
+
+VALIDATION, FRAUD, COMPLIANCE = "transaction-validation", "fraud-detection", "compliance-checking"
+CALLED_FUNCTIONS = (VALIDATION, FRAUD, COMPLIANCE)
+
+# Characters of a transaction as compact JSON. Far above any real one, far below what a state, a message, an item and
+# one second of JSONata evaluation can take, so no state after Claim has to consider size again.
+TRANSACTION_MAX_CHARACTERS = 8_192
+# Characters of an input that a parked message can carry whole: each may need 4 bytes, a task takes 262,144 bytes.
+PARKED_MAX_CHARACTERS = 60_000
+
+# A claim outlives the longest execution: EXPRESS ends every execution after 300 s (Step Functions quotas).
+LEASE_SECONDS = 300
+# How long a submission waits for another execution that holds the claim, before it is parked.
+PATIENCE_SECONDS = 15
+DETAILS_DAYS = 90
+
+# Keys of records that are not transactions; an id of a transaction cannot contain "#".
+DETAILS_PREFIX, PARKED_PREFIX = "details#", "parked#"
+# The partition of the index "customer" under which parked records are found.
+PARKED_CUSTOMER = "#parked"
