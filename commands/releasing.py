@@ -124,7 +124,14 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
     return Outcome(
         {
             "platform": str(context.platform),
-            "functions": [{"name": each.function, "digest": str(each.image.digest)} for each in images],
+            "functions": [
+                {
+                    "name": each.function,
+                    "digest": str(each.image.digest),
+                    "config": str(each.image.config_descriptor.digest),
+                }
+                for each in images
+            ],
         },
         "\n".join(f"{each.function:<28} {each.image.digest}" for each in images),
     )

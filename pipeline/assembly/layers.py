@@ -25,11 +25,10 @@ from pipeline.assembly.layer_facts import UNPACKED_MAX
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.assembly.slim import Slim, compile_tree, shipped_files
 from pipeline.core.errors import SourceError
-from pipeline.core.events import Note, Report, ignore, step
+from pipeline.core.events import Report, ignore, step
 from pipeline.core.files import storing
 from pipeline.core.records import code_version, read_record, write_record
 from pipeline.oci.blobs import BlobStore
-from pipeline.oci.deflate import writes_like_zlib
 from pipeline.oci.tarball import TarEntry, store_layer
 from pipeline.oci.values import OCI_LAYER_GZIP, Descriptor, Digest, Layer
 from pipeline.oci.work import work_folder
@@ -43,12 +42,9 @@ _MODULES = (
     "pipeline.assembly.slim",
     "pipeline.assembly.dependencies",
     "pipeline.oci.tarball",
-    "pipeline.oci.deflate",
-    "pipeline.oci.zlib_in_python",
 )
 # Files up to this size are read and kept; larger ones are streamed into their layer.
 _SMALL = 1 << 20
-_SLOWLY = "This Python compresses unlike zlib; to get every machine's digest, {} is compressed by Python itself, once."
 # The coarsest clock of a file system in use (FAT).
 _SETTLED_SECONDS = 2.0
 
@@ -343,8 +339,6 @@ class _Installation:
                 return known
             judge_age(self.lock)
             subject = self.lock.path.parent.name if self.title == "dependencies" else self.title
-            if not writes_like_zlib():
-                report(Note(_SLOWLY.format(subject)))
             with step(report, "install", subject):
                 return _record(self.record, self._install())
 

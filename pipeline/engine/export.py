@@ -68,7 +68,7 @@ def _filled(layers: Sequence[Layer], store: BlobStore, base: Base | None) -> lis
 
 
 def _record(store: BlobStore, name: str) -> Path:
-    version = code_version(__name__, "pipeline.oci.tarball", "pipeline.oci.deflate")
+    version = code_version(__name__, "pipeline.oci.tarball")
     return store.root / "docker" / f"{name}-{version}.json"
 
 

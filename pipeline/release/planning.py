@@ -23,6 +23,7 @@ from pipeline.release.deployment import (
     wanted_registry,
 )
 from pipeline.release.images import build_images
+from pipeline.release.recompressed import keep_deployed
 from pipeline.stacks import (
     Adopt,
     CleanUpReview,
@@ -110,9 +111,10 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
     with ThreadPoolExecutor(thread_name_prefix="plan") as pool:
         building = pool.submit(build_images, deployment.build, report)
         registry, pipeline = pool.map(lambda read: read(deployment), (read_registry, read_pipeline))
+        before = current_images(deployment, pipeline)
         after = {
             image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}"
-            for image in building.result()
+            for image in keep_deployed(building.result(), before, deployment.target.registry, report)
         }
         images = {image_parameter(name): uri for name, uri in after.items()}
         wanted = wanted_pipeline(deployment, images, ask_account(deployment, pipeline, report))
@@ -120,7 +122,6 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
             plan_stack(registry, wanted_registry(deployment, registry)),
             plan_stack(pipeline, wanted),
         )
-        before = current_images(deployment, pipeline)
         return ReleasePlan(
             tuple(pool.map(partial(_describe, deployment, report), plans)),
             tuple(

@@ -18,6 +18,7 @@ from pipeline.environment.parameters import image_parameters
 from pipeline.ledger.releases import Release, ReleaseContent, read_latest, record_release, template_digest
 from pipeline.release.deployment import Deployment, bring_pipeline, bring_registry, current_images, read_pipeline
 from pipeline.release.images import build_images, push_all, referrers, repository_uris
+from pipeline.release.recompressed import keep_deployed
 from pipeline.release.smoke import try_release
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackOutputs, StackState, WantedStack
@@ -63,7 +64,7 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         latest = pool.submit(lambda: read_latest(client("ssm"), deployment.settings.environment))
 
         registry = stack_1.result()
-        push = pool.submit(_push_built, deployment, registry, images, clock)
+        push = pool.submit(_push_built, deployment, registry, images, before, clock)
         state = _begin_on_placeholders(deployment, before.result(), images, clock)
         pushed = push.result()
 
@@ -83,9 +84,14 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
 
 
 def _push_built(
-    deployment: Deployment, registry: StackOutputs, images: Future[tuple[CheckedImage, ...]], report: Report
+    deployment: Deployment,
+    registry: StackOutputs,
+    images: Future[tuple[CheckedImage, ...]],
+    before: Future[StackState],
+    report: Report,
 ) -> tuple[PushedImage, ...]:
-    built = images.result()
+    deployed = current_images(deployment, before.result())
+    built = keep_deployed(images.result(), deployed, deployment.target.registry, report)
     refer = partial(referrers, deployment)
     return push_all(deployment, repository_uris(registry, built), built, report, refer=refer)
 

@@ -29,9 +29,10 @@ from pipeline.bases.choose import choose_base
 from pipeline.core.errors import LocalError, SourceError, StackError
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
-from pipeline.oci.values import Digest, ImageReference
-from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_images
+from pipeline.oci.values import ImageReference
+from pipeline.release.deployment import Deployment, current_images, read_pipeline, read_registry, switch_images
 from pipeline.release.images import push_all, repository_uris
+from pipeline.release.recompressed import keep_deployed
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackOutputs, read_stack
 from pipeline.target import Target
@@ -201,7 +202,7 @@ class QuickRelease:
         self._base: Base = choose_base(build.base, build.platform, build.store)
         self._images = build.sources[0].folder.parent if build.sources else None
         names = [source.name for source in build.sources]
-        self._live = _running(pipeline.parameters, names)
+        self._live = current_images(deployment, pipeline)
         self.functions = tuple(
             name
             for name in names
@@ -222,9 +223,8 @@ class QuickRelease:
             sources = self._sources(functions)
         deployment = self._with(sources)
         with step(clock, "build"):
-            images = [
-                image for image in self._build(deployment) if self._live.get(image.function) != image.image.digest
-            ]
+            built = keep_deployed(self._build(deployment), self._live, deployment.target.registry, clock)
+            images = [image for image in built if not self._runs(image)]
         if not images:
             return QuickResult((), clock.seconds)
         uris = repository_uris(self._registry, images)
@@ -232,7 +232,7 @@ class QuickRelease:
         with step(clock, "switch"):
             switch_images(deployment, image_parameters(pushed), report)
         # From here on the stack names the new images, whatever verifying them says.
-        self._live |= {image.function: image.digest for image in pushed}
+        self._live |= image_parameters(pushed)
         verify_functions(deployment, pushed, clock)
         total = round(time.monotonic() - started, 3)
         return QuickResult(pushed, {**clock.seconds, "total": total})
@@ -244,6 +244,11 @@ class QuickRelease:
         compile_sources((source for source in build.sources if source.name in wanted), build.platform)
         found = find_sources(self._images, python=build.platform.python)
         return tuple(source for source in found if source.name in wanted)
+
+    def _runs(self, image: CheckedImage) -> bool:
+        """Whether the stack names the image already."""
+        uri = self._live.get(image_parameter(image.function))
+        return uri is not None and ImageReference.parse(uri).digest == image.image.digest
 
     def _with(self, sources: tuple[FunctionSource, ...]) -> Deployment:
         """The deployment of these functions alone, labelled as ``up`` would label them, so that it finds them done."""
@@ -263,17 +268,6 @@ class QuickRelease:
             build.store.add(image.manifest)
             build.store.add(image.config)
         return images
-
-
-def _running(parameters: Mapping[str, str], functions: Iterable[str]) -> dict[str, Digest]:
-    """The digests that the stack names, by function; one on its placeholder has none."""
-    found = {}
-    for name in functions:
-        uri = parameters.get(image_parameter(name))
-        digest = ImageReference.parse(uri).digest if uri else None
-        if digest is not None:
-            found[name] = digest
-    return found
 
 
 def named_files(images: Path, files: Sequence[str]) -> tuple[str, ...]:
