@@ -63,7 +63,8 @@ AT_LENGTH = (
     *(f"tests/functional/workflow/test_{name}.py" for name in ("invariants", "model", "soak")),
     "tests/functional/assembly/test_imports.py",
     "tests/functional/test_collection.py",
-    *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "loading")),
+    *(f"tests/functional/cfn/test_{name}.py" for name in ("rules_loading", "lint_fifty")),
+    "tests/unit/rules/test_never_crash.py",
 )
 
 

@@ -422,3 +422,13 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def assert_whole(server: LoopbackRegistry) -> None:
+    """What every run leaves behind, whatever happened to it: a tag means a complete image."""
+    with server.lock:
+        for repository in server.repositories.values():
+            for digest in repository.tags.values():
+                document = json.loads(repository.manifests[digest][0])
+                for entry in [document["config"], *document["layers"]]:
+                    assert entry["digest"] in repository.blobs

@@ -13,7 +13,7 @@ from troposphere import Parameter
 
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
-from cfn.render import TEMPLATE_BODY_MAX, TEMPLATE_URL_MAX, render
+from cfn.render import TEMPLATE_BODY_MAX, render
 from cfn.settings import Call, FunctionDefinition, Settings
 from cfn.template import OpenTemplate
 from pipeline.core.errors import SettingsError
@@ -60,13 +60,6 @@ def test_the_linter_of_this_test_bites() -> None:
 def many(count: int) -> tuple[FunctionDefinition, ...]:
     """The workflow's functions, and others up to ``count``."""
     return (*FUNCTIONS, *(FunctionDefinition(f"signal-{number}") for number in range(count - len(FUNCTIONS))))
-
-
-@pytest.mark.parametrize("build", [registry_template, pipeline_template])
-def test_fifty_functions_make_a_clean_template(build: Any) -> None:
-    text = render(build(DEV, many(50)))
-    assert findings(text) == []
-    assert TEMPLATE_BODY_MAX < len(text) < TEMPLATE_URL_MAX
 
 
 @pytest.mark.parametrize(

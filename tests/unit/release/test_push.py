@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +22,9 @@ from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import DOCKER_MANIFEST, Digest, ImageReference
 from pipeline.release.push import Push, push_image, push_images
+from tests.servers.fixtures import FAST
 from tests.servers.images import SBOM, from_source, make_image, make_layer, make_sbom, noise, pair
-from tests.servers.pushing import pushes as pushes_of_child
-from tests.servers.registry import Fault, LoopbackRegistry
-from tests.unit.conftest import FAST
+from tests.servers.registry import Fault, LoopbackRegistry, assert_whole
 
 Client = Callable[..., Registry]
 ECR = "000000000000.dkr.ecr.us-east-1.amazonaws.com"
@@ -36,16 +32,6 @@ ECR = "000000000000.dkr.ecr.us-east-1.amazonaws.com"
 
 def pushes(registry: Registry, images: list[CheckedImage], tag: str | None = "v1") -> list[Push]:
     return [Push(f"{registry.host}/{image.function}-dev", image, tag) for image in images]
-
-
-def assert_whole(server: LoopbackRegistry) -> None:
-    """What every run leaves behind, whatever happened to it: a tag means a complete image."""
-    with server.lock:
-        for repository in server.repositories.values():
-            for digest in repository.tags.values():
-                document = json.loads(repository.manifests[digest][0])
-                for entry in [document["config"], *document["layers"]]:
-                    assert entry["digest"] in repository.blobs
 
 
 def test_image_is_pushed_and_tagged(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
@@ -419,41 +405,6 @@ def test_error_of_one_blob_does_not_wait_for_the_patience_of_another(
     assert time.monotonic() - started < 10
     server.faults.clear()
     push_images(registry, pushes(registry, images), store)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_killed_push_is_finished_by_the_next(
-    server: LoopbackRegistry, client: Client, store: BlobStore, seed: int
-) -> None:
-    """SIGKILL after any number of bytes: no tag without its image, and nothing that was complete is sent again."""
-    limit = random.Random(seed).randrange(1, 58_000)
-    reached, killed = threading.Event(), threading.Event()
-
-    def hold(received: int) -> None:
-        if received >= limit:
-            reached.set()
-            killed.wait()
-
-    server.on_received = hold
-    process = subprocess.Popen([sys.executable, "-m", "tests.servers.pushing", server.host, str(store.root)])
-    try:
-        assert reached.wait(30)
-    finally:
-        process.kill()
-        process.wait()
-        killed.set()
-    assert_whole(server)
-    with server.lock:
-        complete = {digest: len(blob) for one in server.repositories.values() for digest, blob in one.blobs.items()}
-    before = server.received
-    server.on_received = lambda _received: None
-    registry = client(chunk_size=4000)
-    pushed = push_images(registry, pushes_of_child(registry.host, store), store)
-    assert [repository.tags.get("v1") for _, repository in sorted(server.repositories.items())] == [
-        str(one.digest) for one in sorted(pushed, key=lambda one: one.repository_uri)
-    ]
-    assert_whole(server)
-    assert server.received - before <= 64_000 - sum(complete.values())
 
 
 def test_digest_of_what_is_pushed_is_known_before(store: BlobStore) -> None:

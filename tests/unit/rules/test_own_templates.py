@@ -12,9 +12,10 @@ import pytest
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
 from cfn.render import render
+from cfn.rules import StateNotPermitted
 from cfn.settings import Call, FunctionDefinition, Settings
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD
-from tests.unit.rules.linting import all_findings
+from tests.unit.rules.linting import Parsed, all_findings
 
 CALLING = (
     replace(
@@ -122,20 +123,19 @@ def test_a_failure_put_into_our_own_template_is_found(case: str) -> None:
 
 
 def test_every_permission_of_the_workflow_is_one_that_a_state_needs() -> None:
-    role = pipeline_template(DEV, FUNCTIONS).to_dict()["Resources"]["StateMachineRole"]
-    (policy,) = role["Properties"]["Policies"]
-    statements = policy["PolicyDocument"]["Statement"]
-    needless = []
-    for i, statement in enumerate(statements):
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    template = json.loads(render(pipeline_template(DEV, FUNCTIONS)))
+    (policy,) = template["Resources"]["StateMachineRole"]["Properties"]["Policies"]
+    needless, seen = [], 0
+    for statement in policy["PolicyDocument"]["Statement"]:
+        written = statement["Action"]
+        actions = written if isinstance(written, list) else [written]
         for action in actions:
-
-            def change(resources: Resources, i: int = i, actions: list[str] = actions, action: str = action) -> None:
-                document = resources["StateMachineRole"]["Policies"][0]["PolicyDocument"]
-                document["Statement"][i]["Action"] = [each for each in actions if each != action]
-
-            if sabotaged(change) != ["E9563"]:
+            statement["Action"] = [each for each in actions if each != action]
+            if not list(StateNotPermitted().match(Parsed(template))):
                 needless.append(action)
+            seen += 1
+        statement["Action"] = written
+    assert seen > 10
     assert needless == []
 
 

@@ -1,0 +1,8 @@
+"""The registry that misbehaves on command, beside the real ones of this folder."""
+
+from __future__ import annotations
+
+from tests.servers.fixtures import client as client
+from tests.servers.fixtures import other_server as other_server
+from tests.servers.fixtures import server as server
+from tests.servers.fixtures import store as store
