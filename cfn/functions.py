@@ -27,6 +27,7 @@ from troposphere import (
 )
 
 from cfn.calls import call_statements
+from cfn.concurrency import reservation
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
@@ -159,7 +160,7 @@ def add_functions(
         Parameter(
             RESERVED_CONCURRENCY,
             Type="Number",
-            Default=settings.reserved_concurrency or 0,
+            Default=reservation(settings, functions),
             MinValue=0,
             # At least 100 executions of an account must stay unreserved, and new accounts have 10 in all.
             Description="Executions reserved for each function. 0 reserves none, which small accounts need",

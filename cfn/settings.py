@@ -40,14 +40,16 @@ class Call:
 class FunctionDefinition:
     """What the templates need to know of one function; read from its ``function.toml``.
 
-    memory  MB, 128 to 10240
-    timeout seconds, 1 to 900
+    memory        MB, 128 to 10240
+    timeout       seconds, 1 to 900
+    milliseconds  how long an invocation takes under load; the reserved executions are derived from it
     """
 
     name: str
     description: str = ""
     memory: int = 3072
     timeout: int = 60
+    milliseconds: int = 100
     calls: tuple[Call, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
 
@@ -56,7 +58,10 @@ class FunctionDefinition:
 class Settings:
     """The settings of one environment. Everything has a default but the environment's name.
 
-    reserved_concurrency  executions reserved per function; None reserves none (small accounts cannot)
+    transactions_per_minute  the load to carry
+    burst                 how many times that load arrives at its peak
+    reserved_concurrency  executions reserved per function; None derives them from the load, 0 reserves none, which
+                          small accounts need
     encryption            how ECR encrypts: "AES256" or "KMS"
     protect_data          deletion protection for the table, and data kept when the stack goes
     release               how a new image takes over: "AllAtOnce", or a CodeDeploy preference such as
@@ -65,7 +70,9 @@ class Settings:
 
     environment: str
     architecture: Architecture = Architecture.ARM64
-    reserved_concurrency: int | None = 10
+    transactions_per_minute: int = 10_000
+    burst: float = 3.0
+    reserved_concurrency: int | None = None
     encryption: str = "AES256"
     protect_data: bool = False
     log_retention_days: int = 30

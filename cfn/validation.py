@@ -10,6 +10,9 @@ from cfn.names import Names, image_parameter, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
 
+# Beyond these a mistyped number is likelier than such a load.
+LOAD_MAX = 1_000_000
+BURST_MAX = 20
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _ACTION = re.compile(r"[A-Z][A-Za-z0-9]+")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
@@ -47,6 +50,10 @@ def check_settings(settings: Settings) -> None:
     if settings.log_retention_days not in _RETENTIONS:
         known = ", ".join(map(str, _RETENTIONS))
         findings.append(f"log_retention_days is {settings.log_retention_days} and CloudWatch Logs has {known}")
+    if not 1 <= settings.transactions_per_minute <= LOAD_MAX:
+        findings.append(f"transactions_per_minute is {settings.transactions_per_minute} and can be 1 to {LOAD_MAX:,}")
+    if not 1 <= settings.burst <= BURST_MAX:
+        findings.append(f"burst is {settings.burst:g} and can be 1 to {BURST_MAX}")
     if settings.reserved_concurrency is not None and settings.reserved_concurrency < 0:
         findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and cannot be less than 0")
     if findings:

@@ -16,7 +16,7 @@ from commands.next_steps import command_line
 
 if TYPE_CHECKING:
     from pipeline.ledger.releases import Release
-    from pipeline.release.planning import CostDecision, StackDecision
+    from pipeline.release.planning import CostDecision, LoadDecision, StackDecision
 
 
 def plan(context: Context) -> Outcome:
@@ -46,6 +46,9 @@ def plan(context: Context) -> Outcome:
     if planned.cost is not None:
         result["cost"] = _cost(planned.cost)
         lines += ["", _cost_line(planned.cost)]
+    if planned.load is not None:
+        result["load"] = _load(planned.load)
+        lines.append(_load_line(planned.load))
     lines += ["", f"Next: {command_line(context, 'up')}" if planned.changes else "nothing would change"]
     return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
 
@@ -211,6 +214,24 @@ def _cost_line(cost: CostDecision) -> str:
         for old, new in zip(cost.before or now, now, strict=True)
     )
     return f"about {per_month} USD a month, and {per_million} USD for a million transactions"
+
+
+def _load(load: LoadDecision) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "per_minute": load.per_minute,
+        "wanted": load.wanted,
+        "burst": load.burst,
+        "limit": {"name": load.narrowest.name, "cause": load.narrowest.cause},
+    }
+    return document if load.before is None else {**document, "before": {"per_minute": load.before}}
+
+
+def _load_line(load: LoadDecision) -> str:
+    now = f"{load.per_minute:,}"
+    if load.before is not None and load.before != load.per_minute:
+        now = f"{load.before:,} → {now}"
+    wanted = f"{load.wanted:,} are wanted, {load.burst:g} times as many at the peak"
+    return f"carries {now} transactions a minute ({load.narrowest.name}); {wanted}"
 
 
 _MARKS = {"Add": "+", "Remove": "-", "Modify": "~", "Import": "<"}

@@ -57,12 +57,13 @@ class _Call(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class _Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """``function.toml``. memory in MB, timeout in seconds."""
+    """``function.toml``. memory in MB, timeout in seconds; milliseconds: of one invocation under load."""
 
     handler: str
     description: str = ""
     memory: int = 3072
     timeout: int = 60
+    milliseconds: int = 100
     calls: list[_Call] = []
     environment: dict[str, str] = {}
 
@@ -156,6 +157,7 @@ def _read_source(
         manifest.description,
         manifest.memory,
         manifest.timeout,
+        manifest.milliseconds,
         tuple(Call(call.service, tuple(call.actions), call.resource) for call in manifest.calls),
         tuple(sorted(manifest.environment.items())),
     )
@@ -174,6 +176,8 @@ def _judge_manifest(manifest: _Manifest) -> Iterator[str]:
         yield f"memory = {manifest.memory} is outside Lambda's 128 to 10240 MB"
     if not 1 <= manifest.timeout <= 900:
         yield f"timeout = {manifest.timeout} is outside Lambda's 1 to 900 s"
+    if not 1 <= manifest.milliseconds <= manifest.timeout * 1000:
+        yield f"milliseconds = {manifest.milliseconds} is outside 1 and the timeout of {manifest.timeout} s"
     if len(manifest.description) > 256:
         yield f"description has {len(manifest.description)} characters, Lambda takes 256"
     for call in manifest.calls:

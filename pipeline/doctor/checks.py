@@ -17,6 +17,7 @@ from pipeline.doctor.credentials import check_clock, check_credentials, check_pe
 from pipeline.doctor.definition import check_state_machine
 from pipeline.doctor.function_images import check_images, check_repository_policies
 from pipeline.doctor.keys import check_topic_keys
+from pipeline.doctor.load import check_load
 from pipeline.doctor.own_stacks import check_log_groups, check_names, check_stacks
 from pipeline.doctor.quotas import check_concurrency, check_quotas
 from pipeline.doctor.region import check_endpoint_services, check_prefix_lists, check_zones
@@ -36,6 +37,7 @@ CHECKS: Mapping[str, Check] = {
     "names": check_names,
     "log groups": check_log_groups,
     "reserved concurrency": check_concurrency,
+    "load": check_load,
     "quotas": check_quotas,
     "zones": check_zones,
     "endpoint services": check_endpoint_services,

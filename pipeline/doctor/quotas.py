@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cfn.concurrency import reservation
 from cfn.names import RESERVED_CONCURRENCY
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, error, ok, together, unknown, warning
@@ -18,7 +19,8 @@ def check_concurrency(situation: Situation) -> Verdict:
 
     GetAccountSettings counts the reservations of all functions of the account, ours included, as taken.
     """
-    wanted, count = situation.settings.reserved_concurrency, len(situation.sources)
+    count = len(situation.sources)
+    wanted = reservation(situation.settings, [source.definition for source in situation.sources])
     if not wanted or not count:
         return ok("nothing is reserved")
     limit = situation.client("lambda").get_account_settings()["AccountLimit"]

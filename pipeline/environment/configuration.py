@@ -35,6 +35,8 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     base: str | None = None
     slim: bool | None = None
     byte_code: bool | None = None
+    transactions_per_minute: int | None = None
+    burst: float | None = None
     reserved_concurrency: int | None = None
     encryption: str | None = None
     protect_data: bool | None = None
@@ -43,6 +45,19 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     vpc_cidr: str | None = None
     release: str | None = None
     tags: dict[str, str] | None = None
+
+
+_SETTINGS = (
+    "transactions_per_minute",
+    "burst",
+    "reserved_concurrency",
+    "encryption",
+    "protect_data",
+    "log_retention_days",
+    "zones",
+    "vpc_cidr",
+    "release",
+)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -80,14 +95,8 @@ def _either(own: Any, default: Any) -> Any:
 
 
 def settings_of(environment: str, choices: Choices, *, architecture: Architecture) -> Settings:
-    """The template settings of an environment. ``reserved_concurrency = 0`` reserves none."""
-    said: dict[str, Any] = {
-        name: value
-        for name in ("encryption", "protect_data", "log_retention_days", "zones", "vpc_cidr", "release")
-        if (value := getattr(choices, name)) is not None
-    }
-    if choices.reserved_concurrency is not None:
-        said["reserved_concurrency"] = choices.reserved_concurrency or None
+    """The template settings of an environment."""
+    said: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(choices, name)) is not None}
     if choices.tags:
         said["tags"] = tuple(sorted(choices.tags.items()))
     return Settings(environment=environment, architecture=architecture, **said)

@@ -33,12 +33,12 @@ def image_parameters(pushed: Iterable[PushedImage]) -> dict[str, str]:
 
 
 def account_parameters(
-    target: Target, functions: int, reserved: int | None, current: Mapping[str, str], report: Report
+    target: Target, functions: int, reserved: int, current: Mapping[str, str], report: Report
 ) -> dict[str, str]:
     """Values for the prefix lists and the reserved concurrency.
 
     functions  how many functions reserve
-    reserved   executions wanted for each; None for none
+    reserved   executions wanted for each; 0 for none
     current    the stack's parameters as they are: what it knows already is not asked again
     """
     lists = {name: current.get(name, "") for name in (DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST)}
@@ -64,7 +64,7 @@ def read_prefix_lists(ec2: Any, region: str) -> dict[str, str]:
     return found
 
 
-def _reserved(target: Target, functions: int, wanted: int | None, current: Mapping[str, str], report: Report) -> str:
+def _reserved(target: Target, functions: int, wanted: int, current: Mapping[str, str], report: Report) -> str:
     if not wanted or not functions:
         return "0"
     own = int(current.get(RESERVED_CONCURRENCY) or 0)

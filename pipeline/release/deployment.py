@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
+from cfn.concurrency import reservation
 from cfn.names import Names, image_parameter
 from cfn.settings import Settings
 from pipeline.assembly.build import Build
@@ -75,6 +76,11 @@ class Deployment:
         return synthesise(self.settings, [source.definition for source in self.sources], self.build.store.root)
 
     @property
+    def reservation(self) -> int:
+        """The executions wanted for each function; see ``cfn.concurrency``."""
+        return reservation(self.settings, [source.definition for source in self.sources])
+
+    @property
     def tags(self) -> dict[str, str]:
         return {"transaction-pipeline:environment": self.settings.environment, **dict(self.settings.tags)}
 
@@ -105,7 +111,7 @@ class Asked:
 def ask_account(deployment: Deployment, state: StackState, report: Report) -> Asked:
     """What the account knows of stack 2, coming from ``state``."""
     parameters = account_parameters(
-        deployment.target, len(deployment.sources), deployment.settings.reserved_concurrency, state.parameters, report
+        deployment.target, len(deployment.sources), deployment.reservation, state.parameters, report
     )
     return Asked(parameters, left_behind(deployment, state, deployment.templates.pipeline))
 

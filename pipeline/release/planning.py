@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
-from cfn.names import image_parameter, repository_output
+from cfn.names import RESERVED_CONCURRENCY, image_parameter, repository_output
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report
 from pipeline.oci.values import ImageReference
@@ -41,6 +41,7 @@ from pipeline.stacks import (
     plan_stack,
 )
 from pipeline.stacks.templates_bucket import upload_template
+from pipeline.transactions.capacity import Capacity, Limit, capacity
 
 _NOTHING = "nothing"
 
@@ -87,12 +88,29 @@ class CostDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadDecision:
+    """The transactions per minute that the account and the settings carry.
+
+    wanted    ``transactions_per_minute`` of the settings; ``burst`` times as many arrive at the peak
+    narrowest the limit that ends it
+    before    what the pipeline stack carries as it is; None where there is none yet
+    """
+
+    per_minute: int
+    wanted: int
+    burst: float
+    narrowest: Limit
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReleasePlan:
     """The decisions for both stacks and all functions. cost: None where it cannot be computed."""
 
     stacks: tuple[StackDecision, ...]
     functions: tuple[FunctionDecision, ...]
     cost: CostDecision | None = None
+    load: LoadDecision | None = None
 
     @property
     def changes(self) -> bool:
@@ -129,6 +147,7 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
                 for name, uri in sorted(after.items())
             ),
             _cost(pipeline, deployment.templates.pipeline),
+            _load(deployment, pipeline, wanted.parameters),
         )
 
 
@@ -159,6 +178,30 @@ def _cost(state: StackState, template: str) -> CostDecision | None:
         return None
     return CostDecision(
         after.per_month, after.per_million, (before.per_month, before.per_million) if before is not None else None
+    )
+
+
+def _load(deployment: Deployment, state: StackState, parameters: Mapping[str, str]) -> LoadDecision | None:
+    """From the reservations alone; None without functions."""
+    functions = [source.definition for source in deployment.sources]
+    if not functions:
+        return None
+
+    def carried(reserved: int) -> Capacity:
+        unreserved = 0
+        if not reserved:
+            limit = deployment.target.client("lambda").get_account_settings()["AccountLimit"]
+            unreserved = limit["UnreservedConcurrentExecutions"]
+        return capacity(functions, reserved, unreserved)
+
+    after, now = int(parameters[RESERVED_CONCURRENCY]), state.parameters.get(RESERVED_CONCURRENCY)
+    found = carried(after)
+    return LoadDecision(
+        found.per_minute,
+        deployment.settings.transactions_per_minute,
+        deployment.settings.burst,
+        found.narrowest,
+        None if now is None else carried(int(now)).per_minute,
     )
 
 

@@ -20,7 +20,7 @@ DEV = Settings("dev")
 PROD = Settings(
     "prod",
     architecture=Architecture.X86_64,
-    reserved_concurrency=None,
+    reserved_concurrency=0,
     encryption="KMS",
     protect_data=True,
     log_retention_days=365,

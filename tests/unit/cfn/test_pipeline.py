@@ -115,8 +115,8 @@ def test_only_lambda_itself_may_touch_network_interfaces(template: dict[str, Any
 
 
 def test_reserved_concurrency_can_be_given_up_when_the_account_is_small(template: dict[str, Any]) -> None:
-    assert template["Parameters"]["ReservedConcurrency"]["Default"] == 10
-    assert pipeline(replace(DEV, reserved_concurrency=None))["Parameters"]["ReservedConcurrency"]["Default"] == 0
+    assert template["Parameters"]["ReservedConcurrency"]["Default"] == 60
+    assert pipeline(replace(DEV, reserved_concurrency=0))["Parameters"]["ReservedConcurrency"]["Default"] == 0
     reserved = template["Resources"]["FraudDetectionFunction"]["Properties"]["ReservedConcurrentExecutions"]
     assert reserved == {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
     assert template["Conditions"]["ReservesConcurrency"] == {
@@ -145,7 +145,7 @@ def test_another_network_is_another_version() -> None:
 
 def test_what_versions_do_not_hold_makes_no_new_one() -> None:
     # Lambda refuses to publish a version that equals the last one, which would fail the update.
-    assert fingerprint(replace(DEV, reserved_concurrency=None)) == fingerprint()
+    assert fingerprint(replace(DEV, reserved_concurrency=7)) == fingerprint()
     assert fingerprint(calls=(Call("sqs", ("SendMessage",), "dead-letter-queue"), *FUNCTIONS[1].calls)) == fingerprint()
 
 

@@ -81,7 +81,7 @@ def test_a_stack_that_cannot_be_read_makes_only_its_checks_unknown(account: Fake
     results = {each.name: each for each in run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())}
     unknowns = {name for name, each in results.items() if each.status is Status.UNKNOWN}
     assert unknowns == {
-        "stacks", "names", "log groups", "reserved concurrency", "quotas", "images", "repository policies",
+        "stacks", "names", "log groups", "reserved concurrency", "load", "quotas", "images", "repository policies",
         "topic keys",
     }  # fmt: skip
 
@@ -210,7 +210,7 @@ def test_log_groups_that_exist_are_offered_for_import(account: FakeAccount) -> N
 
 
 @pytest.mark.parametrize(
-    ("limit", "free", "fits"), [(1000, 1000, 10), (1000, 115, 5), (10, 10, 0), (1000, 100, 0), (130, 130, 10)]
+    ("limit", "free", "fits"), [(1000, 1000, 60), (1000, 115, 5), (10, 10, 0), (1000, 100, 0), (280, 280, 60)]
 )
 def test_reserved_concurrency_says_what_fits(account: FakeAccount, limit: int, free: int, fits: int) -> None:
     account.answer(
@@ -218,7 +218,7 @@ def test_reserved_concurrency_says_what_fits(account: FakeAccount, limit: int, f
         {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": free}},
     )
     verdict = account.verdict("reserved concurrency")
-    if fits == 10:
+    if fits == 60:
         assert verdict.status is Status.OK
     else:
         assert verdict.status is Status.WARNING
@@ -226,11 +226,30 @@ def test_reserved_concurrency_says_what_fits(account: FakeAccount, limit: int, f
         assert f"other functions reserve {limit - free}" in verdict.evidence
 
 
-def test_our_own_reservations_are_not_counted_twice(account: FakeAccount) -> None:
-    account.stands(PIPELINE, parameters={"ReservedConcurrency": "10"})
+@pytest.mark.parametrize(
+    ("limit", "status", "said"),
+    [
+        (1000, Status.OK, "36,000 transactions a minute are carried: Lambda rate"),
+        (190, Status.WARNING, "and 3 times as many at the peak"),
+        (120, Status.WARNING, "3,600 transactions a minute are carried: Lambda rate"),
+        (10, Status.WARNING, "2,000 transactions a minute are carried: Lambda rate, all functions"),
+    ],
+)
+def test_the_load_that_the_account_carries(account: FakeAccount, limit: int, status: Status, said: str) -> None:
     account.answer(
         "lambda.GetAccountSettings",
-        {"AccountLimit": {"ConcurrentExecutions": 130, "UnreservedConcurrentExecutions": 100}},
+        {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": limit}},
+    )
+    verdict = account.verdict("load")
+    assert verdict.status is status
+    assert said in verdict.evidence
+
+
+def test_our_own_reservations_are_not_counted_twice(account: FakeAccount) -> None:
+    account.stands(PIPELINE, parameters={"ReservedConcurrency": "60"})
+    account.answer(
+        "lambda.GetAccountSettings",
+        {"AccountLimit": {"ConcurrentExecutions": 280, "UnreservedConcurrentExecutions": 100}},
     )
     verdict = account.verdict("reserved concurrency")
     assert verdict.status is Status.OK

@@ -57,12 +57,12 @@ def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, text: str, said: 
     assert said in caught.value.why
 
 
-def test_no_reserved_executions_are_written_as_zero() -> None:
+def test_executions_to_reserve_are_derived_unless_they_are_set() -> None:
     def reserved(said: int | None) -> int | None:
         choices = Choices(reserved_concurrency=said)
         return settings_of("dev", choices, architecture=Architecture.ARM64).reserved_concurrency
 
-    assert [reserved(None), reserved(0), reserved(5)] == [10, None, 5]
+    assert [reserved(None), reserved(0), reserved(5)] == [None, 0, 5]
 
 
 @pytest.mark.parametrize("text", ["3.9", "three", "3.99"])

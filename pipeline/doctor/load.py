@@ -1,0 +1,37 @@
+"""Whether the account carries the load that the settings name."""
+
+from __future__ import annotations
+
+from cfn.concurrency import reservation
+from cfn.names import RESERVED_CONCURRENCY
+from pipeline.doctor.situation import Situation
+from pipeline.doctor.verdict import Verdict, ok, warning
+from pipeline.environment.parameters import fitting_reservation
+from pipeline.transactions.capacity import capacity
+
+
+def check_load(situation: Situation) -> Verdict:
+    """The limits let the settings' transactions per minute through, and their bursts."""
+    functions = [source.definition for source in situation.sources]
+    if not functions:
+        return ok("there are no functions")
+    limit = situation.client("lambda").get_account_settings()["AccountLimit"]
+    state = situation.pipeline.state
+    own = 0 if state.status.gone else int(state.parameters.get(RESERVED_CONCURRENCY) or 0) * len(functions)
+    free = min(limit["UnreservedConcurrentExecutions"] + own, limit["ConcurrentExecutions"])
+    reserved = fitting_reservation(free, len(functions), reservation(situation.settings, functions))
+    found = capacity(functions, reserved, free - reserved * len(functions))
+    wanted, burst = situation.settings.transactions_per_minute, situation.settings.burst
+    said = f"{found.per_minute:,} transactions a minute are carried: {found.narrowest.name}, {found.narrowest.cause}"
+    if found.per_minute >= wanted * burst:
+        return ok(said)
+    short = (
+        f"{wanted:,} are wanted"
+        if found.per_minute < wanted
+        else f"{wanted:,} are wanted, and {burst:g} times as many at the peak"
+    )
+    return warning(
+        f"{said}; {short}",
+        "What is beyond it is retried and then parked. Raise that limit in Service Quotas, or name the load that is"
+        " expected: transactions_per_minute and burst in environments.toml.",
+    )
