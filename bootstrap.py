@@ -118,14 +118,13 @@ def run(
             context.ask = asker(report)
             outcome = command(context, **arguments)
     except PipelineError as error:
-        from commands.next_steps import spelled
+        from commands.next_steps import error_document
 
-        next_step = spelled(context, error.next_step)
+        document = error_document(context, error)
         if output.as_json:
-            document = {"what": error.what, "why": error.why, "next_step": next_step}
             click.echo(json.dumps(document, indent=None if output.events else 2))
         else:
-            click.echo(f"error: {error.what}\n  why:  {error.why}\n  next: {next_step}", err=True)
+            click.echo(f"error: {error.what}\n  why:  {error.why}\n  next: {document['next_step']}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cfn.names import Names
 from cfn.settings import Architecture, Settings
 from pipeline.assembly.model import FunctionSource, Platform
-from pipeline.core.errors import LocalError
+from pipeline.core.errors import LocalError, NextStep
 from pipeline.core.events import Report, ignore
 from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
 from pipeline.target import Target
@@ -141,9 +141,9 @@ class Context:
         local = self._local_elsewhere() or find_local(self.local_folder)
         if local is None:
             raise LocalError(
-                f"nothing was asked of {self.environment}",
-                "the embedded AWS does not run",
-                "Start it with `up`.",
+                f"{self.environment} was not contacted",
+                "the local AWS is not running",
+                NextStep("Start it", ("up",)),
             )
         return local_target(local, self.region)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.context import Context
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import NextStep, SettingsError
 from pipeline.core.files import cache_folder
 from pipeline.oci.blobs import BlobStore
 
@@ -79,7 +79,7 @@ def base_of(context: Context) -> str:
         raise SettingsError(
             "the functions cannot run in containers",
             "the empty base has no operating system and no Python",
-            "Name another with --base, or leave out --runtime docker (after `down`).",
+            NextStep("Name another with --base; or leave out --runtime docker, after", ("down",)),
         )
     return chosen
 

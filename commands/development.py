@@ -13,7 +13,7 @@ import click
 from commands.context import Context, Outcome
 from commands.log_lines import LogLines
 from commands.progress import seconds_text
-from pipeline.core.errors import LocalError, StackError
+from pipeline.core.errors import LocalError, NextStep, StackError
 from pipeline.core.events import Note
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def logs(
             raise StackError(
                 f"the logs of {context.environment} were not read",
                 f"there is no log group {', '.join(sorted(reader.missing))}",
-                "Run `up`; the pipeline stack makes them.",
+                NextStep("Deploy the pipeline stack, which creates it", ("up",)),
             )
         if not follow:
             if not events:
@@ -190,7 +190,9 @@ def _waiting_text(waiting: Waiting, root: Path) -> str:
     }
     lines = [f"{waiting.function} waits for a debugger on {waiting.host}:{waiting.port} (Ctrl-C ends it)"]
     if waiting.differs:
-        lines.append(f"not what runs, so lines may be off (run `up` or `watch`): {', '.join(waiting.differs)}")
+        lines.append(
+            f"not what runs, so lines may be off until `up` or `watch` releases it: {', '.join(waiting.differs)}"
+        )
     lines += ["VS Code, in .vscode/launch.json:", json.dumps(settings, indent=2)]
     local, runs = waiting.mappings[-1]
     lines += ["PyCharm, Attach to DAP:", f"  remote address {waiting.host}:{waiting.port}"]

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
-from commands.next_steps import spelled
+from commands.next_steps import arguments, spelled
 from commands.progress import seconds_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:
 
 def require_healthy(context: Context, target: Target) -> None:
     """Stop a release before anything is made. Warnings are told. Raises AccountError with every error."""
-    from pipeline.core.errors import AccountError
+    from pipeline.core.errors import AccountError, NextStep
     from pipeline.core.events import Note, step
     from pipeline.doctor import Status
 
@@ -66,8 +66,11 @@ def require_healthy(context: Context, target: Target) -> None:
         raise AccountError(
             f"{context.environment} was not released, and nothing was changed",
             _together([f"{each.name}: {each.evidence}" for each in errors]),
-            _together([f"{each.name}: {each.cure}" for each in errors])
-            + " `up --skip-doctor` goes on without looking.",
+            NextStep(
+                _together([f"{each.name}: {spelled(context, each.cure)}" for each in errors])
+                + " To go on without these checks",
+                ("up", "--skip-doctor"),
+            ),
         )
 
 
@@ -81,10 +84,11 @@ def _to_json(context: Context, each: CheckResult) -> dict[str, Any]:
         "status": str(each.status),
         "evidence": each.evidence,
         "cure": spelled(context, each.cure),
+        "commands": [arguments(context, command) for command in each.cure.commands],
         "seconds": each.seconds,
     }
 
 
 def _lines(context: Context, each: CheckResult) -> list[str]:
     lines = [f"{each.status:<8} {each.name:<22} {each.evidence}"]
-    return [*lines, f"{'':<31} {spelled(context, each.cure)}"] if each.cure else lines
+    return [*lines, f"{'':<31} {spelled(context, each.cure)}"] if each.cure.text else lines

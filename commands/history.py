@@ -83,9 +83,8 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
     build = build_of(context)
     with explained(context.target_name, f"{context.environment} was not rolled back"), exclusive(context, "rollback"):
         target = context.running_target()
-        command = f"rollback --to {to}" if to is not None else "rollback"
-        command += " --images-only" if images_only else ""
-        deployment = deployment_of(context, target, build, approval(context, command, yes=yes))
+        chosen = (*(("--to", str(to)) if to is not None else ()), *(("--images-only",) if images_only else ()))
+        deployment = deployment_of(context, target, build, approval(context, ("rollback", *chosen), yes=yes))
         by = releaser(context, target)
         done = roll_back(deployment, to, context.report, by=by, images_only=images_only)
     stay = bool(done.differences)
@@ -114,7 +113,7 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
     lines += [f"  {name:<40} {fate}: release {done.to.number} did not have it" for name in later]
     if stay:
         revision = f"revision {done.to.revision[:12]}" if done.to.revision else "what it was made from"
-        again = command_line(context, f"rollback --to {done.to.number}")
+        again = command_line(context, "rollback", "--to", str(done.to.number))
         cure = (
             again
             if images_only

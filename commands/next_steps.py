@@ -1,41 +1,49 @@
-"""Command lines that can be pasted: what the pipeline calls ``up`` is spelled out for whoever reads it."""
+"""Command lines that can be pasted: a command of the pipeline, with this program and the options of this run."""
 
 from __future__ import annotations
 
 import os
-import re
+import shlex
+from typing import Any
 
+from cfn.problems import Command, NextStep
 from commands.context import Context
-
-COMMANDS = (
-    "build", "check", "cost", "doctor", "down", "explain", "infra", "invoke", "logs", "plan", "prune", "redrive",
-    "releases", "rollback", "status", "submit", "synth", "up", "watch",
-)  # fmt: skip
-# `up`, `build --update-base`; but not what says already where it goes.
-_NAMED = re.compile(rf"`({'|'.join(COMMANDS)})(?=[` ])(?! --(?:environment|target|region) )([^`]*)`")
+from pipeline.core.errors import PipelineError
 
 
 def program() -> str:
-    """How this program is called; ``$TRANSACTION_PIPELINE_PROGRAM`` says so where it is another way than in a clone."""
+    """How this program is called: ``$TRANSACTION_PIPELINE_PROGRAM``, or its path in a clone."""
     return os.environ.get("TRANSACTION_PIPELINE_PROGRAM") or "./bootstrap.py"
 
 
-def command_line(context: Context, command: str) -> str:
-    """A command line of ours that speaks of the same environment."""
-    name, _, rest = command.partition(" ")
-    parts = [program(), name]
+def arguments(context: Context, command: Command) -> list[str]:
+    """The whole command for the context's environment, target and region, as a shell would pass it on."""
+    name, *rest = command
+    options = []
     if context.environment != "dev":
-        parts += ["--environment", context.environment]
+        options += ["--environment", context.environment]
     if context.target_name != "local":
-        parts += ["--target", context.target_name]
+        options += ["--target", context.target_name]
     if context.region:
-        parts += ["--region", context.region]
-    return " ".join([*parts, rest] if rest else parts)
+        options += ["--region", context.region]
+    return [*shlex.split(program()), name, *options, *rest]
 
 
-def spelled(context: Context, text: str) -> str:
-    """A next step in which every command that is only named, as `up`, is one to be pasted.
+def command_line(context: Context, *command: str) -> str:
+    """``arguments`` as a line for a shell."""
+    return shlex.join(arguments(context, command))
 
-    The pipeline knows neither its program nor the options that were given; this is where both are known.
-    """
-    return _NAMED.sub(lambda found: f"`{command_line(context, found[1] + found[2])}`", text)
+
+def spelled(context: Context, step: NextStep | str) -> str:
+    """A next step as text, its commands as lines for a shell."""
+    return NextStep.of(step).render(lambda command: command_line(context, *command))
+
+
+def error_document(context: Context, error: PipelineError) -> dict[str, Any]:
+    """An error for --json; ``commands`` are the next step's, each as a list of arguments."""
+    return {
+        "what": error.what,
+        "why": error.why,
+        "next_step": spelled(context, error.next_step),
+        "commands": [arguments(context, command) for command in error.next_step.commands],
+    }

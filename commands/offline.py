@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from commands.context import Context, Outcome
-from commands.next_steps import spelled
+from commands.next_steps import error_document
 from pipeline.core.errors import PipelineError
 
 
@@ -25,9 +25,8 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
             if len(images) == 1:
                 raise
             # The others are judged all the same.
-            next_step = spelled(context, problem.next_step)
-            lines += [f"{text}  not checked", f"  {problem.what}: {problem.why}. {next_step}"]
-            error = {"what": problem.what, "why": problem.why, "next_step": next_step}
+            error = error_document(context, problem)
+            lines += [f"{text}  not checked", f"  {problem.what}: {problem.why}. {error['next_step']}"]
             result.append({"image": text, "accepted": False, "error": error})
             continue
         for each in inspected:

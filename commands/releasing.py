@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfn.problems import Command
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.deploying import build_of, deployment_of, exclusive, lock_of, releaser
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 
 
 def up(
-    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, command: str = "up",
+    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, command: Command = ("up",),
     ready: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
     """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
 
     On AWS the account is looked at first (``doctor``), and an error found there stops it before anything is made.
 
-    command  which command of ours this is part of, to be called with --yes where something would be lost
-    ready    called once nothing else is at work on the environment; what it raises leaves everything as it is
+    command  the command that the user ran, repeated with --yes where something would be lost
+    ready    called once the environment's lock is held; what it raises leaves everything as it is
     """
     from pipeline.release.release import release
     from pipeline.target import explained
@@ -79,8 +80,8 @@ def _use(context: Context) -> list[str]:
     from pipeline.release.smoke import SAMPLE
 
     sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
-    commands = [f"submit '{sample}'", "status", *([] if context.runs_elsewhere else ["down"])]
-    return ["Next:", *(f"  {command_line(context, command)}" for command in commands)]
+    commands = [("submit", sample), ("status",), *([] if context.runs_elsewhere else [("down",)])]
+    return ["Next:", *(f"  {command_line(context, *command)}" for command in commands)]
 
 
 def infra(context: Context, *, yes: bool) -> Outcome:
@@ -92,7 +93,7 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     what = f"the infrastructure of {context.environment} was not made"
     with explained(context.target_name, what), exclusive(context, "infra"):
         target = context.started_target()
-        deployment = deployment_of(context, target, build, approval(context, "infra", yes=yes))
+        deployment = deployment_of(context, target, build, approval(context, ("infra",), yes=yes))
         prepared = prepare(deployment, context.report)
     return Outcome(
         {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
-from commands.next_steps import command_line, spelled
+from commands.next_steps import command_line, error_document, spelled
 
 if TYPE_CHECKING:
     from pipeline.target import Target
@@ -73,7 +73,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
         done = redrive_parked(
             redriver, dry_run=dry_run, transaction_id=transaction_id, limit=limit, report=context.report
         )
-    lines = []
+    result, lines = done.to_json(), []
     for each in done.messages:
         outcome = each.answer.outcome if each.answer else str(each.result)
         message = each.message
@@ -98,8 +98,9 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
         )
     if done.stopped is not None:
         lines.append(f"{done.stopped.what}: {done.stopped.why}. {spelled(context, done.stopped.next_step)}")
+        result["stopped"] = error_document(context, done.stopped)
     failed = (done.remaining and not dry_run) or done.stopped is not None
-    return Outcome(done.to_json(), "\n".join(lines), 1 if failed else 0)
+    return Outcome(result, "\n".join(lines), 1 if failed else 0)
 
 
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
@@ -160,7 +161,7 @@ def status(context: Context) -> Outcome:
     lines = [f"{stack.name:<40} {stack.status}" for stack in stacks]
     lines += [
         f"{each['name']:<40} {each['state']:<10} {each['digest'][:19]}{'  placeholder' if each['placeholder'] else ''}"
-        + ("" if each["has_folder"] else spelled(context, "  has no folder any more; `up` deletes it"))
+        + ("" if each["has_folder"] else f"  its folder is gone, so it is deleted by {command_line(context, 'up')}")
         for each in functions
     ]
     return Outcome(result, "\n".join(lines))
@@ -190,7 +191,7 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
 
 def _output(context: Context, target: Target, key: str, what: str = "nothing was submitted") -> str:
     """An output of the pipeline stack. Raises StackError, with ``what`` was not done, when it does not have it."""
-    from pipeline.core.errors import StackError
+    from pipeline.core.errors import NextStep, StackError
     from pipeline.stacks import read_stack
 
     stack = read_stack(target.client("cloudformation"), context.names.pipeline_stack)
@@ -200,6 +201,6 @@ def _output(context: Context, target: Target, key: str, what: str = "nothing was
         raise StackError(
             what,
             f"the stack {stack.name} is {stack.status} and has no {lacks}",
-            f"Deploy it: {command_line(context, 'up')}",
+            NextStep("Deploy it", ("up",)),
         )
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,12 +45,13 @@ class Commands(click.Group):
             raise
 
 
-def _document(error: click.ClickException) -> dict[str, str]:
+def _document(error: click.ClickException) -> dict[str, Any]:
     context = error.ctx if isinstance(error, click.UsageError) else None
     name = context.info_name if context is not None and context.parent is not None else None
-    command = f"{program()} {name}" if name else program()
+    command = [*shlex.split(program()), *([name] if name else [])]
     return {
-        "what": f"`{command}` was not run",
+        "what": f"{shlex.join(command)} was not run",
         "why": error.format_message().removesuffix("."),
-        "next_step": f"`{command} --help` shows what it takes.",
+        "next_step": f"Read what it takes: {shlex.join([*command, '--help'])}",
+        "commands": [[*command, "--help"]],
     }

@@ -17,6 +17,7 @@ from pipeline.core.errors import (
     CheckFailed,
     DependencyError,
     LocalError,
+    NextStep,
     NotApproved,
     PipelineError,
     SourceError,
@@ -115,7 +116,7 @@ class _Watcher:
                 self.quick = None  # the environment is not what it was: the next change goes the whole way
             self.failed += 1
             self.broken = True
-            next_step = "What runs stays live." if isinstance(error, _MENDED_BY_SAVING) else error.next_step
+            next_step = NextStep("What runs stays live.") if isinstance(error, _MENDED_BY_SAVING) else error.next_step
             self._tell(f"{error.what}: {error.why}. {spelled(self.context, next_step)}")
         self._idle_since = time.monotonic()
 
@@ -131,11 +132,12 @@ class _Watcher:
         """What nobody approved is told once, and waits. Whatever else was saved is released, now and from here on."""
         self.failed += 1
         self.refused = True
-        beside = command_line(self.context, "up")
-        beside = f", or beside this one: {beside} --yes." if self.context.ask is None else f" `{beside}` asks again."
-        self._tell(
-            f"{refusal.what}: {refusal.why}. {refusal.next_step}{beside} What else is saved is released as before."
-        )
+        if self.context.ask is None:
+            beside = f", or beside this watch: {command_line(self.context, 'up', '--yes')}"
+        else:
+            beside = f", or be asked again: {command_line(self.context, 'up')}"
+        step = spelled(self.context, refusal.next_step)
+        self._tell(f"{refusal.what}: {refusal.why}. {step}{beside}. Other saved changes are released as before.")
         self._look_up()
         others = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
         self.pending = others
@@ -164,7 +166,7 @@ class _Watcher:
             before.base, before.builder, before.chosen_runtime,
         )  # fmt: skip
         outcome = releasing.up(
-            context, smoke=False, sbom=True, yes=self.yes, command="watch",
+            context, smoke=False, sbom=True, yes=self.yes, command=("watch",),
             ready=lambda: self._require_environment(stacks=True),
         )  # fmt: skip
         self._look_up()
@@ -221,10 +223,7 @@ class _Watcher:
         else:
             return
         environment = self.context.environment
-        again = command_line(self.context, "watch")
-        raise _EnvironmentGone(
-            f"{environment} is not watched any longer", why, f"Run `{again}` to bring {environment} up again."
-        )
+        raise _EnvironmentGone(f"{environment} is no longer watched", why, NextStep("Bring it up again", ("watch",)))
 
     def _target_runs(self) -> bool:
         try:

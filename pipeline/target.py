@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.core.errors import CredentialsError, LocalError, PipelineError, StackError
+from pipeline.core.errors import CredentialsError, LocalError, NextStep, PipelineError, StackError
 
 if TYPE_CHECKING:
     from pipeline.local.host.control import LocalAws
@@ -207,7 +207,7 @@ def explained(target_name: str, what: str) -> Iterator[None]:
             raise LocalError(
                 what,
                 f"the embedded AWS does not answer ({problem})",
-                "Run `up`: it is started anew and everything is put back.",
+                NextStep("Start it again; it keeps what it had", ("up",)),
             ) from problem
         raise StackError(
             what, f"AWS was not reached ({problem})", "Check the network and the region, then run it again."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.assembly.model import CheckedImage
-from pipeline.core.errors import SourceError
+from pipeline.core.errors import NextStep, SourceError
 from pipeline.core.files import write_atomically
 from pipeline.oci.blobs import BlobStore, WrongContent
 from pipeline.oci.layout import NAME
@@ -76,7 +76,7 @@ def write_layout(
 def _copy(descriptor: Descriptor, store: BlobStore, target: BlobStore, function: str) -> None:
     if target.has(descriptor.digest, descriptor.size):
         return
-    what, cure = f"{function} was not written", "Build it again: `build`."
+    what, cure = f"{function} was not written", NextStep("Build it again", ("build",))
     try:
         with store.open(descriptor.digest) as stream:
             target.write(iter(lambda: stream.read(_BLOCK), b""), expected=descriptor.digest, size=descriptor.size)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.core.errors import BaseImageError
+from pipeline.core.errors import BaseImageError, NextStep
 from pipeline.oci.values import Digest, ImageReference
 
 PINS = Path(__file__).with_name("bases.toml")
@@ -40,7 +40,10 @@ def pinned_base(platform: Platform, path: Path = PINS) -> ImageReference:
         raise BaseImageError(
             f"no base image was chosen for {platform}",
             f"{path} pins none",
-            "Run `build --update-base` once, or name a base: a reference, an OCI layout (oci:DIR) or `empty`.",
+            NextStep(
+                "Name a base (a reference, an OCI layout as oci:DIR, or empty), or pin the default one",
+                ("build", "--update-base"),
+            ),
         )
     return ImageReference(pin.reference.registry, pin.reference.repository, pin.reference.tag, digest)
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cfn.problems import NextStep as NextStep
 from cfn.problems import PipelineError as PipelineError
 from cfn.problems import SettingsError as SettingsError
 
@@ -63,7 +64,7 @@ class Finding:
 class CheckFailed(PipelineError):
     """An image that Lambda would refuse. ``findings`` has every broken rule at once."""
 
-    def __init__(self, what: str, why: str, next_step: str, findings: tuple[Finding, ...] = ()) -> None:
+    def __init__(self, what: str, why: str, next_step: NextStep | str, findings: tuple[Finding, ...] = ()) -> None:
         super().__init__(what, why, next_step)
         self.findings = findings
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from cfn.names import image_parameter
 from pipeline.assembly.check import find_findings
+from pipeline.core.errors import NextStep
 from pipeline.doctor.keys import lets_service
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, error, ok, together
@@ -43,7 +44,7 @@ def check_images(situation: Situation) -> Verdict:
 
 
 def _judge(situation: Situation, function: str, uri: str) -> Iterator[Verdict]:
-    again = "Run `up`: it builds the image anew and pushes it."
+    again = NextStep("Build the image again and push it", ("up",))
     try:
         reference = ImageReference.parse(uri)
     except ValueError as problem:
@@ -116,14 +117,17 @@ def _policies(situation: Situation) -> Iterator[Verdict]:
         name = properties["RepositoryName"]
         cure = (
             "Put the policy of the template back: aws ecr set-repository-policy"
-            f" --repository-name {name}; `synth` writes it."
+            f" --repository-name {name}; `synth --out DIR` writes it."
         )
         try:
             text = situation.client("ecr").get_repository_policy(repositoryName=name)["policyText"]
         except ClientError as problem:
             code = problem.response.get("Error", {}).get("Code")
             if code == "RepositoryNotFoundException":
-                yield error(f"the repository {name} is gone though its stack stands", "Run `down`, then `up`.")
+                yield error(
+                    f"the repository {name} is gone though its stack stands",
+                    NextStep("Delete the stacks and deploy again", ("down",), ("up",)),
+                )
                 continue
             if code != "RepositoryPolicyNotFoundException":
                 raise

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.errors import NextStep
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, error, ok, together, unknown
 
@@ -46,7 +47,7 @@ def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
                 raise
             yield error(
                 f"the topic {name} is gone though its stack stands",
-                "Make it again under the same name: aws sns create-topic, or `down` and `up` the environment.",
+                NextStep("Create it under the same name (aws sns create-topic), or deploy again", ("down",), ("up",)),
             )
             continue
         yield _judge_key(situation, name, attributes.get("KmsMasterKeyId"), alarms=alarms)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.core.errors import NextStep
+
 
 class Status(StrEnum):
     """From good to bad. UNKNOWN stops nothing: it could not be found out."""
@@ -17,15 +19,16 @@ class Status(StrEnum):
 
 
 _RANK = list(Status)
+NOTHING = NextStep("")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``evidence``: what was seen, with its values. ``cure``: what to do, "" when there is nothing to do."""
+    """``evidence``: what was seen, with its values. ``cure``: what to do; without text if there is nothing to do."""
 
     status: Status
     evidence: str
-    cure: str = ""
+    cure: NextStep = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class CheckResult:
     name: str
     status: Status
     evidence: str
-    cure: str = ""
+    cure: NextStep = NOTHING
     seconds: float = 0.0
 
 
@@ -43,16 +46,16 @@ def ok(evidence: str) -> Verdict:
     return Verdict(Status.OK, evidence)
 
 
-def unknown(evidence: str, cure: str = "") -> Verdict:
-    return Verdict(Status.UNKNOWN, evidence, cure)
+def unknown(evidence: str, cure: NextStep | str = NOTHING) -> Verdict:
+    return Verdict(Status.UNKNOWN, evidence, NextStep.of(cure))
 
 
-def warning(evidence: str, cure: str) -> Verdict:
-    return Verdict(Status.WARNING, evidence, cure)
+def warning(evidence: str, cure: NextStep | str) -> Verdict:
+    return Verdict(Status.WARNING, evidence, NextStep.of(cure))
 
 
-def error(evidence: str, cure: str) -> Verdict:
-    return Verdict(Status.ERROR, evidence, cure)
+def error(evidence: str, cure: NextStep | str) -> Verdict:
+    return Verdict(Status.ERROR, evidence, NextStep.of(cure))
 
 
 def together(verdicts: Iterable[Verdict], otherwise: str) -> Verdict:
@@ -72,5 +75,13 @@ def together(verdicts: Iterable[Verdict], otherwise: str) -> Verdict:
     return Verdict(
         worst.status,
         "; ".join(dict.fromkeys(each.evidence for each in bad)),
-        " ".join(dict.fromkeys(each.cure for each in bad if each.cure)),
+        _joined(dict.fromkeys(each.cure for each in bad if each.cure.text)),
     )
+
+
+def _joined(cures: Iterable[NextStep]) -> NextStep:
+    """All texts as sentences, then all commands."""
+    found = list(cures)
+    texts = [each.text if each is found[-1] else f"{each.text.rstrip('.')}." for each in found]
+    commands = dict.fromkeys(command for each in found for command in each.commands)
+    return NextStep(" ".join(texts), *commands)

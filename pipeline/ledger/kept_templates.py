@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pipeline.assembly.model import Image
 from pipeline.assembly.referrers import make_referrer
 from pipeline.core.documents import parse_json
-from pipeline.core.errors import RegistryError, ReleaseError
+from pipeline.core.errors import NextStep, RegistryError, ReleaseError
 from pipeline.ledger.releases import template_digest
 from pipeline.ledger.stored_images import TEMPLATE_ANNOTATION, StoredImage
 from pipeline.oci.blobs import BlobStore
@@ -68,6 +68,6 @@ def read_template(registry: Registry, kept: StoredImage, store: BlobStore) -> st
         raise ReleaseError(
             "the template of the release was not read",
             f"{kept.repository}@{kept.digest}: {problem}",
-            "`rollback --images-only` leaves the template as it is.",
+            NextStep("Leave the template as it is", ("rollback", "--images-only")),
         ) from problem
     return body

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.core.errors import ReleaseError
+from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.core.events import BytesMoved, Report, ignore
 from pipeline.ledger.releases import Release
 from pipeline.ledger.stored_images import StoredImage, batches
@@ -182,7 +182,7 @@ def _refuse_restless(state: StackState) -> None:
         raise ReleaseError(
             "nothing was pruned",
             f"the stack {state.name} is in {state.status}; the images that it may return to cannot be told",
-            "Run `up` to bring it to rest, then prune again.",
+            NextStep("Finish the update, then prune again", ("up",), ("prune",)),
         )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.assembly.model import PushedImage
-from pipeline.core.errors import ReleaseError
+from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest
 from pipeline.stacks.state import canonical_template
 
@@ -169,7 +169,7 @@ def read_release(ssm: Any, environment: str, number: int) -> Release:
         raise ReleaseError(
             f"release {number} of {environment} was not found",
             "the ledger has no such number; it keeps the last hundred",
-            "`releases` lists them.",
+            NextStep("List them", ("releases",)),
         ) from problem
     return _parse(found["Version"], found["Value"])
 
@@ -302,7 +302,7 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
         raise ReleaseError(
             f"release {release.number} was not recorded completely",
             f"the image {digest} is gone from {repository}",
-            "Run `up` again: it is pushed anew.",
+            NextStep("Push it again", ("up",)),
         )
     try:
         ecr.put_image(
@@ -327,7 +327,7 @@ def _expect_tag(ecr: Any, repository: str, digest: Digest, release: Release) -> 
     raise ReleaseError(
         f"release {release.number} was not recorded completely",
         f"the tag {release.tag} of {repository} belongs to another image than {digest}",
-        "Remove the tag if somebody set it by hand, then run `up` again.",
+        NextStep("Remove the tag if it was set by hand, then release again", ("up",)),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.core.errors import FunctionError
+from pipeline.core.errors import FunctionError, NextStep
 
 if TYPE_CHECKING:
     from pipeline.target import Target
@@ -123,7 +123,7 @@ def describe_function(target: Target, name: str, *, qualifier: str) -> dict[str,
 def _absent(name: str, qualifier: str) -> FunctionError:
     return FunctionError(
         f"{name} was not invoked", f"there is no function {name} with the alias {qualifier}",
-        "Run `up`; the pipeline stack makes it.",
+        NextStep("Deploy the pipeline stack, which creates it", ("up",)),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from cfn.names import Names, image_parameter
 from cfn.settings import Settings
 from pipeline.assembly.build import Build
 from pipeline.assembly.model import FunctionSource
-from pipeline.core.errors import BaseImageError, RegistryError
+from pipeline.core.errors import BaseImageError, NextStep, RegistryError
 from pipeline.core.events import Note, Report, Step, step
 from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
@@ -234,9 +234,10 @@ def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed
         restore_image(deployment.target.registry(image.registry), image, deployment.build, report)
     except (RegistryError, BaseImageError) as problem:
         failed.why = f"{failed.why}; it could not be pushed back: {problem.what}: {problem.why}"
-        failed.next_step = (
-            "Check out the commit that the image was built from and run `build`, which makes the same"
-            " digest again; then run the same command again."
+        failed.next_step = NextStep(
+            "Check out the commit that the image was built from, build it, which gives the same digest again, and"
+            " repeat the command that failed",
+            ("build",),
         )
         raise failed from problem
 

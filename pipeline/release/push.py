@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar
 
 from pipeline.assembly.model import CheckedImage, Image, PushedImage
-from pipeline.core.errors import RegistryError
+from pipeline.core.errors import NextStep, RegistryError
 from pipeline.core.events import BytesMoved, Report, ignore
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry, RegistryRefused, connect
@@ -196,7 +196,7 @@ class _Sources:
             raise RegistryError(
                 f"the layer {layer.descriptor.digest} ({layer.title}) was not pushed",
                 f"it is not in the cache {self._store.root}",
-                "Build the image again: `build`.",
+                NextStep("Build the image again", ("build",)),
             )
         with self._lock:
             registry = self._opened.get(layer.source.registry)
@@ -279,7 +279,7 @@ def _upload(registry: Registry, item: _Work, blob: _Blob, store: BlobStore, moun
         raise RegistryError(
             f"{item.push.checked.function} was not pushed",
             f"its blob {blob.descriptor.digest} vanished from the cache {store.root}",
-            "Build the image again: `build`.",
+            NextStep("Build the image again", ("build",)),
         ) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cfn.names import image_parameter, repository_output
-from pipeline.core.errors import ReleaseError
+from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.core.events import Report
 from pipeline.environment.parameters import image_parameters
 from pipeline.ledger.kept_templates import find_template, read_template
@@ -67,7 +67,7 @@ def roll_back(
         raise ReleaseError(
             f"{environment} was not rolled back to release {to.number}",
             "; ".join(plan.reasons),
-            "Choose another release with --to; `releases` lists them.",
+            NextStep("Choose another release with --to. List them", ("releases",)),
         )
     images = image_parameters(plan.images)
     state = read_pipeline(deployment)
@@ -78,7 +78,10 @@ def roll_back(
             raise ReleaseError(
                 f"{environment} was not rolled back to release {to.number}",
                 f"the stack has no {', '.join(lacking)} now, so images alone do not bring it back",
-                f"`rollback --to {to.number}` takes the template back too; or `up` from its commit.",
+                NextStep(
+                    "Take the template back too, or deploy from the release's commit",
+                    ("rollback", "--to", str(to.number)),
+                ),
             )
         switched = switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
         content = _content_of(state, to.images, later, releases[-1].content.parameters)
@@ -138,6 +141,6 @@ def _before_last(releases: tuple[Release, ...], environment: str) -> Release:
         raise ReleaseError(
             f"{environment} was not rolled back",
             f"it has {len(releases)} release{'s' if len(releases) != 1 else ''}, so there is none before the last",
-            "`up` makes the next release.",
+            NextStep("Make the next release", ("up",)),
         )
     return releases[-2]

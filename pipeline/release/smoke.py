@@ -6,7 +6,7 @@ import json
 import uuid
 
 from cfn.names import image_parameter, repository_output
-from pipeline.core.errors import ReleaseError, SubmissionError
+from pipeline.core.errors import NextStep, ReleaseError, SubmissionError
 from pipeline.core.events import Report, step
 from pipeline.ledger.releases import Release
 from pipeline.release.deployment import Deployment, current_images, go_back
@@ -43,13 +43,13 @@ def try_release(
             raise ReleaseError(
                 f"{environment} was released, but a sample transaction was not answered",
                 f"{problem.what}: {problem.why}",
-                "There is no earlier release to go back to. Fix the cause and run `up` again.",
+                NextStep("There is no earlier release to go back to. Fix the cause and release again", ("up",)),
             ) from problem
         go_back(deployment, before, images, report)
         raise ReleaseError(
             f"the release of {environment} was taken back: its functions run what they ran before",
             f"the sample transaction {problem.what}: {problem.why}",
-            "Fix the cause and run `up` again; --no-smoke releases without the sample.",
+            NextStep("Fix the cause and release again (--no-smoke releases without the sample)", ("up",)),
         ) from problem
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from cfn.names import LIVE_ALIAS
 from pipeline.assembly.model import PushedImage
 from pipeline.core import interruption
-from pipeline.core.errors import FunctionError
+from pipeline.core.errors import FunctionError, NextStep
 from pipeline.core.events import Note, Report, step
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.deployment import Deployment
@@ -66,7 +66,7 @@ def verify_function(
             )
             raise FunctionError(
                 f"{pushed.function} was not switched", f"Lambda says: {why or 'no reason'}",
-                "Run `up` again: the image is pushed anew if it is gone.",
+                NextStep("Release again, which pushes the image if it is gone", ("up",)),
             )  # fmt: skip
         # Inactive is a function that was idle for weeks; it keeps its image and wakes at the next invocation.
         if state != "Pending" and update != "InProgress":
@@ -76,7 +76,7 @@ def verify_function(
             raise FunctionError(
                 f"{pushed.function} was not verified",
                 f"Lambda is still at work on {name} after {timeout:.0f} s (state {state}, update {update})",
-                "Run `status` in a while, or `up` again.",
+                NextStep("Look again in a while", ("status",)),
             )
         interruption.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -134,8 +134,8 @@ def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
         raise FunctionGone(
             f"{name} was not verified",
             "there is no such function" + (f" or alias {qualifier}" if qualifier else "")
-            + ": somebody deleted it outside of its stack, and CloudFormation does not notice",
-            "Run `down --keep-data`, then `up`.",
+            + ": it was deleted outside of its stack, and CloudFormation does not notice",
+            NextStep("Delete the stacks but not the data, and deploy again", ("down", "--keep-data"), ("up",)),
         ) from problem  # fmt: skip
 
 
@@ -153,7 +153,6 @@ def _compare(found: Any, name: str, pushed: PushedImage) -> None:
         return
     raise FunctionError(
         f"{pushed.function} does not run what was pushed",
-        f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}:"
-        " somebody changed it outside of the stack",
-        "Run `up`: it puts the function back.",
+        f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}: it was changed outside of its stack",
+        NextStep("Put the function back", ("up",)),
     )

@@ -26,7 +26,7 @@ from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Platform
 from pipeline.assembly.revision import SourceLabels
 from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
 from pipeline.bases.choose import choose_base
-from pipeline.core.errors import LocalError, SourceError, StackError
+from pipeline.core.errors import LocalError, NextStep, SourceError, StackError
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
 from pipeline.oci.values import ImageReference
@@ -196,7 +196,9 @@ class QuickRelease:
         registry, pipeline = read_registry(deployment), read_pipeline(deployment)
         if registry.status.gone or pipeline.status.gone:
             raise StackError(
-                f"{deployment.settings.environment} is not watched", "its stacks do not stand", "Run `up` first."
+                f"{deployment.settings.environment} is not watched",
+                "its stacks do not exist",
+                NextStep("Deploy it", ("up",)),
             )
         self._registry = StackOutputs(registry.name, registry.stack_id, registry.outputs, changed=False)
         self._base: Base = choose_base(build.base, build.platform, build.store)

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from botocore.exceptions import ClientError
 
-from pipeline.core.errors import StackError
+from pipeline.core.errors import NextStep, StackError
 from pipeline.core.events import Note, Report, ignore
 from pipeline.stacks.changeset import (
     ChangeSet,
@@ -200,7 +200,9 @@ def _roll_back(cfn: Any, plan: ContinueRollback, report: Report, deadline: Deadl
         _advice(settled.status),
     )  # fmt: skip
     if images := missing_images(failed.failures):
-        failed.next_step = f"Push {', '.join(map(str, images))} back by its digest, then run the same command again."
+        failed.next_step = NextStep(
+            f"Push {', '.join(map(str, images))} back by its digest, then run the same command again."
+        )
     raise failed
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.core.errors import StackError
+from pipeline.core.errors import NextStep, StackError
 from pipeline.oci.values import ImageReference
 from pipeline.stacks.stack_events import StackEvent, last_operation
 from pipeline.stacks.state import StackStatus
@@ -56,7 +56,7 @@ class StackFailed(StackError):
         self,
         what: str,
         why: str,
-        next_step: str,
+        next_step: NextStep | str,
         *,
         stack: str = "",
         status: StackStatus | None = None,

@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.core.errors import StackError
+from pipeline.core.errors import NextStep, StackError
 
 
 class StackStatus(StrEnum):
@@ -130,7 +130,7 @@ class StackOutputs:
             raise StackError(
                 f"the output {key} was not read",
                 f"the stack {self.stack} has no such output; it has: {have}",
-                "Deploy the stack with this version's template: `up`.",
+                NextStep("Deploy the stack with this version's template", ("up",)),
             ) from None
 
 
@@ -176,7 +176,7 @@ def read_outputs(cfn: Any, stack_id: str, *, changed: bool) -> StackOutputs:
         raise StackError(
             f"the outputs of {stack_id} were not read",
             "the stack was deleted meanwhile",
-            "Run `up` again.",
+            NextStep("Deploy it again", ("up",)),
         )
     values = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
     return StackOutputs(found["StackName"], found["StackId"], values, changed=changed)

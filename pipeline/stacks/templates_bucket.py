@@ -170,7 +170,7 @@ def _unusable(bucket: TemplatesBucket, why: str) -> StackError:
         f"the template was not put into the bucket {bucket.name}",
         why,
         "Give the caller the permissions of docs/decisions/large-templates.md. If the bucket is not yours, deploy what"
-        " `synth` writes through one that is: aws cloudformation deploy --s3-bucket YOURS",
+        " `synth --out DIR` writes through one that is: aws cloudformation deploy --s3-bucket YOURS",
     )
 
 

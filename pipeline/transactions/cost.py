@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import NextStep, SettingsError
 from pipeline.transactions.prices import Prices, Traffic
 from pipeline.transactions.ways import TURNS, follow, read_definition, tasks
 
@@ -247,7 +247,7 @@ def _functions(template: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         raise SettingsError(
             "the cost was not computed",
             f"the template has no function {', '.join(missing)}",
-            "Use the pipeline template that `synth --out DIR` writes.",
+            NextStep("Use the pipeline template, written by", ("synth", "--out", "DIR")),
         )
     return found
 

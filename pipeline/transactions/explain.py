@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.workflow.limits import DETAILS_PREFIX
-from pipeline.core.errors import SubmissionError
+from pipeline.core.errors import NextStep, SubmissionError
 from pipeline.transactions.drawing import draw
 from pipeline.transactions.ways import TURNS, follow
 
@@ -125,7 +125,7 @@ def explain(
         raise SubmissionError(
             f"{transaction_id} was not explained",
             "the table has no record of this id",
-            f"Submit it, or check whether it is parked: `redrive --dry-run --id {transaction_id}`",
+            NextStep("Submit it, or check whether it is parked", ("redrive", "--dry-run", "--id", transaction_id)),
         )
     notes: list[str] = []
     moments = [*_record_moments(record), *_log_moments(logs, log_groups, record, notes)]

@@ -105,7 +105,7 @@ class Redrive:
         }
         if self.stopped is not None:
             stopped = self.stopped
-            document["stopped"] = {"what": stopped.what, "why": stopped.why, "next_step": stopped.next_step}
+            document["stopped"] = {"what": stopped.what, "why": stopped.why, "next_step": str(stopped.next_step)}
         return document
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.core.documents import parse_unambiguous_json
-from pipeline.core.errors import SubmissionError
+from pipeline.core.errors import NextStep, SubmissionError
 from pipeline.transactions.causes import cause_in_words
 
 # The limit of StartSyncExecution's input, 256 KiB (Step Functions API reference).
@@ -60,7 +60,7 @@ class Answer:
 class Unanswered(SubmissionError):
     """A submission without an answer. Submitting it again is always safe."""
 
-    def __init__(self, what: str, why: str, next_step: str, *, execution: str = "") -> None:
+    def __init__(self, what: str, why: str, next_step: NextStep | str, *, execution: str = "") -> None:
         super().__init__(what, why, next_step)
         self.execution = execution
 
@@ -84,12 +84,12 @@ class Parked(Unanswered):
         return type(self), (self.transaction_id, self.execution, self.state, self.error, self.cause)
 
 
-def _next_step(error: str) -> str:
+def _next_step(error: str) -> NextStep:
     if error in ("PlaceholderImage", "Runtime.InvalidEntrypoint"):
-        return "Deploy the functions with `up`, then run `redrive`."
+        return NextStep("Deploy the functions, then submit it again", ("up",), ("redrive",))
     if error == "TransactionInProgress":
-        return "Run `redrive` after the other submission has ended."
-    return "Fix the cause, then run `redrive`."
+        return NextStep("Submit it again after the other submission has ended", ("redrive",))
+    return NextStep("Fix the cause, then submit it again", ("redrive",))
 
 
 def parse_transaction(text: str) -> Any:

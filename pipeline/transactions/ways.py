@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.errors import SubmissionError
+from pipeline.core.errors import NextStep, SubmissionError
 
 # Where each kind of submission departs from the ``Next`` of a state: state → successor.
 TURNS: Mapping[str, Mapping[str, str]] = {
@@ -43,7 +43,7 @@ def read_definition(template: Mapping[str, Any]) -> dict[str, Any]:
     raise SubmissionError(
         "the state machine was not read",
         "the template has no state machine",
-        "Use the pipeline template that `synth --out DIR` writes.",
+        NextStep("Use the pipeline template, written by", ("synth", "--out", "DIR")),
     )
 
 

@@ -237,7 +237,7 @@ def test_no_engine_is_explained(address: str, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(LocalError) as refused:
         connect_engine("nothing was built", "Leave out --builder docker.")
     assert f"no container engine answers at {address}" in refused.value.why
-    assert refused.value.next_step.endswith("Leave out --builder docker.")
+    assert refused.value.next_step.text.endswith("Leave out --builder docker.")
 
 
 def test_an_engine_of_another_machine_cannot_run_functions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ def run_up(order: Order) -> None:
         try:
             outcome = up(context, smoke=order.smoke, sbom=True, yes=False)
         except PipelineError as error:
-            write("error", [error.what, error.why, error.next_step])
+            write("error", [error.what, error.why, str(error.next_step)])
             sys.exit(1)
         except KeyboardInterrupt:
             write("interrupted", True)

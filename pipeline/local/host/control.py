@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import LocalError
+from pipeline.core.errors import LocalError, NextStep
 from pipeline.core.events import Note, Report, ignore, step
 from pipeline.local.host_state import HostState, read_state
 
@@ -92,13 +92,13 @@ def start_local(
         raise LocalError(
             f"the embedded AWS was not started on port {port}",
             f"it runs already at {running.endpoint}",
-            "Leave the port out, or run `down` first.",
+            NextStep("Leave the port out, or stop it first", ("down",)),
         )
     if runtime is not None and running.runtime != runtime:
         raise LocalError(
             f"functions were not started in the {runtime} runtime",
             f"the embedded AWS runs already, with the {running.runtime} runtime",
-            "Leave --runtime out, or run `down` first.",
+            NextStep("Leave --runtime out, or stop it first", ("down",)),
         )
     return running
 
@@ -115,7 +115,9 @@ def local_session(folder: Path, *, port: int | None = None, runtime: str = "proc
     try:
         found = find_local(folder)
         if found is None or "busy" in answer:
-            raise LocalError(_NOT_STARTED, f"{folder} is in use", "Run `down` there first, or take another folder.")
+            raise LocalError(
+                _NOT_STARTED, f"{folder} is in use", NextStep("Take another folder, or stop it there first", ("down",))
+            )
         yield found
     finally:
         if process.stdin is not None:
@@ -143,7 +145,7 @@ def stop_local(folder: Path) -> bool:
             raise LocalError(
                 "the embedded AWS was not stopped",
                 f"process {state.pid} belongs to another user",
-                "Run `down` as the user who ran `up`.",
+                NextStep("As the user who started it", ("down",)),
             ) from error
         finally:
             os.close(process)

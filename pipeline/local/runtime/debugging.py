@@ -25,7 +25,7 @@ from typing import Any
 
 from pipeline.assembly.layers import collect_files
 from pipeline.assembly.model import FunctionSource
-from pipeline.core.errors import LocalError
+from pipeline.core.errors import LocalError, NextStep
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.processes import kill_marked
 from pipeline.local.runtime.byte_code import interpreter
@@ -102,7 +102,9 @@ def debug_function(
             command = worker_command(function, image, endpoint)
         except CannotRun as error:
             raise LocalError(
-                f"{source.name} was not debugged", error.message, "Run `up` with the process runtime."
+                f"{source.name} was not debugged",
+                error.message,
+                NextStep("Use the process runtime", ("up", "--runtime", "process")),
             ) from error
         task_root = inside(image.rootfs, dict(image.environment).get("LAMBDA_TASK_ROOT", "/var/task"))
         mappings = (*((place, task_root / place.name) for place in source.shared), (source.folder, task_root))
@@ -160,7 +162,9 @@ def _lay_out(function: FunctionConfig, store: ImageStore, own: Path) -> LocalIma
     try:
         image = store.ensure(function.image)
     except ImageUnavailable as error:
-        raise LocalError(f"{function.name} was not debugged", str(error), "Run `up` to build and push it.") from error
+        raise LocalError(
+            f"{function.name} was not debugged", str(error), NextStep("Build and push it", ("up",))
+        ) from error
     shutil.copytree(image.rootfs, own / "rootfs", symlinks=True, copy_function=os.link)
     return replace(image, rootfs=own / "rootfs")
 

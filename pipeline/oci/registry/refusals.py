@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pipeline.core.documents import parse_json
-from pipeline.core.errors import RegistryError
+from pipeline.core.errors import NextStep, RegistryError
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ECR_HOST = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
@@ -54,7 +54,7 @@ def printable(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:300]
 
 
-def cure(host: str, status: int, code: str) -> str:
+def cure(host: str, status: int, code: str) -> NextStep | str:
     if status == 401:
         if is_ecr(host):
             return "Check the AWS credentials, and that they allow ecr:GetAuthorizationToken."
@@ -66,7 +66,7 @@ def cure(host: str, status: int, code: str) -> str:
     if status == 404:
         if code == "MANIFEST_UNKNOWN":
             return "Check the tag or the digest."
-        return "Check the repository's name, and that the repository exists; `infra` creates those of a deployment."
+        return NextStep("Check the repository's name, and that it exists. Create those of a deployment", ("infra",))
     if status in BUSY:
         return "Wait a moment and run the command again: what was already moved is kept."
     return "See the registry's own words above."

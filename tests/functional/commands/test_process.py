@@ -61,7 +61,7 @@ def test_a_program_that_may_write_byte_code_does_so_beside_the_source(tmp_path: 
     [
         (("--version",), 0, "0.1.0"),
         (("no-such-command",), 2, "No such command"),
-        (("status",), 1, "does not run"),
+        (("status",), 1, "is not running"),
     ],
 )
 def test_the_exit_status_and_all_that_was_said_reach_the_shell(

@@ -122,7 +122,7 @@ def test_login(tmp_path: Path, store: BlobStore) -> None:
     with debian_registry(tmp_path / "registry", login=True) as server:
         with pytest.raises(RegistryError, match="answered 401") as caught:
             push_image(Registry(server.host), f"{server.host}/app", image, store)
-        assert f"docker login {server.host}" in caught.value.next_step
+        assert f"docker login {server.host}" in str(caught.value.next_step)
         registry = Registry(server.host, credentials=Credentials(USER, PASSWORD))
         assert push_image(registry, f"{server.host}/app", image, store, tag="v1").uploaded > 0
 

@@ -128,7 +128,7 @@ def test_status_tells_of_a_function_whose_folder_is_gone(
         (tmp_path / "kept").rename(folder)
     assert functions["fraud-detection-dev"] is False
     assert sum(functions.values()) == 2
-    assert re.search("fraud-detection-dev .* has no folder any more; `./bootstrap.py up` deletes it", told)
+    assert re.search(r"fraud-detection-dev .* its folder is gone, so it is deleted by \./bootstrap\.py up", told)
 
 
 def test_what_was_not_done_is_what_was_asked_for(line: CommandLine, two_releases: list[dict[str, Any]]) -> None:

@@ -108,7 +108,7 @@ def test_synth_writes_what_is_deployed(line: CommandLine, tmp_path: Path) -> Non
 )
 def test_bad_input_is_explained(line: CommandLine, released: Any, arguments: list[str], said: str) -> None:
     error = line.json(*arguments, code=1)
-    assert set(error) == {"what", "why", "next_step"}
+    assert set(error) == {"what", "why", "next_step", "commands"}
     assert said in error["why"]
     text = line.run(*arguments, code=1)
     assert text.stdout == ""

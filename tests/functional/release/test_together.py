@@ -127,7 +127,7 @@ def test_a_first_release_that_does_not_answer_says_that_there_is_no_way_back(lab
     with lab.environment() as environment:
         with lab.changed("\nraise RuntimeError('broken at import')\n"), pytest.raises(ReleaseError) as raised:
             lab.release(environment)
-        assert "no earlier release" in raised.value.next_step
+        assert "no earlier release" in str(raised.value.next_step)
         assert list_releases(lab.aws.client("ssm"), environment) == ()
         mended, _ = lab.release(environment)
         assert (mended.record and mended.record.number, mended.sample and mended.sample.outcome) == (1, "APPROVED")

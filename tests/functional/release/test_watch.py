@@ -429,7 +429,7 @@ class TestWithoutItsEnvironment:
         error = watching.ended()
         assert error["what"] == "dev is not watched any longer"
         assert re.fullmatch(r"`\./bootstrap\.py down` \(process \d+\) deletes it", error["why"])
-        assert error["next_step"] == "Run `./bootstrap.py watch` to bring dev up again."
+        assert error["next_step"] == "Bring it up again: ./bootstrap.py watch"
         told = f"ended `watch` (process {watching.process.pid}); ./bootstrap.py watch brings dev up again"
         assert told in done.stdout.splitlines()
 

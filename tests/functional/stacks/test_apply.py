@@ -108,7 +108,7 @@ def test_a_failed_creation_names_its_first_cause(embedded_aws: EmbeddedAws, cfn:
     assert (failure.logical_id, failure.resource_type) == ("Thing", "AWS::SSM::Parameter")
     assert "already exists" in caught.value.why
     assert caught.value.status is StackStatus.ROLLBACK_COMPLETE
-    assert caught.value.next_step
+    assert caught.value.next_step.text
 
 
 def test_a_failed_creation_is_replaced_by_the_next_run(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
@@ -131,7 +131,7 @@ def test_a_failed_update_leaves_what_ran_before(embedded_aws: EmbeddedAws, cfn: 
     with pytest.raises(StackFailed) as caught:
         up(cfn, wanted(name, body=template(Thing=parameter(f"{name}-taken")), parameters={"Seconds": "60"}))
     assert caught.value.status is StackStatus.UPDATE_ROLLBACK_COMPLETE
-    assert caught.value.next_step.startswith("Everything runs as before.")
+    assert caught.value.next_step.text.startswith("Everything runs as before.")
     after = read_stack(cfn, name)
     assert after.parameters == {"Seconds": "30"}
     assert isinstance(plan_stack(after, wanted(name, parameters={"Seconds": "30"})), NoChange)
@@ -247,7 +247,7 @@ def test_a_failed_rollback_is_continued_once_its_cause_is_mended(cfn: Any, name:
 
     with pytest.raises(StackFailed, match=r"was not rolled back") as again:
         up(cfn, wanted(name, body=template(Thing=provider.resource("second"))))
-    assert image in again.value.next_step
+    assert image in str(again.value.next_step)
 
     provider.succeed()
     assert isinstance(decide(cfn, wanted(name)), ContinueRollback)

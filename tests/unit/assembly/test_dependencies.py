@@ -68,4 +68,4 @@ def test_a_line_that_pins_nothing_is_named(tmp_path: Path, text: str | bytes, sa
         read_lock(_lock(tmp_path, text))
     assert said in caught.value.why
     assert "a-function" in caught.value.what
-    assert "uv pip compile" in caught.value.next_step
+    assert "uv pip compile" in str(caught.value.next_step)

@@ -19,4 +19,4 @@ def test_without_an_engine_it_is_said_what_else_there_is(tmp_path: Path, monkeyp
         choose_base(
             "docker-daemon:own:1", Platform(host_architecture(), PythonVersion(3, 13)), BlobStore(tmp_path / "store")
         )
-    assert "oci:DIR" in caught.value.next_step
+    assert "oci:DIR" in str(caught.value.next_step)

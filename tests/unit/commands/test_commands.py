@@ -78,6 +78,7 @@ def test_an_expected_error_has_three_parts(capsys: pytest.CaptureFixture[str]) -
         "what": "the image was not built",
         "why": "it has no handler",
         "next_step": "Write one.",
+        "commands": [],
     }
 
 
@@ -99,10 +100,11 @@ WRONG_USAGE = [
 def test_wrong_usage_is_one_document_too(flag: str, arguments: tuple[str, ...], command: str, why: str) -> None:
     shown = CliRunner().invoke(bootstrap.main, [*arguments, flag], prog_name="bootstrap.py")
     document = json.loads(shown.stdout)
-    assert (shown.exit_code, list(document)) == (2, ["what", "why", "next_step"])
-    assert document["what"] == f"`./{command}` was not run"
+    assert (shown.exit_code, list(document)) == (2, ["what", "why", "next_step", "commands"])
+    assert document["what"] == f"./{command} was not run"
     assert why in document["why"]
-    assert document["next_step"] == f"`./{command} --help` shows what it takes."
+    assert document["next_step"] == f"Read what it takes: ./{command} --help"
+    assert document["commands"] == [f"./{command} --help".split()]
     assert (flag == "--events") == (shown.stdout.count("\n") == 1)
     assert why in shown.stderr
     assert f"Usage: {command}" in shown.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from cfn.names import Names
 from cfn.settings import Architecture
+from pipeline.core.errors import NextStep
 from pipeline.doctor import CHECKS, Status, run_checks
 from pipeline.doctor.keys import lets_service
 from pipeline.doctor.verdict import error, ok, together, unknown, warning
@@ -71,7 +72,7 @@ def test_what_was_not_answered_is_unknown_with_the_reason(account: FakeAccount) 
     verdict = account.verdict("region")
     assert verdict.status is Status.UNKNOWN
     assert "DescribeRegions was answered UnauthorizedOperation: You are not authorized" in verdict.evidence
-    assert "Let the caller use DescribeRegions" in verdict.cure
+    assert "Let the caller use DescribeRegions" in str(verdict.cure)
 
 
 def test_a_stack_that_cannot_be_read_makes_only_its_checks_unknown(account: FakeAccount) -> None:
@@ -119,7 +120,7 @@ def test_a_clock_that_is_off(account: FakeAccount, seconds: int, status: Status,
 
 def test_a_region_that_does_not_exist_or_is_not_enabled(account: FakeAccount) -> None:
     account.answer("ec2.DescribeRegions", {"Regions": [{"RegionName": REGION, "OptInStatus": "not-opted-in"}]})
-    assert f"enable-region --region-name {REGION}" in account.verdict("region").cure
+    assert f"enable-region --region-name {REGION}" in str(account.verdict("region").cure)
     account.refuse("ec2.DescribeRegions", "InvalidParameterValue", "Invalid region name")
     assert account.verdict("region").status is Status.ERROR
 
@@ -182,7 +183,7 @@ def test_a_name_that_is_taken(
     verdict = account.verdict("names")
     assert verdict.status is status
     assert said in verdict.evidence
-    assert "imports it into the stack" in verdict.cure if status is Status.WARNING else "aws " in verdict.cure
+    assert "imports it into the stack" in str(verdict.cure) if status is Status.WARNING else "aws " in str(verdict.cure)
     account.stands(REGISTRY)
     account.stands(PIPELINE)
     assert account.verdict("names").status is Status.OK  # then it is ours
@@ -193,7 +194,7 @@ def test_a_table_beside_a_stack_that_stands_cannot_be_imported(account: FakeAcco
     account.stands(PIPELINE, resources=["Vpc"])
     verdict = account.verdict("names")
     assert verdict.status is Status.ERROR
-    assert "aws dynamodb delete-table --table-name transaction-state-dev" in verdict.cure
+    assert "aws dynamodb delete-table --table-name transaction-state-dev" in str(verdict.cure)
 
 
 def test_log_groups_that_exist_are_offered_for_import(account: FakeAccount) -> None:
@@ -205,7 +206,7 @@ def test_log_groups_that_exist_are_offered_for_import(account: FakeAccount) -> N
     verdict = account.verdict("log groups")
     assert verdict.evidence == "the log group fraud-detection-dev exists and belongs to no stack of ours"
     assert verdict.status is Status.WARNING
-    assert "imports it into the stack as FraudDetectionLogGroup" in verdict.cure
+    assert "imports it into the stack as FraudDetectionLogGroup" in str(verdict.cure)
     assert account.verdict("names").status is Status.OK
 
 
@@ -222,7 +223,7 @@ def test_reserved_concurrency_says_what_fits(account: FakeAccount, limit: int, f
         assert verdict.status is Status.OK
     else:
         assert verdict.status is Status.WARNING
-        assert f"`up` reserves {fits or 'none'} instead" in verdict.cure
+        assert f"`up` reserves {fits or 'none'} instead" in str(verdict.cure)
         assert f"other functions reserve {limit - free}" in verdict.evidence
 
 
@@ -261,7 +262,7 @@ def test_no_room_for_a_network(account: FakeAccount) -> None:
     verdict = account.verdict("quotas")
     assert verdict.status is Status.ERROR
     assert "5 VPCs exist and 1 more would be made, and the account may have 5" in verdict.evidence
-    assert "--quota-code L-F678F1CE --desired-value 11" in verdict.cure
+    assert "--quota-code L-F678F1CE --desired-value 11" in str(verdict.cure)
     account.stands(PIPELINE)
     assert account.verdict("quotas").status is Status.OK
 
@@ -276,7 +277,7 @@ def test_a_quota_that_was_not_read_matters_only_beyond_the_default(account: Fake
 def test_too_few_zones(account: FakeAccount) -> None:
     account.answer("ec2.DescribeAvailabilityZones", {"AvailabilityZones": [{"ZoneName": "a"}, {"ZoneName": "b"}]})
     verdict = account.verdict("zones")
-    assert (verdict.status, verdict.cure) == (Status.ERROR, "Set zones = 2, or take another region.")
+    assert (verdict.status, str(verdict.cure)) == (Status.ERROR, "Set zones = 2, or take another region.")
 
 
 @pytest.mark.parametrize(
@@ -509,8 +510,10 @@ def test_images_that_lambda_could_not_pull(account: FakeAccount, image_uri: str,
 
 
 def test_the_worst_of_several_verdicts_counts() -> None:
-    found = together([ok("fine"), warning("hm", "look"), error("bad", "mend"), unknown("who knows")], "")
-    assert (found.status, found.evidence, found.cure) == (Status.ERROR, "bad; hm; who knows", "mend look")
+    again = NextStep("Do it again", ("down",), ("up",))
+    found = together([warning("hm", "Look."), error("bad", again), error("worse", again), unknown("who knows")], "")
+    assert (found.status, found.evidence) == (Status.ERROR, "bad; worse; hm; who knows")
+    assert found.cure == NextStep("Do it again. Look.", ("down",), ("up",))
     assert together([], "nothing there") == ok("nothing there")
 
 

@@ -62,7 +62,7 @@ def test_invalid_json_is_an_error_and_starts_no_execution(text: str) -> None:
     with pytest.raises(SubmissionError, match="not JSON") as caught:
         run(text)
     assert not isinstance(caught.value, Unanswered)
-    assert "transaction_id" in caught.value.next_step
+    assert "transaction_id" in str(caught.value.next_step)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_numbers_are_sent_unchanged() -> None:
 @pytest.mark.parametrize(
     ("error", "next_step"),
     [
-        ("PlaceholderImage", "`up`"),
-        ("Runtime.InvalidEntrypoint", "`up`"),
+        ("PlaceholderImage", "up"),
+        ("Runtime.InvalidEntrypoint", "up"),
         ("TransactionInProgress", "other submission"),
-        ("ValueError", "`redrive`"),
+        ("ValueError", "redrive"),
     ],
 )
 def test_parked_explains_the_cause_and_the_next_step(error: str, next_step: str) -> None:
@@ -156,7 +156,7 @@ def test_parked_explains_the_cause_and_the_next_step(error: str, next_step: str)
     with pytest.raises(Parked, match=f"Validate failed with {error}: because") as caught:
         run('{"transaction_id":"t-1"}', ended("FAILED", error="Parked", cause=cause))
     assert "t-1 was parked without an answer" in caught.value.what
-    assert next_step in caught.value.next_step
+    assert next_step in str(caught.value.next_step)
     assert caught.value.execution.startswith("submit-")
     copied = pickle.loads(pickle.dumps(caught.value))
     assert (copied.state, copied.error, copied.execution) == ("Validate", error, caught.value.execution)
@@ -175,7 +175,7 @@ def test_any_other_end_is_unanswered_and_safe_to_repeat(status: str, error: str)
     with pytest.raises(Unanswered, match=f"ended as {status}") as caught:
         run('{"transaction_id":"t-1"}', ended(status, error=error))
     assert not isinstance(caught.value, Parked)
-    assert "Submit it again" in caught.value.next_step
+    assert "Submit it again" in str(caught.value.next_step)
 
 
 def test_a_refusal_of_the_service_is_unanswered() -> None:

@@ -156,7 +156,7 @@ def test_wrong_login_is_told_once_with_the_cure(server: LoopbackRegistry, client
     source = Renewable("wrong", "also-wrong")
     with pytest.raises(RegistryRefused, match=r"answered 401") as caught:
         upload(client(credentials=source))
-    assert "docker login" in caught.value.next_step
+    assert "docker login" in str(caught.value.next_step)
     assert len(server.calls) == 3
     assert source.renewals == 1
 

@@ -161,7 +161,7 @@ def test_missing_manifest(server: LoopbackRegistry, client: Client) -> None:
     assert client().head_manifest("app", "2") is None
     with pytest.raises(RegistryRefused, match=r"404 \(MANIFEST_UNKNOWN") as caught:
         client().fetch_manifest("app", "2")
-    assert caught.value.next_step == "Check the tag or the digest."
+    assert str(caught.value.next_step) == "Check the tag or the digest."
 
 
 @pytest.mark.parametrize("by_tag", [True, False])

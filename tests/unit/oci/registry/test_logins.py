@@ -239,7 +239,7 @@ class TestEcr:
             stub.add_client_error("get_authorization_token", "AccessDeniedException", "not authorized to perform")
             with pytest.raises(CredentialsError, match="AccessDeniedException: not authorized to perform") as caught:
                 ecr_credentials(client).current()
-        assert "ecr:GetAuthorizationToken" in caught.value.next_step
+        assert "ecr:GetAuthorizationToken" in str(caught.value.next_step)
 
     def test_answer_without_a_token_is_told_without_quoting_it(self, client: Any) -> None:
         with Stubber(client) as stub:
