@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.local.emulator.patches.patch import Patch
+
 FAULTS = "faults.json"
 # Retries and waits of state machines take this share of the time that they would.
 WAIT_SCALE = "0.1"
@@ -26,7 +28,7 @@ _ITEM_CALLS = ("PutItem", "UpdateItem", "GetItem", "DeleteItem", "Query")
 
 
 class Faults:
-    """The shares as the file has them now; none while there is no file."""
+    """The shares as the file has them now; none if there is no file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -35,7 +37,7 @@ class Faults:
         self._chance = random.Random(os.getpid())
 
     def strike(self) -> str | None:
-        """What happens to the next call."""
+        """The fault of the next call, or None."""
         if time.monotonic() - self._read_at > _READ_SECONDS:
             self._read_at = time.monotonic()
             try:
@@ -50,29 +52,48 @@ class Faults:
         return None
 
 
-def infest(faults: Faults) -> None:
-    """Put the faults between ministack's DynamoDB and who calls it."""
-    from ministack.core.responses import error_response_json
-    from ministack.services import dynamodb, stepfunctions
+def fault_patches(faults: Faults) -> tuple[Patch, ...]:
+    """The rows that put the faults between ministack's DynamoDB and its callers."""
 
-    invoke, handle = stepfunctions._invoke_dynamodb, dynamodb.handle_request
+    def strike_task(invoke: Any, machines: Any) -> Any:
+        def _invoke_dynamodb(operation: str, data: Any) -> Any:
+            fault = faults.strike()
+            if fault == "throttled":
+                raise machines._ExecutionError("DynamoDB.ThrottlingException", "Rate exceeded")
+            result = invoke(operation, data)
+            if fault == "lost":
+                raise machines._ExecutionError("DynamoDB.InternalServerError", "the answer was lost")
+            return result
 
-    def _invoke_dynamodb(operation: str, data: Any) -> Any:
-        fault = faults.strike()
-        if fault == "throttled":
-            raise stepfunctions._ExecutionError("DynamoDB.ThrottlingException", "Rate exceeded")
-        result = invoke(operation, data)
-        if fault == "lost":
-            raise stepfunctions._ExecutionError("DynamoDB.InternalServerError", "the answer was lost")
-        return result
+        return _invoke_dynamodb
 
-    async def handle_request(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
-        if headers.get("x-amz-target", "").rpartition(".")[2] in _ITEM_CALLS and faults.strike() == "throttled":
-            return error_response_json("ThrottlingException", "Rate exceeded", 400)
-        return await handle(method, path, headers, body, query)
+    def strike_request(handle: Any, dynamodb: Any) -> Any:
+        async def handle_request(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
+            if headers.get("x-amz-target", "").rpartition(".")[2] in _ITEM_CALLS and faults.strike() == "throttled":
+                return dynamodb.error_response_json("ThrottlingException", "Rate exceeded", 400)
+            return await handle(method, path, headers, body, query)
 
-    stepfunctions._invoke_dynamodb = _invoke_dynamodb
-    dynamodb.handle_request = handle_request
+        return handle_request
+
+    never, sometimes = "never throttles and loses no answer", "throttles, and answers get lost"
+    return (
+        Patch(
+            "services.stepfunctions:_invoke_dynamodb",
+            "3d538d8656c86441",
+            never,
+            sometimes,
+            "D DynamoDB developer guide, Error handling",
+            strike_task,
+        ),
+        Patch(
+            "services.dynamodb:handle_request",
+            "1201f2ac993ce1a0",
+            never,
+            sometimes,
+            "D DynamoDB developer guide, Error handling",
+            strike_request,
+        ),
+    )
 
 
 def main() -> int:
@@ -84,8 +105,7 @@ def main() -> int:
     os.environ["SFN_WAIT_SCALE"] = WAIT_SCALE
     from pipeline.local.emulator import server as emulator
 
-    infest(Faults(Path(os.environ["HOME"]) / FAULTS))
-    return emulator.main()
+    return emulator.main(faults=fault_patches(Faults(Path(os.environ["HOME"]) / FAULTS)))
 
 
 if __name__ == "__main__":

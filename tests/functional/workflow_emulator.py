@@ -23,6 +23,8 @@ import threading
 import time
 from typing import Any
 
+from pipeline.local.emulator.patches.patch import Patch
+
 _task: contextvars.ContextVar[tuple[str, dict[str, Any]]] = contextvars.ContextVar("task")
 
 
@@ -113,61 +115,84 @@ def permission(resource: str, arguments: dict[str, Any], account: str, region: s
             return "lambda:InvokeFunction", arguments["FunctionName"]
 
 
-def infest(adversary: Adversary) -> None:
-    """Put the adversary between ministack's state machines and their tasks."""
+def fault_patches(adversary: Adversary) -> tuple[Patch, ...]:
+    """The rows that put the adversary between ministack's state machines and their tasks."""
     from ministack.core import iam_evaluator
     from ministack.core.responses import get_account_id, get_region
-    from ministack.services import stepfunctions
 
-    error_type = stepfunctions._ExecutionError
-    execute_task, invoke_resource = stepfunctions._execute_task, stepfunctions._invoke_resource
+    def execute(execute_task: Any, _: Any) -> Any:
+        def _execute_task(state: dict[str, Any], given: Any, execution: dict[str, Any], ctx: dict[str, Any]) -> Any:
+            function = str(state.get("Arguments", {}).get("FunctionName", ""))
+            name = next((task for part, task in _BRANCHES.items() if part in function), ctx["State"]["Name"])
+            _task.set((name, execution))
+            try:
+                return execute_task(state, given, execution, ctx)
+            except Died:
+                raise RuntimeError("the execution died") from None
 
-    def _execute_task(state: dict[str, Any], given: Any, execution: dict[str, Any], ctx: dict[str, Any]) -> Any:
-        function = str(state.get("Arguments", {}).get("FunctionName", ""))
-        name = next((task for part, task in _BRANCHES.items() if part in function), ctx["State"]["Name"])
-        _task.set((name, execution))
-        try:
-            return execute_task(state, given, execution, ctx)
-        except Died:
-            raise RuntimeError("the execution died") from None
+        return _execute_task
 
-    def _invoke_resource(resource: str, arguments: dict[str, Any]) -> Any:
-        state, execution = _task.get()
-        role = stepfunctions._state_machines[execution["stateMachineArn"]]["roleArn"]
-        action, target = permission(resource, arguments, get_account_id(), get_region())
-        allowed = iam_evaluator.evaluate(
-            iam_evaluator.EvalContext(role, "AssumedRole", get_account_id(), action, target, get_region()),
-            iam_evaluator._gather_role_policies(role.rpartition("/")[2], get_account_id()),
-        )
-        adversary.note(execution=execution["name"], state=state, action=action, allowed=allowed.decision == "Allow")
-        if allowed.decision != "Allow":
-            raise error_type("AccessDeniedException", f"{role} may not {action} on {target}")
-        fault = adversary.next_fault(state, execution["name"])
-        if fault is None:
-            return invoke_resource(resource, arguments)
-        if fault["when"] == "before":
-            raise error_type(fault["error"], "on command")
-        if fault["when"] == "die":
-            raise Died
-        time.sleep(fault.get("seconds", 0))
-        if fault["when"] == "hang":  # and nothing of it reaches the table when others use it
-            raise Died
-        result = invoke_resource(resource, arguments)
-        if fault["when"] == "after":
-            raise error_type(fault["error"], "on command")
-        if fault["when"] == "die-after":
-            raise Died
-        return result
+    def invoke(invoke_resource: Any, machines: Any) -> Any:
+        def _invoke_resource(resource: str, arguments: dict[str, Any]) -> Any:
+            state, execution = _task.get()
+            role = machines._state_machines[execution["stateMachineArn"]]["roleArn"]
+            action, target = permission(resource, arguments, get_account_id(), get_region())
+            allowed = iam_evaluator.evaluate(
+                iam_evaluator.EvalContext(role, "AssumedRole", get_account_id(), action, target, get_region()),
+                iam_evaluator._gather_role_policies(role.rpartition("/")[2], get_account_id()),
+            )
+            adversary.note(execution=execution["name"], state=state, action=action, allowed=allowed.decision == "Allow")
+            if allowed.decision != "Allow":
+                raise machines._ExecutionError("AccessDeniedException", f"{role} may not {action} on {target}")
+            fault = adversary.next_fault(state, execution["name"])
+            if fault is None:
+                return invoke_resource(resource, arguments)
+            if fault["when"] == "before":
+                raise machines._ExecutionError(fault["error"], "on command")
+            if fault["when"] == "die":
+                raise Died
+            time.sleep(fault.get("seconds", 0))
+            if fault["when"] == "hang":  # and nothing of it reaches the table when others use it
+                raise Died
+            result = invoke_resource(resource, arguments)
+            if fault["when"] == "after":
+                raise machines._ExecutionError(fault["error"], "on command")
+            if fault["when"] == "die-after":
+                raise Died
+            return result
 
-    def _call_lambda(function: str, event: dict[str, Any]) -> Any:
-        result = answer(function.rpartition(":")[2].rpartition("-")[0], event)
-        if len(json.dumps(result)) > 262_144:
-            raise error_type("States.DataLimitExceeded", "the result is larger than a state")
-        return result
+        return _invoke_resource
 
-    stepfunctions._execute_task = _execute_task
-    stepfunctions._invoke_resource = _invoke_resource
-    stepfunctions._call_lambda = _call_lambda
+    def call(_original: Any, machines: Any) -> Any:
+        def _call_lambda(function: str, event: dict[str, Any]) -> Any:
+            result = answer(function.rpartition(":")[2].rpartition("-")[0], event)
+            if len(json.dumps(result)) > 262_144:
+                raise machines._ExecutionError("States.DataLimitExceeded", "the result is larger than a state")
+            return result
+
+        return _call_lambda
+
+    why = ("never fails on command", "fails in these ways", "D Step Functions developer guide, Handling errors")
+    return (
+        Patch(
+            "services.stepfunctions:_execute_task",
+            "53c818d247dba62c",
+            *why,
+            execute,
+        ),
+        Patch(
+            "services.stepfunctions:_invoke_resource",
+            "a85d2be9a8584ce0",
+            *why,
+            invoke,
+        ),
+        Patch(
+            "services.stepfunctions:_call_lambda",
+            "25830369b12636da",
+            *why,
+            call,
+        ),
+    )
 
 
 _BRANCHES = {"fraud-detection": "FraudDetection", "compliance-checking": "Compliance"}
@@ -181,10 +206,9 @@ def main() -> int:
     from pipeline.local.emulator import server as emulator
 
     adversary = Adversary()
-    infest(adversary)
     control = socket.socket(fileno=chosen.control)
     threading.Thread(target=adversary.serve, args=(control,), daemon=True).start()
-    return emulator.main(["--socket", str(chosen.socket)])
+    return emulator.main(["--socket", str(chosen.socket)], fault_patches(adversary))
 
 
 if __name__ == "__main__":

@@ -2,18 +2,20 @@
 
     python -m pipeline.local.emulator.server --socket FD [--bridge FD]
 
-``--socket`` is a bound TCP socket that the owner passes on, so that the port is known, and taken, before anything
-starts. ``--bridge`` is one end of a socket pair (see ``pipeline.local.emulator.bridge``) over which invocations of
-image functions reach the owner's runtime; without it such functions answer that no runtime is there.
+``--socket`` is a bound TCP socket of the owner's, so that the port is known and taken before anything starts.
+``--bridge`` is one end of a socket pair (see ``pipeline.local.emulator.bridge``) over which invocations of image
+functions reach the owner's runtime; without it such invocations are service errors.
 
-The process ends itself when its standard input does: the owner holds the other end of that pipe, so it is gone when the
-owner is, also after SIGKILL. ``environment()`` gives the variables that the owner starts it with.
+The process ends when its standard input ends: the owner holds the other end of that pipe, so the emulator does not
+outlive it, even after SIGKILL. ``environment()`` gives the variables that the owner starts it with.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
+import json
 import logging
 import os
 import resource
@@ -25,40 +27,33 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.local.emulator.ahead import load_ahead
-from pipeline.local.emulator.ecr_uploads import join_uploads
-from pipeline.local.emulator.express import forget_executions, start_at_once
-from pipeline.local.emulator.expressions import parse_expressions_once
-from pipeline.local.emulator.patches import InvocationClient, hook_invocations, save_state, verify_ministack
-from pipeline.local.emulator.replacements import know_replacements
-from pipeline.local.emulator.state_roles import check_state_roles
-from pipeline.local.emulator.zip_workers import start_without_botocore
+from pipeline.core.errors import LocalError
+from pipeline.local.emulator.bridge_client import InvocationClient
+from pipeline.local.emulator.patches.catalogue import patch_ministack, require_version
+from pipeline.local.emulator.patches.patch import Patch
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 
 SERVICES = (
     "cloudformation", "cloudwatch", "dynamodb", "ec2", "ecr", "iam", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm",
     "stepfunctions", "sts",
 )  # fmt: skip
-# By a release, in its order. ministack's names, which are not always boto3's.
-FIRST_ASKED = (
-    "cloudformation", "ssm", "ecr", "iam", "lambda", "logs", "kms", "sns", "sqs", "dynamodb", "ec2", "states", "sts",
-    "monitoring", "s3",
-)  # fmt: skip
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPYCACHEPREFIX")
-# In the state's folder: the state was saved whole when the last run ended.
+# A file in the state's folder: the last run saved its state completely.
 SAVED = "saved"
-# Time for the state to reach the disk after the end was asked for (seconds); then the process leaves without it. With
-# 20,000 transactions and their logs it takes 12 s on a machine that is busy with other things.
+# Time to write the state to disk at the end (seconds); then the process exits without it. 20,000 transactions with
+# their logs take 12 s on a busy machine.
 SAVE_SECONDS = 90.0
-# Time for answers that are ready to reach their callers.
+# The exit status when ministack is not the one that it is patched for; the last line of the output says why.
+REFUSED = 3
+# Time for finished responses to reach their callers (seconds).
 ANSWER_SECONDS = 0.1
 
 
 def environment(folder: Path, *, port: int, region: str, access_key_id: str, secret_access_key: str) -> dict[str, str]:
-    """Everything the emulator needs to know; nothing of the caller's own AWS settings passes through.
+    """The emulator's whole environment: none of the caller's AWS settings pass through.
 
-    ministack reads its settings from variables at import. Anything it would put into the system's temporary folder
-    goes under ``folder``.
+    ministack reads its settings from variables at import. What it would write to the system's temporary folder goes
+    below ``folder``.
     """
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return inherited | {
@@ -83,16 +78,16 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
         "S3_DATA_DIR": str(folder / "s3"),
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
-        # ministack removes containers of its own at start and stop; here it has none, and others are not its business.
+        # ministack removes its own containers at start and stop; here it has none and gets no engine.
         "DOCKER_HOST": f"unix://{folder / 'no-docker.sock'}",
-        # AWS's own quota; ministack would make one up from this machine's memory.
+        # AWS's default quota; ministack would derive one from this machine's memory.
         "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
         "LOG_LEVEL": "INFO",
     }
 
 
-async def _serve(listener: socket.socket, asked: asyncio.Event) -> None:
-    """Serve until ``asked``; raises what the server raises."""
+async def _serve(listener: socket.socket, ending: asyncio.Event) -> None:
+    """Serve until ``ending`` is set; raises what the server raises."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack.app import app
@@ -101,9 +96,9 @@ async def _serve(listener: socket.socket, asked: asyncio.Event) -> None:
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
-    # Never told to shut down: it would wait for every request, and a workflow may be at one for minutes.
+    # Never triggered: a shutdown waits for every request, and a workflow may take minutes.
     server = asyncio.create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait))
-    end = asyncio.create_task(asked.wait())
+    end = asyncio.create_task(ending.wait())
     await asyncio.wait((server, end), return_when=asyncio.FIRST_COMPLETED)
     if server.done():
         server.result()
@@ -111,15 +106,15 @@ async def _serve(listener: socket.socket, asked: asyncio.Event) -> None:
 
 
 async def _run(listener: socket.socket) -> int:
-    """Serve until the owner is gone or asks for the end, then save; returns the exit status."""
-    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    """Serve until the owner is gone or sends SIGTERM, then save; returns the exit status."""
+    ending, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end(*_: object) -> None:
         # On threads, so that a handler that keeps the loop busy cannot keep the process.
         watchdog = threading.Timer(SAVE_SECONDS, os._exit, (1,))
         watchdog.daemon = True
         watchdog.start()
-        loop.call_soon_threadsafe(asked.set)
+        loop.call_soon_threadsafe(ending.set)
 
     def watch_owner() -> None:
         while os.read(0, 4096):
@@ -129,40 +124,63 @@ async def _run(listener: socket.socket) -> int:
     threading.Thread(target=watch_owner, daemon=True, name="owner").start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    load_ahead(FIRST_ASKED, know_replacements)  # CloudFormation's, which comes first
-    await _serve(listener, asked)
+    await _serve(listener, ending)
     if not save_state():
         return 1
     (Path(os.environ["STATE_DIR"]) / SAVED).touch()
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def save_state() -> bool:
+    """Write everything that ministack knows to its state folder, as it does at its end; False if some was not written.
+
+    Called directly, because ministack would wait for all requests first.
+    """
+    from ministack import app
+    from ministack.core import persistence
+
+    failures: list[str] = []
+
+    class Failures(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            failures.append(record.getMessage())
+
+    # ministack only logs a failure.
+    logging.getLogger("persistence").addHandler(Failures(logging.ERROR))
+    for _ in range(3):  # a running thread may change what is being read
+        failures.clear()
+        persistence.save_all(app._build_persistence_save_dict())
+        if not failures:
+            return True
+    return False
+
+
+def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = ()) -> int:
+    """Run until the owner is gone. Returns only if it cannot start: REFUSED, with the error as a last line of JSON."""
     parser = argparse.ArgumentParser(prog="pipeline.local.emulator.server", description="The embedded AWS.")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of a bound TCP socket")
     parser.add_argument("--bridge", type=int, help="file descriptor of the runtime's socket")
     chosen = parser.parse_args(arguments)
-    os.environ.pop("PYTHONPATH", None)  # what ministack starts has no business with our modules
+    os.environ.pop("PYTHONPATH", None)  # not for the processes that ministack starts
     die_with_parent(signal.SIGTERM)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    lambda_svc = verify_ministack()
-    client = None
-    if chosen.bridge is not None:
-        client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
-    hook_invocations(lambda_svc, client)
-    join_uploads()
-    check_state_roles()
-    forget_executions()
-    start_at_once()
-    parse_expressions_once()
-    start_without_botocore()
+    try:
+        require_version()
+        client = None
+        if chosen.bridge is not None:
+            lambda_svc = importlib.import_module("ministack.services.lambda_svc")
+            client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
+        patch_ministack(client, faults)
+    except LocalError as error:
+        sys.stdout.write(json.dumps([error.what, error.why, error.next_step]) + "\n")
+        return REFUSED
     asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
     raise AssertionError("the process has ended")
 
 
 async def _end_with(running: Coroutine[Any, Any, int]) -> None:
-    """End the process with the status of ``running``, whatever other threads are still at."""
+    """End the process with the status of ``running``, even while other threads are busy."""
     status = 1
     try:
         status = await running

@@ -32,8 +32,8 @@ from typing import Any, BinaryIO
 
 from pipeline.core.errors import LocalError
 from pipeline.local.emulator.bridge import InvocationServer
-from pipeline.local.emulator.patches import MINISTACK_VERSION, require_version
-from pipeline.local.emulator.server import SAVE_SECONDS, SAVED, environment
+from pipeline.local.emulator.patches.catalogue import MINISTACK_VERSION, require_version
+from pipeline.local.emulator.server import REFUSED, SAVE_SECONDS, SAVED, environment
 from pipeline.local.host.control import sweep_containers
 from pipeline.local.host_state import FILE, HostState, read_state, start_time, write_state
 from pipeline.local.invocation import Runtime
@@ -227,6 +227,10 @@ class Host:
         until = time.monotonic() + READY_SECONDS
         while not await asyncio.to_thread(answers, self._port):
             if gone.is_set() or time.monotonic() > until:
+                # Not reaped yet: _end_emulator still signals its process group.
+                ended = os.waitid(os.P_PID, self._emulator.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is not None and ended.si_status == REFUSED:
+                    raise LocalError(*json.loads(last_line(self._folder / "emulator.log")))
                 raise LocalError(
                     _NOT_STARTED,
                     f"ministack {MINISTACK_VERSION} did not come up ({last_line(self._folder / 'emulator.log')})",

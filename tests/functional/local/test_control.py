@@ -222,7 +222,7 @@ def test_another_version_of_ministack_is_refused(folder: Path, tmp_path: Path, m
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{about.parent}:$PYTHONPATH" exec {sys.executable} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(LocalError, match=r"ministack 9\.9 is installed, and this release is made for"):
+    with pytest.raises(LocalError, match=r"ministack 9\.9 is installed, but this release is made for"):
         start_local(folder)
 
 

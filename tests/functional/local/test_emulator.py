@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.functional.conftest import EmbeddedAws
+from tests.functional.local_images import make_role
 
 
 def test_answers_the_root_of_the_account(embedded_aws: EmbeddedAws) -> None:
@@ -41,3 +44,22 @@ def test_a_role_may_do_what_its_policy_says_and_nothing_else(embedded_aws: Embed
     assert "TableNames" in embedded_aws.client("dynamodb", **reader).list_tables()
     with pytest.raises(ClientError, match="AccessDenied"):
         embedded_aws.client("sqs", **reader).list_queues()
+
+
+def test_a_zip_function_runs_under_its_own_role(embedded_aws: EmbeddedAws) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr(
+            "index.py",
+            "import boto3, os\n"
+            "def handle(event, context):\n"
+            "    return [boto3.client('sts').get_caller_identity()['Arn'], os.environ['AWS_ENDPOINT_URL']]\n",
+        )
+    client = embedded_aws.client("lambda")
+    client.create_function(
+        FunctionName="zipped", Runtime="python3.13", Handler="index.handle", Role=make_role(embedded_aws, "zipped"),
+        Timeout=30, Code={"ZipFile": archive.getvalue()},
+    )  # fmt: skip
+    arn, endpoint = json.loads(client.invoke(FunctionName="zipped")["Payload"].read())
+    assert arn.startswith("arn:aws:sts::000000000000:assumed-role/zipped/")
+    assert endpoint == embedded_aws.endpoint

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.emulator.patches import describe_function
+from pipeline.local.emulator.bridge_client import describe_function
 from pipeline.local.invocation import FunctionConfig, Outcome, Status
 from pipeline.oci.values import Digest
 

@@ -1,38 +1,20 @@
-"""What is uploaded through the ECR API can be pulled through the registry's HTTP API, as on AWS.
+"""Images that are uploaded through the ECR API can be pulled through the registry's HTTP API.
 
-ministack's upload calls of the ECR API keep nothing of what they get, so an image that the placeholder's custom
-resource pushes could not be pulled. Here its handlers keep layers and manifests where its registry API finds them.
+The placeholder's custom resource uploads through the API (InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload,
+PutImage), and the runtime pulls from the registry. ministack keeps what is pushed over HTTP only.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
-import inspect
 import json
 from typing import Any
 
-from pipeline.core.errors import LocalError
-
-_HANDLERS = (
-    "_upload_layer_part", "_complete_layer_upload", "_put_image", "_batch_check_layer_availability",
-    "_delete_repository", "_batch_delete_image",
-)  # fmt: skip
-_STORES = ("_uploads", "_layer_blobs", "_manifest_blobs", "_repositories", "_images")
+from pipeline.local.emulator.patches.patch import Patch
 
 
-def join_uploads() -> None:
-    """Replace ministack's upload handlers. Raises LocalError when ministack does not have what is replaced."""
-    ecr = importlib.import_module("ministack.services.ecr")
-    for name in _HANDLERS:
-        if tuple(inspect.signature(getattr(ecr, name, int)).parameters) != ("data",):
-            raise _unknown(name)
-    for name in _STORES:
-        if not hasattr(ecr, name):
-            raise _unknown(name)
-    upload_part, complete, put_image, _, delete_repository, delete_images = (getattr(ecr, name) for name in _HANDLERS)
-
+def _keep_part(upload_part: Any, ecr: Any) -> Any:
     def _upload_layer_part(data: dict[str, Any]) -> Any:
         if data.get("repositoryName", "") not in ecr._repositories:
             return _no_repository(ecr, data)
@@ -40,6 +22,10 @@ def join_uploads() -> None:
         parts += base64.b64decode(data.get("layerPartBlob", ""))
         return upload_part(data)
 
+    return _upload_layer_part
+
+
+def _keep_layer(complete: Any, ecr: Any) -> Any:
     def _complete_layer_upload(data: dict[str, Any]) -> Any:
         name, digests = data.get("repositoryName", ""), data.get("layerDigests") or []
         if name not in ecr._repositories:
@@ -59,6 +45,10 @@ def join_uploads() -> None:
         ecr._layer_blobs.setdefault(name, {})[digest] = content
         return complete({**data, "layerDigests": [digest]})
 
+    return _complete_layer_upload
+
+
+def _keep_manifest(put_image: Any, ecr: Any) -> Any:
     def _put_image(data: dict[str, Any]) -> Any:
         answer = put_image(data)
         if answer[0] == 200:
@@ -67,6 +57,10 @@ def join_uploads() -> None:
             ecr._manifest_blobs.setdefault(data["repositoryName"], {})[digest] = manifest
         return answer
 
+    return _put_image
+
+
+def _look_for_layers(_original: Any, ecr: Any) -> Any:
     def _batch_check_layer_availability(data: dict[str, Any]) -> Any:
         name = data.get("repositoryName", "")
         if name not in ecr._repositories:
@@ -80,13 +74,21 @@ def join_uploads() -> None:
                 failures.append({"layerDigest": digest, "failureCode": "MissingLayerDigest"})
         return ecr.json_response({"layers": layers, "failures": failures})
 
+    return _batch_check_layer_availability
+
+
+def _drop_repository(delete_repository: Any, ecr: Any) -> Any:
     def _delete_repository(data: dict[str, Any]) -> Any:
         answer = delete_repository(data)
-        if answer[0] == 200:  # or one that is made anew under its name would have what this one had
+        if answer[0] == 200:
             for kept in (ecr._layer_blobs, ecr._manifest_blobs, ecr._uploads):
                 kept.pop(data["repositoryName"], None)
         return answer
 
+    return _delete_repository
+
+
+def _drop_manifests(delete_images: Any, ecr: Any) -> Any:
     def _batch_delete_image(data: dict[str, Any]) -> Any:
         answer = delete_images(data)
         if answer[0] == 200:
@@ -97,11 +99,7 @@ def join_uploads() -> None:
                     ecr._manifest_blobs.get(name, {}).pop(deleted.get("imageDigest"), None)
         return answer
 
-    for function in (
-        _upload_layer_part, _complete_layer_upload, _put_image, _batch_check_layer_availability, _delete_repository,
-        _batch_delete_image,
-    ):  # fmt: skip
-        setattr(ecr, function.__name__, function)
+    return _batch_delete_image
 
 
 def _no_repository(ecr: Any, data: dict[str, Any]) -> Any:
@@ -111,9 +109,53 @@ def _no_repository(ecr: Any, data: dict[str, Any]) -> Any:
     )
 
 
-def _unknown(name: str) -> LocalError:
-    return LocalError(
-        "the embedded AWS was not started",
-        f"ministack's ECR has no {name} of the shape that is expected",
-        "Install the locked version: pip install '.[local]'",
-    )
+UPLOADS = (
+    Patch(
+        "services.ecr:_upload_layer_part",
+        "4f0210073b881cd5",
+        "discards the part",
+        "keeps it until CompleteLayerUpload",
+        "D ECR API_UploadLayerPart",
+        _keep_part,
+    ),
+    Patch(
+        "services.ecr:_complete_layer_upload",
+        "372be6445fa6c7b5",
+        "accepts any digest and keeps nothing",
+        "compares the digest, refuses an empty upload, an unequal digest and a layer that exists, and keeps the layer",
+        "D ECR API_CompleteLayerUpload",
+        _keep_layer,
+    ),
+    Patch(
+        "services.ecr:_put_image",
+        "657a41f57e5e3fc1",
+        "does not make the manifest available to the registry's HTTP API by digest",
+        "an image is the same whichever way it was pushed",
+        "D ECR API_PutImage",
+        _keep_manifest,
+    ),
+    Patch(
+        "services.ecr:_batch_check_layer_availability",
+        "fa54e5eeff06d148",
+        "calls every layer available",
+        "distinguishes layers that exist from layers that do not",
+        "D ECR API_BatchCheckLayerAvailability",
+        _look_for_layers,
+    ),
+    Patch(
+        "services.ecr:_delete_repository",
+        "b857eb9bcb4f8fce",
+        "leaves layers and manifests to the next repository of that name",
+        "a new repository is empty",
+        "D ECR API_DeleteRepository",
+        _drop_repository,
+    ),
+    Patch(
+        "services.ecr:_batch_delete_image",
+        "65fc8eea27383f76",
+        "leaves the manifest of a deleted image, which can still be pulled by digest",
+        "a deleted image cannot be pulled",
+        "D ECR API_BatchDeleteImage",
+        _drop_manifests,
+    ),
+)

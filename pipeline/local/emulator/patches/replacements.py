@@ -1,17 +1,18 @@
-"""Which changes replace a resource, for the types that ministack does not know: it calls every change of one a maybe.
+"""Which changes replace a resource, for the types that ministack does not know.
 
-A change set would then say that a log group may be replaced because it is kept for another number of days, and `up`
-would ask before it.
+It calls every change of such a type conditional: a change set would say that a log group may be replaced because its
+retention changes, and `up` would ask before it.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-# ``createOnlyProperties`` of the resource schemas, as far as they are properties of the resource itself; a test holds
-# them against the schemas.
+from pipeline.local.emulator.patches.patch import Patch
+
+# ``createOnlyProperties`` of the resource schemas, as far as they are properties of the resource itself; a test
+# compares them with the schemas.
 CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
     "AWS::CloudWatch::Alarm": ("AlarmName",),
     "AWS::CodeDeploy::Application": ("ApplicationName", "ComputePlatform"),
@@ -39,8 +40,17 @@ CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def know_replacements() -> None:
-    """Tell ministack, but for types that it knows by now. Loads its CloudFormation."""
-    provisioners: Any = importlib.import_module("ministack.services.cloudformation.provisioners")
-    for kind, names in CREATE_ONLY.items():
-        provisioners._REPLACING_PROPERTIES.setdefault(kind, names)
+def _add_types(known: dict[str, tuple[str, ...]], _module: Any) -> dict[str, tuple[str, ...]]:
+    return {**known, **CREATE_ONLY}
+
+
+REPLACEMENTS = (
+    Patch(
+        "services.cloudformation.provisioners:_REPLACING_PROPERTIES",
+        "c3475cb5af6712d8",
+        "lacks types: every change of one is described as a conditional replacement",
+        "a change to a create-only property replaces the resource, any other does not",
+        "S createOnlyProperties; D API_ResourceTargetDefinition, RequiresRecreation",
+        _add_types,
+    ),
+)

@@ -1,21 +1,18 @@
-"""What a state machine calls is held against its role, as on AWS: a permission that is missing fails here too.
+"""The tasks of a state machine are checked against the machine's role: a missing permission fails here too.
 
-ministack checks the policies of whoever calls its API, but runs a state machine's tasks inside of its own process and
-asks nobody. Here each task of the integrations below first asks ministack's own policy evaluator, with the machine's
-role, and fails as Step Functions lets it fail. Other integrations run as ministack runs them.
+ministack runs a state machine's tasks inside its own process without checking the role. Here each task of the
+integrations in ``permission`` first asks ministack's own policy evaluator, and fails as Step Functions lets it fail.
+Other integrations run as ministack runs them.
 """
 
 from __future__ import annotations
 
 import contextvars
 import importlib
-import inspect
 from typing import Any
 
-from pipeline.core.errors import LocalError
+from pipeline.local.emulator.patches.patch import Patch
 
-# What is hooked, and how many parameters it takes.
-_HOOKED = {"_execute_task": 4, "_invoke_resource": 2}
 # Error names of Step Functions for what a service refuses: the optimised integrations call through the SDK for Java and
 # pass its exceptions on (Step Functions guide, "Handling errors"; reports of such failures).
 _ERRORS = {
@@ -27,20 +24,7 @@ _ERRORS = {
 _role: contextvars.ContextVar[str] = contextvars.ContextVar("role", default="")
 
 
-def check_state_roles() -> None:
-    """Hook ministack's state machines. Raises LocalError when ministack does not have what is hooked."""
-    machines: Any = importlib.import_module("ministack.services.stepfunctions")
-    evaluator = importlib.import_module("ministack.core.iam_evaluator")
-    responses = importlib.import_module("ministack.core.responses")
-    for name, count in _HOOKED.items():
-        if len(inspect.signature(getattr(machines, name, lambda: None)).parameters) != count:
-            raise LocalError(
-                "the embedded AWS was not started",
-                f"ministack's {name} is not what is expected",
-                "Install the version of ministack that this release is made for.",
-            )
-    execute_task, invoke_resource = machines._execute_task, machines._invoke_resource
-
+def _remember_role(execute_task: Any, machines: Any) -> Any:
     def _execute_task(state_def: Any, raw_input: Any, execution: Any, ctx: Any) -> Any:
         machine = machines._state_machines.get((execution or {}).get("stateMachineArn", ""))
         token = _role.set(machine["roleArn"] if machine else "")
@@ -48,6 +32,13 @@ def check_state_roles() -> None:
             return execute_task(state_def, raw_input, execution, ctx)
         finally:
             _role.reset(token)
+
+    return _execute_task
+
+
+def _check_role(invoke_resource: Any, machines: Any) -> Any:
+    evaluator = importlib.import_module("ministack.core.iam_evaluator")
+    responses = importlib.import_module("ministack.core.responses")
 
     def _invoke_resource(resource: str, input_data: Any) -> Any:
         role, account, region = _role.get(), responses.get_account_id(), responses.get_region()
@@ -67,12 +58,11 @@ def check_state_roles() -> None:
                 )
         return invoke_resource(resource, input_data)
 
-    machines._execute_task = _execute_task
-    machines._invoke_resource = _invoke_resource
+    return _invoke_resource
 
 
 def permission(resource: str, arguments: Any, account: str, region: str) -> tuple[str, str] | None:
-    """The IAM action and resource of a task; None for integrations that are not known here.
+    """The IAM action and resource of a task; None for an integration that is not checked.
 
     >>> permission("arn:aws:states:::dynamodb:putItem", {"TableName": "t"}, "1", "r")
     ('dynamodb:PutItem', 'arn:aws:dynamodb:r:1:table/t')
@@ -94,3 +84,23 @@ def permission(resource: str, arguments: Any, account: str, region: str) -> tupl
                 function = f"arn:aws:lambda:{region}:{account}:function:{function}"
             return "lambda:InvokeFunction", function
     return None
+
+
+STATE_ROLES = (
+    Patch(
+        "services.stepfunctions:_execute_task",
+        "53c818d247dba62c",
+        "does not pass the execution's role on to the task",
+        "a task runs with the state machine's role",
+        "D Step Functions developer guide, Creating an IAM role for your state machine",
+        _remember_role,
+    ),
+    Patch(
+        "services.stepfunctions:_invoke_resource",
+        "a85d2be9a8584ce0",
+        "calls the service whatever the role's policies say",
+        "the service refuses what the policies do not allow, and the task fails with an error named after the service",
+        "D Step Functions developer guide, Handling errors",
+        _check_role,
+    ),
+)

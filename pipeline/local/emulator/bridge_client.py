@@ -1,16 +1,11 @@
-"""Where the embedded AWS meets the runtime: the one place that knows ministack's inside.
+"""The emulator's side of the bridge: hands invocations to the runtime, and keeps it informed of functions.
 
-Two functions of ministack's Lambda service are replaced in the emulator's own process, so that an invocation of an
-image function goes to the runtime over the bridge and its true answer comes back. What is replaced and what is read is
-verified at start against one pinned version.
+Threads, because ministack invokes from threads; ``pipeline.local.emulator.bridge`` has the frames and the other side.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.metadata
-import inspect
 import itertools
 import json
 import logging
@@ -18,113 +13,17 @@ import socket
 import threading
 from typing import Any
 
-from pipeline.core.errors import LocalError
 from pipeline.local.emulator.bridge import pack, read_frame
 from pipeline.local.invocation import Status
 
-# What is hooked is not a public interface, so one exact version is asked for.
-MINISTACK_VERSION = "1.5.33"
-# How often the emulator looks whether a function changed (seconds); the look is a walk over a dictionary in memory.
+# How often the emulator looks for functions that changed (seconds); the look is a walk over a dictionary in memory.
 FOLLOW_SECONDS = 0.05
-# How long a changed function is "InProgress": long enough for the answer of the change to say so.
-TRANSITION_SECONDS = 0.01
-_HOOKED = {
-    "_proxy_url_for": ("config",),
-    "_execute_function_proxy": ("func", "event", "url", "request_id"),
-}
-_READ = {
-    "execution_credentials": ("config",),
-    "_throttle_response": ("reason_code", "msg", "retry_after"),
-    "_xray_trace_id_for_invocation": ("config", "inbound_trace_header"),
-}
-_RUNTIME = "runtime:"
 
-log = logging.getLogger("pipeline.local.emulator.patches")
-
-
-def require_version() -> None:
-    """Raises LocalError when ministack is missing or has another version."""
-    try:
-        found = importlib.metadata.version("ministack")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise LocalError(
-            "the embedded AWS was not started", "the package ministack is not installed", "Run: pip install '.[local]'"
-        ) from error
-    if found != MINISTACK_VERSION:
-        raise LocalError(
-            "the embedded AWS was not started",
-            f"ministack {found} is installed, and this release is made for {MINISTACK_VERSION}",
-            f"Run: pip install 'ministack=={MINISTACK_VERSION}'",
-        )
-
-
-def verify_ministack() -> Any:
-    """The ``lambda_svc`` module of the one ministack version whose functions are hooked.
-
-    Raises LocalError when ministack is missing, has another version, or does not have what is hooked and read.
-    """
-    require_version()
-    lambda_svc = importlib.import_module("ministack.services.lambda_svc")
-    for name, parameters in (_HOOKED | _READ).items():
-        function = getattr(lambda_svc, name, None)
-        if function is None or tuple(inspect.signature(function).parameters) != parameters:
-            raise LocalError(
-                "the embedded AWS was not started",
-                f"ministack's {name}({', '.join(parameters)}) is not what is expected",
-                f"Run: pip install --force-reinstall 'ministack=={MINISTACK_VERSION}'",
-            )
-    return lambda_svc
-
-
-def hook_invocations(lambda_svc: Any, client: InvocationClient | None) -> None:
-    """Hand invocations of image functions to the runtime; every other function goes ministack's own way."""
-    # ministack says for half a second that a changed function is being updated, as AWS does while it fetches an image.
-    # Here the next invocation waits for the image itself.
-    lambda_svc._LAMBDA_STATE_TRANSITION_DELAY = TRANSITION_SECONDS
-    proxy_url_for, execute_function_proxy = (getattr(lambda_svc, name) for name in _HOOKED)
-
-    def _proxy_url_for(config: dict[str, Any]) -> str | None:
-        url: str | None = proxy_url_for(config)
-        return url or (_RUNTIME if config.get("PackageType") == "Image" else None)
-
-    def _execute_function_proxy(func: dict[str, Any], event: Any, url: str, request_id: str) -> dict[str, Any]:
-        if url != _RUNTIME:
-            result: dict[str, Any] = execute_function_proxy(func, event, url, request_id)
-            return result
-        if client is None:
-            raise _service_error("no runtime is attached to this emulator")
-        return client.invoke(func.get("config") or func, event, request_id)
-
-    lambda_svc._proxy_url_for = _proxy_url_for
-    lambda_svc._execute_function_proxy = _execute_function_proxy
-
-
-def save_state() -> bool:
-    """Write everything that ministack knows to its state folder, as it does when it ends; False when some was not.
-
-    Taken on its own, because ministack would wait for all requests first.
-    """
-    from ministack import app
-    from ministack.core import persistence
-
-    failures: list[str] = []
-
-    class Failures(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            failures.append(record.getMessage())
-
-    # ministack goes on after a failure, and says so here only.
-    logging.getLogger("persistence").addHandler(Failures(logging.ERROR))
-    for _ in range(3):  # a thread that is at work may change what is being read
-        failures.clear()
-        persistence.save_all(app._build_persistence_save_dict())
-        if not failures:
-            return True
-    return False
+log = logging.getLogger("pipeline.local.emulator.bridge_client")
 
 
 def describe_function(config: dict[str, Any], credentials: dict[str, str]) -> bytes:
-    """The parts of ministack's function record that decide what runs, as JSON that is equal for equal functions."""
+    """The parts of ministack's function record that decide what runs, as JSON; equal functions give equal bytes."""
     document = {
         "FunctionName": config.get("FunctionName"),
         # An invocation through an alias carries the alias in the ARN; the workers are the version's.
@@ -165,12 +64,12 @@ class InvocationClient:
         self._waiting: dict[int, _Waiting] = {}
         self._closed = False
         threading.Thread(target=self._receive, daemon=True, name="bridge-receive").start()
-        # The functions that the runtime was told of last, and whether it was sent an invocation of another.
-        self._told, self._untold = b"", False
+        # The functions in the last frame that was sent, and whether an invocation of another one was sent since.
+        self._sent, self._stale = b"", False
         threading.Thread(target=self._follow, daemon=True, name="bridge-follow").start()
 
     def invoke(self, config: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
-        """The result as ministack's executors give it. Raises what ministack turns into a Lambda service error."""
+        """The result in the form of ministack's executors. Raises the exception that becomes a Lambda service error."""
         number, waiting = next(self._numbers), _Waiting()
         head = {
             "kind": "invoke",
@@ -184,20 +83,20 @@ class InvocationClient:
         self._waiting[number] = waiting
         try:
             self._send(frame)
-            # Made, invoked and deleted between two looks: the runtime has workers of it, and nothing seems changed.
-            if function not in self._told:
-                self._untold = True
-            # Looked at now and then too, for an invocation that came in just as the runtime went away.
+            # Created, invoked and deleted between two looks: the runtime keeps its workers until the next frame.
+            if function not in self._sent:
+                self._stale = True
+            # The timeout is for an invocation that was registered just as the runtime went away.
             while not waiting.arrived.wait(1.0) and not self._closed:
                 pass
         finally:
             del self._waiting[number]
         if waiting.header is None:
-            raise _service_error("the runtime of the functions is away")
+            raise service_error("the runtime of the functions is gone")
         return self._result(waiting.header, waiting.payload, config)
 
     def _credentials(self, config: dict[str, Any]) -> dict[str, str]:
-        """A session of the function's role. ministack has one for each alias too, whose workers would be others."""
+        """A session of the function's role: one per version, not one per alias, so that aliases share workers."""
         credentials: dict[str, str] = self._lambda.execution_credentials(
             {**config, "FunctionArn": _unqualified_arn(config)}
         )
@@ -206,7 +105,7 @@ class InvocationClient:
     def _result(self, header: dict[str, str], payload: bytes, config: dict[str, Any]) -> dict[str, Any]:
         match Status(header["status"]):
             case Status.UNAVAILABLE:
-                raise _service_error(json.loads(payload)["message"])
+                raise service_error(json.loads(payload)["message"])
             case Status.THROTTLED:
                 throttled: dict[str, Any] = self._lambda._throttle_response(
                     "ConcurrentInvocationLimitExceeded", f"Rate Exceeded: {config.get('FunctionName')}"
@@ -228,7 +127,7 @@ class InvocationClient:
                 self._connection.sendall(frame)
         except OSError as error:
             self._closed = True
-            raise _service_error("the runtime of the functions is away") from error
+            raise service_error("the runtime of the functions is gone") from error
 
     def _receive(self) -> None:
         with contextlib.suppress(OSError), self._connection.makefile("rb") as stream:
@@ -243,15 +142,15 @@ class InvocationClient:
             waiting.arrived.set()
 
     def _follow(self) -> None:
-        """Tell the runtime whenever the image functions of the control plane are others than before."""
+        """Send the runtime the image functions whenever they change."""
         pause = threading.Event()
         while not self._closed:
             try:
-                untold, self._untold = self._untold, False
+                stale, self._stale = self._stale, False
                 frame = self._functions()
-                if untold or frame != self._told:
+                if stale or frame != self._sent:
                     self._send(frame)
-                    self._told = frame
+                    self._sent = frame
             except Exception:
                 log.debug("functions could not be read", exc_info=True)
             pause.wait(FOLLOW_SECONDS)
@@ -271,8 +170,8 @@ class InvocationClient:
         return pack(json.dumps({"kind": "functions", "warm": warm}).encode(), *functions)
 
 
-def _service_error(message: str) -> Exception:
-    """What Step Functions sees as ``Lambda.ServiceException``, and a caller of Invoke as a status of 500."""
+def service_error(message: str) -> Exception:
+    """The exception that Step Functions reports as ``Lambda.ServiceException``, and Invoke as status 500."""
     from ministack.services import stepfunctions
 
     error: Exception = stepfunctions._ExecutionError("Lambda.ServiceException", message)

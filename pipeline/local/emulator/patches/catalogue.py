@@ -1,0 +1,77 @@
+"""The version of ministack that the embedded AWS runs, every change that is made to it, and what else is relied on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+
+from pipeline.core.errors import LocalError
+from pipeline.local.emulator.bridge_client import InvocationClient
+from pipeline.local.emulator.patches.executions import EXECUTIONS
+from pipeline.local.emulator.patches.invocations import invocation_patches
+from pipeline.local.emulator.patches.patch import Patch, apply, findings, unfit
+from pipeline.local.emulator.patches.replacements import REPLACEMENTS
+from pipeline.local.emulator.patches.state_roles import STATE_ROLES
+from pipeline.local.emulator.patches.uploads import UPLOADS
+
+# What is replaced is not a public interface, so one exact version is required.
+MINISTACK_VERSION = "1.5.33"
+# Internals that are read or called, and their shapes (see ``patch.shape``).
+RELIED_ON: Mapping[str, str] = {
+    "app:_build_persistence_save_dict": "()",
+    "core.iam_evaluator:EvalContext": "EvalContext",
+    "core.iam_evaluator:_gather_role_policies": "(role_name, account_id)",
+    "core.iam_evaluator:evaluate": "(ctx, policies, *limits)",
+    "core.persistence:save_all": "(services)",
+    "core.responses:error_response_json": (
+        "(code, message, status=400, extra=None, *, message_key='message', content_type='application/x-amz-json-1.0')"
+    ),
+    "core.responses:get_account_id": "()",
+    "core.responses:get_region": "()",
+    "core.responses:json_response": "(data, status=200, *, content_type='application/x-amz-json-1.0')",
+    "services.ecr:_images": "AccountRegionScopedDict",
+    "services.ecr:_layer_blobs": "AccountRegionScopedDict",
+    "services.ecr:_manifest_blobs": "AccountRegionScopedDict",
+    "services.ecr:_repositories": "AccountRegionScopedDict",
+    "services.ecr:_uploads": "AccountRegionScopedDict",
+    "services.lambda_svc:_functions": "AccountRegionScopedDict",
+    "services.lambda_svc:_throttle_response": "(reason_code, msg, retry_after=1)",
+    "services.lambda_svc:_xray_trace_id_for_invocation": "(config, inbound_trace_header=None)",
+    "services.lambda_svc:execution_credentials": "(config)",
+    "services.stepfunctions:_ExecutionError": "_ExecutionError",
+    "services.stepfunctions:_executions": "AccountRegionScopedDict",
+    "services.stepfunctions:_state_machines": "AccountRegionScopedDict",
+}
+
+
+def all_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
+    """Every row. ``client`` reaches the runtime; None where no runtime is attached."""
+    return (*invocation_patches(client), *UPLOADS, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS)
+
+
+def require_version() -> None:
+    """Raises LocalError unless the one version of ministack is installed. Imports nothing of it."""
+    try:
+        found = importlib.metadata.version("ministack")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise LocalError(
+            "the embedded AWS was not started", "the package ministack is not installed", "Run: pip install '.[local]'"
+        ) from error
+    if found != MINISTACK_VERSION:
+        raise LocalError(
+            "the embedded AWS was not started",
+            f"ministack {found} is installed, but this release is made for {MINISTACK_VERSION}",
+            f"Run: pip install 'ministack=={MINISTACK_VERSION}'",
+        )
+
+
+def patch_ministack(client: InvocationClient | None, faults: Sequence[Patch] = ()) -> None:
+    """Verify all rows, then apply them.
+
+    faults  rows of a test or a soak that make the emulator fail on command; they lie innermost
+    Raises LocalError with every finding; nothing is changed then.
+    """
+    patches = (*faults, *all_patches(client))
+    if found := findings(patches, RELIED_ON):
+        raise unfit(found, MINISTACK_VERSION)
+    apply(patches)
