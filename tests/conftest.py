@@ -18,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-# A shell starts what it leaves in the background with Ctrl-C ignored, and children inherit that: those of the tests are
-# sent it, too.
+# A shell starts background commands with Ctrl-C ignored, and child processes inherit that. Tests send it to theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# SIGTERM, which ends a run of .ci/run, lets fixtures end their servers, as Ctrl-C does.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def is_set(name: str) -> bool:
