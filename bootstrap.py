@@ -362,11 +362,18 @@ def status(**options: Any) -> None:
 
 @main.command(short_help="Find what would fail, beforehand.")
 @shared_options
+@click.option(
+    "--policy", is_flag=False, flag_value="all", metavar="[COMMAND]",
+    help="Print the least IAM policy for COMMAND, or for every command, and check nothing.",
+)  # fmt: skip
 def doctor(**options: Any) -> None:
     """Look at the account and the region for what would fail, changing nothing; exit code 1 for an error."""
     from commands import doctor as examining
 
-    run(examining.doctor, *shared(options))
+    if options["policy"] is None:
+        run(examining.doctor, *shared(options))
+    else:
+        run(examining.policy, *shared(options), command=options["policy"])
 
 
 @main.command(short_help="Write both templates.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from commands.context import Context, Outcome
@@ -37,6 +40,39 @@ def doctor(context: Context) -> Outcome:
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     lines += ["", f"{len(results)} checks: {said}, {seconds_text(time.monotonic() - started)}"]
     return Outcome(result, "\n".join(lines), 1 if counts["error"] else 0)
+
+
+def policy(context: Context, *, command: str) -> Outcome:
+    """The least IAM policy for a command, or for each of them with "all"; needs no credentials."""
+    import click
+    from botocore.session import get_session
+
+    from pipeline.core.files import cache_folder
+    from pipeline.doctor.permissions import CALLED
+    from pipeline.doctor.policy import policy_of
+    from pipeline.environment.synth import synthesise
+    from pipeline.target import DEFAULT_REGION
+
+    if command not in ("all", *CALLED):
+        raise click.BadParameter(f"{command!r} is not one of {', '.join(CALLED)}", param_hint="'--policy'")
+    on_aws = replace(context, target_name="aws")
+    definitions = [source.definition for source in on_aws.sources]
+    templates = synthesise(on_aws.settings, definitions, cache_folder())
+    session = get_session()
+    region = context.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or DEFAULT_REGION
+    policies = {
+        name: policy_of(
+            name,
+            (templates.registry, templates.pipeline),
+            context.names,
+            [definition.name for definition in definitions],
+            session.get_partition_for_region(region),
+            region,
+        )
+        for name in (CALLED if command == "all" else (command,))
+    }
+    result = policies if command == "all" else policies[command]
+    return Outcome(result, json.dumps(result, indent=2))
 
 
 def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:

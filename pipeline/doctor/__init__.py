@@ -1,9 +1,9 @@
-"""Look before anything is changed: what only the account and the region know, asked by parallel read-only calls.
+"""Pre-flight checks: find out, with parallel read-only calls, what would fail in this account and region.
 
     run_checks(target, settings, sources, names, templates) -> (CheckResult, …)
 
-Each check is one function from a ``Situation`` to a ``Verdict``. None of them changes anything, and one that cannot
-find out (a permission that is missing, a call that the target does not have) says ``unknown`` and why.
+Each check is a function from ``Situation`` to ``Verdict``. A check that cannot get an answer, such as for a missing
+permission, is ``unknown`` and says why.
 """
 
 from pipeline.doctor.checks import CHECKS, run_checks

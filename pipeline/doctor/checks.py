@@ -1,4 +1,4 @@
-"""All checks, side by side."""
+"""The list of checks, and how they run."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ CHECKS: Mapping[str, Check] = {
 def run_checks(
     target: Target, settings: Settings, sources: Sequence[FunctionSource], names: Names, templates: Templates
 ) -> tuple[CheckResult, ...]:
-    """Every check's result, in the order of CHECKS. Reads only; the calls run side by side.
+    """Run all checks concurrently and return their results in the order of CHECKS. Read-only.
 
-    A check that AWS does not answer is ``unknown`` with AWS's own words. Raises what is a defect of this program.
+    A check whose call AWS refuses is ``unknown``, with AWS's error. An unexpected exception is raised.
     """
-    # One thread for each: a check that waits for a reading must not keep the reading from starting.
+    # One thread per check and reading, so a check that waits for a reading cannot keep it from starting.
     with ThreadPoolExecutor(len(CHECKS) + READINGS) as pool:
         situation = look_at(target.impatient(), settings, sources, names, templates, pool)
         running: list[Future[CheckResult]] = [
@@ -74,13 +74,13 @@ def _run(name: str, check: Check, situation: Situation) -> CheckResult:
 
 
 def judge(check: Check, situation: Situation) -> Verdict:
-    """The verdict of one check; what AWS does not answer is UNKNOWN."""
+    """The verdict of one check; UNKNOWN if a call fails."""
     try:
         return check(situation)
     except ClientError as problem:
         return _refused(problem, situation)
     except BotoCoreError as problem:
-        return unknown(f"AWS was not reached: {problem}", "Check the network, then run it again.")
+        return unknown(f"the request to AWS failed: {problem}", "Check the network, then run it again.")
     except PipelineError as problem:
         return unknown(f"{problem.what}: {problem.why}", problem.next_step)
 
@@ -89,13 +89,13 @@ def _refused(problem: ClientError, situation: Situation) -> Verdict:
     answer: Mapping[str, Any] = problem.response
     code = str(answer.get("Error", {}).get("Code", ""))
     text = str(answer.get("Error", {}).get("Message", ""))
-    said = f"{problem.operation_name} was answered {code}: {text}".rstrip(": ")
+    failure = f"{problem.operation_name} failed with {code}: {text}".rstrip(": ")
     if situation.target.is_local:
-        return unknown(f"the embedded AWS cannot tell ({said})")
+        return unknown(f"the embedded AWS does not support the call ({failure})")
     if code in _NOT_ALLOWED:
-        cure = f"Let the caller use {problem.operation_name}; docs/permissions.md lists what doctor reads."
-        return unknown(said, cure)
-    return unknown(said, "Run it again.")
+        cure = f"Allow the caller {problem.operation_name}; docs/permissions.md lists the actions that doctor needs."
+        return unknown(failure, cure)
+    return unknown(failure, "Run it again.")
 
 
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}

@@ -1,4 +1,4 @@
-"""The state machine's definition, judged by AWS itself."""
+"""Validate the state machine definition with AWS's validator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.doctor.verdict import Verdict, error, ok, together, warning
 
 
 def check_state_machine(situation: Situation) -> Verdict:
-    """ValidateStateMachineDefinition takes each definition of the templates, as CloudFormation would fill it in."""
+    """ValidateStateMachineDefinition accepts every definition in the templates."""
     verdicts = []
     for _, logical_id, properties in situation.resources("AWS::StepFunctions::StateMachine"):
         text = filled_in(properties["DefinitionString"], properties.get("DefinitionSubstitutions", {}), situation)
@@ -24,14 +24,14 @@ def check_state_machine(situation: Situation) -> Verdict:
 
 
 def filled_in(definition: str, substitutions: Mapping[str, Any], situation: Situation) -> str:
-    """The definition with ``${Name}`` replaced. What only the stack knows becomes a value of the right form."""
+    """The definition with each ``${Name}`` replaced; values that only the stack knows become a well-formed ARN."""
     stand_in = situation.arn("lambda", "function:any")
     for name, value in substitutions.items():
         plain = value if isinstance(value, str) else stand_in
         definition = definition.replace(f"${{{name}}}", plain)
     left = sorted(set(re.findall(r"\$\{(\w+)\}", definition)))
     if left:
-        raise AssertionError(f"the definition leaves {', '.join(left)} open")
+        raise AssertionError(f"the definition has no substitution for {', '.join(left)}")
     json.loads(definition)
     return definition
 
@@ -44,13 +44,13 @@ def _judge(logical_id: str, answer: Mapping[str, Any]) -> Verdict:
     said = "; ".join(text for severity, text in found if severity == "ERROR")
     if answer["result"] == "FAIL":
         return error(
-            f"Step Functions refuses the definition of {logical_id}: {said or 'it does not say why'}",
-            "Correct cfn/workflow/transaction-pipeline.asl.json.",
+            f"Step Functions rejects the definition of {logical_id}: {said or 'it gives no reason'}",
+            "Fix cfn/workflow/transaction-pipeline.asl.json.",
         )
     warnings = "; ".join(text for _, text in found)
     if warnings:
         return warning(
-            f"Step Functions takes {logical_id}, and warns: {warnings}",
-            "Look at cfn/workflow/transaction-pipeline.asl.json.",
+            f"Step Functions accepts {logical_id} with warnings: {warnings}",
+            "See cfn/workflow/transaction-pipeline.asl.json.",
         )
-    return ok(f"Step Functions takes the definition of {logical_id}")
+    return ok(f"Step Functions accepts the definition of {logical_id}")

@@ -1,4 +1,4 @@
-"""The images that functions are to run, and whether Lambda may pull them."""
+"""Checks of the deployed images, and of Lambda's permission to pull them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from cfn.names import image_parameter
 from pipeline.assembly.check import find_findings
 from pipeline.core.errors import NextStep
-from pipeline.doctor.keys import lets_service
+from pipeline.doctor.keys import allows_service
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, error, ok, together
 from pipeline.oci.blobs import BlobStore
@@ -20,18 +20,19 @@ from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, ImageReference, Manifest
 from pipeline.target import host_platform_of_functions
 
-# AWS Lambda developer guide, "Create a function using a container image": what Lambda needs of a repository.
+# The actions that Lambda needs on a repository (AWS Lambda developer guide, "Create a function using a container
+# image").
 PULLING = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
 
 def check_images(situation: Situation) -> Verdict:
-    """Every image parameter of the pipeline stack names an image that is there and that Lambda takes.
+    """Every image in the parameters of the pipeline stack exists and meets Lambda's requirements.
 
-    Judged by manifest and config, as Lambda's own rules go; layers were judged when they were pushed.
+    Reads manifest and config only; the layers were checked before the push.
     """
     state = situation.pipeline.state
     if state.status.gone:
-        return ok("no function stands yet")
+        return ok("no function is deployed yet")
     images = {
         source.name: state.parameters[image_parameter(source.name)]
         for source in situation.sources
@@ -39,41 +40,41 @@ def check_images(situation: Situation) -> Verdict:
     }
     return together(
         (verdict for name, uri in images.items() for verdict in _judge(situation, name, uri)),
-        "every function is on its placeholder",
+        "every function runs its placeholder",
     )
 
 
 def _judge(situation: Situation, function: str, uri: str) -> Iterator[Verdict]:
-    again = NextStep("Build the image again and push it", ("up",))
+    again = NextStep("Rebuild and push the image", ("up",))
     try:
         reference = ImageReference.parse(uri)
     except ValueError as problem:
-        yield error(f"the image of {function} cannot be read: {problem}", again)
+        yield error(f"the image URI of {function} is invalid: {problem}", again)
         return
     region = reference.registry.split(".")[3] if reference.registry.count(".") >= 5 else ""
     if region != situation.target.region:
         yield error(
-            f"the image of {function} is in the region {region or '?'}, and Lambda pulls only from its own,"
+            f"the image of {function} is in region {region or '?'}, but Lambda pulls only from its own region,"
             f" {situation.target.region}",
             again,
         )
         return
     manifest = _find_manifest(situation, reference)
     if manifest is None:
-        yield error(f"the image of {function}, {reference.digest}, is gone from {reference.repository}", again)
+        yield error(f"the image {reference.digest} of {function} is missing from {reference.repository}", again)
         return
     config = b"" if manifest.is_index else _fetch_config(situation, reference, manifest)
     expected = host_platform_of_functions() if situation.target.is_local else None
     findings = list(find_findings(manifest, config or None, _no_layers(manifest), expected))
     for finding in findings:
-        yield error(f"the image of {function} would be refused: {finding.message}", finding.cure)
+        yield error(f"Lambda would reject the image of {function}: {finding.message}", finding.cure)
     if not findings and not situation.target.is_local:
         found, wanted = json.loads(config).get("architecture"), situation.settings.architecture.oci
         if found != wanted:
-            yield error(f"the image of {function} is for {found} and the function runs on {wanted}", again)
+            yield error(f"the image of {function} is for {found}, but the function runs on {wanted}", again)
             return
     if not findings:
-        yield ok(f"{function} {str(reference.digest)[:19]} fits")
+        yield ok(f"Lambda accepts {function} {str(reference.digest)[:19]}")
 
 
 def _find_manifest(situation: Situation, reference: ImageReference) -> Manifest | None:
@@ -105,8 +106,8 @@ def _no_layers(manifest: Manifest) -> list[None]:
 
 
 def check_repository_policies(situation: Situation) -> Verdict:
-    """Each repository that stands lets Lambda pull."""
-    return together(_policies(situation), "no repository stands yet; the stack lets Lambda pull from them")
+    """Each existing repository allows Lambda to pull."""
+    return together(_policies(situation), "no repository exists yet; the stack allows Lambda to pull from them")
 
 
 def _policies(situation: Situation) -> Iterator[Verdict]:
@@ -116,8 +117,8 @@ def _policies(situation: Situation) -> Iterator[Verdict]:
             continue
         name = properties["RepositoryName"]
         cure = (
-            "Put the policy of the template back: aws ecr set-repository-policy"
-            f" --repository-name {name}; `synth --out DIR` writes it."
+            "Restore the policy of the template, which `synth --out DIR` writes: aws ecr"
+            f" set-repository-policy --repository-name {name}"
         )
         try:
             text = situation.client("ecr").get_repository_policy(repositoryName=name)["policyText"]
@@ -125,16 +126,16 @@ def _policies(situation: Situation) -> Iterator[Verdict]:
             code = problem.response.get("Error", {}).get("Code")
             if code == "RepositoryNotFoundException":
                 yield error(
-                    f"the repository {name} is gone though its stack stands",
+                    f"the repository {name} was deleted outside its stack",
                     NextStep("Delete the stacks and deploy again", ("down",), ("up",)),
                 )
                 continue
             if code != "RepositoryPolicyNotFoundException":
                 raise
-            yield error(f"the repository {name} has no policy that lets Lambda pull", cure)
+            yield error(f"the repository {name} has no policy, so Lambda cannot pull", cure)
             continue
-        lacking = [action for action in PULLING if not lets_service(json.loads(text), "lambda.amazonaws.com", action)]
+        lacking = [action for action in PULLING if not allows_service(json.loads(text), "lambda.amazonaws.com", action)]
         if lacking:
-            yield error(f"the repository {name} does not let Lambda use {', '.join(lacking)}", cure)
+            yield error(f"the repository {name} does not allow Lambda {', '.join(lacking)}", cure)
         else:
-            yield ok(f"{name} lets Lambda pull")
+            yield ok(f"{name} allows Lambda to pull")

@@ -1,4 +1,4 @@
-"""The keys behind the topics: an alarm that cannot use the key is silent, and nobody notices."""
+"""Check the encryption keys of topics: an alarm that cannot use the key fails silently."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pipeline.core.errors import NextStep
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, error, ok, together, unknown
 
-# What a publisher does with the key of an encrypted topic (Amazon SNS developer guide, "Enable compatibility between
-# event sources and encrypted topics").
+# The actions that a publisher needs on the key of an encrypted topic (Amazon SNS developer guide, "Enable compatibility
+# between event sources and encrypted topics").
 PUBLISHING = ("kms:Decrypt", "kms:GenerateDataKey")
 _ALARMS = "cloudwatch.amazonaws.com"
 
 
 def check_topic_keys(situation: Situation) -> Verdict:
-    """Every topic that stands has a key that exists, is enabled, and lets its publisher use it.
+    """The key of every existing topic exists, is enabled, and allows the publisher.
 
-    Alarms publish as CloudWatch, so they need the key's own policy; the workflow publishes as a role of this account,
-    which the key alias/aws/sns admits.
+    Alarms publish as the CloudWatch service, which needs a key policy; the workflow publishes as a role of this
+    account, which alias/aws/sns allows.
     """
     publishing = {
         json.dumps(action)
         for _, _, properties in situation.resources("AWS::CloudWatch::Alarm")
         for action in properties.get("AlarmActions", [])
     }
-    return together(_judge(situation, publishing), "no topic stands yet; the stack makes their key")
+    return together(_judge(situation, publishing), "no topic exists yet; the stack creates their key")
 
 
 def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
@@ -46,8 +46,8 @@ def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
             if problem.response.get("Error", {}).get("Code") not in ("NotFound", "NotFoundException"):
                 raise
             yield error(
-                f"the topic {name} is gone though its stack stands",
-                NextStep("Create it under the same name (aws sns create-topic), or deploy again", ("down",), ("up",)),
+                f"the topic {name} was deleted outside its stack",
+                NextStep("Recreate it under the same name (aws sns create-topic), or deploy again", ("down",), ("up",)),
             )
             continue
         yield _judge_key(situation, name, attributes.get("KmsMasterKeyId"), alarms=alarms)
@@ -56,17 +56,17 @@ def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
 def _judge_key(situation: Situation, topic: str, key: str | None, *, alarms: bool) -> Verdict:
     kms = situation.client("kms")
     if not key and situation.target.is_local:
-        return unknown("the embedded AWS does not keep which key a topic has")
+        return unknown("the embedded AWS does not store the key of a topic")
     if not key:
         return error(
-            f"the topic {topic} is not encrypted: somebody took its key away",
-            f"aws sns set-topic-attributes --attribute-name KmsMasterKeyId with the ARN of {topic}.",
+            f"the topic {topic} is not encrypted: its key was removed outside the stack",
+            f"Run aws sns set-topic-attributes --attribute-name KmsMasterKeyId with the ARN of {topic}.",
         )
     if key == "alias/aws/sns":
         if alarms:
             return error(
-                f"alarms publish to {topic}, whose key alias/aws/sns does not let CloudWatch in",
-                "Give the topic a key of its own whose policy lets cloudwatch.amazonaws.com use it.",
+                f"alarms publish to {topic}, but its key alias/aws/sns does not allow CloudWatch",
+                "Give the topic a customer managed key whose policy allows cloudwatch.amazonaws.com.",
             )
         return ok(f"{topic} has {key}")
     try:
@@ -74,7 +74,7 @@ def _judge_key(situation: Situation, topic: str, key: str | None, *, alarms: boo
     except ClientError as problem:
         if problem.response.get("Error", {}).get("Code") != "NotFoundException":
             raise
-        return error(f"the key {key} of {topic} does not exist", "Set the topic's KmsMasterKeyId to a key that does.")
+        return error(f"the key {key} of {topic} does not exist", "Set KmsMasterKeyId of the topic to an existing key.")
     if found["KeyState"] != "Enabled":
         return error(
             f"the key {key} of {topic} is {found['KeyState']}",
@@ -82,19 +82,19 @@ def _judge_key(situation: Situation, topic: str, key: str | None, *, alarms: boo
         )
     if alarms:
         policy = json.loads(kms.get_key_policy(KeyId=found["KeyId"], PolicyName="default")["Policy"])
-        lacking = [action for action in PUBLISHING if not lets_service(policy, _ALARMS, action)]
+        lacking = [action for action in PUBLISHING if not allows_service(policy, _ALARMS, action)]
         if lacking:
             return error(
-                f"the key {key} of {topic} does not let {_ALARMS} use {', '.join(lacking)}, so alarms are lost",
-                f"Put its policy back: aws kms put-key-policy --key-id {key} --policy-name default",
+                f"the key {key} of {topic} does not allow {_ALARMS} {', '.join(lacking)}, so alarms are lost",
+                f"Restore its policy: aws kms put-key-policy --key-id {key} --policy-name default",
             )
     return ok(f"{topic} has the key {key}")
 
 
-def lets_service(policy: Mapping[str, Any], service: str, action: str) -> bool:
-    """Whether a statement of a resource policy allows a service an action, and none denies it to everybody.
+def allows_service(policy: Mapping[str, Any], service: str, action: str) -> bool:
+    """Whether a resource policy allows a service an action and does not deny it unconditionally.
 
-    Conditions are taken as met: what they ask for is the service's own business.
+    Conditions of an Allow are taken as met.
     """
     allowed = False
     for statement in _many(policy.get("Statement", [])):

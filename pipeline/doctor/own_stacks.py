@@ -1,4 +1,4 @@
-"""What stands under our names: our own stacks, and things of somebody else that a creation would run into."""
+"""Checks of the environment's stacks, and of existing resources whose names a deployment would collide with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.stacks import (
 
 
 def check_stacks(situation: Situation) -> Verdict:
-    """Both stacks are in a status that ``up`` can go on from; the decision is the one that ``up`` makes itself."""
+    """Both stacks have a status from which ``up`` can proceed, by the same decision that ``up`` makes."""
     return together(
         (_judge(situation.standing(name), body) for name, body in situation.bodies.items()), "there are no stacks"
     )
@@ -43,29 +43,34 @@ def _judge(standing: Standing, body: str) -> Verdict:
             return error(f"{said}: {plan.reason}", plan.next_step)
         case ReplaceFailed():
             return warning(
-                f"{said}: it can only be deleted, and with it goes everything that it still holds",
-                "`up` deletes it and makes it anew. Read why it failed first:"
+                f"{said}: it can only be deleted, with everything that it still contains",
+                "`up` deletes and recreates it. First find out why it failed:"
                 f" aws cloudformation describe-stack-events --stack-name {state.name}",
             )
         case ContinueRollback():
-            return warning(said, "`up` brings it back to where it was, then goes on.")
+            return warning(said, "`up` completes the rollback, then proceeds.")
         case Wait():
-            return warning(f"{said}: somebody is at work on it", "`up` waits until it is over.")
+            return warning(f"{said}: another deployment is running", "`up` waits for it to end.")
         case CleanUpReview():
-            return warning(f"{said}: a creation that was prepared and never executed", "`up` drops it.")
+            return warning(f"{said}: a change set was created and never executed", "`up` deletes it.")
         case Create() | Adopt() | Update() | NoChange():
             return ok(said)
         case other:
             assert_never(other)
 
 
-# What ``up`` imports into a stack that it creates (pipeline.stacks.existing).
+# Types that ``up`` imports into a stack that it creates (pipeline.stacks.existing).
 ADOPTED = ("AWS::DynamoDB::Table", "AWS::ECR::Repository", "AWS::Logs::LogGroup")
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A resource type with a name that only one can have. what: for people; delete: the command that frees the name."""
+    """A resource type with unique names.
+
+    what    the type in error messages
+    name    the property that holds the name
+    delete  the command that deletes such a resource
+    """
 
     what: str
     name: str
@@ -74,18 +79,19 @@ class _Kind:
 
 
 def check_names(situation: Situation) -> Verdict:
-    """No fixed name of the templates belongs to something outside of our stacks, but for log groups (below)."""
+    """No resource outside the stacks has a name that the templates use; ``check_log_groups`` covers log groups."""
     kinds = {kind: each for kind, each in _KINDS.items() if kind != "AWS::Logs::LogGroup"}
-    return together(_taken(situation, kinds), "every name is free or ours")
+    return together(_taken(situation, kinds), "every name is free or in use by the stacks")
 
 
 def check_log_groups(situation: Situation) -> Verdict:
-    """No log group of ours exists outside of our stacks: it would fail as ResourceAlreadyExists.
+    """No log group that the templates name exists outside the stacks; it would fail with ResourceAlreadyExists.
 
-    CloudFormation's own validation before a deployment does not look for log groups.
+    CloudFormation's pre-deployment validation does not cover log groups.
     """
     return together(
-        _taken(situation, {"AWS::Logs::LogGroup": _KINDS["AWS::Logs::LogGroup"]}), "every log group is free or ours"
+        _taken(situation, {"AWS::Logs::LogGroup": _KINDS["AWS::Logs::LogGroup"]}),
+        "every log group is free or in use by the stacks",
     )
 
 
@@ -102,16 +108,17 @@ def _taken(situation: Situation, kinds: Mapping[str, _Kind]) -> Iterator[Verdict
         for (kind, template, logical_id, name), exists in zip(foreign, found, strict=True):
             if not exists:
                 continue
-            said = f"the {kinds[kind].what} {name} exists and belongs to no stack of ours"
+            said = f"the {kinds[kind].what} {name} already exists outside the stacks"
             delete = kinds[kind].delete.format(name=name)
-            # CloudFormation adopts at a creation only (API_CreateChangeSet, ImportExistingResources).
+            # CloudFormation imports existing resources only on creation (API_CreateChangeSet, ImportExistingResources).
             if kind in ADOPTED and situation.standing(template).state.status.gone:
-                yield warning(said, f"`up` imports it into the stack as {logical_id}. To start without it: {delete}")
+                yield warning(said, f"`up` imports it into the stack as {logical_id}. To start afresh: {delete}")
             else:
-                yield error(said, f"Take another --environment, or delete it: {delete}")
+                yield error(said, f"Use another --environment, or delete it: {delete}")
 
 
-def _answers(call: Callable[[], Any], *absent: str) -> bool:
+def _exists(call: Callable[[], Any], *absent: str) -> bool:
+    """Whether ``call`` succeeds; False for an error code in ``absent``."""
     try:
         call()
     except ClientError as problem:
@@ -123,12 +130,12 @@ def _answers(call: Callable[[], Any], *absent: str) -> bool:
 
 def _table(situation: Situation, name: str) -> bool:
     client = situation.client("dynamodb")
-    return _answers(lambda: client.describe_table(TableName=name), "ResourceNotFoundException")
+    return _exists(lambda: client.describe_table(TableName=name), "ResourceNotFoundException")
 
 
 def _repository(situation: Situation, name: str) -> bool:
     client = situation.client("ecr")
-    return _answers(lambda: client.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
+    return _exists(lambda: client.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
 
 
 def _log_group(situation: Situation, name: str) -> bool:
@@ -138,24 +145,24 @@ def _log_group(situation: Situation, name: str) -> bool:
 
 def _function(situation: Situation, name: str) -> bool:
     client = situation.client("lambda")
-    return _answers(lambda: client.get_function_configuration(FunctionName=name), "ResourceNotFoundException")
+    return _exists(lambda: client.get_function_configuration(FunctionName=name), "ResourceNotFoundException")
 
 
 def _topic(situation: Situation, name: str) -> bool:
     client, arn = situation.client("sns"), situation.arn("sns", name)
-    return _answers(lambda: client.get_topic_attributes(TopicArn=arn), "NotFound", "NotFoundException")
+    return _exists(lambda: client.get_topic_attributes(TopicArn=arn), "NotFound", "NotFoundException")
 
 
 def _queue(situation: Situation, name: str) -> bool:
     client = situation.client("sqs")
-    return _answers(
+    return _exists(
         lambda: client.get_queue_url(QueueName=name), "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"
     )
 
 
 def _state_machine(situation: Situation, name: str) -> bool:
     client, arn = situation.client("stepfunctions"), situation.arn("states", f"stateMachine:{name}")
-    return _answers(lambda: client.describe_state_machine(stateMachineArn=arn), "StateMachineDoesNotExist")
+    return _exists(lambda: client.describe_state_machine(stateMachineArn=arn), "StateMachineDoesNotExist")
 
 
 def _alarm(situation: Situation, name: str) -> bool:
@@ -164,12 +171,12 @@ def _alarm(situation: Situation, name: str) -> bool:
 
 def _key_alias(situation: Situation, name: str) -> bool:
     client = situation.client("kms")
-    return _answers(lambda: client.describe_key(KeyId=name), "NotFoundException")
+    return _exists(lambda: client.describe_key(KeyId=name), "NotFoundException")
 
 
 def _application(situation: Situation, name: str) -> bool:
     client = situation.client("codedeploy")
-    return _answers(lambda: client.get_application(applicationName=name), "ApplicationDoesNotExistException")
+    return _exists(lambda: client.get_application(applicationName=name), "ApplicationDoesNotExistException")
 
 
 _KINDS = {

@@ -1,4 +1,4 @@
-"""What the account allows: executions to reserve, and how many networks and endpoints it may have."""
+"""Checks of account quotas: concurrent executions, VPCs and VPC endpoints."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.environment.parameters import UNRESERVED_MIN, fitting_reservation
 
 
 def check_concurrency(situation: Situation) -> Verdict:
-    """The executions that the functions reserve leave 100 unreserved; ``up`` reserves what fits, so this only warns.
+    """The reserved concurrency leaves 100 executions unreserved. A warning at most: ``up`` reserves what fits.
 
-    GetAccountSettings counts the reservations of all functions of the account, ours included, as taken.
+    GetAccountSettings counts all reservations of the account as taken, including those of these functions.
     """
     count = len(situation.sources)
     wanted = reservation(situation.settings, [source.definition for source in situation.sources])
@@ -29,26 +29,25 @@ def check_concurrency(situation: Situation) -> Verdict:
     own = 0 if state.status.gone else int(state.parameters.get(RESERVED_CONCURRENCY) or 0) * count
     others = max(0, total - free - own)
     fits = fitting_reservation(free + own, count, wanted)
-    said = f"the account has {total} executions, other functions reserve {others}"
+    said = f"the account has {total} concurrent executions, of which other functions reserve {others}"
     if fits >= wanted:
         return ok(f"{said}; {count} functions reserve {wanted} each")
-    cure = (
-        f"set reserved_concurrency = {fits}" if fits else "reserve none: leave reserved_concurrency out, or set it to 0"
-    )
+    cure = f"set reserved_concurrency = {fits}" if fits else "remove reserved_concurrency or set it to 0"
     return warning(
         f"{said}: {count} functions cannot reserve {wanted} each and leave {UNRESERVED_MIN} unreserved",
-        f"`up` reserves {fits or 'none'} instead. To say so, {cure}; or ask for a higher quota: aws service-quotas"
-        " request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000",
+        f"`up` reserves {fits or 'none'} instead. To silence this, {cure}; or request a higher quota: aws"
+        " service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
+        " --desired-value 1000",
     )
 
 
-# Service Quotas: VPCs per Region; Gateway VPC endpoints per Region. Their defaults (Amazon VPC user guide, "quotas").
+# Quota codes and defaults of VPCs per Region and Gateway VPC endpoints per Region (Amazon VPC user guide, "quotas").
 _VPCS, _VPCS_DEFAULT = "L-F678F1CE", 5
 _GATEWAYS, _GATEWAYS_DEFAULT = "L-1B52E74A", 20
 
 
 def check_quotas(situation: Situation) -> Verdict:
-    """There is room for one more VPC, and for its gateway endpoints. Asks nothing when ours stand already."""
+    """The quotas leave room for the VPC and gateway endpoints that the stack has yet to create."""
     standing = situation.pipeline
     ec2 = situation.client("ec2")
     verdicts = []
@@ -66,26 +65,27 @@ def check_quotas(situation: Situation) -> Verdict:
         )
         there = sum(len(page["VpcEndpoints"]) for page in pages)
         verdicts.append(_room(situation, "gateway endpoints", there, len(gateways), _GATEWAYS, _GATEWAYS_DEFAULT))
-    return together(verdicts, "the network stands already")
+    return together(verdicts, "the network exists already")
 
 
 def _room(situation: Situation, what: str, there: int, more: int, code: str, default: int) -> Verdict:
-    quota, assumed = _quota(situation, code)
-    said = f"{there} {what} exist and {more} more would be made"
+    quota, why = _quota(situation, code)
+    said = f"{there} {what} exist and {more} more would be created"
     if quota is None:
         if there + more <= default:
-            return ok(f"{said}; every account may have {default}")
-        return unknown(f"{said}; the quota was not read: {assumed}", "Allow servicequotas:GetServiceQuota.")
+            return ok(f"{said}; the default quota is {default}")
+        return unknown(f"{said}; the quota could not be read: {why}", "Allow servicequotas:GetServiceQuota.")
     if there + more <= quota:
-        return ok(f"{said} of {quota}")
+        return ok(f"{said}; the quota is {quota}")
     return error(
-        f"{said}, and the account may have {quota}",
-        "Delete one that nobody uses, or ask for more: aws service-quotas request-service-quota-increase"
+        f"{said}, but the quota is {quota}",
+        "Delete an unused one, or request a higher quota: aws service-quotas request-service-quota-increase"
         f" --service-code vpc --quota-code {code} --desired-value {there + more + 5}",
     )
 
 
 def _quota(situation: Situation, code: str) -> tuple[int | None, str]:
+    """(the quota, ""), or (None, why it could not be read)."""
     if situation.target.is_local:
         return None, "the embedded AWS has no quotas"
     try:

@@ -1,4 +1,4 @@
-"""What the region offers to the network of the pipeline stack."""
+"""Checks of what the region offers: zones, endpoint services and prefix lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.environment.parameters import read_prefix_lists
 
 
 def check_zones(situation: Situation) -> Verdict:
-    """The region has as many zones as there are subnets. Local Zones and Wavelength Zones do not count."""
+    """The region has at least as many zones as the settings ask for, not counting Local and Wavelength Zones."""
     answer = situation.client("ec2").describe_availability_zones(
         Filters=[
             {"Name": "state", "Values": ["available"]},
@@ -18,17 +18,17 @@ def check_zones(situation: Situation) -> Verdict:
     zones = [each["ZoneName"] for each in answer["AvailabilityZones"]]
     wanted = situation.settings.zones
     if len(zones) >= wanted:
-        return ok(f"{situation.target.region} has {len(zones)} zones and {wanted} are used")
+        return ok(f"{situation.target.region} has {len(zones)} zones, and {wanted} are used")
     return error(
-        f"{situation.target.region} has {len(zones)} zones and {wanted} are wanted",
-        f"Set zones = {len(zones)}, or take another region.",
+        f"{situation.target.region} has {len(zones)} zones, but the settings ask for {wanted}",
+        f"Set zones = {len(zones)}, or use another region.",
     )
 
 
 def check_endpoint_services(situation: Situation) -> Verdict:
-    """The region offers each endpoint of the template in its type, and interfaces in the zones that are used.
+    """The region offers each endpoint service of the template, in the wanted type.
 
-    Otherwise AWS says "Interface VPC Endpoint is not supported for …", or that the service does not exist.
+    Otherwise creation fails with "Interface VPC Endpoint is not supported for …", or the service does not exist.
     """
     wanted = {
         _service_name(properties["ServiceName"], situation.target.region): properties["VpcEndpointType"]
@@ -37,8 +37,8 @@ def check_endpoint_services(situation: Situation) -> Verdict:
     if not wanted:
         return ok("the template has no endpoint")
     if situation.target.is_local:
-        return unknown("the embedded AWS does not know which endpoint services a region has")
-    # A filter and not ServiceNames: a name that does not exist would be an error that hides the other names.
+        return unknown("the embedded AWS does not know the endpoint services of a region")
+    # A filter instead of ServiceNames, which fails for all names if one does not exist.
     pages = (
         situation.client("ec2")
         .get_paginator("describe_vpc_endpoint_services")
@@ -54,12 +54,12 @@ def check_endpoint_services(situation: Situation) -> Verdict:
 
 def _judge(name: str, kind: str, offered: set[str] | None) -> Verdict:
     if offered is None:
-        return error(f"the region has no endpoint service {name}", "Take a region that has it.")
+        return error(f"the region has no endpoint service {name}", "Use a region that offers it.")
     if kind in offered:
         return ok(f"{name}: {kind}")
     return error(
-        f"{name} is offered as {', '.join(sorted(offered))} and the template wants {kind}",
-        "Take a region that offers it, or take out the call in function.toml that needs it.",
+        f"{name} is offered as {', '.join(sorted(offered))}, but the template needs {kind}",
+        "Use a region that offers it, or remove the call from function.toml that needs it.",
     )
 
 
@@ -69,13 +69,14 @@ def _service_name(value: object, region: str) -> str:
 
 
 def check_prefix_lists(situation: Situation) -> Verdict:
-    """The prefix lists of DynamoDB and S3 are known, so that egress can be held to them."""
+    """The prefix lists of DynamoDB and S3 can be read, so egress can be restricted to them."""
     region = situation.target.region
     found = read_prefix_lists(situation.client("ec2"), region)
     missing = sorted(name for name, value in found.items() if not value)
     if not missing:
         return ok(", ".join(f"{name} {value}" for name, value in sorted(found.items())))
     return warning(
-        f"the region's prefix lists were not found for {', '.join(missing)}",
-        "Egress is then HTTPS to any address, which only the endpoints route. Allow ec2:DescribeManagedPrefixLists.",
+        f"no prefix list was found for {', '.join(missing)}",
+        "Egress then allows HTTPS to any address, though only the endpoints are routed. Allow"
+        " ec2:DescribeManagedPrefixLists.",
     )

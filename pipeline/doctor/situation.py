@@ -1,4 +1,4 @@
-"""What all checks look at: the target, what would be deployed there, and what stands, each read once."""
+"""The input of all checks: the target, what would be deployed, and what is deployed, each read once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipeline.stacks import StackState, read_stack
 from pipeline.stacks.state import says_absent
 from pipeline.target import Target
 
-# How many threads look_at keeps busy.
+# The number of calls that look_at submits to its pool.
 READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A stack as it stands. resources: logical id → physical id of what it owns."""
+    """A deployed stack. resources: logical id → physical id."""
 
     state: StackState
     resources: Mapping[str, str]
@@ -33,10 +33,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks.
+    """The identity behind the credentials.
 
-    served    the Date header of AWS's answer
-    asked_at  the same moment by this machine's clock (s since 1970)
+    served    the Date header of AWS's response
+    asked_at  the same moment by this machine's clock (seconds since the epoch)
     """
 
     account: str
@@ -47,9 +47,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a check may look at. The three futures are readings that several checks need; asking raises what they did.
+    """The input of a check. The futures are readings shared by checks; using one raises the error of its call.
 
-    templates  "registry" and "pipeline" as JSON values
+    templates  "registry" and "pipeline", parsed
+    bodies     the same as the text that is sent
     """
 
     target: Target
@@ -79,16 +80,16 @@ class Situation:
 
     @property
     def partition(self) -> str:
-        """``aws``, ``aws-cn`` or ``aws-us-gov``: the second part of every ARN."""
+        """The partition in ARNs: ``aws``, ``aws-cn`` or ``aws-us-gov``."""
         return self.caller.arn.split(":")[1]
 
     def arn(self, service: str, resource: str) -> str:
-        """The ARN of something of this account and region. IAM's have no region, and nothing else here is global."""
+        """An ARN in this account and region; IAM's ARNs have no region."""
         region = "" if service == "iam" else self.target.region
         return f"arn:{self.partition}:{service}:{region}:{self.caller.account}:{resource}"
 
     def resources(self, kind: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-        """Every resource of a CloudFormation type in both templates: (template, logical id, properties)."""
+        """(template, logical id, properties) of every resource of a CloudFormation type in both templates."""
         return [
             (name, logical_id, each.get("Properties", {}))
             for name, template in self.templates.items()
@@ -108,7 +109,7 @@ def look_at(
     templates: Templates,
     pool: Executor,
 ) -> Situation:
-    """Begin to read what all checks need, in threads of ``pool``."""
+    """Start the shared readings in ``pool``."""
     bodies = {"registry": templates.registry, "pipeline": templates.pipeline}
     return Situation(
         target,
@@ -124,7 +125,7 @@ def look_at(
 
 
 def read_caller(sts: Any) -> Caller:
-    """The account and the identity behind the credentials, and what time it is there."""
+    """The account, the identity behind the credentials, and AWS's time."""
     asked_at = time.time()
     answer = sts.get_caller_identity()
     served = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
@@ -132,7 +133,7 @@ def read_caller(sts: Any) -> Caller:
 
 
 def read_standing(cloudformation: Any, name: str) -> Standing:
-    """A stack and what it owns; nothing is owned by a stack that is not there."""
+    """A stack and its resources; a stack that does not exist has none."""
     state = read_stack(cloudformation, name)
     if state.status.gone:
         return Standing(state, {})

@@ -1,4 +1,4 @@
-"""What a check comes to."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.core.errors import NextStep
 
 
 class Status(StrEnum):
-    """From good to bad. UNKNOWN stops nothing: it could not be found out."""
+    """In order of severity. UNKNOWN: the check could not be made; it does not block a release."""
 
     OK = "ok"
     UNKNOWN = "unknown"
@@ -24,7 +24,7 @@ NOTHING = NextStep("")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``evidence``: what was seen, with its values. ``cure``: what to do; without text if there is nothing to do."""
+    """``evidence``: what was found, with its values. ``cure``: what to do; without text if there is nothing to do."""
 
     status: Status
     evidence: str
@@ -33,7 +33,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check's name and verdict, and the seconds that it took."""
+    """The name, verdict and duration in seconds of a check."""
 
     name: str
     status: Status
@@ -59,11 +59,11 @@ def error(evidence: str, cure: NextStep | str) -> Verdict:
 
 
 def together(verdicts: Iterable[Verdict], otherwise: str) -> Verdict:
-    """One verdict of several: the worst status, and what every verdict of that status or worse than OK says.
+    """Combine verdicts: the worst status, and the evidence and cures of all that are not OK, or of all if all are.
 
-    otherwise  the evidence when there are none
+    otherwise  the evidence if there are no verdicts
 
-    >>> together([ok("a"), error("b", "mend b")], "").evidence
+    >>> together([ok("a"), error("b", "fix b")], "").evidence
     'b'
     """
     found = list(verdicts)

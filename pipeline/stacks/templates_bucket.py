@@ -26,6 +26,10 @@ _ATTEMPTS = 6
 _UNDER_WAY = frozenset({"NoSuchBucket", "OperationAborted"})
 
 
+# The name of the bucket begins with this; account and region follow.
+TEMPLATES_BUCKET = "transaction-pipeline-templates"
+
+
 @dataclass(frozen=True, slots=True)
 class TemplatesBucket:
     """The bucket's name, and the account and partition to which it must belong."""
@@ -54,7 +58,7 @@ def templates_bucket(clients: Callable[[str], Any]) -> TemplatesBucket:
     caller = clients("sts").get_caller_identity()
     account, region = caller["Account"], clients("s3").meta.region_name
     partition = caller["Arn"].split(":")[1]
-    return TemplatesBucket(f"transaction-pipeline-templates-{account}-{region}", account, partition)
+    return TemplatesBucket(f"{TEMPLATES_BUCKET}-{account}-{region}", account, partition)
 
 
 def find_bucket(clients: Callable[[str], Any]) -> str | None:

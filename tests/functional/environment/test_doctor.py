@@ -1,4 +1,4 @@
-"""The doctor on an embedded AWS: what is fine, what is in the way, and that ``up`` on AWS stops before anything."""
+"""doctor on an embedded AWS: a healthy environment, each kind of problem, and that ``up`` stops before any change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from commands import doctor
 from commands.context import Context
 from pipeline.core.files import cache_folder
 from pipeline.doctor import Status, run_checks
-from pipeline.doctor.permissions import permissions_of_up
+from pipeline.doctor.policy import permissions_of
 from pipeline.environment.synth import synthesise
 from pipeline.target import Target
 from tests.functional.deployed import ROOT, Deployed
@@ -41,13 +41,13 @@ def test_an_environment_without_faults(deployed: Deployed, step: str) -> None:
     }  # fmt: skip
 
 
-def test_the_images_that_run_are_looked_at(deployed: Deployed) -> None:
+def test_the_deployed_images_are_checked(deployed: Deployed) -> None:
     checks = by_name(deployed.outcomes["doctor"].result)
-    assert checks["images"]["evidence"].count(" fits") == 3
-    assert checks["repository policies"]["evidence"].count("lets Lambda pull") == 3
+    assert checks["images"]["evidence"].count("Lambda accepts") == 3
+    assert checks["repository policies"]["evidence"].count("allows Lambda to pull") == 3
 
 
-def test_names_that_somebody_else_took(deployed: Deployed) -> None:
+def test_names_that_are_taken(deployed: Deployed) -> None:
     aws = deployed.aws
     aws.client("logs").create_log_group(logGroupName="fraud-detection-taken")
     aws.client("dynamodb").create_table(
@@ -61,15 +61,15 @@ def test_names_that_somebody_else_took(deployed: Deployed) -> None:
     checks = by_name(outcome.result)
     assert outcome.exit_code == 1
     assert checks["names"]["status"] == "error"
-    assert checks["names"]["evidence"].startswith("the topic fraud-alerts-taken exists")
-    assert "`./bootstrap.py up --environment taken` imports it into the stack as StateTable" in checks["names"]["cure"]
+    assert checks["names"]["evidence"].startswith("the topic fraud-alerts-taken already exists")
+    assert "`up` imports it into the stack as StateTable" in checks["names"]["cure"]
     assert checks["log groups"]["status"] == "warning"
     assert "imports it into the stack as FraudDetectionLogGroup" in checks["log groups"]["cure"]
     aws.client("sns").delete_topic(TopicArn=arn)
     assert deployed.run("doctor", doctor.doctor, step="doctor: taken", environment="taken").exit_code == 0
 
 
-def test_an_image_that_is_gone(deployed: Deployed) -> None:
+def test_a_missing_image(deployed: Deployed) -> None:
     ecr = deployed.aws.client("ecr")
     function = deployed.aws.client("lambda").get_function(FunctionName="fraud-detection-dev")
     digest = function["Code"]["ImageUri"].partition("@")[2]
@@ -79,7 +79,7 @@ def test_an_image_that_is_gone(deployed: Deployed) -> None:
     try:
         checks = by_name(deployed.run("doctor", doctor.doctor, step="doctor: image gone").result)
         assert checks["images"]["status"] == "error"
-        assert f"{digest}, is gone from fraud-detection-dev" in checks["images"]["evidence"]
+        assert f"{digest} of fraud-detection is missing from fraud-detection-dev" in checks["images"]["evidence"]
     finally:
         ecr.put_image(
             repositoryName="fraud-detection-dev",
@@ -89,7 +89,7 @@ def test_an_image_that_is_gone(deployed: Deployed) -> None:
         )
 
 
-def test_a_repository_that_lets_nobody_pull(deployed: Deployed) -> None:
+def test_a_repository_that_lambda_cannot_pull_from(deployed: Deployed) -> None:
     ecr = deployed.aws.client("ecr")
     before = ecr.get_repository_policy(repositoryName="fraud-detection-dev")["policyText"]
     ecr.delete_repository_policy(repositoryName="fraud-detection-dev")
@@ -104,13 +104,9 @@ def test_a_user_who_lacks_one_action(deployed: Deployed) -> None:
     iam = deployed.aws.client("iam")
     context = Context("nowhere", root=deployed.root)
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
-    kinds = {
-        each["Type"]
-        for body in (templates.registry, templates.pipeline)
-        for each in json.loads(body)["Resources"].values()
-    }
     lacking = "lambda:UpdateFunctionCode"
-    actions = sorted({each.action for each in permissions_of_up(kinds)} - {lacking})
+    wanted = permissions_of("up", (templates.registry, templates.pipeline))
+    actions = sorted({each.action for each in wanted} - {lacking})
     iam.create_user(UserName="deployer")
     policy = {"Effect": "Allow", "Action": [*actions, "iam:SimulatePrincipalPolicy"], "Resource": "*"}
     iam.put_user_policy(
@@ -128,13 +124,13 @@ def test_a_user_who_lacks_one_action(deployed: Deployed) -> None:
     permissions = results["permissions"]
     assert permissions.status is Status.ERROR
     assert permissions.evidence.endswith(f"actions that `up` needs: {lacking}")
-    # What it may not read is unknown, and no error.
+    # A check that may not read is unknown, not an error.
     assert results["state machine"].status is Status.UNKNOWN
     assert "AccessDenied" in results["state machine"].evidence
 
 
-def test_up_on_aws_stops_before_it_makes_anything(deployed: Deployed) -> None:
-    """AWS is the embedded AWS here, by the variable that every SDK knows."""
+def test_up_on_aws_stops_before_any_change(deployed: Deployed) -> None:
+    """AWS_ENDPOINT_URL points the target ``aws`` to the embedded AWS."""
     sqs = deployed.aws.client("sqs")
     url = sqs.create_queue(QueueName="transaction-dlq-stopped")["QueueUrl"]
     variables = {
@@ -154,7 +150,7 @@ def test_up_on_aws_stops_before_it_makes_anything(deployed: Deployed) -> None:
     assert run.returncode == 1, run.stdout + run.stderr
     error = json.loads(run.stdout)
     assert error["what"] == "stopped was not released, and nothing was changed"
-    assert "the queue transaction-dlq-stopped exists" in error["why"]
+    assert "the queue transaction-dlq-stopped already exists" in error["why"]
     assert "--skip-doctor" in error["next_step"]
     names = [each["StackName"] for each in deployed.aws.client("cloudformation").describe_stacks()["Stacks"]]
     assert not any("stopped" in name for name in names)

@@ -1,4 +1,4 @@
-"""Every request that a command sends: right by AWS's models, and in the table of permissions."""
+"""Every request of every command: valid by AWS's models, and listed in the table of permissions."""
 
 from __future__ import annotations
 
@@ -29,52 +29,54 @@ REGISTRY = (
     (r"GET /v2/.+/referrers/.*", "ecr:BatchGetImage"),
     (r"GET /v2/", ""),
 )
-# What a run on the embedded AWS may not call, and why the command needs it all the same.
+# Listed actions that a run on the embedded AWS does not call, and why the command needs them.
 NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     "up": {
-        "ecr:GetAuthorizationToken": "the embedded registry asks for no login",
+        "ecr:GetAuthorizationToken": "the embedded registry needs no login",
         "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
-        "ecr:GetDownloadUrlForLayer": "pulls what an earlier release pushed, when a base is missing here",
-        "lambda:PublishVersion": "a function that was pointed elsewhere by hand",
-        "lambda:UpdateAlias": "a function that was pointed elsewhere by hand",
-        "lambda:UpdateFunctionCode": "a function that was pointed elsewhere by hand",
+        "ecr:DescribeImages": "an image that already has the tag of the release",
+        "ecr:GetDownloadUrlForLayer": "pulls the image of an earlier release when its base is not in the cache",
+        "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
+        "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
+        "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
     },
     "rollback": {
-        "ecr:GetAuthorizationToken": "the embedded registry asks for no login",
-        "ecr:GetDownloadUrlForLayer": "a template that this machine's cache has not",
-        "lambda:PublishVersion": "a function that was pointed elsewhere by hand",
-        "lambda:UpdateAlias": "a function that was pointed elsewhere by hand",
-        "lambda:UpdateFunctionCode": "a function that was pointed elsewhere by hand",
+        "ecr:GetAuthorizationToken": "the embedded registry needs no login",
+        "ecr:GetDownloadUrlForLayer": "a template that is not in the local cache",
+        "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
+        "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
+        "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
         "ssm:GetParameter": "with --to",
     },
-    "prune": {"ecr:BatchDeleteImage": "every image here is younger than the grace of an hour"},
+    "prune": {"ecr:BatchDeleteImage": "every image is younger than the grace period of an hour"},
     "redrive": {
-        "dynamodb:DeleteItem": "what was parked in the table, when the queue was down",
-        "dynamodb:UpdateItem": "what was parked in the table, when the queue was down",
+        "dynamodb:DeleteItem": "a submission parked in the table because the queue was unavailable",
+        "dynamodb:UpdateItem": "a submission parked in the table because the queue was unavailable",
         "sqs:ChangeMessageVisibility": "a message that stays parked",
     },
     "down": {
         "lambda:DeleteFunction": "only when CloudFormation was not faster",
-        "ec2:DeleteNetworkInterface": "the embedded AWS makes no interfaces for functions",
-        "ec2:DescribeNetworkInterfaces": "the embedded AWS makes no interfaces for functions",
+        "ec2:DeleteNetworkInterface": "the embedded AWS creates no network interfaces",
+        "ec2:DescribeNetworkInterfaces": "the embedded AWS creates no network interfaces",
+        "ssm:GetParameterHistory": "only when repositories are kept",
     },
     "doctor": {
-        "codedeploy:GetApplication": "only where releases shift step by step",
-        "ec2:DescribeVpcEndpointServices": "the embedded AWS does not know them",
+        "codedeploy:GetApplication": "only with gradual releases",
+        "ec2:DescribeVpcEndpointServices": "the embedded AWS does not support it",
         "iam:GetRole": "only for a session of a role",
         "iam:SimulatePrincipalPolicy": "not for the root user",
         "servicequotas:GetServiceQuota": "the embedded AWS has no quotas",
-        "kms:GetKeyPolicy": "the embedded AWS keeps no key of a topic",
+        "kms:GetKeyPolicy": "the embedded AWS does not store the key of a topic",
     },
 }
 
 
 def called_by(deployed: Deployed, command: str) -> set[str]:
-    """The IAM actions of everything that a command sent."""
+    """The IAM actions of all requests of a command."""
     actions = {
         ACTIONS.get(f"{service}:{operation}", f"{PREFIXES.get(service, service)}:{operation}")
         for service, operation in deployed.sent_by(command)
-        if (service, operation) != ("sts", "GetCallerIdentity")  # nobody can be denied it
+        if (service, operation) != ("sts", "GetCallerIdentity")  # needs no permission
     }
     for call in deployed.registry_calls[command]:
         matches = [action for pattern, action in REGISTRY if re.fullmatch(pattern, call)]
@@ -105,7 +107,7 @@ def test_the_table_of_permissions_is_what_a_command_calls(deployed: Deployed, co
     assert listed - called - set(NOT_RECORDED.get(command, {})) == set()
 
 
-def test_what_was_not_recorded_is_called_somewhere() -> None:
+def test_actions_that_no_run_recorded_are_called_in_the_source() -> None:
     import pipeline
 
     source = "".join(path.read_text() for path in Path(inspect.getfile(pipeline)).parent.rglob("*.py"))
@@ -116,7 +118,7 @@ def test_what_was_not_recorded_is_called_somewhere() -> None:
             assert snake in source or action == "ecr:GetDownloadUrlForLayer", action
 
 
-def test_every_command_that_speaks_to_aws_is_listed() -> None:
+def test_every_command_that_calls_aws_is_listed() -> None:
     from bootstrap import main
 
     offline = {"build", "synth", "check", "cost"} | {"watch"}  # which is `up` for every change

@@ -181,3 +181,15 @@ def test_a_progressive_switch_is_checked_and_left_out_where_nothing_shifts(tmp_p
     file.write_text('[defaults]\nrelease = "LambdaCanary"\n')
     with pytest.raises(SettingsError, match="release is 'LambdaCanary' and CodeDeploy has"):
         _ = Context(root=tmp_path).settings
+
+
+def test_doctor_prints_the_least_policy_of_each_command_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    every = CliRunner().invoke(bootstrap.main, ["doctor", "--policy", "--region", "us-gov-west-1"])
+    one = CliRunner().invoke(bootstrap.main, ["doctor", "--policy=status", "--region", "us-gov-west-1"])
+    assert json.loads(every.stdout)["status"] == json.loads(one.stdout)
+    assert "arn:aws-us-gov:lambda:us-gov-west-1:*:function:fraud-detection-dev" in one.stdout
+    unknown = CliRunner().invoke(bootstrap.main, ["doctor", "--policy", "deploy"])
+    assert unknown.exit_code == 2
+    assert "'deploy' is not one of up, infra" in unknown.output

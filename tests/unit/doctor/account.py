@@ -1,7 +1,6 @@
-"""An AWS account made of answers: real botocore clients, whose requests and answers are held against AWS's models.
+"""A fake AWS account: real botocore clients with scripted answers; requests and answers are validated by AWS's models.
 
-Nothing is sent. ``FakeAccount()`` is a new account in which nothing stands and everything is allowed; a test changes
-what it is about:
+Nothing is sent. ``FakeAccount()`` is an empty account in which everything is allowed; a test changes what it needs:
 
     account.answer("ec2.DescribeVpcs", {"Vpcs": [{}] * 5})
     account.refuse("service-quotas.GetServiceQuota", "AccessDeniedException", "…")
@@ -62,8 +61,8 @@ class FakeAccount:
     def called(self, operation: str) -> list[Mapping[str, Any]]:
         return [parameters for name, parameters in self.calls if name == operation]
 
-    def stands(self, stack: str, status: str = "CREATE_COMPLETE", **more: Any) -> None:
-        """A stack of ours with every resource of its template, and ``parameters`` if given."""
+    def deployed(self, stack: str, status: str = "CREATE_COMPLETE", **more: Any) -> None:
+        """Add a stack with every resource of its template, and ``parameters`` if given."""
         parameters = more.pop("parameters", {})
         resources = more.pop("resources", None)
         kept = dict(self.answers.get("stacks", {}))  # type: ignore[arg-type]
@@ -109,7 +108,7 @@ class FakeAccount:
         return answer(parameters) if callable(answer) else answer
 
     def verdict(self, check: str, settings: Settings = DEV) -> Verdict:
-        """What one check says of this account."""
+        """The verdict of one check."""
         with ThreadPoolExecutor(READINGS) as pool:
             situation = look_at(self.target(), settings, SOURCES, Names(settings.environment), bodies(), pool)
             return judge(CHECKS[check], situation)
@@ -134,7 +133,7 @@ class _Current:
 
 @cache
 def _session() -> Any:
-    """One session for all tests, because models are read once for each. It asks the account of the running test."""
+    """One session for all tests, so models are loaded once; it answers from the account of the running test."""
     session = botocore.session.Session()
     session.set_credentials("AKIAEXAMPLE", "not a secret")
     parameters: dict[int, Mapping[str, Any]] = {}

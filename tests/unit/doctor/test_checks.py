@@ -1,4 +1,4 @@
-"""Each check against an account in which it must speak, and one in which it must not."""
+"""Each check on accounts with and without the problem that it looks for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cfn.names import Names
 from cfn.settings import Architecture
 from pipeline.core.errors import NextStep
 from pipeline.doctor import CHECKS, Status, run_checks
-from pipeline.doctor.keys import lets_service
+from pipeline.doctor.keys import allows_service
 from pipeline.doctor.verdict import error, ok, together, unknown, warning
 from pipeline.oci.values import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Digest
 from tests.servers.registry import LoopbackRegistry
@@ -38,9 +38,9 @@ def test_a_new_account_is_ready(account: FakeAccount) -> None:
     assert {each.name: each.status for each in results} == dict.fromkeys(CHECKS, Status.OK), results
 
 
-def test_nothing_but_reads_is_called(account: FakeAccount) -> None:
-    account.stands(REGISTRY)
-    account.stands(PIPELINE)
+def test_only_reading_calls_are_made(account: FakeAccount) -> None:
+    account.deployed(REGISTRY)
+    account.deployed(PIPELINE)
     account.answer("ecr.GetRepositoryPolicy", pull_policy())
     account.answer("sns.GetTopicAttributes", {"Attributes": {"KmsMasterKeyId": "alias/aws/sns"}})
     run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())
@@ -49,7 +49,7 @@ def test_nothing_but_reads_is_called(account: FakeAccount) -> None:
     assert {name for name in called if not name.startswith(READING)} == set()
 
 
-def test_the_calls_run_side_by_side(account: FakeAccount) -> None:
+def test_calls_run_concurrently(account: FakeAccount) -> None:
     respond, counting, under_way, most = account.respond, threading.Lock(), 0, 0
 
     def slowly(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -67,16 +67,16 @@ def test_the_calls_run_side_by_side(account: FakeAccount) -> None:
     assert most >= 5
 
 
-def test_what_was_not_answered_is_unknown_with_the_reason(account: FakeAccount) -> None:
+def test_a_refused_call_is_unknown_with_its_error(account: FakeAccount) -> None:
     account.refuse("ec2.DescribeRegions", "UnauthorizedOperation", "You are not authorized")
     verdict = account.verdict("region")
     assert verdict.status is Status.UNKNOWN
-    assert "DescribeRegions was answered UnauthorizedOperation: You are not authorized" in verdict.evidence
-    assert "Let the caller use DescribeRegions" in str(verdict.cure)
+    assert "DescribeRegions failed with UnauthorizedOperation: You are not authorized" in verdict.evidence
+    assert "Allow the caller DescribeRegions" in str(verdict.cure)
 
 
-def test_a_stack_that_cannot_be_read_makes_only_its_checks_unknown(account: FakeAccount) -> None:
-    account.stands(REGISTRY)
+def test_an_unreadable_stack_makes_only_its_checks_unknown(account: FakeAccount) -> None:
+    account.deployed(REGISTRY)
     account.answers["resources"] = {}
     account.respond = refuse_stacks(account.respond)  # type: ignore[method-assign]
     results = {each.name: each for each in run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())}
@@ -99,7 +99,7 @@ def refuse_stacks(respond: Any) -> Any:
     ("code", "status"),
     [("ExpiredToken", Status.ERROR), ("SignatureDoesNotMatch", Status.ERROR), ("Odd", Status.UNKNOWN)],
 )
-def test_credentials_that_aws_does_not_take(account: FakeAccount, code: str, status: Status) -> None:
+def test_credentials_that_aws_rejects(account: FakeAccount, code: str, status: Status) -> None:
     account.refuse("sts.GetCallerIdentity", code)
     assert account.verdict("credentials").status is status
 
@@ -139,37 +139,40 @@ def test_a_region_that_does_not_exist_or_is_not_enabled(account: FakeAccount) ->
     ],
 )
 def test_the_status_of_a_stack(account: FakeAccount, status: str, protected: bool, expected: Status) -> None:
-    account.stands(PIPELINE, status, EnableTerminationProtection=protected)
+    account.deployed(PIPELINE, status, EnableTerminationProtection=protected)
     verdict = account.verdict("stacks")
     assert verdict.status is expected
     assert f"{PIPELINE} is {status}" in verdict.evidence
 
 
 TAKEN = [
-    ("dynamodb.DescribeTable", {"Table": {}}, "the table transaction-state-dev exists", Status.WARNING),
-    ("ecr.DescribeRepositories", {"repositories": [{}]}, "the repository fraud-detection-dev exists", Status.WARNING),
-    ("lambda.GetFunctionConfiguration", {}, "the function fraud-detection-dev exists", Status.ERROR),
-    ("sns.GetTopicAttributes", {"Attributes": {}}, "the topic fraud-alerts-dev exists", Status.ERROR),
-    ("sqs.GetQueueUrl", {"QueueUrl": "u"}, "the queue transaction-dlq-dev exists", Status.ERROR),
+    ("dynamodb.DescribeTable", {"Table": {}}, "the table transaction-state-dev already exists", Status.WARNING),
+    (
+        "ecr.DescribeRepositories", {"repositories": [{}]}, "the repository fraud-detection-dev already exists",
+        Status.WARNING,
+    ),
+    ("lambda.GetFunctionConfiguration", {}, "the function fraud-detection-dev already exists", Status.ERROR),
+    ("sns.GetTopicAttributes", {"Attributes": {}}, "the topic fraud-alerts-dev already exists", Status.ERROR),
+    ("sqs.GetQueueUrl", {"QueueUrl": "u"}, "the queue transaction-dlq-dev already exists", Status.ERROR),
     (
         "stepfunctions.DescribeStateMachine",
         {
             "stateMachineArn": "arn:aws:states:x", "name": "n", "definition": "{}", "roleArn": "arn:aws:iam::1:role/r",
             "type": "EXPRESS", "creationDate": datetime.now(UTC),
         },
-        "the state machine transaction-pipeline-dev exists",
+        "the state machine transaction-pipeline-dev already exists",
         Status.ERROR,
     ),
     (
         "cloudwatch.DescribeAlarms",
         {"MetricAlarms": [{}]},
-        "the alarm transaction-dlq-dev-messages exists",
+        "the alarm transaction-dlq-dev-messages already exists",
         Status.ERROR,
     ),
     (
         "kms.DescribeKey",
         {"KeyMetadata": {"KeyId": "k", "KeyState": "Enabled"}},
-        "the key alias alias/transaction-alarms-dev exists",
+        "the key alias alias/transaction-alarms-dev already exists",
         Status.ERROR,
     ),
 ]  # fmt: skip
@@ -184,14 +187,14 @@ def test_a_name_that_is_taken(
     assert verdict.status is status
     assert said in verdict.evidence
     assert "imports it into the stack" in str(verdict.cure) if status is Status.WARNING else "aws " in str(verdict.cure)
-    account.stands(REGISTRY)
-    account.stands(PIPELINE)
+    account.deployed(REGISTRY)
+    account.deployed(PIPELINE)
     assert account.verdict("names").status is Status.OK  # then it is ours
 
 
-def test_a_table_beside_a_stack_that_stands_cannot_be_imported(account: FakeAccount) -> None:
+def test_a_table_cannot_be_imported_into_an_existing_stack(account: FakeAccount) -> None:
     account.answer("dynamodb.DescribeTable", {"Table": {}})
-    account.stands(PIPELINE, resources=["Vpc"])
+    account.deployed(PIPELINE, resources=["Vpc"])
     verdict = account.verdict("names")
     assert verdict.status is Status.ERROR
     assert "aws dynamodb delete-table --table-name transaction-state-dev" in str(verdict.cure)
@@ -204,7 +207,7 @@ def test_log_groups_that_exist_are_offered_for_import(account: FakeAccount) -> N
                                      if name.startswith(asked["logGroupNamePrefix"])]},
     )  # fmt: skip
     verdict = account.verdict("log groups")
-    assert verdict.evidence == "the log group fraud-detection-dev exists and belongs to no stack of ours"
+    assert verdict.evidence == "the log group fraud-detection-dev already exists outside the stacks"
     assert verdict.status is Status.WARNING
     assert "imports it into the stack as FraudDetectionLogGroup" in str(verdict.cure)
     assert account.verdict("names").status is Status.OK
@@ -247,7 +250,7 @@ def test_the_load_that_the_account_carries(account: FakeAccount, limit: int, sta
 
 
 def test_our_own_reservations_are_not_counted_twice(account: FakeAccount) -> None:
-    account.stands(PIPELINE, parameters={"ReservedConcurrency": "60"})
+    account.deployed(PIPELINE, parameters={"ReservedConcurrency": "60"})
     account.answer(
         "lambda.GetAccountSettings",
         {"AccountLimit": {"ConcurrentExecutions": 280, "UnreservedConcurrentExecutions": 100}},
@@ -257,17 +260,17 @@ def test_our_own_reservations_are_not_counted_twice(account: FakeAccount) -> Non
     assert "other functions reserve 0" in verdict.evidence
 
 
-def test_no_room_for_a_network(account: FakeAccount) -> None:
+def test_the_vpc_quota_is_reached(account: FakeAccount) -> None:
     account.answer("ec2.DescribeVpcs", {"Vpcs": [{}] * 5})
     verdict = account.verdict("quotas")
     assert verdict.status is Status.ERROR
-    assert "5 VPCs exist and 1 more would be made, and the account may have 5" in verdict.evidence
+    assert "5 VPCs exist and 1 more would be created, but the quota is 5" in verdict.evidence
     assert "--quota-code L-F678F1CE --desired-value 11" in str(verdict.cure)
-    account.stands(PIPELINE)
+    account.deployed(PIPELINE)
     assert account.verdict("quotas").status is Status.OK
 
 
-def test_a_quota_that_was_not_read_matters_only_beyond_the_default(account: FakeAccount) -> None:
+def test_an_unreadable_quota_matters_only_beyond_the_default(account: FakeAccount) -> None:
     account.refuse("service-quotas.GetServiceQuota", "AccessDeniedException")
     assert account.verdict("quotas").status is Status.OK
     account.answer("ec2.DescribeVpcEndpoints", {"VpcEndpoints": [{}] * 19})
@@ -277,7 +280,7 @@ def test_a_quota_that_was_not_read_matters_only_beyond_the_default(account: Fake
 def test_too_few_zones(account: FakeAccount) -> None:
     account.answer("ec2.DescribeAvailabilityZones", {"AvailabilityZones": [{"ZoneName": "a"}, {"ZoneName": "b"}]})
     verdict = account.verdict("zones")
-    assert (verdict.status, str(verdict.cure)) == (Status.ERROR, "Set zones = 2, or take another region.")
+    assert (verdict.status, str(verdict.cure)) == (Status.ERROR, "Set zones = 2, or use another region.")
 
 
 @pytest.mark.parametrize(
@@ -286,11 +289,13 @@ def test_too_few_zones(account: FakeAccount) -> None:
         ({"dynamodb": "Gateway", "s3": "Gateway"}, f"no endpoint service com.amazonaws.{REGION}.states"),
         (
             {"dynamodb": "Interface", "s3": "Gateway", "states": "Interface"},
-            "offered as Interface and the template wants",
+            "offered as Interface, but the template needs",
         ),
     ],
 )
-def test_what_the_region_does_not_offer(account: FakeAccount, offered: dict[str, str], said: str) -> None:
+def test_endpoint_services_that_the_region_does_not_offer(
+    account: FakeAccount, offered: dict[str, str], said: str
+) -> None:
     account.answer("ec2.DescribeVpcEndpointServices", endpoint_services(**offered))
     verdict = account.verdict("endpoint services")
     assert verdict.status is Status.ERROR
@@ -341,8 +346,8 @@ def pull_policy(**changes: Any) -> dict[str, Any]:
     return {"policyText": json.dumps({"Statement": [statement]})}
 
 
-def test_repositories_that_let_lambda_pull(account: FakeAccount) -> None:
-    account.stands(REGISTRY)
+def test_repositories_that_allow_lambda_to_pull(account: FakeAccount) -> None:
+    account.deployed(REGISTRY)
     account.answer("ecr.GetRepositoryPolicy", pull_policy())
     assert account.verdict("repository policies").status is Status.OK
 
@@ -350,14 +355,14 @@ def test_repositories_that_let_lambda_pull(account: FakeAccount) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (pull_policy(Action="ecr:BatchGetImage"), "does not let Lambda use ecr:GetDownloadUrlForLayer"),
-        (pull_policy(Principal={"Service": "codebuild.amazonaws.com"}), "does not let Lambda use ecr:BatchGetImage"),
+        (pull_policy(Action="ecr:BatchGetImage"), "does not allow Lambda ecr:GetDownloadUrlForLayer"),
+        (pull_policy(Principal={"Service": "codebuild.amazonaws.com"}), "does not allow Lambda ecr:BatchGetImage"),
         ("RepositoryPolicyNotFoundException", "has no policy"),
-        ("RepositoryNotFoundException", "is gone though its stack stands"),
+        ("RepositoryNotFoundException", "was deleted outside its stack"),
     ],
 )
-def test_repositories_that_do_not_let_lambda_pull(account: FakeAccount, answer: Any, said: str) -> None:
-    account.stands(REGISTRY)
+def test_repositories_that_do_not_allow_lambda_to_pull(account: FakeAccount, answer: Any, said: str) -> None:
+    account.deployed(REGISTRY)
     if isinstance(answer, str):
         account.refuse("ecr.GetRepositoryPolicy", answer)
     else:
@@ -378,8 +383,8 @@ def test_repositories_that_do_not_let_lambda_pull(account: FakeAccount, answer: 
         ({"Effect": "Allow", "Principal": {"Service": "s"}, "Action": "kms:Decrypt"}, False),
     ],
 )
-def test_what_a_resource_policy_lets_a_service_do(statement: Mapping[str, Any], allowed: bool) -> None:
-    assert lets_service({"Statement": statement}, "s", "kms:GenerateDataKey") is allowed
+def test_what_a_resource_policy_allows_a_service(statement: Mapping[str, Any], allowed: bool) -> None:
+    assert allows_service({"Statement": statement}, "s", "kms:GenerateDataKey") is allowed
 
 
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/1"
@@ -391,7 +396,7 @@ def key_policy(*actions: str) -> dict[str, Any]:
 
 
 def with_topics(account: FakeAccount, alarms: str | None = KEY) -> None:
-    account.stands(PIPELINE)
+    account.deployed(PIPELINE)
     account.answer(
         "sns.GetTopicAttributes",
         lambda asked: {"Attributes": {"KmsMasterKeyId": key} if (
@@ -401,14 +406,14 @@ def with_topics(account: FakeAccount, alarms: str | None = KEY) -> None:
     account.answer("kms.GetKeyPolicy", key_policy("kms:Decrypt", "kms:GenerateDataKey*"))
 
 
-def test_topic_keys_that_let_their_publishers(account: FakeAccount) -> None:
+def test_topic_keys_that_allow_their_publishers(account: FakeAccount) -> None:
     with_topics(account)
     assert account.verdict("topic keys").status is Status.OK
 
 
 def test_an_alarm_topic_on_the_key_that_aws_manages(account: FakeAccount) -> None:
     with_topics(account, "alias/aws/sns")
-    assert "does not let CloudWatch in" in account.verdict("topic keys").evidence
+    assert "does not allow CloudWatch" in account.verdict("topic keys").evidence
 
 
 @pytest.mark.parametrize(
@@ -416,8 +421,8 @@ def test_an_alarm_topic_on_the_key_that_aws_manages(account: FakeAccount) -> Non
     [
         ("kms.DescribeKey", "NotFoundException", "does not exist"),
         ("kms.DescribeKey", {"KeyMetadata": {"KeyId": "1", "KeyState": "PendingDeletion"}}, "is PendingDeletion"),
-        ("kms.GetKeyPolicy", key_policy("kms:Decrypt"), "use kms:GenerateDataKey, so alarms are lost"),
-        ("sns.GetTopicAttributes", "NotFound", "is gone though its stack stands"),
+        ("kms.GetKeyPolicy", key_policy("kms:Decrypt"), "kms:GenerateDataKey, so alarms are lost"),
+        ("sns.GetTopicAttributes", "NotFound", "was deleted outside its stack"),
         ("sns.GetTopicAttributes", {"Attributes": {}}, "is not encrypted"),
     ],
 )
@@ -463,7 +468,7 @@ def uri(region: str = REGION) -> str:
 def test_images_that_fit(account: FakeAccount) -> None:
     with LoopbackRegistry() as server:
         account.registry_url = f"http://{server.host}"
-        account.stands(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
+        account.deployed(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
         account.answer("ecr.BatchGetImage", image(server))
         verdict = account.verdict("images")
     assert verdict.status is Status.OK
@@ -473,33 +478,33 @@ def test_images_that_fit(account: FakeAccount) -> None:
 def test_an_image_of_the_other_architecture(account: FakeAccount) -> None:
     with LoopbackRegistry() as server:
         account.registry_url = f"http://{server.host}"
-        account.stands(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
+        account.deployed(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
         account.answer("ecr.BatchGetImage", image(server, "amd64"))
         verdict = account.verdict("images")
-        assert verdict.evidence == "the image of fraud-detection is for amd64 and the function runs on arm64"
+        assert verdict.evidence == "the image of fraud-detection is for amd64, but the function runs on arm64"
         assert account.verdict("images", replace(DEV, architecture=Architecture.X86_64)).status is Status.OK
 
 
 def test_an_image_index(account: FakeAccount) -> None:
-    account.stands(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
+    account.deployed(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
     index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
     account.answer("ecr.BatchGetImage", {"images": [{"imageManifest": index, "imageManifestMediaType": OCI_INDEX}]})
     verdict = account.verdict("images")
     assert verdict.status is Status.ERROR
-    assert "OCI index, which Lambda refuses" in verdict.evidence
+    assert "OCI index" in verdict.evidence
 
 
 @pytest.mark.parametrize(
     ("image_uri", "answer", "said"),
     [
-        (uri(), {"images": []}, "is gone from fraud-detection-dev"),
-        (uri(), "RepositoryNotFoundException", "is gone from fraud-detection-dev"),
-        (uri("us-east-1"), {"images": []}, "is in the region us-east-1"),
-        ("Not/An@Image", {"images": []}, "cannot be read"),
+        (uri(), {"images": []}, "is missing from fraud-detection-dev"),
+        (uri(), "RepositoryNotFoundException", "is missing from fraud-detection-dev"),
+        (uri("us-east-1"), {"images": []}, "is in region us-east-1"),
+        ("Not/An@Image", {"images": []}, "is invalid"),
     ],
 )
 def test_images_that_lambda_could_not_pull(account: FakeAccount, image_uri: str, answer: Any, said: str) -> None:
-    account.stands(PIPELINE, parameters={"FraudDetectionImageUri": image_uri})
+    account.deployed(PIPELINE, parameters={"FraudDetectionImageUri": image_uri})
     if isinstance(answer, str):
         account.refuse("ecr.BatchGetImage", answer)
     else:
@@ -509,7 +514,7 @@ def test_images_that_lambda_could_not_pull(account: FakeAccount, image_uri: str,
     assert said in verdict.evidence
 
 
-def test_the_worst_of_several_verdicts_counts() -> None:
+def test_the_worst_of_several_verdicts_wins() -> None:
     again = NextStep("Do it again", ("down",), ("up",))
     found = together([warning("hm", "Look."), error("bad", again), error("worse", again), unknown("who knows")], "")
     assert (found.status, found.evidence) == (Status.ERROR, "bad; worse; hm; who knows")
@@ -517,7 +522,7 @@ def test_the_worst_of_several_verdicts_counts() -> None:
     assert together([], "nothing there") == ok("nothing there")
 
 
-def test_every_resource_with_a_fixed_name_is_looked_for() -> None:
+def test_every_resource_type_with_a_fixed_name_is_checked() -> None:
     from pipeline.doctor.own_stacks import _KINDS
 
     named = {
@@ -528,7 +533,7 @@ def test_every_resource_with_a_fixed_name_is_looked_for() -> None:
         for kind, name in [(each["Type"], next((n for n in each["Properties"] if n in _NAMES), None))]
         if name and isinstance(each["Properties"][name], str)
     }
-    # An alias or a version is part of its function, and a custom resource is part of nothing.
+    # An alias or a version is part of its function, and a custom resource is not a resource of AWS.
     assert {kind for kind, _ in named} - {"AWS::Lambda::Alias", "Custom::PlaceholderImage"} == set(_KINDS)
 
 

@@ -1,6 +1,6 @@
-"""docs/permissions.md is the table of permissions.
+"""docs/permissions.md shows the table of permissions.
 
-Renew it after a change that is meant:
+Regenerate it after a change on purpose:
 
     .venv/bin/python -m tests.unit.doctor.test_permissions_page
 """
@@ -10,35 +10,41 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.doctor.permissions import BY_RESOURCE_TYPE, CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
+from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
+from pipeline.doctor.policy import HANDLERS_OF_COMMAND, handler_actions, permissions_of_type
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "permissions.md"
-HEAD = """# Who deploys may call
+HEAD = """# IAM permissions for deploying
 
-What each command calls, and on what. `doctor` asks IAM whether the caller may do everything that `up` needs; a test
-holds the commands' table against what they send, and CloudFormation's against its resource schemas. Renewed by
-`python -m tests.unit.doctor.test_permissions_page`; the source is `pipeline/doctor/permissions.py`.
+`./bootstrap.py doctor --policy up` prints the least IAM policy for `up` with your names, `--policy` alone one for each
+command. `doctor --target aws` asks IAM whether the caller is allowed everything that `up` needs.
 
-| on | ARN |
+| resource | ARN in the policy |
 |---|---|
 | the two stacks | `stack/transaction-registry-ENV/*`, `stack/transaction-pipeline-ENV/*` |
-| the repositories, the functions, the log groups | `NAME-ENV` each; also `transaction-placeholder-ENV` |
-| the roles and the managed policy | names that begin with a stack's name |
-| the parameter that holds the releases | `parameter/transaction-pipeline/ENV/release` |
+| repositories, functions, log groups | `NAME-ENV` for each folder under `images/`, and `transaction-placeholder-ENV` |
+| roles and the managed policy | names that begin with the name of a stack |
+| the parameter of the releases | `parameter/transaction-pipeline/ENV/release` |
+
+An identity-based policy attached to a role holds 6,144 characters, an inline policy of a role 10,240; the policy for
+`up` needs the latter. This page is generated from `pipeline/doctor/permissions.py` and `pipeline/doctor/handlers.toml`:
+`python -m tests.unit.doctor.test_permissions_page`. Tests compare both with recorded requests and with CloudFormation's
+resource schemas.
 """
 
 
 def text() -> str:
-    parts = [HEAD, "## What the commands call themselves\n", "| command | actions |\n|---|---|"]
+    parts = [HEAD, "## Calls of each command\n", "| command | actions |\n|---|---|"]
     parts += [f"| `{command}` | {actions(permissions)} |" for command, permissions in CALLED.items()]
-    parts.append(f"| a command that finds a stack in trouble | {actions(RECOVERING)} |")
-    parts.append(f"| a template of more than 51,200 bytes | {actions(LARGE_TEMPLATES)} |")
+    parts.append(f"| also, if a stack needs recovery | {actions(RECOVERING)} |")
+    parts.append(f"| also, for a template above 51,200 bytes | {actions(LARGE_TEMPLATES)} |")
     parts += [
-        "\n## What CloudFormation calls for them with the same permissions\n",
-        "For `up`, `infra`, `rollback` and `down`.\n",
+        "\n## Calls of CloudFormation with the same permissions\n",
+        "For `up`, `infra` and `rollback`. `down` needs only the actions that read and delete.\n",
     ]
     parts += ["| resource | actions |\n|---|---|"]
-    parts += [f"| `{kind}` | {actions(permissions)} |" for kind, permissions in BY_RESOURCE_TYPE.items()]
+    for kind in (*handler_actions(), "Custom::PlaceholderImage"):
+        parts.append(f"| `{kind}` | {actions(permissions_of_type(kind, HANDLERS_OF_COMMAND['up']))} |")
     return "\n".join(parts) + "\n"
 
 
@@ -54,7 +60,7 @@ def actions(permissions: Iterable[Permission]) -> str:
 
 
 def test_the_page_shows_the_table() -> None:
-    assert PAGE.read_text() == text(), "if it is meant: python -m tests.unit.doctor.test_permissions_page"
+    assert PAGE.read_text() == text(), "after a change on purpose: python -m tests.unit.doctor.test_permissions_page"
 
 
 if __name__ == "__main__":

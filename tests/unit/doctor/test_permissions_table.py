@@ -1,51 +1,116 @@
-"""The table of permissions against CloudFormation's schemas and IAM's simulation against the account that is asked."""
+"""The permissions of each command, against CloudFormation's resource schemas and the templates."""
 
 from __future__ import annotations
 
+import fnmatch
 import json
-from collections.abc import Mapping
-from functools import cache
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cfnlint
 import pytest
 
-from pipeline.doctor import Status
-from pipeline.doctor.permissions import BY_RESOURCE_TYPE, CALLED, LARGE_TEMPLATES, RECOVERING, permissions_of_up
-from tests.unit.cfn.examples import DEV, PROD, pipeline, registry
-from tests.unit.doctor.account import ACCOUNT, FakeAccount
+from cfn.names import Names
+from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
+from pipeline.doctor.policy import HANDLERS, permissions_of, policy_of, resource_arns
+from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, pipeline, registry
+from tests.unit.doctor.handlers import ALWAYS_SET, FOREIGN, UNSET, deployed, derived, schema, text
 
-SCHEMAS = Path(cfnlint.__file__).parent / "data" / "schemas"
-
-
-@cache
-def handler_permissions(kind: str) -> set[str]:
-    """Every action that the schema's handlers name."""
-    index = json.loads((SCHEMAS / "providers" / "us-east-1.json").read_text())
-    schema = json.loads((SCHEMAS / "resources" / f"{index[kind]}.json").read_text())
-    handled = [action for each in schema.get("handlers", {}).values() for action in each.get("permissions", [])]
-    return {*handled, *(schema.get("tagging") or {}).get("permissions", [])}
+FUNCTION_NAMES = [each.name for each in FUNCTIONS]
+DEV_BODIES = tuple(json.dumps(make(DEV)) for make in (registry, pipeline))
 
 
-def test_every_resource_type_of_the_templates_has_its_permissions() -> None:
-    kinds = {
-        each["Type"]
-        for settings in (DEV, PROD)
-        for template in (registry(settings), pipeline(settings))
-        for each in template["Resources"].values()
-    }
-    assert kinds == set(BY_RESOURCE_TYPE)
+def actions_of(command: str, bodies: tuple[str, ...] = DEV_BODIES) -> set[str]:
+    return {each.action for each in permissions_of(command, bodies)}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in BY_RESOURCE_TYPE if kind.startswith("AWS::")])
-def test_cloudformation_names_each_permission_itself(kind: str) -> None:
-    ours = {each.action for each in BY_RESOURCE_TYPE[kind]}
-    assert ours
-    assert ours - handler_permissions(kind) == set()
+def keys(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield key
+            yield from keys(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from keys(each)
 
 
-def test_what_recovers_is_called_somewhere() -> None:
+def test_handlers_are_derived_from_the_schemas() -> None:
+    assert HANDLERS.read_text() == text(), "after a change on purpose: python -m tests.unit.doctor.handlers"
+
+
+@pytest.mark.parametrize("kind", deployed())
+def test_every_action_of_the_schema_is_listed_or_omitted_for_a_property(kind: str) -> None:
+    listed = {action for actions in tomllib.loads(HANDLERS.read_text())[kind].values() for action in actions}
+    handlers = {name: each.get("permissions", []) for name, each in schema(kind)["handlers"].items() if name != "list"}
+    wanted = {action for actions in handlers.values() for action in actions}
+    wanted.update((schema(kind).get("tagging") or {}).get("permissions", ()))
+    tables = (UNSET, ALWAYS_SET, FOREIGN)
+    reasons = [action for table in tables for each in table.get(kind, {}).values() for action in each]
+    assert len(reasons) == len(set(reasons))
+    assert set(reasons) <= wanted, "an omitted action that the schema no longer names"
+    assert listed == wanted - set(reasons)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, each in UNSET.items() for name in each])
+def test_actions_are_omitted_only_for_properties_that_no_template_sets(kind: str, name: str) -> None:
+    assert name in set(keys(schema(kind).get("properties", {}))) | set(keys(schema(kind).get("definitions", {})))
+    assert name not in set(keys(deployed()[kind]))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, each in ALWAYS_SET.items() for name in each])
+def test_actions_are_omitted_only_for_properties_that_every_template_sets(kind: str, name: str) -> None:
+    assert all(each.get(name) for each in deployed()[kind])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in deployed() if "read" in schema(kind)["handlers"]])
+def test_a_read_of_the_own_service_is_never_omitted(kind: str) -> None:
+    service = {"Logs": "logs", "StepFunctions": "states"}.get(kind.split("::")[1], kind.split("::")[1].lower())
+    reads = {action for action in schema(kind)["handlers"]["read"]["permissions"] if action.startswith(f"{service}:")}
+    assert reads
+    assert reads <= set(derived(kind)["read"])
+
+
+def test_shifting_releases_need_codedeploy() -> None:
+    shifting = {"codedeploy:GetApplicationRevision", "codedeploy:StopDeployment", "codedeploy:ListDeployments"}
+    assert shifting <= actions_of("up", tuple(json.dumps(make(PROD)) for make in (registry, pipeline)))
+    assert {action for action in actions_of("up") if "DeploymentGroup" in action and "Create" in action} == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "action"),
+    [
+        ("up", "ec2:DescribeAccountAttributes"),
+        ("up", "ec2:DescribeAvailabilityZones"),
+        ("up", "ec2:DescribeNetworkInterfaces"),
+        ("up", "ec2:RevokeSecurityGroupIngress"),
+        ("up", "ecr:DescribeImages"),
+        ("up", "lambda:GetFunctionConfiguration"),
+        ("up", "lambda:UntagResource"),
+        ("down", "kms:ScheduleKeyDeletion"),
+        ("down", "ssm:GetParameterHistory"),
+        ("prune", "ecr:BatchGetImage"),
+    ],
+)
+def test_a_command_is_allowed_what_it_needs(command: str, action: str) -> None:
+    assert action in actions_of(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "action"),
+    [("down", "lambda:CreateFunction"), ("down", "iam:PassRole"), ("status", "lambda:UpdateFunctionCode"),
+     ("plan", "cloudformation:ExecuteChangeSet"), ("releases", "ssm:PutParameter"), ("up", "s3:PutObject")],
+)  # fmt: skip
+def test_a_command_is_allowed_nothing_else(command: str, action: str) -> None:
+    assert action not in actions_of(command)
+
+
+def test_a_large_template_needs_the_bucket() -> None:
+    large = json.dumps({"Resources": {}, "Metadata": "x" * 60_000})
+    assert actions_of("up", (large,)) - actions_of("up", ()) == {each.action for each in LARGE_TEMPLATES}
+
+
+def test_every_recovering_action_is_called_in_the_source() -> None:
     source = "".join(path.read_text() for path in (Path(__file__).parents[3] / "pipeline" / "stacks").glob("*.py"))
     for each in RECOVERING:
         operation = each.action.partition(":")[2]
@@ -54,111 +119,79 @@ def test_what_recovers_is_called_somewhere() -> None:
 
 
 def test_actions_are_listed_once_and_in_order() -> None:
-    wanted = permissions_of_up(BY_RESOURCE_TYPE)
-    assert len(wanted) == len(set(wanted))
+    wanted = permissions_of("up", DEV_BODIES)
+    assert list(wanted) == sorted(set(wanted), key=lambda each: (each.on, each.action))
     for actions in CALLED.values():
         assert len(actions) == len(set(actions))
 
 
-def test_the_bucket_is_asked_about_only_for_large_templates() -> None:
-    assert set(permissions_of_up([], large=True)) - set(permissions_of_up([])) == set(LARGE_TEMPLATES)
+def policy(command: str) -> dict[str, Any]:
+    return policy_of(command, DEV_BODIES, Names("dev"), FUNCTION_NAMES, "aws", "eu-central-1")
 
 
-@pytest.fixture
-def account() -> FakeAccount:
-    return FakeAccount()
-
-
-def simulation(**decisions: Mapping[str, Any]) -> Any:
-    """IAM's answer: allowed, but for the actions given as ``ecr_PutImage={"EvalDecision": …}``."""
-    changes = {name.replace("_", ":", 1): value for name, value in decisions.items()}
-    return lambda asked: {
-        "EvaluationResults": [
-            {"EvalActionName": action, "EvalDecision": "allowed", **changes.get(action, {})}
-            for action in asked["ActionNames"]
-        ],
-        "IsTruncated": False,
-    }
-
-
-def test_a_user_who_may_do_everything(account: FakeAccount) -> None:
-    verdict = account.verdict("permissions")
-    assert verdict.status is Status.OK
-    asked = account.called("iam.SimulatePrincipalPolicy")
-    assert {each["PolicySourceArn"] for each in asked} == {f"arn:aws:iam::{ACCOUNT}:user/team/somebody"}
-    kinds = {each["Type"] for make in (registry, pipeline) for each in make(DEV)["Resources"].values()}
-    assert {action for each in asked for action in each["ActionNames"]} == {
-        each.action for each in permissions_of_up(kinds)
-    }
-
-
-def test_narrow_policies_are_asked_about_what_up_works_on(account: FakeAccount) -> None:
-    account.verdict("permissions")
-    [images] = [each for each in account.called("iam.SimulatePrincipalPolicy") if "ecr:PutImage" in each["ActionNames"]]
-    assert f"arn:aws:ecr:eu-central-1:{ACCOUNT}:repository/fraud-detection-dev" in images["ResourceArns"]
-    [roles] = [each for each in account.called("iam.SimulatePrincipalPolicy") if "iam:PassRole" in each["ActionNames"]]
-    assert f"arn:aws:iam::{ACCOUNT}:role/transaction-pipeline-dev-any" in roles["ResourceArns"]
+def allows(document: Mapping[str, Any], action: str, arn: str) -> bool:
+    return any(
+        action in each["Action"] and any(fnmatch.fnmatchcase(arn, pattern) for pattern in each["Resource"])
+        for each in document["Statement"]
+    )
 
 
 @pytest.mark.parametrize(
-    ("decision", "said"),
+    ("action", "resource"),
     [
-        ({"EvalDecision": "implicitDeny"}, "ecr:PutImage"),
-        ({"EvalDecision": "explicitDeny"}, "ecr:PutImage (denied)"),
-        (
-            {"EvalDecision": "implicitDeny", "OrganizationsDecisionDetail": {"AllowedByOrganizations": False}},
-            "ecr:PutImage (denied by the organization)",
-        ),
-        (
-            {
-                "EvalDecision": "implicitDeny",
-                "PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False},
-            },
-            "ecr:PutImage (outside of the permissions boundary)",
-        ),
+        ("cloudwatch:PutMetricAlarm", "cloudwatch:eu-central-1:1:alarm:transaction-dlq-dev-messages"),
+        ("cloudwatch:PutMetricAlarm", "cloudwatch:eu-central-1:1:alarm:fraud-detection-dev-errors"),
+        ("iam:PassRole", "iam::1:role/transaction-pipeline-dev-StateMachineRole-x"),
+        ("iam:CreatePolicy", "iam::1:policy/transaction-pipeline-dev-NetworkInterfacePolicy-x"),
+        ("lambda:GetAlias", "lambda:eu-central-1:1:function:fraud-detection-dev:live"),
+        ("ssm:PutParameter", "ssm:eu-central-1:1:parameter/transaction-pipeline/dev/release"),
+        ("ecr:PutImage", "ecr:eu-central-1:1:repository/fraud-detection-dev"),
     ],
 )
-def test_an_action_that_is_lacking(account: FakeAccount, decision: Mapping[str, Any], said: str) -> None:
-    account.answer("iam.SimulatePrincipalPolicy", simulation(ecr_PutImage=decision))
-    verdict = account.verdict("permissions")
-    assert verdict.status is Status.ERROR
-    assert verdict.evidence.endswith(f"actions that `up` needs: {said}")
+def test_the_policy_covers_the_resources_of_the_environment_only(action: str, resource: str) -> None:
+    arn = f"arn:aws:{resource}"
+    assert allows(policy("up"), action, arn)
+    assert not allows(policy("up"), action, arn.replace("dev", "prod"))
+    assert not allows(policy("up"), action, arn.replace("arn:aws:", "arn:aws-us-gov:"))
 
 
-def test_an_action_that_depends_on_a_condition(account: FakeAccount) -> None:
-    decision = {"EvalDecision": "implicitDeny", "MissingContextValues": ["aws:CalledVia"]}
-    account.answer("iam.SimulatePrincipalPolicy", simulation(dynamodb_CreateTable=decision))
-    verdict = account.verdict("permissions")
-    assert verdict.status is Status.WARNING
-    assert "dynamodb:CreateTable depends on conditions" in verdict.evidence
+def test_every_fixed_name_of_the_templates_is_covered() -> None:
+    services = {
+        "AWS::CloudWatch::Alarm": ("AlarmName", "cloudwatch:PutMetricAlarm", "cloudwatch:eu-central-1:1:alarm:{}"),
+        "AWS::DynamoDB::Table": ("TableName", "dynamodb:CreateTable", "dynamodb:eu-central-1:1:table/{}"),
+        "AWS::ECR::Repository": ("RepositoryName", "ecr:CreateRepository", "ecr:eu-central-1:1:repository/{}"),
+        "AWS::Lambda::Function": ("FunctionName", "lambda:CreateFunction", "lambda:eu-central-1:1:function:{}"),
+        "AWS::Logs::LogGroup": ("LogGroupName", "logs:CreateLogGroup", "logs:eu-central-1:1:log-group:{}"),
+        "AWS::SNS::Topic": ("TopicName", "sns:CreateTopic", "sns:eu-central-1:1:{}"),
+        "AWS::SQS::Queue": ("QueueName", "sqs:CreateQueue", "sqs:eu-central-1:1:{}"),
+        "AWS::StepFunctions::StateMachine": (
+            "StateMachineName", "states:CreateStateMachine", "states:eu-central-1:1:stateMachine:{}",
+        ),
+    }  # fmt: skip
+    document = policy("up")
+    seen = set()
+    for body in DEV_BODIES:
+        for each in json.loads(body)["Resources"].values():
+            if each["Type"] in services:
+                name, action, form = services[each["Type"]]
+                seen.add(each["Type"])
+                assert allows(document, action, f"arn:aws:{form.format(each['Properties'][name])}"), each
+    assert seen == set(services)
 
 
-def test_a_session_is_judged_by_its_role(account: FakeAccount) -> None:
-    role = f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_1"
-    account.answer(
-        "sts.GetCallerIdentity",
-        {
-            "Account": ACCOUNT,
-            "UserId": "AROAEXAMPLE:me",
-            "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Admin_1/me",
-        },
-    )
-    account.answer("iam.GetRole", {"Role": {
-        "Path": "/", "RoleName": "n", "RoleId": "AROAEXAMPLEEXAMPLE", "Arn": role, "CreateDate": "2026-01-01T00:00:00Z",
-    }})  # fmt: skip
-    assert account.verdict("permissions").status is Status.OK
-    assert account.called("iam.GetRole") == [{"RoleName": "AWSReservedSSO_Admin_1"}]
-    assert {each["PolicySourceArn"] for each in account.called("iam.SimulatePrincipalPolicy")} == {role}
+@pytest.mark.parametrize("command", CALLED)
+def test_a_policy_is_the_permissions_and_nothing_else(command: str) -> None:
+    document = policy(command)
+    assert {action for each in document["Statement"] for action in each["Action"]} == actions_of(command)
+    for each in document["Statement"]:
+        assert all("*" not in action for action in each["Action"])
+    [anything] = [each["Action"] for each in document["Statement"] if each["Resource"] == ["*"]] or [[]]
+    on_anything = {each.action for each in permissions_of(command, DEV_BODIES) if each.on is On.ANYTHING}
+    assert set(anything) == on_anything
 
 
-def test_a_caller_who_may_not_simulate(account: FakeAccount) -> None:
-    account.refuse("iam.SimulatePrincipalPolicy", "AccessDenied")
-    assert account.verdict("permissions").status is Status.UNKNOWN
-
-
-def test_the_root_user_needs_no_simulation(account: FakeAccount) -> None:
-    account.answer(
-        "sts.GetCallerIdentity", {"Account": ACCOUNT, "UserId": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:root"}
-    )
-    assert account.verdict("permissions").status is Status.OK
-    assert account.called("iam.SimulatePrincipalPolicy") == []
+@pytest.mark.parametrize("on", On)
+def test_every_kind_of_resource_has_arns(on: On) -> None:
+    arns = resource_arns(on, Names("dev"), FUNCTION_NAMES, lambda service, resource: f"{service}:{resource}")
+    assert arns
+    assert Permission("any:Action", on).on is on

@@ -1,0 +1,159 @@
+"""The permissions that each command needs, its own and those of CloudFormation, and the least IAM policy for it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cfn.names import Names
+from cfn.render import TEMPLATE_BODY_MAX
+from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission, grant
+from pipeline.ledger.releases import parameter_name
+from pipeline.stacks.templates_bucket import TEMPLATES_BUCKET
+
+HANDLERS = Path(__file__).with_name("handlers.toml")
+# Commands that change or delete stacks, with the resource handlers that CloudFormation runs for them as the caller.
+HANDLERS_OF_COMMAND: Mapping[str, tuple[str, ...]] = {
+    "up": ("create", "read", "update", "delete"),
+    "infra": ("create", "read", "update", "delete"),
+    "rollback": ("create", "read", "update", "delete"),
+    "down": ("read", "delete"),
+}
+# CloudFormation resolves Fn::GetAZs as the caller (CloudFormation template reference, "Fn::GetAZs", "IAM permissions").
+_GET_AZS = grant(On.ANYTHING, "ec2:DescribeAccountAttributes", "ec2:DescribeAvailabilityZones")
+# CloudFormation invokes the function of a custom resource as the caller.
+_CUSTOM = grant(On.FUNCTIONS, "lambda:InvokeFunction")
+_ON_BY_SERVICE = {
+    "cloudwatch": On.ALARMS,
+    "dynamodb": On.TABLE,
+    "ecr": On.REPOSITORIES,
+    "iam": On.ROLES,
+    "lambda": On.FUNCTIONS,
+    "logs": On.LOG_GROUPS,
+    "sns": On.TOPICS,
+    "sqs": On.QUEUE,
+    "states": On.STATE_MACHINE,
+}
+# These match every log group or policy of the account.
+_ON_ANYTHING = {"logs:DescribeLogGroups", "logs:DescribeResourcePolicies"}
+
+
+def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...]:
+    """Everything that a command needs to deploy these templates, sorted and without duplicates.
+
+    bodies  the text of the templates
+    """
+    found = {*CALLED[command]}
+    handlers = HANDLERS_OF_COMMAND.get(command, ())
+    if handlers:
+        found.update(RECOVERING)
+        for body in bodies:
+            if len(body.encode()) > TEMPLATE_BODY_MAX:
+                found.update(LARGE_TEMPLATES)
+            if "create" in handlers and '"Fn::GetAZs"' in body:
+                found.update(_GET_AZS)
+            for kind in {each["Type"] for each in json.loads(body)["Resources"].values()}:
+                found.update(permissions_of_type(kind, handlers))
+    return tuple(sorted(found, key=lambda each: (each.on, each.action)))
+
+
+def permissions_of_type(kind: str, handlers: Sequence[str]) -> tuple[Permission, ...]:
+    """What CloudFormation calls as the caller in these handlers of a resource type, sorted.
+
+    Raises KeyError for a type that ``handlers.toml`` does not list.
+    """
+    if kind.startswith("Custom::"):
+        return _CUSTOM
+    actions = {action for handler in handlers for action in handler_actions()[kind].get(handler, ())}
+    return tuple(Permission(action, _on(kind, action)) for action in sorted(actions))
+
+
+@cache
+def handler_actions() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """``handlers.toml``: the actions of each handler of each resource type."""
+    return tomllib.loads(HANDLERS.read_text())
+
+
+def _on(kind: str, action: str) -> On:
+    if kind == "AWS::IAM::ManagedPolicy":
+        return On.POLICIES
+    service = action.partition(":")[0]
+    return On.ANYTHING if action in _ON_ANYTHING else _ON_BY_SERVICE.get(service, On.ANYTHING)
+
+
+def policy_of(
+    command: str, bodies: Iterable[str], names: Names, functions: Sequence[str], partition: str, region: str
+) -> dict[str, Any]:
+    """The least IAM policy for a command, for any account: ``*`` stands for the account and for generated names.
+
+    bodies     the text of the templates
+    functions  folder names of the functions
+    """
+
+    def arn(service: str, resource: str) -> str:
+        return f"arn:{partition}:{service}:{'' if service == 'iam' else region}:*:{resource}"
+
+    actions: dict[On, list[str]] = {}
+    for each in permissions_of(command, bodies):
+        actions.setdefault(each.on, []).append(each.action)
+    statements = []
+    for on in sorted(actions):
+        resources = resource_arns(on, names, functions, arn, any_name="*")
+        match on:
+            case On.FUNCTIONS | On.LOG_GROUPS:  # also versions and aliases, and log streams
+                resources += [f"{each}:*" for each in resources]
+            case On.TABLE:
+                resources += [f"{each}/index/*" for each in resources]
+            case On.TEMPLATES_BUCKET:
+                bucket = f"arn:{partition}:s3:::{TEMPLATES_BUCKET}-*-{region}"
+                resources = [bucket, f"{bucket}/*"]
+        statements.append({"Effect": "Allow", "Action": actions[on], "Resource": resources})
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def resource_arns(
+    on: On, names: Names, functions: Sequence[str], arn: Callable[[str, str], str], any_name: str = "any"
+) -> list[str]:
+    """ARNs of the resources that the commands work on. Names generated by CloudFormation begin with the stack's name.
+
+    functions  folder names of the functions
+    arn        gives the ARN of a service and a resource, such as ``arn("sqs", "transaction-dlq-dev")``
+    any_name   stands for generated parts of names: "*" in a policy, any text in a simulation
+    """
+    deployed = [names.function(function) for function in functions]
+    stacks = [names.registry_stack, names.pipeline_stack]
+    match on:
+        case On.ANYTHING | On.TEMPLATES_BUCKET:
+            return ["*"]
+        case On.STACKS:
+            return [arn("cloudformation", f"stack/{stack}/{any_name}") for stack in stacks]
+        case On.REPOSITORIES:
+            return [arn("ecr", f"repository/{name}") for name in deployed] or ["*"]
+        case On.FUNCTIONS:
+            return [arn("lambda", f"function:{name}") for name in [*deployed, names.placeholder_function]]
+        case On.STATE_MACHINE:
+            return [arn("states", f"stateMachine:{names.state_machine}")]
+        case On.EXECUTIONS:
+            return [arn("states", f"express:{names.state_machine}:{any_name}:{any_name}")]
+        case On.TABLE:
+            return [arn("dynamodb", f"table/{names.table}")]
+        case On.TOPICS:
+            return [arn("sns", names.alert_topic), arn("sns", names.alarm_topic)]
+        case On.QUEUE:
+            return [arn("sqs", names.dead_letter_queue)]
+        case On.LOG_GROUPS:
+            groups = [names.state_machine_log_group, names.placeholder_function, *deployed]
+            return [arn("logs", f"log-group:{group}") for group in groups]
+        case On.ROLES:
+            return [arn("iam", f"role/{stack}-{any_name}") for stack in stacks]
+        case On.POLICIES:
+            return [arn("iam", f"policy/{names.pipeline_stack}-{any_name}")]
+        case On.ALARMS:
+            owners = [names.state_machine, names.dead_letter_queue, *deployed]
+            return [arn("cloudwatch", f"alarm:{owner}-{any_name}") for owner in owners]
+        case On.LEDGER:
+            return [arn("ssm", f"parameter{parameter_name(names.environment)}")]
