@@ -176,7 +176,7 @@ def _judge_manifest(manifest: _Manifest) -> Iterator[str]:
         yield f"memory = {manifest.memory} is outside Lambda's 128 to 10240 MB"
     if not 1 <= manifest.timeout <= 900:
         yield f"timeout = {manifest.timeout} is outside Lambda's 1 to 900 s"
-    if not 1 <= manifest.milliseconds <= manifest.timeout * 1000:
+    elif not 1 <= manifest.milliseconds <= manifest.timeout * 1000:
         yield f"milliseconds = {manifest.milliseconds} is outside 1 and the timeout of {manifest.timeout} s"
     if len(manifest.description) > 256:
         yield f"description has {len(manifest.description)} characters, Lambda takes 256"

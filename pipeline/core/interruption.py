@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 _T = TypeVar("_T")
 _asked = threading.Event()
 # How long ``run`` waits for the work to end after Ctrl-C (seconds).
 PATIENCE = 10.0
+_STEP = 0.5
 
 
 def run(action: Callable[[], _T]) -> _T:
@@ -23,16 +24,25 @@ def run(action: Callable[[], _T]) -> _T:
     At Ctrl-C the work is asked to end, given ``PATIENCE`` seconds for it, and KeyboardInterrupt is raised. A thread
     that is still in a call by then goes on: only ``os._exit`` ends such a process without waiting for it.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="work")
-    future = pool.submit(action)
+    future: Future[_T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as problem:  # noqa: BLE001  (raised again by result)
+            future.set_exception(problem)
+
+    # Ctrl-C may come while the thread is being started: the future is there before it.
     try:
+        threading.Thread(target=work, name="work").start()
+        # In steps: a signal that arrives just before a wait begins does not wake it.
+        while not wait([future], timeout=_STEP).done:
+            pass
         return future.result()
     except KeyboardInterrupt:
         interrupt()
         wait([future], timeout=PATIENCE)
         raise
-    finally:
-        pool.shutdown(wait=future.done())
 
 
 def interrupt() -> None:
