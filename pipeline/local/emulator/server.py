@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = ()) -
             client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
         patch_ministack(client, faults)
     except LocalError as error:
-        sys.stdout.write(json.dumps([error.what, error.why, error.next_step]) + "\n")
+        sys.stdout.write(json.dumps([error.what, error.why, str(error.next_step)]) + "\n")
         return REFUSED
     asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
     raise AssertionError("the process has ended")

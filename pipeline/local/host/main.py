@@ -302,7 +302,7 @@ def serve(folder: Path, port: int, answer: int, attached: bool, runtime: str) ->
         say(answer, {"busy": True})
         return 0
     except LocalError as error:
-        say(answer, {"error": [error.what, error.why, error.next_step]})
+        say(answer, {"error": [error.what, error.why, str(error.next_step)]})
         return 1
     except OSError as error:
         say(answer, {"error": [_NOT_STARTED, f"{error.strerror} ({error.filename or folder})",
