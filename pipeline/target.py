@@ -74,6 +74,8 @@ class Target:
                     # EXPRESS answers within five minutes, so a submission may wait that long.
                     read_timeout=310 if service == "stepfunctions" else self._seconds,
                     max_pool_connections=50,
+                    # {} is "none"; None would be those of the environment, which cannot reach this machine.
+                    proxies={} if self.is_local else None,
                 )
                 self._clients[service] = self._session.create_client(
                     service, region_name=self.region, endpoint_url=self.endpoint, config=config

@@ -1,62 +1,33 @@
-"""Who we are to a registry: logins, Docker's credential configuration, and the Basic and Bearer challenges.
+"""A registry's Basic and Bearer challenges, and the tokens that answer them.
 
-Docker's configuration is only read, never written. A password or a token appears in no error, log or ``repr``.
+A challenge may name a token service on another host (Docker's token authentication; Docker Hub and GitLab do that), and
+that host then gets the login. It is bound: HTTPS only, off this machine never to this machine, no redirects, one notice
+for each host, and TRANSACTION_PIPELINE_TOKEN_SERVICES lists the hosts that are allowed when it is set. A password or a
+token appears in no error, log or ``repr``.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pipeline.core.documents import parse_json
-from pipeline.core.errors import CredentialsError, RegistryError
+from pipeline.core.errors import RegistryError
+from pipeline.core.events import Note, Report
+from pipeline.oci.registry.connections import is_loopback
+from pipeline.oci.registry.logins import Credentials, CredentialSource
 
-HELPER_SECONDS = 30.0
+_DEFAULT_PORT = ":443"
+# Hosts (``host`` or ``host:port``, separated by commas or spaces) that may be sent the login of another host.
+ALLOWED = "TRANSACTION_PIPELINE_TOKEN_SERVICES"
 # The specification of token authentication: a token without ``expires_in`` lives for 60 s.
 _TOKEN_SECONDS = 60.0
-_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHALLENGE_PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
-_DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A login: a user name with a password, or an identity token that is exchanged for access tokens."""
-
-    username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-
-    def current(self) -> Credentials | None:
-        return self
-
-    def renewed(self) -> Credentials | None:
-        """Fixed credentials cannot be renewed: what a registry refused once, it refuses again."""
-        return None
-
-    @property
-    def basic(self) -> str:
-        """The value of a Basic ``Authorization`` header."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-
-
-class CredentialSource(Protocol):
-    """Where a login comes from when it may have to be fetched anew, such as ECR's, which lives for 12 hours."""
-
-    def current(self) -> Credentials | None:
-        """The login to use now, or None to stay anonymous."""
-
-    def renewed(self) -> Credentials | None:
-        """Another login after the registry refused the current one, or None when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +39,7 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Every challenge of a header; what cannot be understood is left out.
+    """Every challenge in a header; those that cannot be parsed are left out.
 
     >>> parse_challenges('Bearer realm="https://auth.example/token",service="registry"')[0].parameters["service"]
     'registry'
@@ -94,7 +65,7 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 
 def repository_scope(repository: str, *, push: bool) -> str:
-    """The scope that a token for a repository is asked with."""
+    """The scope to request in a token for a repository."""
     return f"repository:{repository}:{'pull,push' if push else 'pull'}"
 
 
@@ -104,7 +75,7 @@ class _Token:
     renew_at: float  # on the monotonic clock
 
 
-# What the authenticator needs of HTTP: (method, url, headers, body) -> (status, body).
+# HTTP without redirects, for the authenticator: (method, url, headers, body) -> (status, body).
 Exchange = Callable[[str, str, dict[str, str], bytes | None], tuple[int, bytes]]
 
 
@@ -112,14 +83,22 @@ class Authenticator:
     """The ``Authorization`` headers for one registry, learned from its challenges; safe for concurrent use.
 
     Nothing is sent before the registry asks for it, so a registry without authentication never sees a password.
+
+    host  the registry's name, for messages
+    base  the URL that requests go to
     """
 
-    def __init__(self, host: str, source: CredentialSource | None, exchange: Exchange, *, plain_http: bool) -> None:
+    def __init__(
+        self, host: str, source: CredentialSource | None, exchange: Exchange, report: Report, *, base: str
+    ) -> None:
         self._host = host
+        self._base = urlsplit(base)
+        self._place = self._base.netloc.rpartition("@")[2]
         self._source = source
         self._exchange = exchange
-        self._plain_http = plain_http
-        # Reentrant: an exchange with the token service that fails has its own text redacted.
+        self._report = report
+        self._told: set[str] = set()
+        # Reentrant: the error of a failed exchange with the token service is redacted while the lock is held.
         self._lock = threading.RLock()
         self._challenge: Challenge | None = None
         self._tokens: dict[frozenset[str], _Token] = {}
@@ -198,25 +177,10 @@ class Authenticator:
     def _fetch_token(self, challenge: Challenge, scopes: frozenset[str]) -> _Token:
         what = f"no token for {self._host} was obtained"
         realm = challenge.parameters.get("realm", "")
-        try:
-            place = urlsplit(realm)
-            named = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
-        except ValueError:  # half an IPv6 address, or a port that is no number
-            named = False
-        if not named:
-            raise RegistryError(
-                what,
-                f"its challenge names the token service {realm!r}, which is no URL",
-                "Tell the registry's operator.",
-            )
+        place = self._judge_realm(realm, what)
         login = self._login()
-        if login is not None and place.scheme == "http" and not self._plain_http:
-            # A registry that is spoken to over TLS must not lure the login into the clear.
-            raise RegistryError(
-                what,
-                f"its token service {place.hostname} would receive the login unencrypted",
-                "Tell the registry's operator.",
-            )
+        if login is not None:
+            self._judge_service(place, what)
         service = challenge.parameters.get("service", "")
         headers = {"Accept": "application/json"}
         if login is not None and login.identity_token:
@@ -235,9 +199,51 @@ class Authenticator:
             raise RegistryError(
                 what,
                 f"the token service {place.hostname} answered {status}",
-                f"Log in with `docker login {self._host}`, or check that the login is still valid.",
+                "Tell the registry's operator: a redirect is not followed with a login."
+                if 300 <= status < 400
+                else f"Log in with `docker login {self._host}`, or check that the login is still valid.",
             )
         return self._parse_token(body, what)
+
+    def _judge_realm(self, realm: str, what: str) -> SplitResult:
+        """The address of the token service. Raises RegistryError for one that must not be contacted."""
+        operator = "Tell the registry's operator."
+        try:
+            place = urlsplit(realm)
+            named = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0 and "@" not in realm
+        except ValueError:  # half an IPv6 address, or a port that is no number
+            named = False
+        if not named:
+            why = f"its challenge names the token service {realm[:200]!r}, which is not an HTTP(S) URL"
+            raise RegistryError(what, why, operator)
+        here = is_loopback(self._place)
+        if not here and is_loopback(place.netloc):
+            why = f"its challenge names a token service on this machine, {place.netloc}"
+            raise RegistryError(what, why, operator)
+        if place.scheme == "http" and not (here and self._base.scheme == "http" and is_loopback(place.netloc)):
+            # Also without a login: the token itself is a secret.
+            why = f"its token service {place.hostname} would receive the login unencrypted"
+            raise RegistryError(what, why, operator)
+        return place
+
+    def _judge_service(self, place: SplitResult, what: str) -> None:
+        """Whether the login may go to ``place``, and a notice if that is another host than the registry's.
+
+        Raises RegistryError if ALLOWED is set and does not list it.
+        """
+        service = place.netloc.lower().removesuffix(_DEFAULT_PORT)
+        if service == self._place.lower().removesuffix(_DEFAULT_PORT):
+            return
+        allowed = os.environ.get(ALLOWED)
+        if allowed is not None and service not in re.split(r"[,\s]+", allowed.lower()):
+            raise RegistryError(
+                what,
+                f"its token service {service} is another host, and {ALLOWED} does not list it",
+                f"If {service} may be sent the login for {self._host}, add it to {ALLOWED}.",
+            )
+        if service not in self._told:
+            self._told.add(service)
+            self._report(Note(f"the login for {self._host} goes to its token service {service}"))
 
     def _parse_token(self, body: bytes, what: str) -> _Token:
         try:
@@ -250,107 +256,3 @@ class Authenticator:
             raise RegistryError(what, "the token service answered without a token", "Tell the registry's operator.")
         # A tenth of its life is left for the request that carries it.
         return _Token(self._keep(f"Bearer {value}"), time.monotonic() + seconds * 0.9)
-
-
-def docker_credentials(host: str, *, config: Path | None = None) -> Credentials | None:
-    """The login that Docker's configuration holds for a registry, or None.
-
-    Reads ``$DOCKER_CONFIG/config.json`` or ``~/.docker/config.json``: ``credHelpers``, ``credsStore`` and ``auths``, in
-    Docker's own order. Raises CredentialsError for a configuration or a helper that cannot be used.
-    """
-    path = config or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    try:
-        document = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CredentialsError(
-            f"the login for {host} was not read",
-            f"{path} is not readable JSON ({error.__class__.__name__})",
-            "Repair the file, or log in again with `docker login`.",
-        ) from error
-    if not isinstance(document, dict):
-        return None
-    keys = _DOCKER_HUB_KEYS if host in _DOCKER_HUB_KEYS else (host, f"https://{host}", f"http://{host}")
-    helpers = document.get("credHelpers")
-    for key in keys:
-        helper = helpers.get(key) if isinstance(helpers, dict) else None
-        if isinstance(helper, str) and helper:
-            return _ask_helper(helper, key, host)
-    store = document.get("credsStore")
-    if isinstance(store, str) and store:
-        for key in keys:
-            found = _ask_helper(store, key, host)
-            if found is not None:
-                return found
-    auths = document.get("auths")
-    for key, entry in auths.items() if isinstance(auths, dict) else ():
-        if key in keys or _host_of(key) in keys:
-            found = _parse_entry(entry, path, host)
-            if found is not None:
-                return found
-    return None
-
-
-def _host_of(key: str) -> str:
-    """Old configurations hold URLs with a path, such as ``https://registry.example/v1/``."""
-    return urlsplit(key).netloc if "://" in key else key.partition("/")[0]
-
-
-def _parse_entry(entry: object, path: Path, host: str) -> Credentials | None:
-    if not isinstance(entry, dict):
-        return None
-    identity_token = str(entry.get("identitytoken") or "")
-    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
-    encoded = entry.get("auth")
-    if isinstance(encoded, str) and encoded:
-        try:
-            username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except ValueError:
-            # Without the cause: its text can quote the secret.
-            raise CredentialsError(
-                f"the login for {host} was not read",
-                f'the "auth" of {host} in {path} is not base64',
-                f"Log in again with `docker login {host}`.",
-            ) from None
-    password = password.rstrip("\0")
-    if not (username or identity_token):
-        return None  # an entry without a secret says only that a helper keeps it
-    return Credentials(username, password, identity_token)
-
-
-def _ask_helper(helper: str, key: str, host: str) -> Credentials | None:
-    """Ask ``docker-credential-<helper> get``; None when it has no login. What it prints is never repeated."""
-    what = f"the login for {host} was not read"
-    program = f"docker-credential-{helper}"
-    if not _HELPER_NAME.fullmatch(helper):
-        raise CredentialsError(what, f"{helper!r} is no name of a credential helper", "Correct Docker's configuration.")
-    try:
-        done = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=HELPER_SECONDS)
-    except FileNotFoundError as error:
-        raise CredentialsError(
-            what,
-            f"Docker's configuration names the credential helper {program}, which is not installed",
-            "Install it, or remove it from Docker's configuration and log in again.",
-        ) from error
-    except (OSError, subprocess.TimeoutExpired):
-        raise CredentialsError(
-            what, f"{program} did not answer within {HELPER_SECONDS:.0f} s", f"Try `echo {key} | {program} get`."
-        ) from None
-    if done.returncode != 0:
-        if b"not found" in done.stdout + done.stderr:
-            return None
-        raise CredentialsError(
-            what, f"{program} ended with status {done.returncode}", f"Try `echo {key} | {program} get`."
-        )
-    try:
-        document = parse_json(done.stdout)
-        username, secret = document["Username"], document["Secret"]
-    except (ValueError, KeyError, TypeError):
-        raise CredentialsError(
-            what, f"{program} answered something else than a login", f"Try `echo {key} | {program} get`."
-        ) from None
-    if not secret:
-        return None
-    # The helpers' own convention for an identity token.
-    return Credentials(identity_token=secret) if username == "<token>" else Credentials(str(username), str(secret))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -9,10 +10,12 @@ from pipeline.core.documents import parse_json
 from pipeline.core.errors import RegistryError
 from pipeline.core.events import Report, ignore
 from pipeline.oci.blobs import BlobStore, WrongContent
-from pipeline.oci.registry.auth import Credentials, CredentialSource, docker_credentials, repository_scope
+from pipeline.oci.registry.auth import repository_scope
+from pipeline.oci.registry.connections import BLOCK, is_loopback
+from pipeline.oci.registry.logins import Credentials, CredentialSource, DockerLogin
 from pipeline.oci.registry.refusals import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
 from pipeline.oci.registry.retries import Pace, Retries, whole_number
-from pipeline.oci.registry.transport import BLOCK, SMALL, Answer, ConnectionLost, Transport, is_loopback
+from pipeline.oci.registry.transport import Answer, ConnectionLost, Request, Transport
 from pipeline.oci.registry.upload import CHUNK, Upload
 from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor, Digest, Manifest
 
@@ -23,6 +26,7 @@ MANIFEST_MOST = 4 * 1024 * 1024
 # ECR's quota for PutImage is 10 a second; one below it, since clocks differ.
 ECR_MANIFESTS_PER_SECOND = 9
 _MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_INDEX)
+_ACCEPT = {"Accept": ", ".join(_MANIFEST_TYPES)}
 _DOCKER_HUB = "https://registry-1.docker.io"
 
 
@@ -78,7 +82,8 @@ class Registry:
 
     def head_blob(self, repository: str, digest: Digest, *, push: bool = False) -> int | None:
         """The size of a blob in bytes, or None when the repository does not have it."""
-        answer = self._request("HEAD", f"/v2/{repository}/blobs/{digest}", repository, push=push)
+        scopes = _scopes(repository, push=push)
+        answer = self._transport.request(Request("HEAD", f"/v2/{repository}/blobs/{digest}", scopes))
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -92,11 +97,13 @@ class Registry:
         Raises RegistryError.
         """
         what = f"{descriptor.digest} was not fetched from {self.host}/{repository}"
+        url = f"/v2/{repository}/blobs/{descriptor.digest}"
+        whole = Request("GET", url, _scopes(repository), stream=True, expected=descriptor.size)
+        ends = time.monotonic() + whole.seconds
         offset = safe = failures = 0
         while True:
-            headers = {"Range": f"bytes={offset}-"} if offset else {}
-            url = f"/v2/{repository}/blobs/{descriptor.digest}"
-            answer = self._request("GET", url, repository, headers=headers, stream=True)
+            request = whole.with_header("Range", f"bytes={offset}-") if offset else whole
+            answer = self._transport.request(request)
             if answer.status not in (200, 206):
                 raise self._transport.refusal(answer, what)
             start = _start(answer, offset)
@@ -119,9 +126,9 @@ class Registry:
             if offset - safe >= BLOCK:
                 safe, failures = offset, 0
             failures += 1
-            delay = self._transport.retries.delay(failures)
+            delay = self._transport.retries.delay(failures) if time.monotonic() < ends else None
             if delay is None:
-                raise self._transport.unreachable("GET", answer.url, str(lost)) from lost
+                raise self._transport.unreachable(request, str(lost)) from lost
             self._transport.pause(delay, f"the download of {descriptor.digest.short} broke off")
 
     def fetch_blob(
@@ -160,15 +167,14 @@ class Registry:
         return self._verified(self._get_manifest(repository, reference, push=False), repository, reference)
 
     def _get_manifest(self, repository: str, reference: Digest | str, *, push: bool) -> Answer:
-        headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
         url = f"/v2/{repository}/manifests/{reference}"
-        return self._request("GET", url, repository, headers=headers, limit=MANIFEST_MOST, push=push)
+        scopes = _scopes(repository, push=push)
+        return self._transport.request(Request("GET", url, scopes, _ACCEPT, limit=MANIFEST_MOST))
 
     def head_manifest(self, repository: str, reference: Digest | str, *, push: bool = False) -> Digest | None:
         """The digest behind a tag, or None when the registry has no such manifest."""
         url = f"/v2/{repository}/manifests/{reference}"
-        headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
-        answer = self._request("HEAD", url, repository, headers=headers, push=push)
+        answer = self._transport.request(Request("HEAD", url, _scopes(repository, push=push), _ACCEPT))
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -186,13 +192,10 @@ class Registry:
         """
         what = f"the manifest {tag or manifest.digest} was not stored at {self.host}/{repository}"
         self._pace.wait()
-        answer = self._request(
-            "PUT",
-            f"/v2/{repository}/manifests/{tag or manifest.digest}",
-            repository,
-            headers={"Content-Type": manifest.media_type},
-            body=manifest.content,
-            push=True,
+        url = f"/v2/{repository}/manifests/{tag or manifest.digest}"
+        headers = {"Content-Type": manifest.media_type}
+        answer = self._transport.request(
+            Request("PUT", url, _scopes(repository, push=True), headers, body=manifest.content)
         )
         if answer.status >= 300:
             raise self._transport.refusal(answer, what)
@@ -274,22 +277,9 @@ class Registry:
                 "Nothing was kept. If it stays, the registry or a proxy before it alters content.",
             )
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        repository: str,
-        *,
-        push: bool = False,
-        headers: dict[str, str] | None = None,
-        body: bytes | None = None,
-        limit: int = SMALL,
-        stream: bool = False,
-    ) -> Answer:
-        scopes = frozenset({repository_scope(repository, push=push)})
-        return self._transport.request(
-            method, url, scopes=scopes, headers=headers, body=body, stream=stream, limit=limit
-        )
+
+def _scopes(repository: str, *, push: bool = False) -> frozenset[str]:
+    return frozenset({repository_scope(repository, push=push)})
 
 
 def _start(answer: Answer, offset: int) -> int:
@@ -298,25 +288,6 @@ def _start(answer: Answer, offset: int) -> int:
         return 0
     first = whole_number(answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0])
     return first if first is not None and first <= offset else offset
-
-
-class DockerLogin:
-    """The login of Docker's configuration, read when the registry asks for one."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self._found: Credentials | None = None
-        self._read = False
-
-    def current(self) -> Credentials | None:
-        if not self._read:
-            self._found, self._read = docker_credentials(self._host), True
-        return self._found
-
-    def renewed(self) -> Credentials | None:
-        """A credential helper may give another one the second time; a file does not change."""
-        self._read = False
-        return self.current()
 
 
 def connect(host: str, *, report: Report = ignore, retries: Retries | None = None) -> Registry:

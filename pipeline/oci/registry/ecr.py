@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import CredentialsError
-from pipeline.oci.registry.auth import Credentials
+from pipeline.oci.registry.logins import Credentials
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

@@ -17,6 +17,7 @@ class Retries:
     """How a request is repeated: exponential backoff with full jitter, and ``Retry-After`` where it is given.
 
     attempts  requests in all
+    silence   after this many seconds without an answer nothing is repeated: a peer that is silent stays silent
     base      upper bound of the first wait, in seconds; doubles with each attempt up to ``cap``
     patience  the longest ``Retry-After`` that is waited for, in seconds; a longer one ends the attempts
     """
@@ -25,6 +26,7 @@ class Retries:
     base: float = 0.3
     cap: float = 20.0
     patience: float = 120.0
+    silence: float = 45.0
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
         """Seconds to wait after the failed attempt number ``attempt`` (from 1), or None to give up."""

@@ -1,33 +1,38 @@
-"""HTTP to one registry: authentication, redirects, retries and errors; knows nothing of blobs and manifests.
+"""HTTP to one registry: authentication, redirects, retries, deadlines and errors; knows nothing of blobs and manifests.
 
-Every request is either repeated here when the connection is lost or the registry is busy, or, for an upload that must
-find out first how far it came, reported as ``ConnectionLost`` for its caller to continue.
+A request is repeated here when the connection is lost or the registry is busy. An upload, which must first find out how
+far it came, gets ``ConnectionLost`` instead and continues by itself.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from pipeline.core.events import Note, Report, ignore
 from pipeline.oci.blobs import WrongContent
-from pipeline.oci.registry.auth import Authenticator, CredentialSource
+from pipeline.oci.registry.auth import Authenticator
+from pipeline.oci.registry.connections import BLOCK, CONNECT_SECONDS, Connections, Deadline, Unusable, is_loopback
+from pipeline.oci.registry.logins import CredentialSource
 from pipeline.oci.registry.refusals import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words, printable
 from pipeline.oci.registry.retries import Retries, retry_after
 
 if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not need
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse
 
-BLOCK = 128 * 1024  # bytes read, sent or handed on at a time
-SMALL = 64 * 1024  # what an answer that is not content may have, in bytes
+SMALL = 64 * 1024  # the most bytes of an answer that is not content
 REDIRECTS = 5
-CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
+# Silence on a connection. A registry can take long to put an upload together before it answers.
+READ_SECONDS, WRITE_SECONDS = 30.0, 120.0
+# A whole exchange has READ_SECONDS or WRITE_SECONDS twice, and more for content: at least this many bytes a second.
+SLOWEST = 16 * 1024
 _EXPIRED = re.compile(rb"(?i)token has expired|reauthenticate")
+_FOLLOWED, _FOLLOWED_WITH_BODY = (301, 302, 303, 307, 308), (307, 308)
 
 
 class ConnectionLost(Exception):
@@ -65,8 +70,53 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a registry, as values.
+
+    url       absolute, or a path of the registry
+    scopes    what a token must allow (``repository_scope``)
+    limit     the most bytes of an answer that is read at once; a longer one is an error
+    stream    leave the body of a success to ``Answer.blocks``
+    expected  the bytes that a streamed answer has
+    repeat    repeat on connection loss and on busy answers; without it ConnectionLost is raised at once
+    """
+
+    method: str
+    url: str
+    scopes: frozenset[str] = frozenset()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | bytes | None = None
+    limit: int = SMALL
+    stream: bool = False
+    expected: int = 0
+    repeat: bool = True
+
+    @property
+    def reads(self) -> bool:
+        return self.method in ("GET", "HEAD")
+
+    @property
+    def seconds(self) -> float:
+        """The most that the exchange may take."""
+        size = self.body.size if isinstance(self.body, Body) else self.expected
+        return 2 * (READ_SECONDS if self.reads else WRITE_SECONDS) + size / SLOWEST
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        headers = {"User-Agent": "transaction-pipeline", "Accept-Encoding": "identity", **self.headers}
+        if self.body is not None or not self.reads:
+            headers["Content-Length"] = str(self.body.size if isinstance(self.body, Body) else len(self.body or b""))
+        return headers
+
+    def with_header(self, name: str, value: str | None) -> Request:
+        """With another value of a header, or without it."""
+        headers = {key: each for key, each in self.headers.items() if key != name}
+        return replace(self, headers=headers if value is None else {**headers, name: value})
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a registry answered; ``content`` is the whole body, or its readable beginning for an error."""
+    """A registry's answer; ``content`` is the whole body, or the readable beginning of an error's."""
 
     method: str
     url: str
@@ -74,6 +124,7 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes = b""
     stream: BaseHTTPResponse | None = None
+    deadline: Deadline | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """The body of a streamed answer; raises ConnectionLost when it breaks off before its announced length."""
@@ -83,17 +134,22 @@ class Answer:
             yield self.content
             return
         try:
-            yield from self.stream.stream(BLOCK, decode_content=False)
+            for block in self.stream.stream(BLOCK, decode_content=False):
+                if self.deadline is not None:
+                    self.deadline.hear()
+                yield block
         except (HTTPError, OSError) as error:
-            raise ConnectionLost(_cause(error)) from error
+            raise ConnectionLost(_cause(error, self.deadline)) from error
         finally:
             self.close()
 
     def close(self) -> None:
-        """Give the connection back; one with an unread rest is closed instead."""
+        """Return the connection; one whose body was not read to its end is closed instead."""
         if self.stream is not None:
             self.stream.close()
             self.stream.release_conn()
+        if self.deadline is not None:
+            self.deadline.close()
 
 
 def _may_have_expired(answer: Answer) -> bool:
@@ -103,12 +159,6 @@ def _may_have_expired(answer: Answer) -> bool:
     answer to HEAD has no words.
     """
     return answer.status in (400, 403) and (answer.method == "HEAD" or _EXPIRED.search(answer.content) is not None)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host[:port]`` is this machine, where registries speak plain HTTP by Docker's convention."""
-    name = urlsplit(f"//{host}").hostname or ""
-    return name in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", name) is not None
 
 
 class Transport:
@@ -128,60 +178,43 @@ class Transport:
         self.retries = retries or Retries()
         self._report = report
         self._origin = _origin(self.base)
-        self._auth = Authenticator(
-            host,
-            credentials,
-            self._exchange,
-            plain_http=self.base.startswith("http://") and is_loopback(self._origin[1]),
-        )
-        self._pool: PoolManager | None = None
-        self._pool_lock = threading.Lock()
+        self._auth = Authenticator(host, credentials, self._exchange, report, base=self.base)
+        self._connections = Connections()
         self._interrupted = threading.Event()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.clear()
+        self._connections.close()
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        scopes: frozenset[str] = frozenset(),
-        headers: Mapping[str, str] | None = None,
-        body: Body | bytes | None = None,
-        limit: int = SMALL,
-        stream: bool = False,
-        repeat: bool = True,
-    ) -> Answer:
-        """Send one request; ``url`` may be a path of the registry. Any status is returned, also an error's.
+    def request(self, request: Request) -> Answer:
+        """Send a request, with a login if the registry wants one. Any status is returned, also an error's.
 
-        limit   the largest body that is read, in bytes; a longer one raises RegistryError
-        stream  leave the body of a success to ``Answer.blocks``
-        repeat  repeat on connection loss and on busy answers; without it ConnectionLost is raised at once
-        Raises RegistryUnreachable when no answer came.
+        Raises RegistryUnreachable if no answer came, RegistryError for an answer that is longer than its limit.
         """
-        target = urljoin(f"{self.base}/", url)
-        attempt = 0
+        request = replace(request, url=urljoin(f"{self.base}/", request.url))
+        return self._repeated(request, self._authorised)
+
+    def _repeated(self, request: Request, send: Callable[[Request], Answer]) -> Answer:
+        attempt, started = 0, time.monotonic()
         while True:
             attempt += 1
             try:
-                answer = self._authorised(method, target, scopes, dict(headers or {}), body, limit, stream)
+                answer = send(request)
             except ConnectionLost as lost:
-                if not repeat:
+                if not request.repeat:
                     raise
-                delay = self.retries.delay(attempt)
+                spent = time.monotonic() - started
+                delay = self.retries.delay(attempt) if spent < self.retries.silence else None
                 if delay is None:
-                    raise self.unreachable(method, target, str(lost)) from lost
-                self.pause(delay, f"the connection for {self._name(method, target)} was lost")
+                    raise self.unreachable(request, str(lost)) from lost
+                self.pause(delay, f"the connection for {self._name(request.method, request.url)} was lost")
                 continue
-            if answer.status not in BUSY or not repeat:
+            if answer.status not in BUSY or not request.repeat:
                 return answer
             delay = self.retries.delay(attempt, retry_after(answer.headers))
             if delay is None:
                 return answer
             answer.close()
-            self.pause(delay, f"{self._name(method, target)} was answered {answer.status}")
+            self.pause(delay, f"{self._name(request.method, request.url)} was answered {answer.status}")
 
     def pause(self, seconds: float, why: str) -> None:
         if seconds >= 2:
@@ -206,150 +239,129 @@ class Transport:
         error.status, error.code = answer.status, code
         return error
 
-    def unreachable(self, method: str, url: str, why: str) -> RegistryUnreachable:
+    def unreachable(self, request: Request, why: str) -> RegistryUnreachable:
         return RegistryUnreachable(
             f"the registry {self.host} was not reached",
-            self._auth.redact(f"{self._name(method, url)} failed: {why}"),
+            self._auth.redact(f"{self._name(request.method, request.url)} failed: {why}"),
             "Check the registry's address, the network and the proxy settings, then run the command again: "
             "what was already moved is kept.",
         )
 
-    def _authorised(
-        self,
-        method: str,
-        url: str,
-        scopes: frozenset[str],
-        headers: dict[str, str],
-        body: Body | bytes | None,
-        limit: int,
-        stream: bool,
-    ) -> Answer:
-        """One request, repeated with a login when the registry wants one, and with a new one when that has ended."""
-        ours = _origin(url) == self._origin
-        header = self._auth.header(scopes) if ours else None
+    def _authorised(self, request: Request) -> Answer:
+        """One request, repeated with a login when the registry wants one, and with a new one after that has expired."""
+        ours = _origin(request.url) == self._origin
+        header = self._auth.header(request.scopes) if ours else None
         for last in (False, False, True):
-            sent = headers | {"Authorization": header} if header is not None else headers
-            answer = self._follow(method, url, sent, body, limit, stream)
-            if last or not ours:
+            answer = self._follow(request.with_header("Authorization", header) if header is not None else request)
+            # A host that a redirect led to is not the registry: its challenge must not choose who gets the login.
+            if last or _origin(answer.url) != self._origin:
                 break
             renewed: str | None = None
             if answer.status == 401:
-                renewed = self._auth.answer(answer.headers.get("WWW-Authenticate", ""), scopes, header)
+                renewed = self._auth.answer(answer.headers.get("WWW-Authenticate", ""), request.scopes, header)
             elif header is not None and _may_have_expired(answer):
-                renewed = self._auth.after_expiry(scopes, header)
+                renewed = self._auth.after_expiry(request.scopes, header)
             if renewed is None:
                 break
+            answer.close()
             header = renewed
         return answer
 
-    def _follow(
-        self, method: str, url: str, headers: dict[str, str], body: Body | bytes | None, limit: int, stream: bool
-    ) -> Answer:
-        """One request and its redirects. Another origin never sees the Authorization of ours."""
+    def _follow(self, request: Request) -> Answer:
+        """One request and its redirects. The Authorization header is never sent to another origin."""
         for _ in range(REDIRECTS):
-            answer = self._send(method, url, headers, body, limit, stream)
+            answer = self._send(request)
             location = answer.headers.get("Location")
-            followed = (301, 302, 303, 307, 308) if method in ("GET", "HEAD") else (307, 308)
+            followed = _FOLLOWED if request.reads else _FOLLOWED_WITH_BODY
             if answer.status not in followed or location is None:
                 return answer
             answer.close()
-            target = join_url(url, location)
+            target = join_url(request.url, location)
             if target is None:
-                raise self.unreachable(method, url, "it redirects to an address that is no URL of http or https")
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise self.unreachable(method, url, "it redirects from https to something less safe")
-            if _origin(target) != _origin(url):
-                headers = {name: value for name, value in headers.items() if name != "Authorization"}
-            url = target
-        raise self.unreachable(method, url, f"it redirects more than {REDIRECTS} times")
+                raise self.unreachable(request, "it redirects to a non-HTTP(S) URL")
+            if request.url.startswith("https:") and not target.startswith("https:"):
+                raise self.unreachable(request, "it redirects from HTTPS to plain HTTP")
+            if is_loopback(_origin(target)[1]) and not is_loopback(self._origin[1]):
+                raise self.unreachable(request, "it redirects to this machine")
+            if _origin(target) != _origin(request.url):
+                request = request.with_header("Authorization", None)
+            request = replace(request, url=target)
+        raise self.unreachable(request, f"it redirects more than {REDIRECTS} times")
 
-    def _send(
-        self, method: str, url: str, headers: dict[str, str], body: Body | bytes | None, limit: int, stream: bool
-    ) -> Answer:
+    def _send(self, request: Request) -> Answer:
+        """One exchange, within its deadline."""
+        waiting = f"waiting for {self._name(request.method, request.url)}"
+        deadline = Deadline(request.seconds, lambda: self._report(Note(waiting)))
+        streamed = False
+        try:
+            answer = self._exchanged(request, deadline)
+            streamed = answer.stream is not None
+        finally:
+            if not streamed:
+                deadline.close()
+        return answer
+
+    def _exchanged(self, request: Request, deadline: Deadline) -> Answer:
+        from urllib3 import Timeout
         from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 
-        headers = {"User-Agent": "transaction-pipeline", "Accept-Encoding": "identity"} | headers
-        length = body.size if isinstance(body, Body) else len(body or b"")
-        if body is not None or method in ("POST", "PUT", "PATCH"):
-            headers["Content-Length"] = str(length)
-        counted = 0
+        body, counted = request.body, 0
 
         def counting(blocks: Iterator[bytes]) -> Iterator[bytes]:
             nonlocal counted
             for block in blocks:
                 counted += len(block)
+                deadline.hear()
                 yield block
 
-        content = counting(body.blocks()) if isinstance(body, Body) else body
         try:
-            raw = self._connections().request(
-                method, url, body=content, headers=headers, redirect=False, retries=False, preload_content=False
-            )
+            with deadline.watching():
+                raw = self._connections.pool(request.url).request(
+                    request.method,
+                    request.url,
+                    body=counting(body.blocks()) if isinstance(body, Body) else body,
+                    headers=request.all_headers,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                    timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS if request.reads else WRITE_SECONDS),
+                )
+        except Unusable as error:
+            raise self.unreachable(request, str(error)) from error
         except LocationValueError as error:
-            raise self.unreachable(method, url, "the address is no URL") from error
+            raise self.unreachable(request, "the address is not a URL") from error
         except (HTTPError, OSError) as error:
-            self._take_back(body, counted)
+            _take_back(body, counted)
             if isinstance(error, SSLError) and "CERTIFICATE" in str(error).upper():
-                raise self.unreachable(method, url, f"its certificate is not trusted ({_cause(error)})") from error
-            raise ConnectionLost(_cause(error)) from error
-        if stream and raw.status < 300:
-            return Answer(method, url, raw.status, raw.headers, stream=raw)
+                raise self.unreachable(request, f"its certificate is not trusted ({_cause(error)})") from error
+            raise ConnectionLost(_cause(error, deadline)) from error
+        if request.stream and raw.status < 300:
+            return Answer(request.method, request.url, raw.status, raw.headers, stream=raw, deadline=deadline)
+        limit = request.limit
         try:
-            first = b"" if method == "HEAD" else _read(raw, limit + 1)
+            first = b"" if request.method == "HEAD" else _read(raw, limit + 1)
             if len(first) > limit:
                 raw.close()  # a connection with an unread rest cannot be used again
         except (HTTPError, OSError) as error:
             raw.close()
-            raise ConnectionLost(_cause(error)) from error
+            raise ConnectionLost(_cause(error, deadline)) from error
         finally:
             raw.release_conn()
+        if deadline.expired:
+            # Headers or a body of no announced length that end there look complete.
+            raise ConnectionLost(deadline.why)
         if raw.status >= 300:
-            self._take_back(body, counted)
+            _take_back(body, counted)
         if len(first) > limit:
             if raw.status < 300:
-                raise self.unreachable(method, url, f"its answer is longer than {limit} bytes")
+                raise self.unreachable(request, f"its answer is longer than {limit} bytes")
             first = first[:limit]
-        return Answer(method, url, raw.status, raw.headers, content=first)
-
-    @staticmethod
-    def _take_back(body: Body | bytes | None, counted: int) -> None:
-        """Bytes that went out with a request that failed did not arrive, as far as progress is concerned."""
-        if isinstance(body, Body) and counted:
-            body.moved(-counted)
+        return Answer(request.method, request.url, raw.status, raw.headers, content=first)
 
     def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
-        """A request to a token service, for the authenticator; repeated like any other."""
-        attempt = 0
-        while True:
-            attempt += 1
-            wait: float | None = None
-            try:
-                answer = self._follow(method, url, headers, body, SMALL, stream=False)
-            except ConnectionLost as lost:
-                delay = self.retries.delay(attempt)
-                if delay is None:
-                    raise self.unreachable(method, url, str(lost)) from lost
-            else:
-                wait = retry_after(answer.headers)
-                delay = self.retries.delay(attempt, wait) if answer.status in BUSY else None
-                if delay is None:
-                    return answer.status, answer.content
-            self.pause(delay, f"{self._name(method, url)} failed")
-
-    def _connections(self) -> PoolManager:
-        import urllib3
-
-        with self._pool_lock:
-            if self._pool is None:
-                name = urlsplit(self.base).hostname or ""
-                proxies = getproxies()
-                proxy = proxies.get(urlsplit(self.base).scheme)
-                timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-                if proxy and not is_loopback(self._origin[1]) and not proxy_bypass(name):
-                    self._pool = urllib3.ProxyManager(proxy, maxsize=16, timeout=timeout, blocksize=BLOCK)
-                else:
-                    self._pool = urllib3.PoolManager(maxsize=16, timeout=timeout, blocksize=BLOCK)
-            return self._pool
+        """A request to a token service, for the authenticator: repeated like any other, never redirected."""
+        answer = self._repeated(Request(method, url, headers=headers, body=body), self._send)
+        return answer.status, answer.content
 
     def _name(self, method: str, url: str) -> str:
         """A request as people read it, without the query: an upload's location can carry a signature."""
@@ -358,8 +370,14 @@ class Transport:
         return f"{method} {parts.path} at {place}"
 
 
+def _take_back(body: Body | bytes | None, counted: int) -> None:
+    """For progress, bytes that were sent with a failed request did not arrive."""
+    if isinstance(body, Body) and counted:
+        body.moved(-counted)
+
+
 def join_url(base: str, location: str) -> str | None:
-    """Where a ``Location`` leads, seen from ``base``; None when that is no address of HTTP."""
+    """The target of a ``Location`` header, relative to ``base``; None if it is not an HTTP(S) URL."""
     try:
         target = urljoin(base, location)
         scheme, place = _origin(target)
@@ -384,8 +402,10 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, deadline: Deadline | None = None) -> str:
     """The innermost cause, for people: urllib3 wraps an OSError up to three times."""
+    if deadline is not None and deadline.expired:
+        return deadline.why
     for inner in (getattr(error, "reason", None), error.args[-1] if error.args else None, error.__cause__):
         if isinstance(inner, BaseException):
             return _cause(inner)

@@ -18,9 +18,10 @@ from urllib.parse import urlencode, urlsplit
 from pipeline.core.errors import RegistryError
 from pipeline.oci.blobs import WrongContent
 from pipeline.oci.registry.auth import repository_scope
+from pipeline.oci.registry.connections import BLOCK
 from pipeline.oci.registry.refusals import BUSY, DamagedCopy
 from pipeline.oci.registry.retries import retry_after, whole_number
-from pipeline.oci.registry.transport import BLOCK, Answer, Body, ConnectionLost, Transport, join_url
+from pipeline.oci.registry.transport import Answer, Body, ConnectionLost, Request, Transport, join_url
 from pipeline.oci.values import Descriptor, Digest
 
 # ECR takes parts of 5 to 10 MiB (FACTS: `partSize`); other registries take any.
@@ -116,7 +117,8 @@ class Upload:
         return self._descriptor.size
 
     def _is_there(self) -> bool:
-        answer = self._request("HEAD", f"/v2/{self._repository}/blobs/{self._descriptor.digest}", repeat=True)
+        url = f"/v2/{self._repository}/blobs/{self._descriptor.digest}"
+        answer = self._transport.request(Request("HEAD", url, self._scopes))
         if answer.status == 404:
             return False
         if answer.status != 200:
@@ -128,7 +130,7 @@ class Upload:
         for source in self._mounts:
             query = urlencode({"mount": str(self._descriptor.digest), "from": source})
             scopes = self._scopes | {repository_scope(source, push=False)}
-            answer = self._request("POST", f"{self._uploads}?{query}", repeat=True, scopes=scopes)
+            answer = self._transport.request(Request("POST", f"{self._uploads}?{query}", scopes))
             if answer.status == 201:
                 return True
             if answer.status == 202:
@@ -136,7 +138,7 @@ class Upload:
         return False
 
     def _start(self) -> _Session:
-        answer = self._request("POST", self._uploads, repeat=True)
+        answer = self._transport.request(Request("POST", self._uploads, self._scopes))
         if answer.status != 202:
             raise self._transport.refusal(answer, self._what)
         return self._session(answer)
@@ -236,10 +238,11 @@ class Upload:
 
     def _attempt(self, method: str, url: str, headers: dict[str, str], body: Body | None) -> Answer:
         """A request that must not be repeated blindly: bytes may have arrived although the answer did not."""
+        request = Request(method, url, self._scopes, headers, body, repeat=False)
         try:
-            answer = self._request(method, url, repeat=False, headers=headers, body=body)
+            answer = self._transport.request(request)
         except ConnectionLost as lost:
-            error = self._transport.unreachable(method, url, str(lost))
+            error = self._transport.unreachable(request, str(lost))
             raise _Setback(error, resumable=not self._whole, blindly=True) from lost
         except WrongContent:
             self._verify_source()
@@ -255,7 +258,7 @@ class Upload:
 
     def _resume(self, session: _Session, blindly: bool) -> bool:
         """Ask how far the upload came; True when ``session`` can go on from what it says."""
-        answer = self._request("GET", session.location, repeat=True)
+        answer = self._transport.request(Request("GET", session.location, self._scopes))
         if answer.status >= 300:
             # Not every registry can be asked (ECR answers 404). The next chunk will show: 404 or 416 if it is gone.
             return blindly and answer.status in (404, 405, 501) and session.offset > 0
@@ -285,25 +288,6 @@ class Upload:
                 if isinstance(name, str)
                 else "Empty the cache and run again.",
             )
-
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        repeat: bool,
-        headers: dict[str, str] | None = None,
-        body: Body | None = None,
-        scopes: frozenset[str] | None = None,
-    ) -> Answer:
-        return self._transport.request(
-            method,
-            url,
-            scopes=scopes or self._scopes,
-            headers=headers,
-            body=body,
-            repeat=repeat,
-        )
 
 
 def _acknowledged(answer: Answer) -> int | None:

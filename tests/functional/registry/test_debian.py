@@ -75,17 +75,17 @@ def test_chunk_that_is_lost_on_its_way(
 ) -> None:
     """A lost request is continued after asking how far it is. Distribution 2.8 cancels an upload whose location is not
     the one of its last answer, so a lost answer means another session there; the blob arrives in both cases."""
-    from pipeline.oci.registry.transport import ConnectionLost, Transport
+    from pipeline.oci.registry.transport import Answer, ConnectionLost, Request, Transport
 
     content = noise(100_000, what)
     descriptor = Descriptor(OCI_LAYER_GZIP, Digest.of(content), len(content))
     send, lost = Transport._send, iter([True])
 
-    def lossy(self: Transport, method: str, url: str, *rest: object) -> object:
-        loses = method == "PATCH" and "'20000-" in str(rest) and next(lost, False)
+    def lossy(self: Transport, request: Request) -> Answer:
+        loses = request.method == "PATCH" and "'20000-" in str(request.headers) and next(lost, False)
         if loses and what == "request":
             raise ConnectionLost("the request was lost")
-        answer = send(self, method, url, *rest)  # type: ignore[arg-type]
+        answer = send(self, request)
         if loses:
             raise ConnectionLost("the answer was lost")
         return answer

@@ -206,7 +206,7 @@ def test_token_service_that_is_no_url_is_told(server: LoopbackRegistry, client: 
     server.faults.append(
         Fault("HEAD *", status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'}, times=None)
     )
-    with pytest.raises(RegistryError, match=r"names the token service .*, which is no URL"):
+    with pytest.raises(RegistryError, match=r"names the token service .*, which is not an HTTP"):
         upload(client(credentials=LOGIN))
 
 

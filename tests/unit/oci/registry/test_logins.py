@@ -16,9 +16,9 @@ import pytest
 from botocore.stub import Stubber
 
 from pipeline.core.errors import CredentialsError
-from pipeline.oci.registry.auth import docker_credentials
 from pipeline.oci.registry.client import Credentials, Registry, connect
 from pipeline.oci.registry.ecr import ecr_credentials
+from pipeline.oci.registry.logins import docker_credentials
 from pipeline.oci.values import Digest
 from tests.servers.registry import LoopbackRegistry
 
@@ -63,8 +63,8 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         ({HOST: {"auth": encoded("user:pass:word")}}, Credentials("user", "pass:word")),
         ({f"https://{HOST}": {"auth": encoded("user:x")}}, Credentials("user", "x")),
         ({f"https://{HOST}/v1/": {"auth": encoded("user:x")}}, Credentials("user", "x")),
-        ({f"{HOST}/v2": {"username": "user", "password": "x"}}, Credentials("user", "x")),
-        ({HOST: {"auth": encoded("user:x"), "identitytoken": "token"}}, Credentials("user", "x", "token")),
+        ({f"{HOST}/v2": {"auth": encoded("user:x")}}, Credentials("user", "x")),
+        ({HOST: {"auth": encoded("user:x"), "identitytoken": "token"}}, Credentials(identity_token="token")),
         ({HOST: {}}, None),
         ({"registry.example": {"auth": encoded("user:x")}}, None),
         ({f"evil.example/{HOST}": {"auth": encoded("user:x")}}, None),
@@ -99,7 +99,7 @@ def test_configuration_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [("{", "is not readable JSON"), ({"auths": {HOST: {"auth": "§secret§"}}}, "is not base64")],
+    [("{", "is not readable JSON"), ({"auths": {HOST: {"auth": "§secret§"}}}, "is not a configuration")],
 )
 def test_configuration_that_cannot_be_read(config: Callable[[Any], Path], content: Any, why: str) -> None:
     config(content)
@@ -165,7 +165,7 @@ def test_helper_outside_of_the_path_is_refused(config: Callable[[Any], Path]) ->
 def test_helper_that_hangs_is_ended(
     config: Callable[[Any], Path], helper: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.oci.registry.auth.HELPER_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.oci.registry.logins.HELPER_SECONDS", 0.2)
     config({"credsStore": "test"})
     helper("exec sleep 60")
     with pytest.raises(CredentialsError, match="did not answer within 0 s"):
