@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from cfn.problems import SettingsError
+
+# Function names end in "-<environment>" and Lambda allows 64 characters; ECR refuses doubled separators.
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+ENVIRONMENT_MAX = 16
 
 # Parameters of the pipeline stack that only the account or the region can fill.
 DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
@@ -36,9 +43,20 @@ def placeholder_output(function: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one environment: ``Names("dev").function("fraud-detection") == "fraud-detection-dev"``."""
+    """The names of one environment: ``Names("dev").function("fraud-detection") == "fraud-detection-dev"``.
+
+    Raises SettingsError for an environment that cannot be part of every name.
+    """
 
     environment: str
+
+    def __post_init__(self) -> None:
+        if not _ENVIRONMENT.fullmatch(self.environment) or len(self.environment) > ENVIRONMENT_MAX:
+            raise SettingsError(
+                f"the environment {self.environment!a} cannot be used",
+                f"a name is 1 to {ENVIRONMENT_MAX} characters of a-z, 0-9 and single hyphens, and starts with a letter",
+                "Choose a name like dev, test-2 or prod.",
+            )
 
     def function(self, name: str) -> str:
         return f"{name}-{self.environment}"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cfn.names import Names
 from cfn.problems import SettingsError
-
-# Function names end in "-<environment>" and Lambda allows 64 characters; ECR refuses doubled separators.
-_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-ENVIRONMENT_MAX = 16
 
 
 class Architecture(StrEnum):
@@ -82,12 +78,7 @@ class Settings:
     tags: tuple[tuple[str, str], ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if not _ENVIRONMENT.fullmatch(self.environment) or len(self.environment) > ENVIRONMENT_MAX:
-            raise SettingsError(
-                f"the environment {self.environment!r} cannot be used",
-                f"a name is 1 to {ENVIRONMENT_MAX} characters of a-z, 0-9 and single hyphens, and starts with a letter",
-                "Choose a name like dev, test-2 or prod.",
-            )
+        Names(self.environment)
         if self.encryption not in ("AES256", "KMS"):
             raise SettingsError(
                 f"the encryption {self.encryption!r} cannot be used",

@@ -1,4 +1,4 @@
-"""What every command starts from, and what every command ends with."""
+"""What every command is given, and what it returns."""
 
 from __future__ import annotations
 
@@ -33,11 +33,29 @@ class Outcome:
     exit_code: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Where the lines go that a command prints while it runs.
+
+    write    prints to stdout
+    tell     prints to stderr
+    as_json  lines on stdout are JSON
+    colour   lines on stdout may be coloured
+    """
+
+    write: Callable[[str], None] = lambda _line: None
+    tell: Callable[[str], None] = lambda _line: None
+    as_json: bool = False
+    colour: bool = False
+
+
 @dataclass
 class Context:
-    """The options that every command takes, and what follows from them, worked out when first asked for.
+    """The options that every command takes, and what follows from them, computed on first use.
 
-    ask  puts a question to whoever sits at the terminal and gives the answer; None when there is no terminal
+    ask  asks the user a question and returns the answer; None without a terminal
+
+    Raises SettingsError for an environment with a name that no environment can have.
     """
 
     environment: str = "dev"
@@ -49,6 +67,11 @@ class Context:
     base: str | None = None
     builder: str = "layers"
     chosen_runtime: str | None = None
+    console: Console = Console()
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = Names(self.environment)
 
     @property
     def local_folder(self) -> Path:
@@ -104,10 +127,6 @@ class Context:
                 return host_platform_of_functions()
             return Platform(host_architecture(), python_of(self.choices))
         return Platform(self.choices.architecture or Architecture.ARM64, python_of(self.choices))
-
-    @property
-    def names(self) -> Names:
-        return Names(self.environment)
 
     @cached_property
     def sources(self) -> tuple[FunctionSource, ...]:

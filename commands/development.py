@@ -1,4 +1,4 @@
-"""Commands for whoever works on the functions: logs, invoke. The third is watch (commands.watching)."""
+"""Commands for developing functions: logs, invoke. The third is watch (commands.watching)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from commands.context import Context, Outcome
+from commands.declared import command, flag
 from commands.log_lines import LogLines
 from commands.progress import seconds_text
+from commands.reading import read_text
 from pipeline.core.errors import LocalError, NextStep, StackError
 from pipeline.core.events import Note
 
@@ -31,18 +33,26 @@ _POLL_LOCAL, _POLL_AWS = 0.25, 2.0
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 
-def logs(
-    context: Context, *, function: str | None, transaction: str | None, since: str, follow: bool, as_json: bool,
-    colour: bool, write: Write,
-) -> Outcome:  # fmt: skip
-    """Log lines of the functions and the state machine, merged by time; with ``follow`` until Ctrl-C."""
+@command(
+    "What was logged, merged by time.",
+    click.Option(["--follow", "-f"], is_flag=True, help="Go on with what is logged from now on, until Ctrl-C."),
+    click.Option(["--function"], metavar="NAME", help="Only this function's, or the state-machine's."),
+    click.Option(["--transaction"], metavar="ID", help="Only what was logged on the way of this transaction."),
+    click.Option(
+        ["--since"], metavar="TIME", default="10m", show_default=True, help="How far back, such as 30s, 10m, 2h."
+    ),
+    drawn=False,
+)
+def logs(context: Context, *, function: str | None, transaction: str | None, since: str, follow: bool) -> Outcome:
+    """What the functions and the workflow logged, merged by time."""
     from pipeline.operations.logs import LogReader, parse_duration, parse_transaction_id
     from pipeline.target import explained
 
     sources = _log_sources(context, function)
     start = time.time() - _parsed("--since", parse_duration, since).total_seconds()
     wanted = _parsed("--transaction", parse_transaction_id, transaction) if transaction is not None else None
-    lines = LogLines([source.name for source in sources], colour)
+    console = context.console
+    lines = LogLines([source.name for source in sources], console.colour)
     count = 0
     with explained(context.target_name, f"the logs of {context.environment} were not read"):
         target = context.running_target()
@@ -59,11 +69,11 @@ def logs(
                 way = f" on the way of {wanted}" if wanted is not None else ""
                 context.report(Note(f"nothing was logged{way} in the last {since}; --since looks further back"))
             document = {"events": [event.to_json() for event in events]}
-            return Outcome(document, "" if as_json else "\n".join(lines.text(event) for event in events))
+            return Outcome(document, "" if console.as_json else "\n".join(lines.text(event) for event in events))
         try:
             while True:
                 for event in events:
-                    write(json.dumps(event.to_json()) if as_json else lines.text(event))
+                    console.write(json.dumps(event.to_json()) if console.as_json else lines.text(event))
                     count += 1
                 time.sleep(_POLL_LOCAL if target.is_local else _POLL_AWS)
                 events = reader.read()
@@ -96,14 +106,26 @@ def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...
 # --- invoke ----------------------------------------------------------------------------------------------------------
 
 
-def invoke(context: Context, *, function: str, event: str, debug: bool, port: int | None, tell: Write) -> Outcome:
-    """One function, once: its result, its log, how long it took; exit code 1 when the function failed."""
+@command(
+    "Invoke one function by itself.",
+    flag("--debug", "Wait for a debugger, and run without a time limit (local target)."),
+    click.Option(["--port"], type=click.IntRange(1, 65535), help="For --debug; default: 5678, or a free one."),
+    click.Argument(["function"], metavar="FUNCTION"),
+    click.Argument(["event"], metavar="EVENT", type=click.File("rb")),
+    drawn=False,
+)
+def invoke(context: Context, *, function: str, event: BinaryIO, debug: bool, port: int | None) -> Outcome:
+    """Invoke one FUNCTION with the event in the file EVENT (- for standard input): its result, log and times.
+
+    Exit code 1 if the function failed.
+    """
     from cfn.names import LIVE_ALIAS
     from pipeline.operations.invoke import invoke_function
     from pipeline.target import explained
 
     source = _function(context, function)
-    text = _parsed("EVENT", _json_text, event)
+    tell = context.console.tell
+    text = _parsed("EVENT", _json_text, read_text(event, getattr(event, "name", "the event")))
     name = context.names.function(source.name)
     with explained(context.target_name, f"{source.name} was not invoked"):
         target = context.running_target()

@@ -8,7 +8,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from commands.context import Context, Outcome
+from commands.declared import command
 from commands.next_steps import arguments, spelled
 from commands.progress import seconds_text
 
@@ -19,8 +22,22 @@ if TYPE_CHECKING:
     from pipeline.target import Target
 
 
-def doctor(context: Context) -> Outcome:
-    """Every check with its result, evidence and cure; exit code 1 when one found an error. Changes nothing."""
+@command(
+    "Find what would fail, beforehand.",
+    click.Option(
+        ["--policy"],
+        is_flag=False,
+        flag_value="all",
+        metavar="[COMMAND]",
+        help="Print the least IAM policy for COMMAND, or for every command, and check nothing.",
+    ),
+)
+def doctor(context: Context, *, policy: str | None = None) -> Outcome:
+    """Check the account and the region for what would fail, changing nothing. Exit code 1 for an error."""
+    return _examine(context) if policy is None else _policy(context, policy)
+
+
+def _examine(context: Context) -> Outcome:
     from pipeline.doctor import Status
     from pipeline.target import explained
 
@@ -42,9 +59,8 @@ def doctor(context: Context) -> Outcome:
     return Outcome(result, "\n".join(lines), 1 if counts["error"] else 0)
 
 
-def policy(context: Context, *, command: str) -> Outcome:
+def _policy(context: Context, command: str) -> Outcome:
     """The least IAM policy for a command, or for each of them with "all"; needs no credentials."""
-    import click
     from botocore.session import get_session
 
     from pipeline.core.files import cache_folder

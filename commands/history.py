@@ -11,6 +11,7 @@ import click
 
 from commands.asking import approval
 from commands.context import Context, Outcome
+from commands.declared import YES, command, flag
 from commands.deploying import build_of, deployment_of, exclusive, releaser
 from commands.next_steps import command_line
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from pipeline.release.planning import CostDecision, LoadDecision, StackDecision
 
 
+@command("What `up` would change.")
 def plan(context: Context) -> Outcome:
-    """What ``up`` would do, decided without changing anything; exit code 2 when something would change."""
+    """What `up` would do to both stacks and every function, changing nothing. Exit code 2 for a difference."""
     from pipeline.release.planning import plan_release
     from pipeline.target import explained
 
@@ -53,6 +55,7 @@ def plan(context: Context) -> Outcome:
     return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
 
 
+@command("What was released, newest first.")
 def releases(context: Context) -> Outcome:
     """Every release of the environment, newest first."""
     from pipeline.ledger.releases import list_releases
@@ -75,8 +78,16 @@ def releases(context: Context) -> Outcome:
     )
 
 
+@command(
+    "Back to an earlier release.",
+    click.Option(
+        ["--to"], type=click.IntRange(min=1), metavar="N", help="The release to go back to; default: the one before."
+    ),
+    flag("--images-only", "Leave the template and its parameters as they are."),
+    YES,
+)
 def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) -> Outcome:
-    """Switch the stack back to an earlier release, by default the one before the last."""
+    """Switch the stack back to an earlier release in one update. Builds and pushes nothing."""
     from pipeline.release.rollback import roll_back
     from pipeline.target import explained
 
@@ -123,8 +134,15 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
     return Outcome(result, "\n".join(lines))
 
 
+@command(
+    "Delete images that nothing needs.",
+    click.Option(
+        ["--keep"], type=click.IntRange(min=1), default=5, show_default=True, help="Releases whose images stay."
+    ),
+    flag("--dry-run", "Only list what would be deleted."),
+)
 def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
-    """Delete images that nothing uses and no kept release needs."""
+    """Delete images that no function, stack, placeholder or kept release uses."""
     from pipeline.ledger.prune import plan_prune, prune_images, read_in_use
     from pipeline.ledger.releases import list_releases
     from pipeline.ledger.stored_images import read_images

@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from commands.context import Context, Outcome
+from commands.declared import command, file
 from commands.next_steps import error_document
 from pipeline.core.errors import PipelineError
 
 
+@command(
+    "Check any image against Lambda's rules.",
+    click.Argument(["images"], metavar="IMAGE...", nargs=-1, required=True),
+)
 def check(context: Context, *, images: Sequence[str]) -> Outcome:
-    """Hold images of any registry or layout against Lambda's rules; exit code 1 when one would be refused."""
+    """Check any image against Lambda's rules: registry/name:tag, registry/name@sha256:…, a layout as oci:DIR[:NAME].
+
+    Exit code 1 if Lambda would refuse one.
+    """
     from pipeline.bases.inspection import inspect_images
 
     lines: list[str] = []
@@ -47,8 +57,15 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
     return Outcome({"images": result}, "\n".join(lines), 0 if all(each["accepted"] for each in result) else 1)
 
 
+@command(
+    "What it costs on AWS.",
+    click.Option(
+        ["--transactions"], type=click.IntRange(min=1), default=1_000_000, show_default=True, help="In a month."
+    ),
+    file("--prices", "Another price list.", exists=True),
+)
 def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:
-    """What the pipeline costs, computed from its synthesised template; needs no credentials."""
+    """What transactions cost on AWS, and what the environment costs anyway each month. Needs no credentials."""
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
     from pipeline.transactions.cost import compute_cost

@@ -1,4 +1,4 @@
-"""Commands that change what stands, or show what would: up, infra, build, synth, down."""
+"""Commands that change what is deployed, or make what is deployed: up, infra, build, synth, down."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfn.problems import Command
+from cfn.problems import Command as Words
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
+from commands.declared import BASE, BUILDER, NO_SBOM, RUNTIME, YES, command, flag, folder, omit
 from commands.deploying import build_of, deployment_of, exclusive, lock_of, releaser
 from commands.next_steps import command_line
 from commands.progress import seconds_text
@@ -23,16 +24,24 @@ if TYPE_CHECKING:
     from pipeline.target import Target
 
 
+@command(
+    "Deploy everything: both phases.",
+    BASE, BUILDER, NO_SBOM, RUNTIME,
+    omit("--no-smoke", "smoke", "Do not submit a sample transaction at the end."),
+    flag("--skip-doctor", "On AWS, do not check the account before anything is changed."),
+    YES,
+)  # fmt: skip
 def up(
-    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, command: Command = ("up",),
+    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, repeat: Words = ("up",),
     ready: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
-    """Both phases; afterwards every function runs what was built here, and a sample transaction was answered.
+    """Both phases: repositories and placeholders, then the built images, then the functions switched to them.
 
-    On AWS the account is looked at first (``doctor``), and an error found there stops it before anything is made.
-
-    command  the command that the user ran, repeated with --yes where something would be lost
-    ready    called once the environment's lock is held; what it raises leaves everything as it is
+    At the end a sample transaction is submitted. On AWS the account is checked first (doctor), and an error stops
+    the command before anything is changed.
+    \f
+    repeat  the command that the user ran, repeated with --yes where something would be lost
+    ready   called once the environment's lock is held; what it raises leaves everything as it is
     """
     from pipeline.release.release import release
     from pipeline.target import explained
@@ -46,7 +55,7 @@ def up(
             from commands.doctor import require_healthy
 
             require_healthy(context, target)
-        deployment = deployment_of(context, target, build, approval(context, command, yes=yes))
+        deployment = deployment_of(context, target, build, approval(context, repeat, yes=yes))
         released = release(deployment, context.report, by=releaser(context, target), smoke=smoke)
     return _released(context, released, time.monotonic() - started)
 
@@ -84,8 +93,9 @@ def _use(context: Context) -> list[str]:
     return ["Next:", *(f"  {command_line(context, *command)}" for command in commands)]
 
 
+@command("Both stacks, building nothing.", YES)
 def infra(context: Context, *, yes: bool) -> Outcome:
-    """Both stacks without building anything."""
+    """Both stacks, with every function on the image it has, or on its placeholder. Builds nothing."""
     from pipeline.release.release import prepare
     from pipeline.target import explained
 
@@ -108,8 +118,14 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     )
 
 
+@command(
+    "Build and check the images.",
+    BASE, BUILDER, NO_SBOM,
+    flag("--update-base", "First pin what the base's tag names today."),
+    folder("--output", "Write the images as an OCI layout."),
+)  # fmt: skip
 def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool) -> Outcome:
-    """Build and check every function's image; pushes nothing and needs no target."""
+    """Build and check the images of all functions. Pushes nothing."""
     from pipeline.release.images import bills_of_materials, build_images
 
     if update_base:
@@ -153,8 +169,9 @@ def _move_base(context: Context) -> None:
         context.report(Note(f"{platform}: {old} → {new}" if old != new else f"{platform}: stays {new}"))
 
 
+@command("Write both templates.", folder("--out", "Folder for the two files.", required=True))
 def synth(context: Context, *, out: Path) -> Outcome:
-    """Write ``registry.json`` and ``pipeline.json``; needs neither a target nor credentials."""
+    """Write both templates, registry.json and pipeline.json, for any other tool to deploy. Needs no credentials."""
     from cfn.render import TEMPLATE_BODY_MAX
     from pipeline.core.files import storing, write_atomically
     from pipeline.environment.synth import as_file, synthesise
@@ -178,8 +195,13 @@ def synth(context: Context, *, out: Path) -> Outcome:
     return Outcome({name: str(path) for name, path in files.items()} | {"bytes": sizes}, "\n".join(lines))
 
 
+@command(
+    "Delete the environment.",
+    flag("--keep-data", "Keep the table, the repositories and the logs."),
+    flag("--yes", "Do not ask for the environment's name."),
+)
 def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
-    """Delete the environment's stacks; the embedded AWS stops when no other environment is left on it."""
+    """Delete both stacks of the environment. The embedded AWS stops with its last environment."""
     from pipeline.core.locks import call_off
     from pipeline.release.teardown import take_down
     from pipeline.target import explained

@@ -1,21 +1,46 @@
-"""Commands that use or look at what stands: submit, redrive, status."""
+"""Commands that use what is deployed, or look at it: submit, redrive, explain, status."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from commands.context import Context, Outcome
+from commands.declared import command, file, flag
 from commands.next_steps import command_line, error_document, spelled
+from commands.reading import read_text
 
 if TYPE_CHECKING:
     from pipeline.target import Target
 
 
-def submit(context: Context, *, text: str) -> Outcome:
-    """One transaction in, its answer out."""
+@command(
+    "Submit one transaction, or a file.",
+    click.Argument(["transaction"], metavar="{JSON|--file FILE}", required=False),
+    file("--file", "Many: .jsonl or .csv.", exists=True),
+    file("--results", "With --file: what is done, by line."),
+    click.Option(
+        ["--workers"], type=click.IntRange(1, 256), default=16, show_default=True, help="With --file: at once."
+    ),
+)
+def submit(
+    context: Context, *, transaction: str | None, file: Path | None = None, results: Path | None = None,
+    workers: int = 16,
+) -> Outcome:  # fmt: skip
+    """Submit one transaction, as JSON text or - for standard input, or a whole file, and print the answers."""
+    if file is not None and transaction is None:
+        return _submit_file(context, file, results, workers)
+    if transaction is None or file is not None:
+        raise click.UsageError("Give one transaction as JSON, or a file with --file.")
+    return _submit_one(context, read_text(sys.stdin.buffer, "standard input") if transaction == "-" else transaction)
+
+
+def _submit_one(context: Context, text: str) -> Outcome:
     from pipeline.target import explained
     from pipeline.transactions.submit import submit as submit_transaction
 
@@ -29,8 +54,8 @@ def submit(context: Context, *, text: str) -> Outcome:
     return Outcome(answer.to_json(), "\n".join(lines))
 
 
-def submit_many(context: Context, *, path: Path, results: Path | None, workers: int) -> Outcome:
-    """A file of transactions; exit code 1 when a line has no answer yet."""
+def _submit_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
+    """Exit code 1 when a line has no answer yet."""
     from pipeline.target import explained
     from pipeline.transactions.submissions import submit_file
 
@@ -52,8 +77,17 @@ def submit_many(context: Context, *, path: Path, results: Path | None, workers: 
     return Outcome(summary.to_json(), "\n".join(lines), 1 if summary.unanswered else 0)
 
 
+@command(
+    "Submit again what was parked.",
+    flag("--dry-run", "Only show what is parked, and why."),
+    click.Option(["--id", "transaction_id"], metavar="ID", help="Only this transaction."),
+    click.Option(["--limit"], type=click.IntRange(min=1), metavar="N", help="At most so many."),
+)
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
-    """Submit again what was parked; exit code 1 when some of it stays parked."""
+    """Submit again what was parked. A message is deleted only when its answer is recorded.
+
+    Exit code 1 if something stays parked.
+    """
     from pipeline.assembly.check import shown
     from pipeline.target import explained
     from pipeline.transactions.parked import HOLD_SECONDS
@@ -103,8 +137,13 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
     return Outcome(result, "\n".join(lines), 1 if failed else 0)
 
 
+@command(
+    "One transaction's story.",
+    click.Argument(["transaction_id"], metavar="ID"),
+    file("--svg", "Draw its way through the state machine.", names=("picture",)),
+)
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
-    """One transaction's way through the machine, from its record and the logs; read only."""
+    """Explain one transaction: its way through the state machine, when, by which images and rules, and why."""
     from pipeline.core.files import storing, write_atomically
     from pipeline.stacks import read_stack
     from pipeline.target import explained
@@ -133,8 +172,9 @@ def explain(context: Context, *, transaction_id: str, picture: Path | None) -> O
     return Outcome(result, text)
 
 
+@command("What is deployed, and what runs.")
 def status(context: Context) -> Outcome:
-    """Both stacks and every function, read only."""
+    """Both stacks, and each function's state and image and whether it is on its placeholder."""
     from cfn.names import image_parameter
     from cfn.placeholder import placeholder_digest
     from pipeline.stacks import read_stack

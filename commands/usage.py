@@ -1,57 +1,124 @@
-"""Wrong usage, told on stdout too where the arguments ask for JSON."""
+"""The group of commands, and wrong usage, which is also printed to stdout where the arguments ask for JSON."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from commands.declared import Choices, Command
 from commands.next_steps import program
+from pipeline.core.errors import StorageError
+
+# The modules that declare the commands; each is imported when one of its commands is used.
+MODULES: Mapping[str, str] = {
+    "up": "releasing",
+    "infra": "releasing",
+    "build": "releasing",
+    "plan": "history",
+    "releases": "history",
+    "rollback": "history",
+    "prune": "history",
+    "submit": "running",
+    "redrive": "running",
+    "explain": "running",
+    "cost": "offline",
+    "status": "running",
+    "doctor": "doctor",
+    "synth": "releasing",
+    "check": "offline",
+    "down": "releasing",
+    "watch": "watching",
+    "logs": "development",
+    "invoke": "development",
+}
+
+
+def find_command(name: str) -> Command[Any]:
+    """The declaration of a command in ``MODULES``."""
+    found: Command[Any] = getattr(importlib.import_module(f"commands.{MODULES[name]}"), name)
+    return found
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Raise StorageError where the block cannot write to stdout; a reader that has left is not an error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            "the result was not written", error.strerror or str(error), "Free some space, or send it elsewhere."
+        ) from error
+
+
+class _Command(click.Command):
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Parse the arguments. That writes the help, and what it reads raises errors of click's."""
+        with writing():
+            return super().make_context(*arguments, **more)
 
 
 class Commands(click.Group):
-    """The commands. What click refuses goes to ``write`` too, as a document, if --json or --events was given."""
+    """All commands.
 
-    def __init__(self, *arguments: Any, write: Callable[[str], None], **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    run    called with the command and its parsed options
+    write  prints to stdout; gets wrong usage as a document if --json or --events was given
+    """
+
+    def __init__(
+        self, *arguments: Any, run: Callable[[Command[Any], Choices], None], write: Callable[[str], None], **more: Any
+    ) -> None:
+        super().__init__(*arguments, **more)
+        self._run = run
         self._write = write
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        return find_command(cmd_name).as_click(_Command, self._run) if cmd_name in MODULES else None
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         given = tuple(args)
-        with self._told(given):
+        with writing(), self._reported(given):
             made = super().make_context(info_name, args, parent, **extra)
         made.meta[__name__] = given
         return made
 
     def invoke(self, ctx: click.Context) -> Any:
-        with self._told(ctx.meta[__name__]):
+        with self._reported(ctx.meta[__name__]):
             return super().invoke(ctx)
 
     @contextmanager
-    def _told(self, arguments: Sequence[str]) -> Iterator[None]:
+    def _reported(self, arguments: Sequence[str]) -> Iterator[None]:
         try:
             yield
         except click.ClickException as error:
-            # The arguments are looked at as they are: of a command line that is wrong nothing better is known.
+            # A command line that cannot be parsed still says whether JSON is expected.
             options = arguments[: arguments.index("--")] if "--" in arguments else arguments
             if "--json" in options or "--events" in options:
                 self._write(json.dumps(_document(error), indent=None if "--events" in options else 2))
             raise
+        except KeyboardInterrupt:  # nothing was begun, so there is nothing to say
+            raise click.exceptions.Exit(130) from None
 
 
 def _document(error: click.ClickException) -> dict[str, Any]:
     context = error.ctx if isinstance(error, click.UsageError) else None
     name = context.info_name if context is not None and context.parent is not None else None
-    command = [*shlex.split(program()), *([name] if name else [])]
+    words = [*shlex.split(program()), *([name] if name else [])]
     return {
-        "what": f"{shlex.join(command)} was not run",
+        "what": f"{shlex.join(words)} was not run",
         "why": error.format_message().removesuffix("."),
-        "next_step": f"Read what it takes: {shlex.join([*command, '--help'])}",
-        "commands": [[*command, "--help"]],
+        "next_step": f"Read what it takes: {shlex.join([*words, '--help'])}",
+        "commands": [[*words, "--help"]],
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands.asking import confirm_watching
 from commands.context import Context, Outcome
+from commands.declared import BASE, RUNTIME, command, flag
 from commands.deploying import build_of, deployment_of, exclusive, lock_of
 from commands.next_steps import command_line, spelled
 from commands.progress import seconds_text
@@ -31,8 +32,15 @@ if TYPE_CHECKING:
     from pipeline.target import Target
 
 
+@command(
+    "Release every saved change.",
+    BASE,
+    RUNTIME,
+    flag("--yes", "Do not ask before a resource is replaced or deleted, nor, on AWS, before the start."),
+    drawn=False,
+)
 def watch(context: Context, *, yes: bool) -> Outcome:
-    """Bring the environment up, then release every saved change of the functions until Ctrl-C."""
+    """Bring the environment up, then release each change of a function as soon as its file is saved, until Ctrl-C."""
     from pipeline.core.locks import present
     from pipeline.release.watch import saved_files
 
@@ -160,13 +168,9 @@ class _Watcher:
 
         started = time.monotonic()
         self.quick = None
-        before = self.context
-        context = self.context = Context(
-            before.environment, before.target_name, before.region, before.report, before.ask, before.root,
-            before.base, before.builder, before.chosen_runtime,
-        )  # fmt: skip
+        context = self.context = replace(self.context)  # what it has computed may have changed
         outcome = releasing.up(
-            context, smoke=False, sbom=True, yes=self.yes, command=("watch",),
+            context, smoke=False, sbom=True, yes=self.yes, repeat=("watch",),
             ready=lambda: self._require_environment(stacks=True),
         )  # fmt: skip
         self._look_up()

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from cfn.names import pascal_case
-from cfn.settings import ENVIRONMENT_MAX, Call, FunctionDefinition
+from cfn.names import ENVIRONMENT_MAX, pascal_case
+from cfn.settings import Call, FunctionDefinition
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.model import FunctionSource, PythonVersion
 from pipeline.core.errors import SourceError

@@ -6,6 +6,7 @@ every request's parameters are noted before they are sent.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from commands import development, doctor, history, releasing, running
-from commands.context import Context, Outcome
+from commands.context import Console, Context, Outcome
 from pipeline.core.errors import SubmissionError
 from pipeline.local.host.control import LocalAws, local_session
 from pipeline.target import Target
@@ -64,7 +65,12 @@ class Deployed:
 
     def run(self, name: str, called: Any, /, *, step: str = "", environment: str = "dev", **arguments: Any) -> Outcome:
         """A command of ours. step: what its outcome is kept under, when it runs more than once."""
-        context = _Recorded(environment, root=self.root, report=lambda event: self.said.append(repr(event)))
+        context = _Recorded(
+            environment,
+            root=self.root,
+            report=lambda event: self.said.append(repr(event)),
+            console=Console(write=self.said.append, tell=self.said.append),
+        )
         context.deployed = self
         self.command = name
         self.proxy.clear()
@@ -77,7 +83,7 @@ class Deployed:
         return outcome
 
     def submit(self, transaction: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.run("submit", running.submit, text=json.dumps(transaction)).result
+        return self.run("submit", running.submit, transaction=json.dumps(transaction)).result
 
     def sent_by(self, command: str) -> set[tuple[str, str]]:
         return {(each.service, each.operation) for each in self.requests if each.command == command}
@@ -169,15 +175,10 @@ def _use(deployed: Deployed) -> None:
     deployed.submit({**transaction, "transaction_id": "told-2", "pan": CARD_NUMBER})
     park(deployed, {**transaction, "transaction_id": "told-3"})
     run("explain", running.explain, transaction_id="told-1", picture=None)
-    quiet = deployed.said.append
-    run(
-        "logs", development.logs, function=None, transaction=None, since="1h", follow=False, as_json=False,
-        colour=False, write=quiet,
-    )  # fmt: skip
-    event = json.dumps({"transaction": transaction, "received_at": "2026-11-23T14:00:00.000Z", "execution": "e"})
-    run(
-        "invoke", development.invoke, function="transaction-validation", event=event, debug=False, port=None, tell=quiet
-    )
+    run("logs", development.logs, function=None, transaction=None, since="1h", follow=False)
+    document = {"transaction": transaction, "received_at": "2026-11-23T14:00:00.000Z", "execution": "e"}
+    event = io.BytesIO(json.dumps(document).encode())
+    run("invoke", development.invoke, function="transaction-validation", event=event, debug=False, port=None)
     run("redrive", running.redrive, dry_run=False, transaction_id=None, limit=None)
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import bootstrap
 from commands.context import Context, Outcome
+from commands.declared import Choices, Command, command
 from commands.deploying import base_of
+from commands.usage import MODULES, find_command
 from pipeline.core.errors import SettingsError, SourceError
 from pipeline.core.events import Note
 
@@ -19,9 +24,10 @@ ROOT = Path(bootstrap.__file__).parent
 SHARED = {"environment", "target", "region", "as_json", "events"}
 
 
-@pytest.mark.parametrize("name", sorted(bootstrap.main.commands))
+@pytest.mark.parametrize("name", MODULES)
 def test_every_command_takes_the_shared_options_and_helps(name: str) -> None:
-    command = bootstrap.main.commands[name]
+    command = bootstrap.main.get_command(click.Context(bootstrap.main), name)
+    assert command is not None
     assert {parameter.name for parameter in command.params} >= SHARED
     shown = CliRunner().invoke(bootstrap.main, [name, "--help"])
     assert shown.exit_code == 0
@@ -29,28 +35,39 @@ def test_every_command_takes_the_shared_options_and_helps(name: str) -> None:
     assert command.help.split()[0] in shown.output
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_the_options_of_a_command_are_the_arguments_of_its_function(name: str) -> None:
+    declared = find_command(name)
+    options = {str(each.name) for each in declared.parameters} - {"base", "builder", "runtime"}
+    signature = inspect.signature(declared.function).parameters.values()
+    own = {each.name: each for each in signature if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert options <= own.keys()
+    # What is no option is for callers in Python, and has a default.
+    assert all(own[each].default is not inspect.Parameter.empty for each in own.keys() - options)
+
+
+@command("For a test.")
 def outcome(context: Context, *, code: int) -> Outcome:
     context.report(Note("half way"))
     return Outcome({"code": code}, f"ended {code}", code)
 
 
+@command("For a test.")
 def failing(_context: Context) -> Outcome:
     raise SourceError("the image was not built", "it has no handler", "Write one.")
 
 
 def run(
-    command: object, output: bootstrap.Output, capsys: pytest.CaptureFixture[str], **more: object
+    declared: Command[Any], flags: tuple[bool, bool], capsys: pytest.CaptureFixture[str], **more: object
 ) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
-        bootstrap.run(command, "dev", "local", None, output, **more)  # type: ignore[arg-type]
+        bootstrap.run(declared, Choices("dev", "local", None, *flags, context={}, own=more))
     shown = capsys.readouterr()
     assert isinstance(ended.value.code, int)
     return ended.value.code, shown.out, shown.err
 
 
-TEXT = bootstrap.Output(as_json=False, events=False)
-JSON = bootstrap.Output(as_json=True, events=False)
-EVENTS = bootstrap.Output(as_json=True, events=True)
+TEXT, JSON, EVENTS = (False, False), (True, False), (False, True)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
@@ -140,11 +157,12 @@ def test_containers_with_nothing_but_the_function_in_them_are_refused(tmp_path: 
 
 
 def test_a_bug_keeps_its_traceback() -> None:
+    @command("For a test.")
     def bug(_context: Context) -> Outcome:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError):
-        bootstrap.run(bug, "dev", "local", None, TEXT)
+        bootstrap.run(bug, Choices("dev", "local", None, *TEXT, context={}, own={}))
 
 
 def test_only_the_command_line_prints_and_exits() -> None:

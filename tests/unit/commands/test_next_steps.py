@@ -15,6 +15,7 @@ import bootstrap
 from cfn.problems import NextStep, PipelineError
 from commands.context import Context
 from commands.next_steps import command_line, error_document, spelled
+from commands.usage import MODULES, find_command
 from pipeline.core.errors import LocalError
 
 ROOT = Path(bootstrap.__file__).parent
@@ -77,8 +78,8 @@ def test_every_command_and_option_of_a_next_step_exists() -> None:
     assert len(found) > 20
     for place, (name, *words) in found:
         if not name.startswith("-"):  # only an option is written here, the command came from elsewhere
-            assert name in bootstrap.main.commands, place
-            options = {option for each in bootstrap.main.commands[name].params for option in each.opts}
+            assert name in MODULES, place
+            options = {option for each in find_command(name).parameters for option in each.opts}
             assert {word for word in words if word.startswith("-")} <= options, place
 
 
@@ -91,7 +92,7 @@ def test_the_pipeline_names_commands_and_never_its_program() -> None:
 
 def test_no_next_step_hides_a_command_in_prose() -> None:
     """What is to be run is data; "Run `up`" would be shown without the environment's options."""
-    names = "|".join(bootstrap.main.commands)
+    names = "|".join(MODULES)
     for path in sorted(path for top in ("pipeline", "commands", "cfn") for path in (ROOT / top).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert not re.search(rf"\bRun `(?:{names})[` ]", text), path

@@ -1,0 +1,151 @@
+"""How a command is declared: a function of the context, its options as click objects, and its docstring as help."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec
+
+import click
+
+from cfn.names import Names
+from commands.context import Context, Outcome
+from pipeline.core.errors import SettingsError
+
+P = ParamSpec("P")
+# An AWS region by its form, as us-gov-west-1 or eusc-de-east-1; whether it exists is AWS's answer.
+_REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
+
+
+class _Environment(click.ParamType[str]):
+    name = "environment"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return Names(value).environment
+        except SettingsError as error:
+            self.fail(f"{value!a} cannot be used: {error.why}.", param, ctx)
+
+
+class _Region(click.ParamType[str]):
+    name = "region"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _REGION.fullmatch(value):
+            self.fail(f"{value!a} is not the name of a region, such as us-east-1.", param, ctx)
+        return value
+
+
+def flag(name: str, text: str) -> click.Option:
+    """An option without a value: True if given."""
+    return click.Option([name], is_flag=True, help=text)
+
+
+def omit(name: str, what: str, text: str) -> click.Option:
+    """An option without a value that makes the argument ``what`` False."""
+    return click.Option([name, what], is_flag=True, flag_value=False, default=True, help=text)
+
+
+def file(name: str, text: str, *, exists: bool = False, **more: Any) -> click.Option:
+    """An option that names a file."""
+    return click.Option(
+        [name, *more.pop("names", ())], type=click.Path(exists=exists, dir_okay=False, path_type=Path), help=text
+    )
+
+
+def folder(name: str, text: str, **more: Any) -> click.Option:
+    """An option that names a folder."""
+    return click.Option([name], type=click.Path(file_okay=False, path_type=Path), help=text, **more)
+
+
+SHARED = (
+    click.Option(["--environment", "-e"], metavar="NAME", type=_Environment(), default="dev", show_default=True),
+    click.Option(["--target"], type=click.Choice(["local", "aws"]), default="local", show_default=True),
+    click.Option(
+        ["--region"], metavar="REGION", type=_Region(), help="AWS region; default: the profile's, locally us-east-1."
+    ),
+    click.Option(["--json", "as_json"], is_flag=True, help="One JSON document on stdout."),
+    click.Option(
+        ["--events"], is_flag=True, help="With --json: every event as a line of JSON before the result."
+    ),
+)  # fmt: skip
+BASE = click.Option(["--base"], metavar="BASE", help="A reference, oci:DIR, docker-daemon:NAME, or empty.")
+BUILDER = click.Option(
+    ["--builder"],
+    type=click.Choice(["layers", "docker"]),
+    default="layers",
+    show_default=True,
+    help="Layers without a daemon, or each Dockerfile through an engine.",
+)
+NO_SBOM = omit("--no-sbom", "sbom", "Attach no bill of materials to the images.")
+RUNTIME = click.Option(
+    ["--runtime"],
+    type=click.Choice(["process", "docker"]),
+    help="What runs the functions locally: processes of this machine, or containers.",
+)
+YES = flag("--yes", "Do not ask before a resource is replaced or deleted.")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The options of a run, parsed: those that every command takes, those of the context, and the command's own."""
+
+    environment: str
+    target: str
+    region: str | None
+    as_json: bool
+    events: bool
+    context: Mapping[str, Any]
+    own: Mapping[str, Any]
+
+
+# Options that become part of the context, with its names for them.
+_OF_CONTEXT = {"base": "base", "builder": "builder", "runtime": "chosen_runtime"}
+
+
+@dataclass(frozen=True)
+class Command(Generic[P]):
+    """A command; calling it calls its function.
+
+    summary  its line in the list of commands
+    drawn    whether progress may be redrawn in place on a terminal
+    """
+
+    function: Callable[Concatenate[Context, P], Outcome]
+    summary: str
+    parameters: tuple[click.Parameter, ...]
+    drawn: bool = True
+
+    def __call__(self, context: Context, *arguments: P.args, **options: P.kwargs) -> Outcome:
+        return self.function(context, *arguments, **options)
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    def as_click(self, kind: type[click.Command], run: Callable[[Command[Any], Choices], None]) -> click.Command:
+        """The command as a ``kind`` of click's; it calls ``run`` with the parsed options."""
+
+        def callback(**options: Any) -> None:
+            shared = {name: options.pop(name) for name in ("environment", "target", "region", "as_json", "events")}
+            of_context = {ours: options.pop(name) for name, ours in _OF_CONTEXT.items() if name in options}
+            run(self, Choices(**shared, context=of_context, own=options))
+
+        return kind(
+            self.name,
+            params=[*self.parameters, *SHARED],
+            # What follows a form feed is for readers of the code.
+            help=inspect.cleandoc(self.function.__doc__ or "").partition("\f")[0],
+            short_help=self.summary,
+            callback=callback,
+        )
+
+
+def command(
+    summary: str, *parameters: click.Parameter, drawn: bool = True
+) -> Callable[[Callable[Concatenate[Context, P], Outcome]], Command[P]]:
+    """Declare a function of the context as a command of the same name."""
+    return lambda function: Command(function, summary, parameters, drawn)
