@@ -26,7 +26,7 @@ from pathlib import Path
 IMAGES = Path(__file__).parents[1] / "images"
 GOALS = {"transaction-validation": 2.0, "compliance-checking": 2.0, "fraud-detection": 4.0}
 EMPTY = "def handle(event, context):\n    return event\n"
-DEPENDENCIES = ("aws_lambda_powertools", "jmespath", "typing_extensions")
+DEPENDENCIES = ("aws_lambda_powertools", "anyascii", "jellyfish", "jmespath", "typing_extensions")
 PROGRAM = """
 import sys
 try:

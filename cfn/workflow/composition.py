@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from cfn.names import pascal_case
 from cfn.workflow.limits import (
     DETAILS_DAYS,
     DETAILS_PREFIX,
+    HISTORY_ENTRIES,
+    HISTORY_SECONDS,
     LEASE_SECONDS,
     PARKED_CUSTOMER,
     PARKED_MAX_CHARACTERS,
@@ -90,6 +92,8 @@ def expressions(
         **files,
         "TransactionMaxCharacters": str(TRANSACTION_MAX_CHARACTERS),
         "ParkedMaxCharacters": str(PARKED_MAX_CHARACTERS),
+        "HistoryMilliseconds": str(HISTORY_SECONDS * 1000),
+        "HistoryEntries": str(HISTORY_ENTRIES),
         "DetailsPrefix": DETAILS_PREFIX,
         "ParkedPrefix": PARKED_PREFIX,
         "ParkedCustomer": PARKED_CUSTOMER,
@@ -115,6 +119,15 @@ def compact(text: str) -> str:
 def definition_text(value: State) -> str:
     """A definition as the template carries it: compact, and the same text for the same value."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def tasks(machine: Mapping[str, Any]) -> Iterator[State]:
+    """Every Task state, those in branches included."""
+    for state in machine["States"].values():
+        if state["Type"] == "Task":
+            yield state
+        for branch in state.get("Branches", ()):
+            yield from tasks(branch)
 
 
 def _included(text: str, texts: Mapping[str, str]) -> str:

@@ -16,6 +16,10 @@ LEASE_SECONDS = 300
 # How long a submission waits for another execution that holds the claim, before it is parked.
 PATIENCE_SECONDS = 15
 DETAILS_DAYS = 90
+# How far back, and how many entries of the customer's history, fraud detection is given. It refuses an event that its
+# velocity rules would need more of; a test holds the shipped rules against these.
+HISTORY_SECONDS = 3_600
+HISTORY_ENTRIES = 21
 
 # Keys of records that are not transactions; an id of a transaction cannot contain "#".
 DETAILS_PREFIX, PARKED_PREFIX = "details#", "parked#"

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from troposphere import GetAtt, Ref, Tags, Template, iam, logs, stepfunctions
+from troposphere import GetAtt, Ref, Sub, Tags, Template, iam, logs, stepfunctions
 
 from cfn.names import Names
 from cfn.problems import SettingsError
 from cfn.settings import Settings
-from cfn.workflow.composition import State, definition, definition_text, expressions
+from cfn.workflow.composition import State, definition, definition_text, expressions, tasks
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 
 STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
@@ -40,7 +40,7 @@ def add_workflow(
     dead_letter_queue: Any,
     states: State | None = None,
 ) -> Workflow:
-    """Add the EXPRESS state machine with a role that allows what its states do and nothing else.
+    """Add the EXPRESS state machine, with a role that is derived from the calls of its tasks.
 
     functions          name → ARN of the function, or of the alias that takes its traffic, as an intrinsic;
                        the three that the workflow calls must be among them
@@ -57,6 +57,7 @@ def add_workflow(
             f"it calls {', '.join(missing)}, and there is no such function",
             "Restore the folder under images/, or remove the state from cfn/workflow/transaction-pipeline.asl.json.",
         )
+    states = states or definition()
     called = [functions[name] for name in (VALIDATION, FRAUD, COMPLIANCE)]
     log_group = template.add_resource(
         logs.LogGroup(
@@ -83,14 +84,15 @@ def add_workflow(
                 iam.Policy(
                     PolicyName="workflow",
                     PolicyDocument=_document(
-                        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": called},
-                        {
-                            "Effect": "Allow",
-                            "Action": ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-                            "Resource": GetAtt(table, "Arn"),
-                        },
-                        {"Effect": "Allow", "Action": "sns:Publish", "Resource": Ref(alert_topic)},
-                        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": GetAtt(dead_letter_queue, "Arn")},
+                        *_call_statements(
+                            states,
+                            {
+                                "lambda": called,
+                                "dynamodb": GetAtt(table, "Arn"),
+                                "sns": Ref(alert_topic),
+                                "sqs": GetAtt(dead_letter_queue, "Arn"),
+                            },
+                        ),
                         # Log delivery knows no resource-level permissions (Step Functions guide, "Logging").
                         {
                             "Effect": "Allow",
@@ -113,7 +115,7 @@ def add_workflow(
         )
     )
     shared = {"Fingerprint": expressions()["Fingerprint"], **_REPEATED}
-    text = definition_text(states or definition())
+    text = definition_text(states)
     for name, long in shared.items():
         text = text.replace(long, f"${{{name}}}")
     state_machine = template.add_resource(
@@ -148,6 +150,25 @@ def add_workflow(
         )
     )
     return Workflow(state_machine, role, log_group)
+
+
+def _call_statements(states: State, resources: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One Allow statement per service and index for what the tasks call, in a fixed order."""
+    actions: dict[tuple[str, str], set[str]] = {}
+    for task in tasks(states):
+        # arn:aws:states:::dynamodb:putItem, or arn:aws:states:::aws-sdk:dynamodb:query
+        service, action = task["Resource"].split(":")[-2:]
+        index = task["Arguments"].get("IndexName", "")
+        name = "InvokeFunction" if service == "lambda" else f"{action[0].upper()}{action[1:]}"
+        actions.setdefault((service, index), set()).add(f"{service}:{name}")
+    return [
+        {
+            "Effect": "Allow",
+            "Action": sorted(names),
+            "Resource": Sub(f"${{Table}}/index/{index}", Table=resources[service]) if index else resources[service],
+        }
+        for (service, index), names in sorted(actions.items())
+    ]
 
 
 def _document(*statements: dict[str, Any]) -> dict[str, Any]:

@@ -1,62 +1,51 @@
-"""The customer's recent transactions, out of the state table's index ``customer``: one bounded Query."""
+"""The customer's recent transactions, as the workflow's state History read them from the table's index ``customer``."""
 
 from __future__ import annotations
 
-import os
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
-from dynamodb import DynamoDB, DynamoDBError, Endpoint
-from transactions.invocation import InvocationError
-from transactions.transaction import FieldError, format_instant, parse_instant
-from velocity import Earlier
-
-INDEX = "customer"
-
-
-class TableNotConfigured(InvocationError):
-    """TABLE_NAME is not set; a score without the customer's velocity would be a guess."""
+from transactions.invocation import InvalidEvent
+from transactions.transaction import FieldError, parse_instant
+from velocity import Earlier, Window, needed, span
 
 
+@dataclass(frozen=True, slots=True)
 class CustomerHistory:
-    """Made once per execution environment."""
+    """At most ``limit`` transactions of one customer received since ``since``, the newest first."""
 
-    def __init__(self, table: str, client: DynamoDB) -> None:
-        self._table = table
-        self._client = client
+    since: datetime
+    limit: int
+    transactions: tuple[Earlier, ...]
 
     @classmethod
-    def from_environment(cls) -> CustomerHistory | None:
-        """None when TABLE_NAME is not set.
+    def parse(cls, value: object) -> Self:
+        """Read ``{"since": "…Z", "limit": 21, "transactions": [{"transaction_id": "…", "received_at": "…Z"}…]}``.
 
-        It is told at the invocation: a failed INIT looks like a crash of the runtime, and its reason gets lost.
+        Raises InvalidEvent: without a history a score would be a guess.
         """
-        table = os.environ.get("TABLE_NAME")
-        return cls(table, DynamoDB(Endpoint.from_environment())) if table else None
+        match value:
+            case {"since": since, "limit": int(limit), "transactions": [*entries]} if type(limit) is int:
+                try:
+                    return cls(parse_instant(since), limit, tuple(_entry(entry) for entry in entries))
+                except FieldError:
+                    pass
+        raise InvalidEvent("the event's history cannot be used")
 
-    def newest(self, customer_id: str, until: datetime, span: timedelta, limit: int) -> list[Earlier]:
-        """At most ``limit`` transactions received in the ``span`` up to and including ``until``, the newest first.
+    def check_reach(self, windows: Sequence[Window], received_at: datetime) -> None:
+        """Raises InvalidEvent if ``windows`` look back further, or count more, than the history was read for."""
+        if received_at - span(windows) < self.since or needed(windows) > self.limit:
+            raise InvalidEvent(
+                f"the velocity rules look back {span(windows).total_seconds():.0f} s on {needed(windows)} transactions,"
+                f" the event's history covers {(received_at - self.since).total_seconds():.0f} s and {self.limit}:"
+                " raise HISTORY_SECONDS and HISTORY_ENTRIES of cfn/workflow/limits.py"
+            )
 
-        The index holds two keys per entry (KEYS_ONLY), so a page always holds ``limit`` of them. Raises DynamoDBError.
-        """
-        answer = self._client.query(
-            {
-                "TableName": self._table,
-                "IndexName": INDEX,
-                "KeyConditionExpression": "customer_id = :customer AND received_at BETWEEN :since AND :until",
-                "ExpressionAttributeValues": {
-                    ":customer": {"S": customer_id},
-                    ":since": {"S": format_instant(until - span)},
-                    ":until": {"S": format_instant(until)},
-                },
-                "ProjectionExpression": "transaction_id, received_at",
-                "ScanIndexForward": False,
-                "Limit": limit,
-            }
-        )
-        try:
-            return [
-                Earlier(item["transaction_id"]["S"], parse_instant(item["received_at"]["S"]))
-                for item in answer["Items"]
-            ]
-        except (KeyError, TypeError, FieldError):
-            raise DynamoDBError("an entry of the customer index is not readable") from None
+
+def _entry(value: object) -> Earlier:
+    match value:
+        case {"transaction_id": str(transaction_id), "received_at": received_at}:
+            return Earlier(transaction_id, parse_instant(received_at))
+    raise FieldError("format", "an entry has a transaction_id and received_at")

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Any
-
-from transactions.postponed import postpone
-
-# The query language that Powertools' logger can find correlation ids with; our events have none to find.
-postpone("aws_lambda_powertools.utilities.jmespath_utils")
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -56,11 +51,13 @@ class Invocation:
     document     the transaction as it came, of any JSON type
     received_at  UTC, to the millisecond
     execution    the name of the state machine's execution, for the log
+    event        the whole event, for what only one function is given
     """
 
     document: Any
     received_at: datetime
     execution: str | None = None
+    event: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, event: object) -> Invocation:
@@ -73,7 +70,7 @@ class Invocation:
             raise InvalidEvent(f"the event's received_at cannot be used: {error}") from None
         execution = event.get("execution")
         usable = isinstance(execution, str) and _EXECUTION.fullmatch(execution)
-        return cls(event["transaction"], received_at, execution if usable else None)
+        return cls(event["transaction"], received_at, execution if usable else None, event)
 
     def canonical_transaction(self) -> Transaction:
         """The transaction that validation gave out. Raises InvalidEvent: only validation may meet a faulty one."""

@@ -198,7 +198,6 @@ def _state_usage(
             "invocations": 1,
             "function_gb_seconds": properties.get("MemorySize", 128) / 1024 * traffic.milliseconds[function] / 1000,
             "log_bytes": traffic.log_bytes[function] + _platform_log_bytes(properties),
-            "reads": traffic.reads if function == "fraud-detection" else 0,
         }
     match state.get("Resource", "").rpartition(":::")[2]:
         case "dynamodb:updateItem":
@@ -208,6 +207,8 @@ def _state_usage(
             return {"writes": write_units}
         case "dynamodb:getItem":
             return {"reads": math.ceil(traffic.record_bytes / dynamodb["read_unit_bytes"])}
+        case "aws-sdk:dynamodb:query":
+            return {"reads": traffic.reads}
         case "sns:publish":
             return {"alerts": 1}
     return {}

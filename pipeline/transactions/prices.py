@@ -56,7 +56,7 @@ class Traffic:
     log_bytes           bytes that each function logs per invocation
     table_milliseconds  duration of a call to the table, topic or queue
     record_bytes        size of a decided record; an entry of an index is far below one write unit
-    reads               read units that fraud detection consumes per transaction
+    reads               read units of the query for a customer's recent transactions
     metrics             custom metrics that the functions emit, billed per month
     """
 

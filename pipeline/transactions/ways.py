@@ -10,8 +10,8 @@ from pipeline.core.errors import NextStep, SubmissionError
 
 # Where each kind of submission departs from the ``Next`` of a state: state → successor.
 TURNS: Mapping[str, Mapping[str, str]] = {
-    "approved": {"Valid": "Assess", "Flagged": "Answered"},
-    "flagged": {"Valid": "Assess", "Flagged": "KeepDetails"},
+    "approved": {"Valid": "History", "Flagged": "Answered"},
+    "flagged": {"Valid": "History", "Flagged": "KeepDetails"},
     "rejected": {"Valid": "Record", "Flagged": "Answered"},
     "refused": {"Claim": "Refuse", "Refuse": "Validate", "Valid": "Refused"},
     "too large": {"Claim": "Refuse", "Refuse": "RecordRefusal"},

@@ -89,10 +89,14 @@ def answer(function: str, event: dict[str, Any]) -> Any:
             faults.append({"field": "amount", "code": "not-an-amount", "message": "amount is a decimal"})
         if not isinstance(transaction.get("transaction_id", ""), str):
             faults.append({"field": "transaction_id", "code": "not-an-id", "message": "transaction_id is a string"})
-        return {"valid": not faults, "transaction": transaction, "faults": faults, **who}
+        # As the real one: what is canonical has a customer.
+        customer = str(transaction.get("customer_id") or "c-0")
+        return {"valid": not faults, "transaction": {**transaction, "customer_id": customer}, "faults": faults, **who}
     if function == "fraud-detection":
         score = transaction.get("score", 0)
         reasons = [{"rule": "told", "points": score, "message": f"score {score}"}] if score else []
+        if transaction.get("show") == "history":
+            reasons.append({"rule": "history", "points": 0, "message": json.dumps(event["history"])})
         return {"score": score, "reasons": reasons, **who}
     findings = [{"rule": "told", "action": action, "message": action} for action in transaction.get("findings", [])]
     return {"compliant": "BLOCK" not in transaction.get("findings", []), "findings": findings, **who}
@@ -100,12 +104,13 @@ def answer(function: str, event: dict[str, Any]) -> Any:
 
 def permission(resource: str, arguments: dict[str, Any], account: str, region: str) -> tuple[str, str]:
     """The IAM action and resource of a task's call."""
-    service, _, action = resource.rpartition(":::")[2].partition(":")
+    service, action = resource.split(":")[-2:]
     match service:
         case "dynamodb":
+            index = f"/index/{arguments['IndexName']}" if "IndexName" in arguments else ""
             return (
                 f"dynamodb:{action[0].upper()}{action[1:]}",
-                f"arn:aws:dynamodb:{region}:{account}:table/{arguments['TableName']}",
+                f"arn:aws:dynamodb:{region}:{account}:table/{arguments['TableName']}{index}",
             )
         case "sns":
             return "sns:Publish", arguments["TopicArn"]

@@ -65,11 +65,12 @@ def transaction(**more: Any) -> dict[str, Any]:
     [
         (
             transaction(),
-            "Claim Validate Valid Assess FraudDetection Compliance Decide Record Flagged Answered",
+            "Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged Answered",
         ),
         (
             transaction(score=60),
-            "Claim Validate Valid Assess FraudDetection Compliance Decide Record Flagged KeepDetails Alert Answered",
+            "Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged KeepDetails Alert"
+            " Answered",
         ),
         ({"transaction_id": "t-1"}, "Claim Validate Valid Record Flagged Answered"),
         (transaction(pad="x" * 9_000), "Claim Refuse RecordRefusal Answered"),
@@ -101,7 +102,7 @@ def test_the_picture_highlights_the_path(lab: Lab) -> None:
     lab.submit(transaction())
     picture = tell(lab).svg()
     assert "Path of t-1" in picture
-    assert picture.count('class="on"') == 7
+    assert picture.count('class="on"') == 8
 
 
 def test_log_lines_are_in_order(lab: Lab) -> None:

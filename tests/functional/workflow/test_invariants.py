@@ -128,8 +128,8 @@ class TestAnswers:
         trace = lab.trace()
         assert all(call["allowed"] for call in trace)
         assert {call["action"] for call in trace} == {
-            "dynamodb:UpdateItem", "dynamodb:GetItem", "dynamodb:PutItem", "lambda:InvokeFunction", "sns:Publish",
-            "sqs:SendMessage",
+            "dynamodb:UpdateItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "lambda:InvokeFunction",
+            "sns:Publish", "sqs:SendMessage",
         }  # fmt: skip
 
     @pytest.mark.parametrize("customer", ["", "x" * 65, 7, None])
@@ -249,7 +249,7 @@ class TestSizes:
 
 
 class TestParking:
-    @pytest.mark.parametrize("state", ["Claim", "Validate", "FraudDetection", "Compliance", "Record"])
+    @pytest.mark.parametrize("state", ["Claim", "Validate", "History", "FraudDetection", "Compliance", "Record"])
     def test_every_failure_parks_exactly_one_message(self, lab: Lab, state: str) -> None:
         lab.faults(lab.fault(state, error="Boom"))
         error = park(lab, transaction())
@@ -349,7 +349,7 @@ class TestParking:
         name = machine["roleArn"].rpartition("/")[2]
         iam = lab.client("iam")
         policy = iam.get_role_policy(RoleName=name, PolicyName="workflow")["PolicyDocument"]
-        less = [statement for statement in policy["Statement"] if statement["Action"] != "sns:Publish"]
+        less = [statement for statement in policy["Statement"] if statement["Action"] != ["sns:Publish"]]
         assert len(less) == len(policy["Statement"]) - 1
         try:
             iam.put_role_policy(
@@ -366,6 +366,7 @@ class TestRetries:
         ("state", "error"),
         [
             ("Claim", THROTTLED),
+            ("History", "DynamoDb.ProvisionedThroughputExceededException"),
             ("Record", "DynamoDB.ProvisionedThroughputExceededException"),
             ("Validate", "Lambda.TooManyRequestsException"),
             ("Compliance", "Lambda.ServiceException"),

@@ -32,6 +32,8 @@ THROTTLED, LOST = "DynamoDB.ThrottlingException", "DynamoDB.InternalServerError"
 TROUBLES: dict[str, list[tuple[str, str, str, int]]] = {
     "none": [],
     "validation fails": [("Validate", "before", "Boom", 1)],
+    "history fails": [("History", "before", "Boom", 1)],
+    "history throttled": [("History", "before", "DynamoDb.ThrottlingException", 3)],
     "fraud detection fails": [("FraudDetection", "before", "Boom", 1)],
     "compliance fails late": [("Compliance", "after", "Boom", 1)],
     "claim fails": [("Claim", "before", "Boom", 1)],

@@ -154,7 +154,7 @@ def test_workflow_calls_the_alias_that_follows_the_version(template: dict[str, A
     assert alias["Name"] == "live"
     assert alias["FunctionVersion"] == {"Fn::GetAtt": ["FraudDetectionVersion", "Version"]}
     (invoke,) = [
-        each for each in role_statements(template, "StateMachineRole") if each["Action"] == "lambda:InvokeFunction"
+        each for each in role_statements(template, "StateMachineRole") if each["Action"] == ["lambda:InvokeFunction"]
     ]
     assert {"Ref": "FraudDetectionAlias"} in invoke["Resource"]
 

@@ -21,6 +21,9 @@ _ERRORS = {
     "sns": "SNS.AuthorizationErrorException",
     "sqs": "SQS.AmazonSQSException",
 }
+# AWS SDK integrations name service and exception as the SDK for Java 2.x does. A refusal that DynamoDB has no exception
+# of its own for is DynamoDb.DynamoDbException (recorded for a ValidationException).
+_SDK_ERRORS = {"dynamodb": "DynamoDb.DynamoDbException"}
 _role: contextvars.ContextVar[str] = contextvars.ContextVar("role", default="")
 
 
@@ -52,8 +55,9 @@ def _check_role(invoke_resource: Any, machines: Any) -> Any:
                 evaluator._gather_role_policies(name, account),
             ).decision
             if decision != "Allow":
+                errors = _SDK_ERRORS if ":::aws-sdk:" in resource else _ERRORS
                 raise machines._ExecutionError(
-                    _ERRORS[action.partition(":")[0]],
+                    errors[action.partition(":")[0]],
                     f"User: {session} is not authorized to perform: {action} on resource: {target}",
                 )
         return invoke_resource(resource, input_data)
@@ -66,6 +70,8 @@ def permission(resource: str, arguments: Any, account: str, region: str) -> tupl
 
     >>> permission("arn:aws:states:::dynamodb:putItem", {"TableName": "t"}, "1", "r")
     ('dynamodb:PutItem', 'arn:aws:dynamodb:r:1:table/t')
+    >>> permission("arn:aws:states:::aws-sdk:dynamodb:query", {"TableName": "t", "IndexName": "i"}, "1", "r")
+    ('dynamodb:Query', 'arn:aws:dynamodb:r:1:table/t/index/i')
     """
     service, _, action = resource.removeprefix("arn:aws:states:::").partition(":")
     given = arguments if isinstance(arguments, dict) else {}
@@ -73,6 +79,10 @@ def permission(resource: str, arguments: Any, account: str, region: str) -> tupl
         case "dynamodb", ("getItem" | "putItem" | "updateItem" | "deleteItem"):
             table = str(given.get("TableName", "")).rpartition("/")[2]
             return f"dynamodb:{action[0].upper()}{action[1:]}", f"arn:aws:dynamodb:{region}:{account}:table/{table}"
+        case "aws-sdk", "dynamodb:query":
+            table = f"arn:aws:dynamodb:{region}:{account}:table/{str(given.get('TableName', '')).rpartition('/')[2]}"
+            index = given.get("IndexName")
+            return "dynamodb:Query", f"{table}/index/{index}" if index else table
         case "sns", "publish":
             return "sns:Publish", str(given.get("TopicArn", ""))
         case "sqs", "sendMessage":
