@@ -1,12 +1,12 @@
-"""CloudFormation stacks: read what stands, decide what to do, do it.
+"""CloudFormation stacks: read the state, decide what to do, do it.
 
-    read_stack(cfn, name)          -> StackState    what stands, as a value
-    plan_stack(state, wanted)      -> StackPlan     the decision, pure; docs/stacks.md shows the whole table
-    describe_change(cfn, plan)     -> changes       per resource, before anything is changed
-    apply_stack(cfn, plan, report) -> StackOutputs  carries the decision out; safe to repeat after a crash
-    delete_stack(cfn, name, report), or delete_keeping(cfn, name, retain, report)
+    read_stack(cfn, name)          -> StackState    the deployed stack
+    plan_stack(state, wanted)      -> StackPlan     the decision; pure, with its table in docs/stacks.md
+    describe_change(cfn, plan)     -> changes       per resource, before anything changes
+    apply_stack(cfn, plan, report) -> StackOutputs  executes the decision; safe to repeat after a crash
+    delete_stack(cfn, name, report), delete_keeping(cfn, name, retain, report)
 
-Every ``cfn`` is a boto3 CloudFormation client. What botocore raises for credentials and connections passes through.
+``cfn`` is a boto3 CloudFormation client. botocore's errors for credentials and connections are not caught.
 """
 
 from pipeline.stacks.apply import apply_stack

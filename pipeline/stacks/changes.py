@@ -1,4 +1,4 @@
-"""What a decision would change, resource by resource, before anything is changed."""
+"""Preview what a plan would change, resource by resource."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from pipeline.stacks.plan import (
 from pipeline.stacks.properties import Values, differences
 from pipeline.stacks.state import StackState
 
-# What these lose by being replaced is made anew in the same moment: a version is a snapshot, an alias and a permission
-# are names for what stays.
+# Replacing these loses nothing: a version is a snapshot, an alias and a permission only refer to other resources.
 _HOLD_NOTHING = frozenset({"AWS::Lambda::Version", "AWS::Lambda::Alias", "AWS::Lambda::Permission"})
 
 
 @dataclass(frozen=True, slots=True)
 class PropertyChange:
-    """One changed property. before and after as text; None where nothing is known or there.
+    """One changed property.
 
     path       such as "Properties.Code.ImageUri"
-    recreates  whether this property alone makes CloudFormation replace the resource: Never, Conditionally, Always
-    certain    False when it changes only if something that it refers to does
+    before     old value as text; None if absent or unknown
+    after      new value as text; None if absent or unknown
+    recreates  whether this change replaces the resource: Never, Conditionally or Always
+    certain    False if it changes only if a resource that it refers to does
     """
 
     path: str
@@ -50,9 +51,9 @@ class PropertyChange:
 class ResourceChange:
     """One resource that would change.
 
-    action       Add, Modify, Remove, Import, Dynamic, or SyncWithActual (API_ResourceChange)
+    action       Add, Modify, Remove, Import, Dynamic or SyncWithActual (API_ResourceChange)
     replacement  True, False or Conditional for Modify, else ""
-    policy       what happens to the physical resource: Delete, Retain, ReplaceAndDelete, …; "" where nobody says
+    policy       what happens to the physical resource: Delete, Retain, ReplaceAndDelete, …; "" if unknown
     """
 
     logical_id: str
@@ -66,12 +67,12 @@ class ResourceChange:
 
     @property
     def certain(self) -> bool:
-        """False for a resource that changes only if something that it refers to does."""
+        """False if the resource changes only if one that it refers to does."""
         return self.action != "Modify" or not self.properties or any(each.certain for each in self.properties)
 
     @property
     def destructive(self) -> bool:
-        """Whether the resource, or what is in it, may be lost: ask before."""
+        """Whether the resource or its content may be lost, so that approval is needed."""
         if self.resource_type in _HOLD_NOTHING or "Retain" in self.policy or "Snapshot" in self.policy:
             return False
         return self.action == "Remove" or (self.certain and self.replacement in ("True", "Conditional"))
@@ -80,26 +81,25 @@ class ResourceChange:
 def describe_change(
     cfn: Any, plan: StackPlan, *, validate: bool = False, timeout: float = 300.0, upload: Upload | None = None
 ) -> tuple[ResourceChange, ...]:
-    """The resources that ``apply_stack`` would change for ``plan``; nothing for a plan that changes none by itself.
+    """The resources that ``apply_stack`` would change for ``plan``; () for a plan that changes none.
 
-    An update is asked from CloudFormation by a change set that is deleted again. A creation adds what the template
-    has, so nobody needs to be asked; with ``validate`` CloudFormation is, which also runs its checks before deployment
-    (a name that is taken), and the shell of a stack that such a change set leaves is deleted too.
-    ``upload`` as for ``apply_stack``.
+    An update is previewed with a change set, which is deleted afterwards. A creation adds the resources of the
+    template, which needs no call; with ``validate`` it uses a change set too, so that CloudFormation's pre-deployment
+    validation runs, and also deletes the empty stack that this leaves.
 
-    Raises StackFailed with what CloudFormation finds wrong.
+    upload  as for ``apply_stack``
+
+    Raises StackFailed with CloudFormation's findings.
     """
     match plan:
         case NoChange() | Refuse() | Wait() | ContinueRollback():
             return ()
         case Create(wanted=wanted) | Adopt(wanted=wanted) | CleanUpReview(wanted=wanted):
-            if validate:
-                return _ask(cfn, wanted, "CREATE", wanted.name, None, timeout, upload)
-            return _added(wanted)
+            return _preview(cfn, wanted, None, Deadline(timeout), upload) if validate else _added(wanted)
         case ReplaceFailed(wanted=wanted):
             return _added(wanted)
         case Update(wanted=wanted, state=state):
-            return _ask(cfn, wanted, "UPDATE", state.stack_id, state, timeout, upload)
+            return _preview(cfn, wanted, state, Deadline(timeout), upload)
         case _:
             assert_never(plan)
 
@@ -112,16 +112,12 @@ def _added(wanted: WantedStack) -> tuple[ResourceChange, ...]:
     )
 
 
-def _ask(
-    cfn: Any,
-    wanted: WantedStack,
-    kind: Kind,
-    target: str,
-    state: StackState | None,
-    timeout: float,
-    upload: Upload | None,
+def _preview(
+    cfn: Any, wanted: WantedStack, state: StackState | None, deadline: Deadline, upload: Upload | None
 ) -> tuple[ResourceChange, ...]:
-    made = make_change_set(cfn, wanted, kind, target, Deadline(timeout), upload)
+    """The changes of a change set for ``state``, or for a creation if there is none."""
+    kind: Kind = "UPDATE" if state else "CREATE"
+    made = make_change_set(cfn, wanted, kind, state.stack_id if state else wanted.name, deadline, upload)
     if made.empty:
         return ()
     with dropped_on_failure(cfn, made):
@@ -159,7 +155,7 @@ def _parse(change: Mapping[str, Any], old: Values, new: Values) -> ResourceChang
 
 
 def _property(detail: Mapping[str, Any], logical_id: str, old: Values, new: Values) -> Iterator[PropertyChange]:
-    """The changes that one detail tells: CloudFormation's own values, else those that the templates tell."""
+    """The changes of one detail: CloudFormation's values if it has any, else those computed from the templates."""
     target = detail.get("Target", {})
     attribute, name = target.get("Attribute", "Properties"), target.get("Name")
     path = f"{attribute}.{name}" if name else attribute
@@ -180,7 +176,7 @@ def _property(detail: Mapping[str, Any], logical_id: str, old: Values, new: Valu
 
 
 def _merge(properties: Iterable[PropertyChange]) -> tuple[PropertyChange, ...]:
-    """One line for a property, though CloudFormation tells one for each cause of its change; the gravest wins."""
+    """One change per property; CloudFormation lists one per cause, of which the most severe is kept."""
     merged: dict[str, PropertyChange] = {}
     for each in properties:
         known = merged.get(each.path)

@@ -1,4 +1,4 @@
-"""Change sets: the only way in which a stack is created, updated or looked at before."""
+"""Change sets: every creation, update and preview of a stack uses one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.stacks.plan import WantedStack
 from pipeline.stacks.state import ChangeSetSummary, StackStatus, maker, read_change_sets, read_status
 
 Kind = Literal["CREATE", "UPDATE"]
-# Puts a template that is too large to be sent where CloudFormation can read it, and gives its URL.
+# Uploads a template that is too large for a request and gives a URL that CloudFormation can read.
 Upload = Callable[[str], str]
 PREFIX = "transaction-pipeline-"
-# Both texts mean that there is nothing to do; CloudFormation has no code for it (AWS documentation, and seen).
+# Reasons of an empty change set, for which CloudFormation has no error code (AWS documentation, and seen).
 _EMPTY = ("The submitted information didn't contain changes", "No updates are to be performed")
-# What CloudFormation answers when somebody else was faster; each leads to reading the stack anew.
+# Error messages that mean that another deployment was faster: read the stack again.
 _BUSY = re.compile(
     r"is in \S+ state and can ?not be updated"
     r"|does not exist"
@@ -44,12 +44,12 @@ _OVERTAKEN_CODES = {
 
 
 class Overtaken(Exception):
-    """The stack is no longer as it was when the decision was made: read it anew and decide again."""
+    """The stack has changed since it was read: read it and plan again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """A change set that CloudFormation finished making. ``empty``: there is nothing to do."""
+    """A complete change set. empty: it changes nothing."""
 
     change_set_id: str
     stack: str
@@ -59,13 +59,13 @@ class ChangeSet:
 
 
 def unique_name() -> str:
-    """A name for a change set, also good as a request token; never used twice, so two runs never meet in one."""
+    """A unique name for a change set, also usable as a client request token."""
     return f"{PREFIX}{uuid.uuid4().hex[:24]}"
 
 
 @contextmanager
 def overtaken_by_others() -> Iterator[None]:
-    """Turn CloudFormation's answers that mean "somebody was faster" into Overtaken."""
+    """Turn errors that mean that another deployment was faster into Overtaken."""
     try:
         yield
     except ClientError as problem:
@@ -79,10 +79,12 @@ def overtaken_by_others() -> Iterator[None]:
 def make_change_set(
     cfn: Any, wanted: WantedStack, kind: Kind, target: str, deadline: Deadline, upload: Upload | None = None
 ) -> ChangeSet:
-    """Make a change set for ``wanted`` on the stack ``target`` (its name, or its id for an update) and wait for it.
+    """Create a change set and wait for it; an empty or failed one is deleted.
 
-    An empty one, and one that CloudFormation could not make, is deleted again. Raises Overtaken, StackFailed with what
-    CloudFormation found wrong, and StackError for a template that is too large without ``upload``.
+    target  the name of the stack, or its id for an update
+
+    Raises Overtaken, StackFailed with CloudFormation's findings, and StackError for a large template without
+    ``upload``.
     """
     name = unique_name()
     request: dict[str, Any] = {
@@ -96,9 +98,8 @@ def make_change_set(
         ],
         "Capabilities": list(wanted.capabilities),
         "Tags": [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())],
-        # Said explicitly: the API's two ways to say it exclude each other, and their defaults differ
-        # (API_CreateChangeSet, API_ExecuteChangeSet). Rolled back, a failed stack keeps the story of its failure and
-        # runs what it ran.
+        # Explicit, because the API has two exclusive ways to set it, with different defaults (API_CreateChangeSet,
+        # API_ExecuteChangeSet). A rolled back stack keeps its events and the previous version.
         "OnStackFailure": "ROLLBACK",
         "Description": maker(),
     }
@@ -115,33 +116,33 @@ def make_change_set(
 
 
 def _template(wanted: WantedStack, upload: Upload | None) -> dict[str, str]:
-    """How the template travels: in the request, or past it when it is too large for that."""
-    size = len(wanted.template_body.encode())  # as it is sent
+    """The template in the request, or uploaded if it is too large for that."""
+    size = len(wanted.template_body.encode())
     if size <= TEMPLATE_BODY_MAX:
         return {"TemplateBody": wanted.template_body}
     if upload is None:
         raise StackError(
             f"the stack {wanted.name} was not changed",
-            f"its template has {size:,} bytes, a request holds {TEMPLATE_BODY_MAX:,}, and there is no bucket for it",
-            "Give the call an ``upload``, such as pipeline.stacks.templates_bucket.upload_template.",
+            f"its template has {size:,} bytes, a request holds {TEMPLATE_BODY_MAX:,}, and there is no bucket",
+            "Pass ``upload``, such as pipeline.stacks.templates_bucket.upload_template.",
         )
     return {"TemplateURL": upload(wanted.template_body)}
 
 
 @contextmanager
 def dropped_on_failure(cfn: Any, change_set: ChangeSet) -> Iterator[None]:
-    """Whatever ends the block too early, also Ctrl-C, leaves no change set and no shell of a stack behind."""
+    """Delete the change set, and the empty stack that it created, if the block fails or is interrupted."""
     try:
         yield
     except BaseException:
-        # The first failure is the one to tell; the next run clears up what is left.
+        # Report the first failure; the next run cleans up.
         with suppress(BotoCoreError, ClientError):
             drop_change_set(cfn, change_set)
         raise
 
 
 def drop_change_set(cfn: Any, change_set: ChangeSet) -> None:
-    """Delete a change set, and for a creation the REVIEW_IN_PROGRESS shell too when nobody else's waits in it."""
+    """Delete a change set and, for a creation, its REVIEW_IN_PROGRESS stack if that has no other change set."""
     try:
         cfn.delete_change_set(ChangeSetName=change_set.change_set_id)
     except ClientError as problem:
@@ -157,7 +158,7 @@ def drop_change_set(cfn: Any, change_set: ChangeSet) -> None:
 
 
 def drop_leftovers(cfn: Any, leftovers: Iterable[ChangeSetSummary]) -> None:
-    """Delete this tool's own change sets among ``leftovers``; executing another one ends those of other people."""
+    """Delete the change sets that this tool created; CloudFormation drops others once one is executed."""
     for each in leftovers:
         if each.name.startswith(PREFIX):
             with overtaken_by_others():
@@ -182,7 +183,7 @@ def _wait_for(cfn: Any, change_set: ChangeSet, deadline: Deadline) -> ChangeSet:
                 raise StackFailed(
                     f"the stack {change_set.stack} was not {verb}, and nothing was changed",
                     explain(failures, reason),
-                    "Mend what it names, then run the same command again.",
+                    "Fix it, then run the same command again.",
                     stack=change_set.stack,
                     failures=failures,
                 )
@@ -192,7 +193,7 @@ def _wait_for(cfn: Any, change_set: ChangeSet, deadline: Deadline) -> ChangeSet:
 
 
 def _made_already(cfn: Any, problem: ClientError, target: str, name: str) -> Any:
-    """A request whose answer was lost is sent again by botocore and then finds its own change set."""
+    """The change set that an earlier attempt of the same request created, if botocore retried it."""
     if problem.response.get("Error", {}).get("Code") != "AlreadyExistsException":
         raise problem
     try:

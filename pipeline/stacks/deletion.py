@@ -1,4 +1,4 @@
-"""Delete a stack: also one that is busy, that failed halfway, or that somebody else is deleting already."""
+"""Delete a stack, including one that is busy, half deleted, or being deleted already."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pipeline.stacks.failures import stack_failed
 from pipeline.stacks.follow import Deadline, Pause, follow, wait_until_settled
 from pipeline.stacks.state import StackState, StackStatus, read_stack
 
-# A deletion that fails is tried this often: what one resource holds on to (network interfaces of functions) may be
-# free a little later.
+# Attempts at a deletion that fails: what blocks a resource, such as a function's network interface, may be gone soon.
 _ATTEMPTS = 3
 
 
@@ -28,11 +27,11 @@ def delete_stack(
     prepare: Callable[[StackState, Deadline], None] | None = None,
     timeout: float = 3600.0,
 ) -> bool:
-    """Delete the stack and wait until it is gone; False when there was none.
+    """Delete a stack and wait until it is gone. Returns False if there was none.
 
-    retain   logical ids of resources to leave behind. At the deletion itself CloudFormation retains only what it
-             failed to delete before (API_DeleteStack); ``delete_keeping`` also keeps the others.
-    prepare  called before each attempt with the stack, while it can still be updated
+    retain   logical ids of resources to keep if their deletion failed before; CloudFormation retains no others at
+             deletion (API_DeleteStack). ``delete_keeping`` keeps any.
+    prepare  called before each attempt while the stack can still be updated
 
     Raises StackFailed with the first resource that could not be deleted, and StackError for a protected stack.
     """
@@ -40,7 +39,7 @@ def delete_stack(
     state = read_stack(cfn, name)
     for attempt in range(1, _ATTEMPTS + 1):
         while state.status.in_progress and state.status is not StackStatus.DELETE_IN_PROGRESS:
-            report(Note(f"{state.name} is in {state.status}; its deletion waits until that is over"))
+            report(Note(f"{state.name} is in {state.status}; waiting for it to end before the deletion"))
             wait_until_settled(cfn, name, state.stack_id, report, deadline)
             state = read_stack(cfn, name)
         if state.status.gone:
@@ -48,8 +47,8 @@ def delete_stack(
         if state.termination_protection:
             raise StackError(
                 f"the stack {name} was not deleted",
-                "its termination protection is on",
-                "If it really must go: aws cloudformation update-termination-protection"
+                "termination protection is enabled",
+                "Disable it: aws cloudformation update-termination-protection"
                 f" --no-enable-termination-protection --stack-name {name}",
             )
         if prepare is not None and state.status.updatable:
@@ -57,7 +56,7 @@ def delete_stack(
         last = attempt == _ATTEMPTS
         if _delete_once(cfn, state, retain, report, deadline, last=last):
             return True
-        report(Note(f"{state.name} was not deleted completely; trying again"))
+        report(Note(f"{state.name} was not completely deleted; trying again"))
         Pause(deadline)(name)
         state = read_stack(cfn, state.stack_id)
     raise AssertionError("the last attempt returns or raises")
@@ -66,7 +65,7 @@ def delete_stack(
 def _delete_once(
     cfn: Any, state: StackState, retain: Collection[str], report: Report, deadline: Deadline, *, last: bool
 ) -> bool:
-    """Whether the stack is gone; raises StackFailed in the ``last`` attempt when it is not."""
+    """Try to delete the stack and return whether it is gone. Raises StackFailed if the ``last`` attempt fails."""
     if state.status is StackStatus.DELETE_IN_PROGRESS:
         status = wait_until_settled(cfn, state.name, state.stack_id, report, deadline)
         return status.gone
@@ -83,14 +82,14 @@ def _delete_once(
         return True
     if last or settled.status is not StackStatus.DELETE_FAILED:
         raise stack_failed(
-            cfn, f"the stack {state.name} was not deleted", state.name, state.stack_id, settled.status, settled.events,
-            "Remove what holds the resource, then run the same command again; it goes on from here.",
+            cfn, f"the stack {state.name} was not deleted", state.name, state.stack_id, settled,
+            "Remove what blocks the resource, then run the same command again.",
         )  # fmt: skip
     return False
 
 
 def _refused(state: StackState, problem: ClientError) -> Exception:
-    """CloudFormation's refusals of a deletion, such as an export that another stack imports."""
+    """The error for a deletion that CloudFormation refuses, such as of an export that another stack imports."""
     error = problem.response.get("Error", {})
     if error.get("Code") != "ValidationError":
         return problem

@@ -1,7 +1,7 @@
-"""Resources that an earlier stack left behind and that would block a new one by their names: find them for adoption.
+"""Find resources that a deleted stack left behind, so that a new stack can import them.
 
-A retained table, repository or log group keeps its name, so a stack that makes it again fails. CloudFormation adopts
-those whose template names them and retains them on deletion (API_CreateChangeSet, ImportExistingResources).
+A retained table, repository or log group keeps its name, so a stack that creates it again fails. CloudFormation imports
+resources that the template names and retains on deletion (API_CreateChangeSet, ImportExistingResources).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RETAINING = ("Retain", "RetainExceptOnCreate")
 
 @dataclass(frozen=True, slots=True)
 class RetainedResource:
-    """A resource of a template that outlives its stack, under a name that is fixed."""
+    """A resource with a fixed name that may outlive its stack."""
 
     logical_id: str
     resource_type: str
@@ -28,22 +28,21 @@ class RetainedResource:
 
 
 def retained_resources(template_body: str) -> tuple[RetainedResource, ...]:
-    """The resources of a template that outlive its stack because their ``DeletionPolicy`` says so. Pure."""
+    """The resources of a template that outlive its stack by their ``DeletionPolicy``. Pure."""
     return tuple(each for each, policy in _named_resources(template_body) if policy in RETAINING)
 
 
 def data_resources(template_body: str) -> tuple[RetainedResource, ...]:
-    """The resources of a template that hold data and can be adopted later: tables, queues, repositories, logs. Pure."""
+    """The tables, queues, repositories and log groups of a template, which hold data and can be imported. Pure."""
     return tuple(each for each, _ in _named_resources(template_body))
 
 
 def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[str, ...]:
-    """Logical ids of the template's resources whose fixed name exists; for ``WantedStack.existing`` at a creation.
+    """Logical ids of the ``data_resources`` whose names exist, for ``WantedStack.existing``.
 
     clients  gives the boto3 client of a service, such as ``Target.client``
 
-    Looks for types that CloudFormation can adopt and that are ever kept: tables, queues, repositories, log groups. Only
-    worth its calls where there is no stack: in one that stands, its own resources exist.
+    Only useful if there is no stack; the names of a deployed stack's own resources exist too.
     """
     named = [each for each, _ in _named_resources(template_body)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -52,9 +51,9 @@ def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[st
 
 
 def with_retained(template_body: str, logical_ids: Collection[str]) -> str:
-    """The template with ``DeletionPolicy: Retain`` on those resources that have none that retains; else as it is. Pure.
+    """The template with a retaining ``DeletionPolicy`` on these resources; unchanged if they have one. Pure.
 
-    CloudFormation adopts only such resources, and leaves only such ones behind.
+    CloudFormation imports only resources that are retained.
     """
     template = json.loads(template_body)
     resources = template.get("Resources", {})
@@ -68,13 +67,13 @@ def with_retained(template_body: str, logical_ids: Collection[str]) -> str:
     for logical_id in lacking:
         resource = resources[logical_id]
         resource["DeletionPolicy"] = "Retain"
-        # A policy alone may not count as a change (AWS documentation, DeletionPolicy); metadata does.
+        # A changed policy alone may not count as a change (AWS documentation, DeletionPolicy); metadata does.
         resource["Metadata"] = {**resource.get("Metadata", {}), "KeptOnDeletion": True}
     return json.dumps(template, sort_keys=True, separators=(",", ":"))
 
 
 def _named_resources(template_body: str) -> Iterator[tuple[RetainedResource, str]]:
-    """Resources of types that can be adopted, under a fixed name, each with its deletion policy."""
+    """(resource, deletion policy) of each importable resource with a fixed name."""
     resources: Mapping[str, Any] = json.loads(template_body).get("Resources", {})
     for logical_id, each in resources.items():
         lookup = _LOOKUPS.get(each.get("Type"))
@@ -84,13 +83,13 @@ def _named_resources(template_body: str) -> Iterator[tuple[RetainedResource, str
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """How a type is called and looked up: the property with its name, and the question whether it exists."""
+    """How to look up a type. name: the property that holds the name; exists: whether one with that name exists."""
 
     name: str
     exists: Callable[[Callable[[str], Any], str], bool]
 
 
-def _answers(call: Callable[[], Any], *absent: str) -> bool:
+def _call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
     try:
         call()
     except ClientError as problem:
@@ -101,12 +100,12 @@ def _answers(call: Callable[[], Any], *absent: str) -> bool:
 
 
 def _table_exists(clients: Callable[[str], Any], name: str) -> bool:
-    return _answers(lambda: clients("dynamodb").describe_table(TableName=name), "ResourceNotFoundException")
+    return _call_succeeds(lambda: clients("dynamodb").describe_table(TableName=name), "ResourceNotFoundException")
 
 
 def _repository_exists(clients: Callable[[str], Any], name: str) -> bool:
     ecr = clients("ecr")
-    return _answers(lambda: ecr.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
+    return _call_succeeds(lambda: ecr.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
 
 
 def _log_group_exists(clients: Callable[[str], Any], name: str) -> bool:
@@ -117,7 +116,7 @@ def _log_group_exists(clients: Callable[[str], Any], name: str) -> bool:
 def _queue_exists(clients: Callable[[str], Any], name: str) -> bool:
     sqs = clients("sqs")
     absent = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
-    return _answers(lambda: sqs.get_queue_url(QueueName=name), *absent)
+    return _call_succeeds(lambda: sqs.get_queue_url(QueueName=name), *absent)
 
 
 _LOOKUPS = {

@@ -1,4 +1,4 @@
-"""Why a stack failed: the first failure with AWS's own words, and what it dragged down folded behind it."""
+"""Why a stack failed: the first cause as reported by AWS, and a count of the failures that followed from it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from botocore.exceptions import ClientError
 
 from pipeline.core.errors import NextStep, StackError
 from pipeline.oci.values import ImageReference
+from pipeline.stacks.follow import Settled
 from pipeline.stacks.stack_events import StackEvent, last_operation
 from pipeline.stacks.state import StackStatus
 
-# CloudFormation's reasons for resources that it gave up because another one failed.
-_GIVEN_UP = re.compile(r"\b(?:creation|update|deletion|import) (?:was )?cancell?ed\b", re.IGNORECASE)
-# Failures that pass by themselves: what IAM, ECR or a service has just been told is not known everywhere yet, or AWS
-# was asked too fast. CloudFormation retries most of them itself, and gives up on some.
-_PASSING = re.compile(
+# Reasons of resources that CloudFormation cancelled because another one failed.
+_CANCELLED = re.compile(r"\b(?:creation|update|deletion|import) (?:was )?cancell?ed\b", re.IGNORECASE)
+# Transient failures: eventual consistency of IAM, ECR and other services, and throttling. CloudFormation retries most
+# of them itself.
+_TRANSIENT = re.compile(
     r"cannot be assumed by Lambda"
     r"|role (?:defined|is invalid or) .*cannot be assumed"
     r"|Invalid principal in policy"
@@ -32,13 +33,13 @@ _IMAGE = re.compile(r"Source image (\S+?)\.? (?:does not exist|is not valid)", r
 
 @dataclass(frozen=True, slots=True)
 class ResourceFailure:
-    """A resource that failed. ``given_up``: CloudFormation gave it up because another one had failed before."""
+    """A resource that failed. cancelled: only because another resource failed."""
 
     logical_id: str
     resource_type: str
     status: str
     reason: str
-    given_up: bool = False
+    cancelled: bool = False
 
     def __str__(self) -> str:
         kind = f" ({self.resource_type})" if self.resource_type else ""
@@ -46,10 +47,10 @@ class ResourceFailure:
 
 
 class StackFailed(StackError):
-    """A stack that CloudFormation did not bring where it should be.
+    """A failed stack operation.
 
-    status    where the stack ended; None when nothing was begun
-    failures  first cause first; empty when CloudFormation names none
+    status    the status of the stack afterwards; None if nothing was started
+    failures  in order, causes before cancelled resources; empty if CloudFormation reports none
     """
 
     def __init__(
@@ -73,15 +74,15 @@ class StackFailed(StackError):
         }  # fmt: skip
 
     @property
-    def passing(self) -> bool:
-        """Whether the first cause is one that passes by itself, so that a second try is worth its time."""
-        return bool(self.failures) and _PASSING.search(self.failures[0].reason) is not None
+    def transient(self) -> bool:
+        """Whether the first cause is transient, so a retry may succeed."""
+        return bool(self.failures) and _TRANSIENT.search(self.failures[0].reason) is not None
 
 
 def failures_of(events: Sequence[StackEvent], stack_id: str) -> tuple[ResourceFailure, ...]:
-    """The failures among the ``events`` of one operation (oldest first): causes in their order, then the given up.
+    """The failures among the ``events`` of one operation (oldest first): causes in order, then cancelled resources.
 
-    A resource appears once, with the first thing that went wrong with it.
+    Each resource appears once, with its first failure.
     """
     first: dict[str, ResourceFailure] = {}
     for event in events:
@@ -92,23 +93,26 @@ def failures_of(events: Sequence[StackEvent], stack_id: str) -> tuple[ResourceFa
             event.resource_type,
             event.status,
             event.reason,
-            given_up=_GIVEN_UP.search(event.reason) is not None,
+            cancelled=_CANCELLED.search(event.reason) is not None,
         )
-    return tuple(sorted(first.values(), key=lambda failure: failure.given_up))
+    return tuple(sorted(first.values(), key=lambda failure: failure.cancelled))
 
 
 def explain(failures: Sequence[ResourceFailure], otherwise: str) -> str:
-    """Failures as one sentence: causes in full, the cascade as a count."""
-    causes = [str(failure) for failure in failures if not failure.given_up]
-    given_up = len(failures) - len(causes)
+    """Failures as one sentence: all causes, and the number of cancelled resources.
+
+    otherwise  the cause if there is none among the failures
+    """
+    causes = [str(failure) for failure in failures if not failure.cancelled]
+    cancelled = len(failures) - len(causes)
     if not causes:
-        causes = [otherwise or "CloudFormation names no reason"]
+        causes = [otherwise or "CloudFormation gives no reason"]
     sentence = "; then ".join(causes)
-    return f"{sentence} ({given_up} more given up because of it)" if given_up else sentence
+    return f"{sentence} ({cancelled} more were cancelled because of it)" if cancelled else sentence
 
 
 def missing_images(failures: Iterable[ResourceFailure]) -> tuple[ImageReference, ...]:
-    """The images that Lambda did not find, as its reasons name them: push them back, then run again."""
+    """The images that Lambda reported as missing."""
     found = []
     for failure in failures:
         for text in _IMAGE.findall(failure.reason):
@@ -120,10 +124,11 @@ def missing_images(failures: Iterable[ResourceFailure]) -> tuple[ImageReference,
 
 
 def validation_failures(cfn: Any, **scope: str) -> tuple[ResourceFailure, ...]:
-    """What CloudFormation found before it deployed anything; only DescribeEvents tells (since November 2025).
+    """Findings of CloudFormation's pre-deployment validation, which only DescribeEvents returns (since November 2025).
 
-    scope  ``StackName`` or ``ChangeSetName``. Gives nothing with a botocore that does not have the call, and where
-    the caller may not make it: the explanation is then shorter, not wrong.
+    scope  ``StackName`` or ``ChangeSetName``
+
+    Returns () if botocore does not have the call or the caller is not allowed to make it.
     """
     if not hasattr(cfn, "describe_events"):
         return ()
@@ -144,26 +149,30 @@ def validation_failures(cfn: Any, **scope: str) -> tuple[ResourceFailure, ...]:
 
 
 def read_failures(cfn: Any, stack_id: str) -> tuple[ResourceFailure, ...]:
-    """The failures of a stack's last operation, for a status page or after the fact. One to a few calls."""
+    """The failures of a stack's last operation."""
     events = last_operation(cfn, stack_id)
     return _with_validation(cfn, stack_id, events)
 
 
 def _with_validation(cfn: Any, stack_id: str, events: Sequence[StackEvent]) -> tuple[ResourceFailure, ...]:
     failures = failures_of(events, stack_id)
-    if failures and not all(failure.given_up for failure in failures):
+    if failures and not all(failure.cancelled for failure in failures):
         return failures
     if any(event.detailed_status == "VALIDATION_FAILED" or "DescribeEvents" in event.reason for event in events):
         return validation_failures(cfn, StackName=stack_id) + failures
     return failures
 
 
-def stack_failed(cfn: Any, what: str, stack: str, stack_id: str, status: StackStatus, events: Sequence[StackEvent],
-                 next_step: str) -> StackFailed:  # fmt: skip
-    """The error of an operation that ended in ``status``, from its ``events`` (oldest first)."""
-    failures = _with_validation(cfn, stack_id, events)
-    stack_reasons = [event.reason for event in events if event.of_stack(stack_id) and event.reason]
+def stack_failed(cfn: Any, what: str, stack: str, stack_id: str, settled: Settled, next_step: str) -> StackFailed:
+    """The error of an operation that failed, from its last status and its events."""
+    failures = _with_validation(cfn, stack_id, settled.events)
+    stack_reasons = [event.reason for event in settled.events if event.of_stack(stack_id) and event.reason]
     why = explain(failures, stack_reasons[-1] if stack_reasons else "")
     return StackFailed(
-        what, f"{why}; the stack is in {status}", next_step, stack=stack, status=status, failures=failures
+        what,
+        f"{why}; the stack is in {settled.status}",
+        next_step,
+        stack=stack,
+        status=settled.status,
+        failures=failures,
     )

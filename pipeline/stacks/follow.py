@@ -1,4 +1,4 @@
-"""Follow a stack while CloudFormation works on it: its events as they come, until it stands still."""
+"""Follow a stack operation: report its events until it has ended."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pipeline.core.events import Report, ResourceChanged
 from pipeline.stacks.stack_events import StackEvent, history
 from pipeline.stacks.state import StackStatus, read_status
 
-# Polling begins fast, because the embedded AWS and small updates are done at once, and calms down for what takes
-# minutes: DescribeStackEvents is throttled per account (seconds).
+# Seconds between polls: short at first for the embedded AWS and small updates, longer later, because
+# DescribeStackEvents is throttled per account.
 FIRST_PAUSE = 0.03
 LONGEST_PAUSE = 5.0
-# What is asked about is seen to be over after a fifth more than it took, at the most.
+# The end of an operation is noticed within a fifth of its duration.
 _GROWTH = 1.2
-# Without a single event of the operation for _QUIET, or without a new one for _STALLED, the stack itself is asked too;
-# after _SILENCE its status alone decides (seconds). Somebody else may have done the same a moment before, and then the
-# events are theirs; or may have put another stack in its place, and then its end never comes.
+# Seconds without any event (_QUIET) or without a new event (_STALLED) after which the status of the stack is read too,
+# and (_SILENCE) after which the status alone decides. The expected events never come if another deployment did the same
+# a moment before, or replaced the stack.
 _QUIET, _STALLED, _SILENCE = 1.0, 5.0, 30.0
 
 
 class Deadline:
-    """The moment until which an operation may take; ``timeout`` in seconds."""
+    """The end of a timeout in seconds."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
@@ -37,17 +37,17 @@ class Deadline:
         return self._end - time.monotonic()
 
     def check(self, stack: str) -> None:
-        """Raises StackError when the time is over."""
+        """Raises StackError if the timeout has passed."""
         if self.left <= 0:
             raise StackError(
-                f"the stack {stack} was not waited for any longer",
-                f"CloudFormation is still at work on it after {self.timeout:,.0f} seconds, and goes on by itself",
-                "Run the same command again: it waits for what is under way and goes on from there.",
+                f"the wait for the stack {stack} timed out",
+                f"CloudFormation is still working on it after {self.timeout:,.0f} seconds, and continues",
+                "Run the same command again: it waits for the operation in progress and continues from there.",
             )
 
 
 class Pause:
-    """A pause that grows from FIRST_PAUSE to LONGEST_PAUSE, and never sleeps past the deadline."""
+    """Sleeps between polls, for FIRST_PAUSE up to ``longest`` seconds, never beyond the deadline."""
 
     def __init__(self, deadline: Deadline, longest: float = LONGEST_PAUSE) -> None:
         self._deadline = deadline
@@ -62,17 +62,17 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A stack that stands still: its status, and the events of the operation that was followed, oldest first."""
+    """The end of an operation: the status of the stack, and the events of the operation, oldest first."""
 
     status: StackStatus
     events: tuple[StackEvent, ...]
 
 
 def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, deadline: Deadline) -> Settled:
-    """Wait for the operation that was started with the client request token ``token``, reporting its resources.
+    """Wait for the operation with this client request token and report its resource events.
 
-    CloudFormation puts the token on every event of the operation, its rollback included (API_StackEvent), so another
-    operation's events are never mistaken for this one's. Raises StackError at the deadline.
+    CloudFormation puts the token on every event of the operation, including its rollback (API_StackEvent), so events of
+    other operations are not mistaken for its own. Raises StackError at the deadline.
     """
     pause, events, seen = Pause(deadline), list[StackEvent](), set[str]()
     last, ended = time.monotonic(), False
@@ -84,10 +84,10 @@ def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, dead
         ended = ended or any(_may_be_the_end(event, stack_id) for event in fresh)
         last = time.monotonic() if fresh else last
         quiet = time.monotonic() - last
-        # Events tell when to ask, the stack tells whether it is over: CREATE_FAILED may go on into a rollback.
+        # Events say when to read the status, the status says whether it ended: a rollback may follow CREATE_FAILED.
         if ended or quiet > (_STALLED if events else _QUIET):
             status = read_status(cfn, stack_id)
-            # Without any event of this operation, a stack that is gone needs none, and another one is given longer.
+            # A deleted stack needs no event of this operation; other states wait for one, up to _SILENCE.
             if (
                 status.gone
                 or (quiet > _SILENCE and not status.in_progress)
@@ -98,10 +98,10 @@ def follow(cfn: Any, stack: str, stack_id: str, token: str, report: Report, dead
 
 
 def wait_until_settled(cfn: Any, stack: str, stack_id: str, report: Report, deadline: Deadline) -> StackStatus:
-    """Wait for whatever somebody else started on the stack, reporting its resources from now on."""
+    """Wait for any operation in progress and report its resource events from now on."""
     pause, seen = Pause(deadline), set[str]()
     for event in _new_events(cfn, stack_id, seen):
-        del event  # history: only what happens from now on is told
+        del event  # skip the history
     while True:
         status = read_status(cfn, stack_id)
         for event in _new_events(cfn, stack_id, seen):
@@ -112,7 +112,7 @@ def wait_until_settled(cfn: Any, stack: str, stack_id: str, report: Report, dead
 
 
 def _new_events(cfn: Any, stack_id: str, seen: set[str], token: str | None = None) -> Sequence[StackEvent]:
-    """Events that were not seen yet, oldest first; adds them to ``seen``. ``token`` as in ``history``."""
+    """Events not in ``seen``, oldest first, which are added to it. token: as in ``history``."""
     fresh: list[StackEvent] = []
     for event in history(cfn, stack_id, token):
         if event.event_id in seen:
@@ -127,7 +127,7 @@ def _may_be_the_end(event: StackEvent, stack_id: str) -> bool:
 
 
 def _agrees(status: StackStatus, events: Sequence[StackEvent], stack_id: str) -> bool:
-    """Whether the stack's status is the one of its last event: DescribeStacks may still answer from before."""
+    """Whether the status matches the last event of the stack; DescribeStacks may lag behind."""
     return [event.status for event in events if event.of_stack(stack_id)][-1] == status
 
 

@@ -1,4 +1,4 @@
-"""Decide, then act: every state that a stack can be in, with what is wanted, leads to exactly one decision. Pure."""
+"""Plan a stack: each state, together with what is wanted, leads to exactly one decision. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Literal, assert_never
 from cfn.render import TEMPLATE_URL_MAX
 from pipeline.stacks.state import StackState, StackStatus, canonical_template
 
-# A change set this young on a stack in review belongs to a run that is about to execute it (seconds).
+# A change set younger than this (seconds) on a stack in review belongs to a run that is about to execute it.
 REVIEW_PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class WantedStack:
-    """A stack as it should be.
+    """The wanted state of a stack.
 
-    parameters  complete: a parameter that is not named gets its default, not the value that it has
-    tags        complete: a tag that is not named is taken away
-    existing    logical ids of resources that exist already and are adopted when the stack is created (find_existing)
+    parameters  complete: an omitted parameter gets its default, not its current value
+    tags        complete: an omitted tag is removed
+    existing    logical ids of existing resources to import when the stack is created (``find_existing``)
     """
 
     name: str
@@ -33,21 +33,21 @@ class WantedStack:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """There is no stack: make it."""
+    """There is no stack: create it."""
 
     wanted: WantedStack
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """There is no stack, but resources that an earlier one left behind: make it around them."""
+    """There is no stack, but an earlier one left resources behind: create it and import them."""
 
     wanted: WantedStack
 
 
 @dataclass(frozen=True, slots=True)
 class CleanUpReview:
-    """Somebody prepared the stack's creation and never executed it: drop the leftovers and make it."""
+    """A creation was prepared and never executed: delete its change sets and create the stack."""
 
     wanted: WantedStack
     state: StackState
@@ -55,12 +55,10 @@ class CleanUpReview:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The stack stands and differs.
+    """The stack differs from what is wanted: update it.
 
-    template_changed   its template differs
-    parameters         those that change: name → (old, new), None for one that is not there
-    tags_changed       its tags differ
-    only_cloudformation_knows  nothing differs, but the template draws values from elsewhere (SSM, secrets, macros)
+    parameters                 changed parameters: name → (old, new), None if absent
+    only_cloudformation_knows  nothing differs, but the template reads other sources (SSM, secrets, macros)
     """
 
     wanted: WantedStack
@@ -73,7 +71,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceFailed:
-    """A creation or deletion failed and left a stack that can only be deleted: delete it, then make it."""
+    """A failed creation or deletion left a stack that can only be deleted: delete it, then create it."""
 
     wanted: WantedStack
     state: StackState
@@ -81,7 +79,7 @@ class ReplaceFailed:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """CloudFormation is at work on the stack: wait until it is done, then decide anew."""
+    """An operation on the stack is in progress: wait for it, then plan again."""
 
     wanted: WantedStack
     state: StackState
@@ -89,7 +87,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class ContinueRollback:
-    """An update failed and is not rolled back: bring the stack to where it was, then decide anew."""
+    """The rollback of a failed update is incomplete: complete it, then plan again."""
 
     wanted: WantedStack
     state: StackState
@@ -98,7 +96,7 @@ class ContinueRollback:
 
 @dataclass(frozen=True, slots=True)
 class NoChange:
-    """The stack stands as it should."""
+    """The stack is as wanted."""
 
     wanted: WantedStack
     state: StackState
@@ -106,7 +104,7 @@ class NoChange:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The stack cannot become what is wanted, or only with a person's decision."""
+    """The stack cannot be brought to what is wanted without intervention."""
 
     wanted: WantedStack
     reason: str
@@ -117,10 +115,10 @@ StackPlan = Create | Adopt | CleanUpReview | Update | ReplaceFailed | Wait | Con
 
 
 def plan_stack(state: StackState, wanted: WantedStack) -> StackPlan:
-    """The one decision for ``state`` and ``wanted``; docs/stacks.md shows the table."""
+    """The decision for ``state`` and ``wanted``; docs/stacks.md has the table."""
     findings = _findings(wanted)
     if findings:
-        return Refuse(wanted, "; ".join(findings), "Mend the template or its parameters.")
+        return Refuse(wanted, "; ".join(findings), "Fix the template or its parameters.")
     match state.status:
         case StackStatus.ABSENT | StackStatus.DELETE_COMPLETE:
             return Adopt(wanted) if wanted.existing else Create(wanted)
@@ -151,8 +149,8 @@ def plan_stack(state: StackState, wanted: WantedStack) -> StackPlan:
             if state.termination_protection:
                 return Refuse(
                     wanted,
-                    f"it is in {state.status}, where a stack can only be deleted, and its termination protection is on",
-                    "Turn it off: aws cloudformation update-termination-protection"
+                    f"it is in {state.status}, so it can only be deleted, but termination protection is enabled",
+                    "Disable it: aws cloudformation update-termination-protection"
                     f" --no-enable-termination-protection --stack-name {state.name}",
                 )
             return ReplaceFailed(wanted, state)
@@ -163,8 +161,8 @@ def plan_stack(state: StackState, wanted: WantedStack) -> StackPlan:
         case StackStatus.IMPORT_ROLLBACK_FAILED:
             return Refuse(
                 wanted,
-                f"it is in IMPORT_ROLLBACK_FAILED ({state.reason or 'no reason given'}), from where no API leads on",
-                "Mend the resources that the stack's events name, then delete the stack in the CloudFormation console.",
+                f"it is in IMPORT_ROLLBACK_FAILED ({state.reason or 'no reason given'}), which no API call can leave",
+                "Fix the resources named in the stack's events, then delete the stack in the CloudFormation console.",
             )
         case (
             StackStatus.CREATE_COMPLETE
@@ -190,7 +188,7 @@ def _compare(state: StackState, wanted: WantedStack) -> Update | NoChange:
 
 
 def _changed_parameters(state: StackState, wanted: WantedStack) -> dict[str, tuple[str | None, str | None]]:
-    """Parameters whose value changes; also those that come with, or go with, another template."""
+    """Parameters whose value changes, or that the new template adds or removes."""
     if not _template(wanted.template_body):
         return {}
     declared = _declared_parameters(wanted.template_body)
@@ -203,13 +201,13 @@ def _changed_parameters(state: StackState, wanted: WantedStack) -> dict[str, tup
 
 
 def _findings(wanted: WantedStack) -> list[str]:
-    """Why CloudFormation would refuse the request at the door; everything at once."""
+    """All reasons for which CloudFormation would reject the request."""
     findings = []
     size = len(wanted.template_body.encode())
     if size > TEMPLATE_URL_MAX:
-        findings.append(f"its template has {size:,} bytes, CloudFormation takes {TEMPLATE_URL_MAX:,}")
+        findings.append(f"its template has {size:,} bytes, and the limit is {TEMPLATE_URL_MAX:,}")
     if not _template(wanted.template_body):
-        return findings  # YAML: its parameters are CloudFormation's to judge
+        return findings  # YAML: CloudFormation checks its parameters
     declared = _declared_parameters(wanted.template_body)
     if unknown := sorted(set(wanted.parameters) - set(declared)):
         findings.append(f"its template has no parameter {', '.join(unknown)}")
@@ -220,7 +218,7 @@ def _findings(wanted: WantedStack) -> list[str]:
 
 
 def _template(body: str) -> Mapping[str, Any]:
-    """The template as a mapping. One that is not JSON gives an empty one: CloudFormation will judge it."""
+    """The parsed template; {} if it is not JSON, which leaves its checks to CloudFormation."""
     try:
         parsed = json.loads(body)
     except ValueError:
@@ -234,13 +232,13 @@ def _declared_parameters(body: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _default(declaration: Mapping[str, Any]) -> str:
-    """CloudFormation keeps every value as text; JSON has numbers too, and lists joined by commas."""
+    """The default as CloudFormation stores it, as text."""
     default = declaration.get("Default", "")
     return default if isinstance(default, str) else json.dumps(default)
 
 
 def _draws_values_from_elsewhere(body: str) -> bool:
-    """Equal text may still mean other resources: only a change set can tell (API_CreateChangeSet)."""
+    """Whether equal text may still resolve to other values, which only a change set shows (API_CreateChangeSet)."""
     template = _template(body)
     if not template or "Transform" in template or "{{resolve:" in body:
         return True

@@ -1,7 +1,7 @@
-"""Properties of a template as plain values, as far as its text and its parameters tell.
+"""Evaluate properties of a template from its text and parameters.
 
-CloudFormation shows old and new values of a change only in part (and the embedded AWS none), so what can be known here
-is worked out here. What only a deployment knows (``Fn::GetAtt``, references to resources) stays as it is written.
+CloudFormation reports old and new values of a change only in part, and the embedded AWS none. Values that only a
+deployment knows (``Fn::GetAtt``, references to resources) stay as written.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _REFERENCE = re.compile(r"\$\{([^!}][^}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A template with its parameters filled in. names: parameters and pseudo parameters."""
+    """A template and the values of its parameters. names: parameters and pseudo parameters."""
 
     template: Mapping[str, Any]
     names: Mapping[str, Any]
 
     @classmethod
     def of(cls, template_body: str, parameters: Mapping[str, str], stack_id: str) -> Values:
-        """``stack_id`` (an ARN) gives the account and the region. A template that is not JSON has no values."""
+        """``stack_id`` (an ARN) gives account and region. A template that is not JSON evaluates to nothing."""
         try:
             template = json.loads(template_body)
         except ValueError:
@@ -33,7 +33,7 @@ class Values:
         return cls(template, {**_pseudo_parameters(stack_id), **defaults, **parameters})
 
     def property(self, logical_id: str, name: str) -> Any:
-        """One property of a resource; None when it is not there."""
+        """One property of a resource; None if absent."""
         properties = self.template.get("Resources", {}).get(logical_id, {}).get("Properties", {})
         value = self.evaluate(properties.get(name))
         return None if value is _NO_VALUE else value
@@ -51,7 +51,7 @@ class Values:
         return {key: each for key, each in evaluated.items() if each is not _NO_VALUE}
 
     def _call(self, function: str, argument: Any, written: Any) -> Any:
-        """An intrinsic function's result, or ``written`` where only a deployment knows it."""
+        """The result of an intrinsic function, or ``written`` if only a deployment knows it."""
         match function, argument:
             case "Ref", "AWS::NoValue":
                 return _NO_VALUE
@@ -77,7 +77,7 @@ class Values:
         return written
 
     def _holds(self, condition: Any) -> bool | None:
-        """Whether a condition holds; None when the template's text does not tell."""
+        """Whether a condition holds; None if unknown."""
         match condition:
             case {"Condition": str() as name}:
                 return self._holds(self.template.get("Conditions", {}).get(name))
@@ -95,7 +95,7 @@ class Values:
 
 
 def differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, str | None, str | None]]:
-    """The innermost places where two values differ: path, old and new as text; None for one that is not there."""
+    """Yield (path, old, new) of the innermost differences, as text; None for an absent value."""
     if isinstance(before, dict) and isinstance(after, dict) and not _is_call(before) and not _is_call(after):
         for key in sorted({*before, *after}):
             yield from differences(f"{path}.{key}", before.get(key), after.get(key))
@@ -107,7 +107,7 @@ def differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, str |
 
 
 class _NoValue:
-    """A property that ``AWS::NoValue`` takes away."""
+    """The value of ``AWS::NoValue``, which removes a property."""
 
 
 _NO_VALUE = _NoValue()

@@ -1,4 +1,4 @@
-"""Delete a stack, but keep some of its resources."""
+"""Delete a stack and keep some of its resources."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.stacks.state import StackState
 def delete_keeping(
     cfn: Any, name: str, retain: Collection[str], report: Report = ignore, *, timeout: float = 3600.0
 ) -> bool:
-    """``delete_stack`` that leaves the resources with the logical ids ``retain`` behind.
+    """``delete_stack``, but keep the resources with the logical ids ``retain``.
 
-    Their template gets ``DeletionPolicy: Retain`` first, because CloudFormation retains at the deletion itself only
-    what it failed to delete before (API_DeleteStack).
+    Updates the stack with ``DeletionPolicy: Retain`` first, because at deletion CloudFormation retains only resources
+    whose deletion failed before (API_DeleteStack).
     """
 
     def keep(state: StackState, deadline: Deadline) -> None:

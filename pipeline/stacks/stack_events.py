@@ -1,4 +1,4 @@
-"""A stack's history, as CloudFormation tells it: newest first, page by page."""
+"""Stack events, read newest first and page by page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STACK_TYPE = "AWS::CloudFormation::Stack"
 
 @dataclass(frozen=True, slots=True)
 class StackEvent:
-    """One line of a stack's history. token says which request caused it."""
+    """One event of a stack. token: the client request token of the operation."""
 
     event_id: str
     logical_id: str
@@ -39,12 +39,12 @@ class StackEvent:
         )
 
     def of_stack(self, stack_id: str) -> bool:
-        """Whether the event speaks of the stack itself and not of one of its resources."""
+        """Whether the event is about the stack itself, not about a resource."""
         return self.resource_type == STACK_TYPE and self.physical_id == stack_id
 
 
 def last_operation(cfn: Any, stack_id: str) -> tuple[StackEvent, ...]:
-    """The events of the stack's last operation, oldest first: back to where the stack itself began to change."""
+    """The events of the last operation of a stack, oldest first."""
     newest_first: list[StackEvent] = []
     for event in history(cfn, stack_id):
         newest_first.append(event)
@@ -56,10 +56,9 @@ def last_operation(cfn: Any, stack_id: str) -> tuple[StackEvent, ...]:
 
 
 def history(cfn: Any, stack_id: str, token: str | None = None) -> Any:
-    """Events newest first, page by page as they are asked for.
+    """Yield events, newest first; pages are read as needed.
 
-    With ``token`` no page is asked for that lies before that operation: a stack keeps its events for months, and one
-    that is updated all day has hundreds of pages of them.
+    token  stop after the page with the last event of this operation; a busy stack has hundreds of pages
     """
     request = {"StackName": stack_id}
     while True:

@@ -1,4 +1,4 @@
-"""What stands: a stack as CloudFormation tells it, read once into a value."""
+"""The state of a deployed stack, read into a value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.core.errors import NextStep, StackError
 
 
 class StackStatus(StrEnum):
-    """Every status of CloudFormation's API (botocore service model), and ABSENT for a stack that is not there."""
+    """Every status of CloudFormation's API (botocore service model), and ABSENT if there is no stack."""
 
     ABSENT = "ABSENT"
     CREATE_IN_PROGRESS = "CREATE_IN_PROGRESS"
@@ -49,7 +49,7 @@ class StackStatus(StrEnum):
 
     @property
     def in_progress(self) -> bool:
-        """CloudFormation is at work. REVIEW_IN_PROGRESS is not: it waits for somebody to execute a change set."""
+        """An operation is in progress. Not REVIEW_IN_PROGRESS, which waits for a change set to be executed."""
         return self.value.endswith("_IN_PROGRESS") and self is not StackStatus.REVIEW_IN_PROGRESS
 
     @property
@@ -58,7 +58,7 @@ class StackStatus(StrEnum):
 
     @property
     def updatable(self) -> bool:
-        """CloudFormation takes an update from here (AWS documentation, stack status codes)."""
+        """CloudFormation accepts an update in this status (AWS documentation, stack status codes)."""
         return self in UPDATABLE
 
 
@@ -90,10 +90,10 @@ class ChangeSetSummary:
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """A stack as it stood when it was read.
+    """A stack at the time it was read.
 
-    template     the template that it runs, as canonical JSON; "" when the stack cannot be updated from here anyway
-    change_sets  only for REVIEW_IN_PROGRESS: the change sets that its creation waits for
+    template     the deployed template as canonical JSON; "" if the stack cannot be updated
+    change_sets  only for REVIEW_IN_PROGRESS: the pending change sets
     """
 
     name: str
@@ -110,7 +110,7 @@ class StackState:
 
 @dataclass(frozen=True, slots=True)
 class StackOutputs:
-    """A stack that stands as it was wanted. ``changed`` is False when nothing had to be done.
+    """The outputs of a stack that is as wanted. changed: False if nothing had to be done.
 
     >>> StackOutputs("registry", "arn:…", {"Uri": "x"}, changed=False)["Uri"]
     'x'
@@ -122,7 +122,7 @@ class StackOutputs:
     changed: bool
 
     def __getitem__(self, key: str) -> str:
-        """Raises StackError for an output that the stack does not have."""
+        """Raises StackError if the stack has no such output."""
         try:
             return self.values[key]
         except KeyError:
@@ -135,7 +135,7 @@ class StackOutputs:
 
 
 def canonical_template(template: str | Mapping[str, Any]) -> str:
-    """One text for equal templates: JSON with sorted keys. What is not JSON (YAML) is returned as it is."""
+    """The template as JSON with sorted keys, so equal templates have equal text. YAML is returned unchanged."""
     if isinstance(template, str):
         try:
             template = json.loads(template)
@@ -145,10 +145,10 @@ def canonical_template(template: str | Mapping[str, Any]) -> str:
 
 
 def read_stack(cfn: Any, name: str) -> StackState:
-    """The stack called ``name`` (or with that id) as it stands now; ABSENT when there is none.
+    """Read the stack with this name or id; its status is ABSENT if there is none.
 
-    One DescribeStacks, and GetTemplate for a stack that can be updated: what it really runs, so that a template that
-    somebody changed elsewhere is noticed. Raises StackError for a status that this version does not know.
+    Calls DescribeStacks, and GetTemplate if the stack can be updated, so that changes made elsewhere are noticed.
+    Raises StackError for an unknown status.
     """
     found = _describe(cfn, name)
     if found is None:
@@ -159,7 +159,7 @@ def read_stack(cfn: Any, name: str) -> StackState:
         status=status,
         reason=found.get("StackStatusReason", ""),
         stack_id=found["StackId"],
-        # A parameter of an SSM type shows the name that it was given; templates with such are left to a change set.
+        # A parameter of an SSM type has the name of the SSM parameter here; a change set compares those.
         parameters={each["ParameterKey"]: each.get("ParameterValue", "") for each in found.get("Parameters", [])},
         outputs={each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])},
         tags={each["Key"]: each["Value"] for each in found.get("Tags", [])},
@@ -170,12 +170,12 @@ def read_stack(cfn: Any, name: str) -> StackState:
 
 
 def read_outputs(cfn: Any, stack_id: str, *, changed: bool) -> StackOutputs:
-    """The outputs of a stack that was just brought to where it should be."""
+    """The outputs of a stack. Raises StackError if it is gone."""
     found = _describe(cfn, stack_id)
     if found is None:
         raise StackError(
             f"the outputs of {stack_id} were not read",
-            "the stack was deleted meanwhile",
+            "the stack was deleted in the meantime",
             NextStep("Deploy it again", ("up",)),
         )
     values = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
@@ -193,19 +193,19 @@ def parse_status(name: str, text: str) -> StackStatus:
     except ValueError:
         raise StackError(
             f"the stack {name} was not read",
-            f"CloudFormation gives it the status {text}, which this version does not know",
+            f"it has the unknown status {text}",
             "Update this tool, or bring the stack to a known status in the CloudFormation console.",
         ) from None
 
 
 def says_absent(problem: ClientError) -> bool:
-    """CloudFormation has no error code of its own for a stack that is not there."""
+    """Whether the error means that there is no such stack, for which CloudFormation has no error code."""
     error = problem.response.get("Error", {})
     return error.get("Code") == "ValidationError" and "does not exist" in error.get("Message", "")
 
 
 def read_change_sets(cfn: Any, stack: str) -> tuple[ChangeSetSummary, ...]:
-    """The change sets of a stack, also those of other people."""
+    """All change sets of a stack, whoever created them."""
     found: list[ChangeSetSummary] = []
     request: dict[str, str] = {"StackName": stack}
     while True:
@@ -232,16 +232,16 @@ def read_change_sets(cfn: Any, stack: str) -> tuple[ChangeSetSummary, ...]:
 
 
 def maker() -> str:
-    """Who makes a change set: for the person who finds it, and for ``is_abandoned``."""
+    """A description for change sets that names user, host and process; ``is_abandoned`` reads it."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = "somebody"
+        user = "unknown"
     return f"by {user} on {socket.gethostname()}, process {os.getpid()}"
 
 
 def is_abandoned(description: str) -> bool:
-    """Whether the process that ``maker`` told of ran on this machine and is gone; False where that cannot be known."""
+    """Whether the process in a ``maker`` description ran on this machine and has ended; False if unknown."""
     made = re.fullmatch(r"by \S+ on (\S+), process (\d+)", description)
     if made is None or made[1] != socket.gethostname():
         return False
@@ -250,7 +250,7 @@ def is_abandoned(description: str) -> bool:
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
-        return False  # it is there, and somebody else's
+        return False  # it runs as another user
     return False
 
 
@@ -268,6 +268,6 @@ def _read_template(cfn: Any, stack_id: str) -> str:
 
 
 def _served_at(response: Mapping[str, Any]) -> datetime:
-    """The server's clock: ages must not depend on how this machine's clock is set."""
+    """The server's time, so that ages do not depend on this machine's clock."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     return parsedate_to_datetime(date) if date else datetime.now(UTC)

@@ -1,8 +1,7 @@
-"""Templates that are too large to be sent: a bucket of the account from which CloudFormation reads them.
+"""A bucket for templates that are too large for a request.
 
-One bucket serves all environments of an account and region. It is made when a template first needs it, and what is in
-it expires by itself: CloudFormation reads a template once, when a change set is made. Why a bucket, and why so:
-docs/decisions/large-templates.md.
+One bucket serves all environments of an account and region. It is created on first use, and its objects expire, because
+CloudFormation reads a template only when a change set is created. See docs/decisions/large-templates.md.
 """
 
 from __future__ import annotations
@@ -19,20 +18,18 @@ from pipeline.core.errors import StackError
 from pipeline.core.events import Note, Report, ignore
 from pipeline.oci.values import Digest
 
-# A change set is made within the same minute; this leaves time to look at what was sent.
+# A change set is created within a minute; a week leaves time to inspect the template.
 EXPIRES_DAYS = 7
-# Another run may be making the bucket at the same moment; S3 takes some seconds to agree with itself.
+# Another run may be creating the bucket at the same time, and S3 is eventually consistent.
 _ATTEMPTS = 6
 _UNDER_WAY = frozenset({"NoSuchBucket", "OperationAborted"})
-
-
-# The name of the bucket begins with this; account and region follow.
+# The prefix of the bucket's name; account and region follow.
 TEMPLATES_BUCKET = "transaction-pipeline-templates"
 
 
 @dataclass(frozen=True, slots=True)
 class TemplatesBucket:
-    """The bucket's name, and the account and partition to which it must belong."""
+    """The name of the bucket, and the account and partition that must own it."""
 
     name: str
     account: str
@@ -40,7 +37,7 @@ class TemplatesBucket:
 
     @property
     def policy(self) -> str:
-        """TLS only, for everybody. Who may read and write is up to the account's own roles."""
+        """Denies access without TLS; the account's roles grant access."""
         arn = f"arn:{self.partition}:s3:::{self.name}"
         statement = {
             "Sid": "TlsOnly",
@@ -54,7 +51,7 @@ class TemplatesBucket:
 
 
 def templates_bucket(clients: Callable[[str], Any]) -> TemplatesBucket:
-    """The bucket of the caller's account and region, whether it is there or not; one call."""
+    """The bucket of the caller's account and region, which may not exist yet. One call."""
     caller = clients("sts").get_caller_identity()
     account, region = caller["Account"], clients("s3").meta.region_name
     partition = caller["Arn"].split(":")[1]
@@ -62,23 +59,22 @@ def templates_bucket(clients: Callable[[str], Any]) -> TemplatesBucket:
 
 
 def find_bucket(clients: Callable[[str], Any]) -> str | None:
-    """The bucket's name when it is there and the caller may see it."""
+    """The name of the bucket; None if it does not exist or the caller may not access it."""
     bucket = templates_bucket(clients)
     try:
         clients("s3").head_bucket(Bucket=bucket.name, ExpectedBucketOwner=bucket.account)
     except ClientError:
-        return None  # told of for information only
+        return None  # for information only
     return bucket.name
 
 
 def upload_template(clients: Callable[[str], Any], template_body: str, report: Report = ignore) -> str:
-    """Put a template where CloudFormation can read it, and give its ``TemplateURL``; makes the bucket when needed.
+    """Upload a template and return its ``TemplateURL``. Creates the bucket if needed.
 
     clients  gives the client of a service, such as ``Target.client``
 
-    The object is named by its content, so equal templates are one and a run that is repeated changes nothing. It is
-    sent each time all the same, which costs one call and begins its time anew. Raises StackError when a bucket of that
-    name is somebody else's or closed to the caller.
+    The key is the digest of the content, so a repeated upload only renews the expiry. Raises StackError if the bucket
+    belongs to another account or the caller may not access it.
     """
     s3, bucket = clients("s3"), templates_bucket(clients)
     _ensure(s3, bucket, report)
@@ -91,18 +87,18 @@ def upload_template(clients: Callable[[str], Any], template_body: str, report: R
         ContentType="application/json",
         ExpectedBucketOwner=bucket.account,
     )
-    # By path, as on a loopback address, where a bucket cannot be part of the host's name.
+    # Path style, because a loopback address cannot have the bucket in its host name.
     return f"{s3.meta.endpoint_url}/{bucket.name}/{key}"
 
 
 def _ensure(s3: Any, bucket: TemplatesBucket, report: Report) -> None:
-    """Make the bucket unless it is there; finish one whose making was interrupted."""
+    """Create the bucket, or complete its settings if an earlier creation was interrupted."""
     for attempt in range(_ATTEMPTS):
         try:
             if _is_whole(s3, bucket):
                 return
             _make(s3, bucket)
-            report(Note(f"made the bucket {bucket.name} for templates that CloudFormation takes only from there"))
+            report(Note(f"created the bucket {bucket.name} for templates that are too large for a request"))
             return
         except ClientError as problem:
             if _code(problem) not in _UNDER_WAY or attempt == _ATTEMPTS - 1:
@@ -111,30 +107,30 @@ def _ensure(s3: Any, bucket: TemplatesBucket, report: Report) -> None:
 
 
 def _is_whole(s3: Any, bucket: TemplatesBucket) -> bool:
-    """Whether the bucket is there with all its settings: the lifecycle rule is the last of them."""
+    """Whether the bucket exists with all its settings, of which the lifecycle rule is the last."""
     try:
         s3.get_bucket_lifecycle_configuration(Bucket=bucket.name, ExpectedBucketOwner=bucket.account)
     except ClientError as problem:
         if _code(problem) in ("NoSuchBucket", "NoSuchLifecycleConfiguration"):
             return False
         if _code(problem) == "AccessDenied":
-            # S3 says the same of a bucket that belongs to another account (S3 user guide, "bucket owner condition").
-            why = f"{problem}: it belongs to another account, or the caller may not use it"
+            # S3 answers the same for a bucket of another account (S3 user guide, "bucket owner condition").
+            why = f"{problem}: it belongs to another account, or the caller may not access it"
             raise _unusable(bucket, why) from problem
         raise
     return True
 
 
 def _make(s3: Any, bucket: TemplatesBucket) -> None:
-    """The bucket and then its settings, each of which may be there already; the lifecycle rule last."""
+    """Create the bucket, then its settings, the lifecycle rule last; any of them may exist already."""
     region = s3.meta.region_name
-    # The API's oldest region is the default and has no name as a constraint (API_CreateBucket).
+    # us-east-1 is the default and must not be given as a constraint (API_CreateBucket).
     place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     try:
         s3.create_bucket(Bucket=bucket.name, ObjectOwnership="BucketOwnerEnforced", **place)
     except ClientError as problem:
         if _code(problem) == "BucketAlreadyExists":
-            raise _unusable(bucket, "another account has a bucket of that name") from problem
+            raise _unusable(bucket, "another account owns a bucket of that name") from problem
         if _code(problem) != "BucketAlreadyOwnedByYou":
             raise
     own = {"Bucket": bucket.name, "ExpectedBucketOwner": bucket.account}
@@ -171,10 +167,10 @@ def _make(s3: Any, bucket: TemplatesBucket) -> None:
 
 def _unusable(bucket: TemplatesBucket, why: str) -> StackError:
     return StackError(
-        f"the template was not put into the bucket {bucket.name}",
+        f"the template was not uploaded to the bucket {bucket.name}",
         why,
-        "Give the caller the permissions of docs/decisions/large-templates.md. If the bucket is not yours, deploy what"
-        " `synth --out DIR` writes through one that is: aws cloudformation deploy --s3-bucket YOURS",
+        "Allow the caller the actions in docs/decisions/large-templates.md. If another account owns the bucket, deploy"
+        " the output of `synth --out DIR` through a bucket of yours: aws cloudformation deploy --s3-bucket YOURS",
     )
 
 

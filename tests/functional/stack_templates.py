@@ -1,4 +1,4 @@
-"""Small templates and the shortest road over them, shared by the tests of stacks."""
+"""Small templates, and helpers to deploy them, for the tests of stacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def table(name: str, **attributes: Any) -> dict[str, Any]:
 
 
 def parameter(name: str) -> dict[str, Any]:
-    """A resource whose name may be taken: the emulator refuses that as AWS does."""
+    """A resource whose name may be taken, which the emulator refuses as AWS does."""
     return {"Type": "AWS::SSM::Parameter", "Properties": {"Name": name, "Type": "String", "Value": "x"}}
 
 
@@ -57,7 +57,7 @@ def up(cfn: Any, stack: WantedStack, events: list[Event] | None = None, *, timeo
 
 
 class Provider:
-    """A custom resource's function, outside of every stack, that is told whether to answer well."""
+    """The function of a custom resource, outside every stack, that can be set to fail."""
 
     CODE = """
 import json, urllib.request
@@ -101,6 +101,6 @@ def handler(event, context):
 
 
 def history(cfn: Any, name: str) -> Iterator[str]:
-    """The statuses that the stack itself went through, oldest first."""
+    """The statuses of the stack itself, oldest first."""
     events = cfn.describe_stack_events(StackName=name)["StackEvents"]
     return (each["ResourceStatus"] for each in reversed(events) if each["LogicalResourceId"] == name)

@@ -252,7 +252,7 @@ def test_a_failed_update_leaves_what_ran_and_is_told_with_its_cause(lab: Lab, st
     with lab.changed("\n# with a broken template\n"), pytest.raises(StackFailed) as raised:
         release(broken, lambda _event: None, by="a test")  # type: ignore[arg-type]
     assert "Taken (AWS::SSM::Parameter)" in raised.value.why
-    assert raised.value.next_step.text.startswith("Everything runs as before.")
+    assert raised.value.next_step.text.startswith("The previous version is still running.")
     assert runs(lab, standing) == before
     lab.release(standing)
 

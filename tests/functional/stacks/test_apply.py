@@ -1,4 +1,4 @@
-"""Stacks on the embedded AWS: created, updated, left alone, failed, continued, adopted, deleted."""
+"""Stacks on the embedded AWS: create, update, no change, failure, continued rollback, import, delete."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def provider(embedded_aws: EmbeddedAws, name: str) -> Provider:
 
 
 def taken(embedded_aws: EmbeddedAws, name: str) -> None:
-    """A parameter that somebody else has already."""
+    """An SSM parameter that exists outside the stack."""
     embedded_aws.client("ssm").put_parameter(Name=name, Type="String", Value="theirs")
 
 
@@ -65,7 +65,7 @@ def test_a_creation_gives_the_outputs_and_reports_each_resource(cfn: Any, name: 
     assert seen[-1] == (name, "CREATE_COMPLETE")
 
 
-def test_an_output_that_is_not_there_is_named_with_those_that_are(cfn: Any, name: str) -> None:
+def test_a_missing_output_is_named_with_the_existing_ones(cfn: Any, name: str) -> None:
     outputs = up(cfn, wanted(name))
     with pytest.raises(StackError, match=r"has no such output; it has: QueueUrl"):
         outputs["Nonsense"]
@@ -78,7 +78,7 @@ def test_an_update_switches_a_parameter(cfn: Any, name: str) -> None:
     assert read_stack(cfn, name).parameters == {"Seconds": "30"}
 
 
-def test_nothing_changed_is_decided_from_what_was_read(cfn: Any, name: str) -> None:
+def test_no_change_is_decided_from_the_state(cfn: Any, name: str) -> None:
     up(cfn, wanted(name, tags={"team": "risk"}))
     plan = decide(cfn, wanted(name, tags={"team": "risk"}))
     assert isinstance(plan, NoChange)
@@ -93,7 +93,7 @@ def test_an_equal_template_in_another_layout_is_no_change(cfn: Any, name: str) -
     assert isinstance(decide(cfn, wanted(name, body=body)), NoChange)
 
 
-def test_a_template_that_somebody_changed_elsewhere_is_noticed(cfn: Any, name: str) -> None:
+def test_a_template_changed_elsewhere_is_noticed(cfn: Any, name: str) -> None:
     up(cfn, wanted(name))
     cfn.update_stack(StackName=name, TemplateBody=json.dumps(template(Other={"Type": "AWS::SQS::Queue"})))
     cfn.get_waiter("stack_update_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 10})
@@ -125,13 +125,13 @@ def test_a_failed_creation_is_replaced_by_the_next_run(embedded_aws: EmbeddedAws
     assert "already exists" in notes, "why it had failed is told before its story is deleted"
 
 
-def test_a_failed_update_leaves_what_ran_before(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
+def test_a_failed_update_keeps_the_previous_version(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
     up(cfn, wanted(name, parameters={"Seconds": "30"}))
     taken(embedded_aws, f"{name}-taken")
     with pytest.raises(StackFailed) as caught:
         up(cfn, wanted(name, body=template(Thing=parameter(f"{name}-taken")), parameters={"Seconds": "60"}))
     assert caught.value.status is StackStatus.UPDATE_ROLLBACK_COMPLETE
-    assert caught.value.next_step.text.startswith("Everything runs as before.")
+    assert caught.value.next_step.text.startswith("The previous version is still running.")
     after = read_stack(cfn, name)
     assert after.parameters == {"Seconds": "30"}
     assert isinstance(plan_stack(after, wanted(name, parameters={"Seconds": "30"})), NoChange)
@@ -159,14 +159,14 @@ def test_a_replacement_is_destructive(cfn: Any, name: str) -> None:
     assert any(each.recreates == "Always" for each in change.properties)
 
 
-def test_a_creation_is_described_without_asking_anybody(cfn: Any, name: str) -> None:
+def test_a_creation_is_previewed_without_a_call(cfn: Any, name: str) -> None:
     plan = decide(cfn, wanted(name))
     assert isinstance(plan, Create)
     assert [(each.logical_id, each.action) for each in describe_change(cfn, plan)] == [("Queue", "Add")]
     assert read_stack(cfn, name).status is StackStatus.ABSENT
 
 
-def test_a_validated_creation_leaves_no_shell(cfn: Any, name: str) -> None:
+def test_a_validated_creation_leaves_no_empty_stack(cfn: Any, name: str) -> None:
     changes = describe_change(cfn, decide(cfn, wanted(name)), validate=True)
     assert [(each.logical_id, each.action) for each in changes] == [("Queue", "Add")]
     assert read_stack(cfn, name).status.gone
@@ -186,7 +186,7 @@ def test_a_stack_left_in_review_is_taken_over(cfn: Any, name: str) -> None:
 
 
 def test_an_empty_change_set_is_no_change(cfn: Any, name: str) -> None:
-    """A template with an SSM parameter cannot be compared here; CloudFormation is asked and says: no change."""
+    """A template with an SSM parameter is compared by CloudFormation, which reports no change."""
     body = template()
     body["Metadata"] = {"Note": "{{resolve:ssm:/nothing}}"}
     up(cfn, wanted(name, body=body))
@@ -201,7 +201,9 @@ def test_an_empty_change_set_is_no_change(cfn: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-def test_what_a_deleted_stack_kept_is_adopted(embedded_aws: EmbeddedAws, cfn: Any, name: str, policy: str) -> None:
+def test_resources_kept_by_a_deleted_stack_are_imported(
+    embedded_aws: EmbeddedAws, cfn: Any, name: str, policy: str
+) -> None:
     body = template(Table=table(f"{name}-table", DeletionPolicy=policy))
     up(cfn, wanted(name, body=body))
     assert delete_keeping(cfn, name, ["Table"])
@@ -217,26 +219,26 @@ def test_what_a_deleted_stack_kept_is_adopted(embedded_aws: EmbeddedAws, cfn: An
     assert isinstance(decide(cfn, wanted(name, body=body)), NoChange)
 
 
-def test_a_deletion_keeps_what_it_is_told_to(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
+def test_a_deletion_keeps_the_resources_to_retain(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
     up(cfn, wanted(name, body=template(Table=table(f"{name}-table"))))
     assert delete_keeping(cfn, name, ["Table"])
     assert embedded_aws.client("dynamodb").describe_table(TableName=f"{name}-table")
     assert read_stack(cfn, name).status is StackStatus.ABSENT
 
 
-def test_a_stack_that_is_not_there_needs_no_deletion(cfn: Any, name: str) -> None:
+def test_a_missing_stack_needs_no_deletion(cfn: Any, name: str) -> None:
     assert not delete_stack(cfn, name)
 
 
 def test_a_protected_stack_is_not_deleted(cfn: Any, name: str) -> None:
     up(cfn, wanted(name))
     cfn.update_termination_protection(StackName=name, EnableTerminationProtection=True)
-    with pytest.raises(StackError, match="termination protection is on"):
+    with pytest.raises(StackError, match="termination protection is enabled"):
         delete_stack(cfn, name)
     assert read_stack(cfn, name).status is StackStatus.CREATE_COMPLETE
 
 
-def test_a_failed_rollback_is_continued_once_its_cause_is_mended(cfn: Any, name: str, provider: Provider) -> None:
+def test_a_failed_rollback_is_continued_once_its_cause_is_fixed(cfn: Any, name: str, provider: Provider) -> None:
     image = "000000000000.dkr.ecr.us-east-1.amazonaws.com/fraud@sha256:" + "5" * 64
     up(cfn, wanted(name, body=template(Thing=provider.resource("first"))))
     provider.fail(f"Source image {image} does not exist. Provide a valid source image.")
@@ -255,7 +257,7 @@ def test_a_failed_rollback_is_continued_once_its_cause_is_mended(cfn: Any, name:
     assert read_stack(cfn, name).status is StackStatus.UPDATE_COMPLETE
 
 
-def test_a_deletion_that_fails_names_what_holds_it_and_goes_on_once_that_is_mended(
+def test_a_failed_deletion_names_its_cause_and_continues_once_it_is_fixed(
     cfn: Any, name: str, provider: Provider
 ) -> None:
     body = template(Thing=provider.resource("first"))
@@ -272,7 +274,7 @@ def test_a_deletion_that_fails_names_what_holds_it_and_goes_on_once_that_is_mend
     assert read_stack(cfn, name).status is StackStatus.CREATE_COMPLETE
 
 
-def test_what_a_stack_failed_to_delete_can_be_kept(cfn: Any, name: str, provider: Provider) -> None:
+def test_resources_whose_deletion_failed_can_be_kept(cfn: Any, name: str, provider: Provider) -> None:
     up(cfn, wanted(name, body=template(Thing=provider.resource("first"))))
     provider.fail("it is still needed", deleting=True)
     with pytest.raises(StackFailed):
@@ -281,7 +283,7 @@ def test_what_a_stack_failed_to_delete_can_be_kept(cfn: Any, name: str, provider
     assert read_stack(cfn, name).status.gone
 
 
-def test_a_failing_custom_resource_is_told_with_its_own_words(cfn: Any, name: str, provider: Provider) -> None:
+def test_a_failing_custom_resource_is_reported_with_its_reason(cfn: Any, name: str, provider: Provider) -> None:
     provider.fail("the registry said no")
     with pytest.raises(StackFailed, match=r"Thing \(Custom::Thing\): .*the registry said no"):
         up(cfn, wanted(name, body=template(Thing=provider.resource("first"))))

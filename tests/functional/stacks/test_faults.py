@@ -1,4 +1,4 @@
-"""Stacks while AWS misbehaves: a proxy in front of the embedded AWS throttles, refuses, hangs, cuts and overtakes."""
+"""Stacks under faults: a proxy before the embedded AWS throttles, refuses, hangs, disconnects and interleaves calls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def proxy(embedded_aws: EmbeddedAws) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def cfn(embedded_aws: EmbeddedAws, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client as a release has it: botocore tries again, only that it waits for milliseconds here."""
+    """A client like that of a release, but with retries after milliseconds."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda _self, _context: 0.01)
     config = Config(retries={"mode": "standard", "total_max_attempts": 4}, read_timeout=0.5, connect_timeout=1)
     return embedded_aws.client("cloudformation", endpoint_url=proxy.endpoint, config=config)
@@ -46,7 +46,7 @@ def cfn(embedded_aws: EmbeddedAws, proxy: FaultProxy, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def direct(embedded_aws: EmbeddedAws) -> Any:
-    """Somebody else's client, past the proxy."""
+    """A second client that bypasses the proxy."""
     return embedded_aws.client("cloudformation")
 
 
@@ -58,7 +58,7 @@ def name() -> str:
 CHANGING = ("CreateChangeSet", "ExecuteChangeSet", "DeleteStack", "DeleteChangeSet", "UpdateStack")
 
 
-def test_nothing_changed_asks_twice_and_changes_nothing(cfn: Any, proxy: FaultProxy, name: str) -> None:
+def test_no_change_costs_two_calls(cfn: Any, proxy: FaultProxy, name: str) -> None:
     up(cfn, wanted(name))
     proxy.clear()
     assert not up(cfn, wanted(name)).changed
@@ -67,7 +67,7 @@ def test_nothing_changed_asks_twice_and_changes_nothing(cfn: Any, proxy: FaultPr
 
 @pytest.mark.parametrize("action", ["DescribeStacks", "CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet"])
 @pytest.mark.parametrize("fault", [throttled, unavailable, cut, lost_answer])
-def test_a_passing_fault_is_not_noticed(cfn: Any, proxy: FaultProxy, name: str, action: str, fault: Any) -> None:
+def test_a_transient_fault_is_retried(cfn: Any, proxy: FaultProxy, name: str, action: str, fault: Any) -> None:
     struck = proxy.add(fault(action))
     assert up(cfn, wanted(name)).changed
     assert struck.hits == 1
@@ -75,7 +75,7 @@ def test_a_passing_fault_is_not_noticed(cfn: Any, proxy: FaultProxy, name: str, 
     assert isinstance(decide(cfn, wanted(name)), NoChange)
 
 
-def test_an_answer_that_does_not_come_is_asked_for_again(cfn: Any, proxy: FaultProxy, name: str) -> None:
+def test_a_request_without_a_response_is_retried(cfn: Any, proxy: FaultProxy, name: str) -> None:
     struck = proxy.add(hanging("DescribeStackEvents", 1.0))
     assert up(cfn, wanted(name)).changed
     assert struck.hits == 1
@@ -91,9 +91,7 @@ def test_an_update_whose_answer_was_lost_happens_once(cfn: Any, proxy: FaultProx
     assert [each for each in sets if each["ExecutionStatus"] == "AVAILABLE"] == []
 
 
-def test_a_token_that_expires_on_the_way_leaves_a_stack_that_the_next_run_finishes(
-    cfn: Any, proxy: FaultProxy, name: str
-) -> None:
+def test_a_stack_is_finished_by_the_next_run_after_credentials_expired(cfn: Any, proxy: FaultProxy, name: str) -> None:
     proxy.add(expired("DescribeStackEvents"))
     with pytest.raises(ClientError, match="expired"):
         up(cfn, wanted(name))
@@ -102,7 +100,7 @@ def test_a_token_that_expires_on_the_way_leaves_a_stack_that_the_next_run_finish
     assert isinstance(decide(cfn, wanted(name)), NoChange)
 
 
-def test_a_token_that_expired_before_the_execution_changes_nothing(cfn: Any, proxy: FaultProxy, name: str) -> None:
+def test_credentials_that_expire_before_the_execution_change_nothing(cfn: Any, proxy: FaultProxy, name: str) -> None:
     up(cfn, wanted(name))
     proxy.add(expired("ExecuteChangeSet"))
     with pytest.raises(ClientError, match="expired"):
@@ -110,7 +108,7 @@ def test_a_token_that_expired_before_the_execution_changes_nothing(cfn: Any, pro
     assert read_stack(cfn, name).parameters == {"Seconds": "1"}
 
 
-def test_an_endpoint_that_is_gone_is_botocores_to_tell(embedded_aws: EmbeddedAws) -> None:
+def test_a_missing_endpoint_raises_botocores_error(embedded_aws: EmbeddedAws) -> None:
     config = Config(retries={"total_max_attempts": 1})
     cfn = embedded_aws.client("cloudformation", endpoint_url="http://127.0.0.1:9", config=config)
     with pytest.raises(EndpointConnectionError):
@@ -130,27 +128,25 @@ OVERTAKEN = [
 
 
 @pytest.mark.parametrize(("action", "code", "message"), OVERTAKEN)
-def test_whoever_is_overtaken_looks_again(
+def test_a_run_that_is_overtaken_plans_again(
     cfn: Any, proxy: FaultProxy, name: str, action: str, code: str, message: str
 ) -> None:
     up(cfn, wanted(name))
     proxy.add(error(action, code, message))
     events: list[Event] = []
     assert up(cfn, wanted(name, parameters={"Seconds": "30"}), events).changed
-    assert any(isinstance(event, Note) and "looking again" in event.text for event in events)
+    assert any(isinstance(event, Note) and "planning again" in event.text for event in events)
     assert read_stack(cfn, name).parameters == {"Seconds": "30"}
 
 
-def test_a_refusal_that_does_not_pass_is_not_tried_again(cfn: Any, proxy: FaultProxy, name: str) -> None:
+def test_a_permanent_refusal_is_not_retried(cfn: Any, proxy: FaultProxy, name: str) -> None:
     proxy.add(error("CreateChangeSet", "ValidationError", "Template format error: unsupported structure", times=None))
     with pytest.raises(ClientError, match="unsupported structure"):
         up(cfn, wanted(name))
     assert proxy.calls.count("CreateChangeSet") == 1
 
 
-def test_the_same_change_by_somebody_else_is_waited_for_and_enough(
-    cfn: Any, direct: Any, proxy: FaultProxy, name: str
-) -> None:
+def test_the_same_change_by_another_run_is_enough(cfn: Any, direct: Any, proxy: FaultProxy, name: str) -> None:
     up(cfn, wanted(name))
     target = wanted(name, parameters={"Seconds": "30"})
     proxy.before("CreateChangeSet", lambda: up(direct, target))
@@ -159,23 +155,21 @@ def test_the_same_change_by_somebody_else_is_waited_for_and_enough(
     assert isinstance(decide(cfn, target), NoChange)
 
 
-def test_a_stack_that_somebody_deletes_meanwhile_is_made_again(
-    cfn: Any, direct: Any, proxy: FaultProxy, name: str
-) -> None:
+def test_a_stack_deleted_meanwhile_is_created_again(cfn: Any, direct: Any, proxy: FaultProxy, name: str) -> None:
     up(cfn, wanted(name))
     proxy.before("CreateChangeSet", lambda: delete_stack(direct, name))
     assert up(cfn, wanted(name, parameters={"Seconds": "30"})).changed
     assert read_stack(cfn, name).status is StackStatus.CREATE_COMPLETE
 
 
-def test_two_that_create_at_once_end_with_one_stack(cfn: Any, direct: Any, proxy: FaultProxy, name: str) -> None:
-    """The other one creates it between this one's decision and its change set; AWS then says that it exists."""
+def test_concurrent_creations_end_with_one_stack(cfn: Any, direct: Any, proxy: FaultProxy, name: str) -> None:
+    """Another run creates it between the plan and the change set; AWS then answers that it exists."""
     proxy.before("CreateChangeSet", lambda: up(direct, wanted(name)))
     up(cfn, wanted(name))
     assert list(history(direct, name)).count("CREATE_COMPLETE") == 1
 
 
-def test_two_threads_that_update_at_once_both_converge(cfn: Any, direct: Any, name: str) -> None:
+def test_concurrent_updates_converge(cfn: Any, direct: Any, name: str) -> None:
     up(cfn, wanted(name))
     target = wanted(name, parameters={"Seconds": "30"})
     results: list[object] = []
@@ -195,7 +189,7 @@ def test_two_threads_that_update_at_once_both_converge(cfn: Any, direct: Any, na
     assert isinstance(decide(cfn, target), NoChange)
 
 
-def test_a_rolled_back_creation_is_deleted_first_since_aws_takes_no_change_set_on_it(
+def test_a_rolled_back_creation_is_deleted_first_because_aws_accepts_no_change_set(
     embedded_aws: EmbeddedAws, cfn: Any, proxy: FaultProxy, name: str
 ) -> None:
     ssm = embedded_aws.client("ssm")
@@ -209,10 +203,8 @@ def test_a_rolled_back_creation_is_deleted_first_since_aws_takes_no_change_set_o
     assert proxy.calls.index("DeleteStack") < proxy.calls.index("CreateChangeSet")
 
 
-def test_a_cause_that_passes_by_itself_gets_a_second_try(
-    embedded_aws: EmbeddedAws, cfn: Any, proxy: FaultProxy, name: str
-) -> None:
-    """A creation fails because Lambda does not know the new role yet; AWS knows it at the second try."""
+def test_a_transient_failure_is_retried(embedded_aws: EmbeddedAws, cfn: Any, proxy: FaultProxy, name: str) -> None:
+    """A creation fails because Lambda does not know the new role yet, and succeeds on the retry."""
     body = template(Thing=parameter(f"{name}-taken"))
     ssm = embedded_aws.client("ssm")
     ssm.put_parameter(Name=f"{name}-taken", Type="String", Value="theirs")
@@ -225,7 +217,7 @@ def test_a_cause_that_passes_by_itself_gets_a_second_try(
 
 
 class RewordedEvents:
-    """A client whose failed resources give another reason: the emulator's roles are known at once."""
+    """A client that rewrites the reason of failed resources, because the emulator's roles are consistent at once."""
 
     def __init__(self, cfn: Any, reason: str) -> None:
         self._cfn, self._reason = cfn, reason
@@ -250,16 +242,14 @@ def test_a_description_that_fails_halfway_leaves_no_change_set(cfn: Any, proxy: 
     assert cfn.list_change_sets(StackName=name)["Summaries"] == before
 
 
-def test_a_validated_creation_that_fails_halfway_leaves_no_shell(cfn: Any, proxy: FaultProxy, name: str) -> None:
+def test_a_validated_creation_that_fails_leaves_no_empty_stack(cfn: Any, proxy: FaultProxy, name: str) -> None:
     proxy.add(error("DescribeChangeSet", "AccessDenied", "not allowed", times=None))
     with pytest.raises(ClientError, match="not allowed"):
         describe_change(cfn, decide(cfn, wanted(name)), validate=True)
     assert read_stack(cfn, name).status.gone
 
 
-def test_a_shell_in_which_somebody_elses_change_set_waits_stays(
-    cfn: Any, direct: Any, proxy: FaultProxy, name: str
-) -> None:
+def test_an_empty_stack_with_a_foreign_change_set_is_kept(cfn: Any, direct: Any, proxy: FaultProxy, name: str) -> None:
     def somebody() -> None:
         direct.create_change_set(
             StackName=name, ChangeSetName="theirs", ChangeSetType="CREATE", TemplateBody=json.dumps(template())
@@ -270,8 +260,8 @@ def test_a_shell_in_which_somebody_elses_change_set_waits_stays(
     assert read_stack(cfn, name).status is StackStatus.REVIEW_IN_PROGRESS
 
 
-def test_a_change_set_that_aws_could_not_make_is_told_in_its_words(cfn: Any, name: str) -> None:
-    """The emulator fails such a set itself: an existing resource can be imported only when it is retained."""
+def test_a_failed_change_set_is_reported_with_its_reason(cfn: Any, name: str) -> None:
+    """The emulator rejects it: an existing resource can be imported only if it is retained."""
     body = template(Thing=parameter(f"{name}-kept"))
     up(cfn, wanted(name, body=body))
     other = f"{name}-other"
@@ -280,11 +270,9 @@ def test_a_change_set_that_aws_could_not_make_is_told_in_its_words(cfn: Any, nam
     assert read_stack(cfn, other).status.gone
 
 
-def test_a_stack_that_does_not_come_to_rest_in_time_says_that_it_goes_on(
-    cfn: Any, proxy: FaultProxy, name: str
-) -> None:
+def test_a_timeout_says_that_the_operation_continues(cfn: Any, proxy: FaultProxy, name: str) -> None:
     proxy.add(hanging("DescribeStackEvents", 0.4, times=None))
-    with pytest.raises(StackError, match="goes on by itself"):
+    with pytest.raises(StackError, match="and continues"):
         up(CalmEvents(cfn), wanted(name), timeout=0.3)
     proxy.clear()
     up(cfn, wanted(name))
@@ -292,7 +280,7 @@ def test_a_stack_that_does_not_come_to_rest_in_time_says_that_it_goes_on(
 
 
 class CalmEvents:
-    """A client that sees no event, as AWS shows them late."""
+    """A client without events, because AWS shows them late."""
 
     def __init__(self, cfn: Any) -> None:
         self._cfn = cfn
@@ -304,16 +292,14 @@ class CalmEvents:
         return {"StackEvents": []}
 
 
-def test_a_deletion_that_is_refused_says_why(cfn: Any, proxy: FaultProxy, name: str) -> None:
+def test_a_refused_deletion_says_why(cfn: Any, proxy: FaultProxy, name: str) -> None:
     up(cfn, wanted(name))
     proxy.add(error("DeleteStack", "ValidationError", "Export queue is imported by stack other"))
     with pytest.raises(StackError, match="imported by stack other"):
         delete_stack(cfn, name)
 
 
-def test_a_deletion_that_was_begun_by_somebody_else_is_waited_for(
-    cfn: Any, direct: Any, proxy: FaultProxy, name: str
-) -> None:
+def test_a_deletion_by_another_run_is_waited_for(cfn: Any, direct: Any, proxy: FaultProxy, name: str) -> None:
     up(cfn, wanted(name))
     proxy.before("DeleteStack", lambda: direct.delete_stack(StackName=name))
     assert delete_stack(cfn, name)
@@ -321,7 +307,7 @@ def test_a_deletion_that_was_begun_by_somebody_else_is_waited_for(
 
 
 @pytest.mark.parametrize("fault", [throttled, unavailable, cut, lost_answer])
-def test_a_deletion_survives_passing_faults(cfn: Any, proxy: FaultProxy, name: str, fault: Any) -> None:
+def test_a_deletion_survives_transient_faults(cfn: Any, proxy: FaultProxy, name: str, fault: Any) -> None:
     up(cfn, wanted(name))
     proxy.add(fault("DeleteStack"), fault("DescribeStackEvents", skip=1))
     assert delete_stack(cfn, name)

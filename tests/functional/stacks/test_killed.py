@@ -1,4 +1,4 @@
-"""A run that is killed (SIGKILL) at any of its calls is finished by the next run, as if nothing had happened."""
+"""A run that is killed (SIGKILL) at any of its calls is completed by the next run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ apply_stack(cfn, plan_stack(read_stack(cfn, wanted.name), wanted))
 
 @dataclass
 class Case:
-    """Where a run begins, and what it is to reach."""
+    """The start and the goal of a run."""
 
     name: str
     body: dict[str, Any]
@@ -43,7 +43,7 @@ class Case:
 
 
 class Victim:
-    """A process that will bring a stack where it should be, until it is killed."""
+    """A process that applies a stack until it is killed."""
 
     def __init__(self, endpoint: str) -> None:
         self._process = subprocess.Popen(
@@ -55,7 +55,7 @@ class Victim:
         self._process.send_signal(signal.SIGKILL)
 
     def run(self, case: Case) -> int:
-        """Let it go on and wait for its end; gives its exit code, negative for a signal."""
+        """Let it continue and wait for its end; returns the exit code, negative for a signal."""
         stack = {"name": case.name, "body": json.dumps(case.body), "parameters": case.parameters}
         self._process.communicate(json.dumps(stack).encode() + b"\n", timeout=60)
         return self._process.returncode
@@ -75,7 +75,7 @@ def proxy(embedded_aws: EmbeddedAws) -> Iterator[FaultProxy]:
 
 
 def prepare(aws: EmbeddedAws, situation: str) -> Case:
-    """A stack in a situation, and the case that leads out of it."""
+    """A stack in the initial state of a case."""
     cfn, ssm, name = aws.client("cloudformation"), aws.client("ssm"), f"killed-{uuid.uuid4().hex[:8]}"
     match situation:
         case "creation":
@@ -94,7 +94,7 @@ def prepare(aws: EmbeddedAws, situation: str) -> Case:
 
 
 def calls_of(aws: EmbeddedAws, proxy: FaultProxy, situation: str) -> list[str]:
-    """The calls of a run that nobody disturbs."""
+    """The calls of an undisturbed run."""
     case = prepare(aws, situation)
     proxy.clear()
     client = aws.client("cloudformation", endpoint_url=proxy.endpoint)
@@ -126,7 +126,7 @@ def test_killed_at_any_call_the_next_run_converges(
 
 
 def expect_convergence(cfn: Any, case: Case, killed_at: str) -> None:
-    """The next run ends where an undisturbed one ends, and leaves as little behind."""
+    """The next run ends in the same state as an undisturbed one, without leftovers."""
     stack = wanted(case.name, body=case.body, parameters=case.parameters)
     up(cfn, stack)
     assert isinstance(decide(cfn, stack), NoChange), killed_at

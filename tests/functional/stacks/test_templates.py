@@ -107,7 +107,7 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def standing(embedded_aws: EmbeddedAws) -> Iterator[Environment]:
-    """An environment that tests only look at."""
+    """An environment that tests only read."""
     environment = Environment(embedded_aws, Settings("templates"))
     environment.create_both()
     yield environment
@@ -129,7 +129,7 @@ def test_every_repository_holds_the_placeholder_of_synthesis(standing: Environme
     assert outputs["FraudDetectionRepositoryUri"] == standing.image(digest).partition("@")[0]
 
 
-def test_functions_stand_on_the_placeholder_that_the_other_stack_names(standing: Environment) -> None:
+def test_functions_run_the_placeholder_of_the_registry_stack(standing: Environment) -> None:
     placeholder_uri = standing.outputs(standing.names.registry_stack)["FraudDetectionPlaceholderUri"]
     function = standing.function()
     assert function["Code"]["ImageUri"] == placeholder_uri
@@ -286,7 +286,7 @@ def test_without_one_of_its_permissions_the_placeholder_fails_with_the_reason(em
 
 
 class Answers(http.server.ThreadingHTTPServer):
-    """Stands where CloudFormation takes the answers of custom resources."""
+    """Receives the responses of custom resources in place of CloudFormation."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
@@ -409,7 +409,7 @@ def test_an_almost_empty_event_is_answered(answers: Answers) -> None:
     assert answers.received[0]["Reason"] == "KeyError: 'RequestType'"
 
 
-def test_an_answer_that_does_not_arrive_is_raised_so_that_lambda_tries_again() -> None:
+def test_an_undelivered_response_is_raised_so_that_lambda_retries() -> None:
     # OSError covers refusal and HTTP errors alike.
     with pytest.raises(OSError, match="refused"):
         placeholder.handler({"ResponseURL": "http://127.0.0.1:9/", "RequestType": "Delete"}, None)

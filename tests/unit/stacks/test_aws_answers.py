@@ -1,4 +1,4 @@
-"""What AWS answers and the embedded AWS does not: change sets that take their time, pages, validation, function states.
+"""Responses that only AWS gives: slow change sets, pages, validation, function states.
 
 botocore's Stubber holds each answer against the service model, so none is made up in its shape.
 """
@@ -39,7 +39,7 @@ WANTED = WantedStack("pipeline-dev", BODY)
 
 
 class Stubbed:
-    """A client whose answers are queued, with the requests that they expect left open."""
+    """A client with queued responses to any requests."""
 
     def __init__(self, service: str) -> None:
         self.client: Any = boto3.client(
@@ -88,7 +88,7 @@ def event(number: int, logical_id: str, status: str, token: str = "", **more: An
     return found | ({"ClientRequestToken": token} if token else {}) | more
 
 
-def test_a_stack_is_read_with_all_that_a_decision_needs(cfn: Stubbed) -> None:
+def test_a_stack_is_read_with_everything_that_a_plan_needs(cfn: Stubbed) -> None:
     cfn.answers(
         "describe_stacks",
         stack(
@@ -106,9 +106,9 @@ def test_a_stack_is_read_with_all_that_a_decision_needs(cfn: Stubbed) -> None:
     )  # fmt: skip
 
 
-def test_a_status_of_the_future_is_not_guessed_at(cfn: Stubbed) -> None:
+def test_an_unknown_status_is_an_error(cfn: Stubbed) -> None:
     cfn.answers("describe_stacks", stack("HIBERNATE_COMPLETE"))
-    with pytest.raises(StackError, match="HIBERNATE_COMPLETE, which this version does not know"):
+    with pytest.raises(StackError, match="unknown status HIBERNATE_COMPLETE"):
         read_stack(cfn.client, "pipeline-dev")
 
 
@@ -124,7 +124,7 @@ STANDS = StackState(
 )
 
 
-def test_a_change_is_told_with_cloudformations_own_values_over_pages(cfn: Stubbed) -> None:
+def test_changes_have_cloudformations_values_across_pages(cfn: Stubbed) -> None:
     plan = plan_stack(STANDS, WANTED)
     assert isinstance(plan, Update)
 
@@ -155,7 +155,7 @@ def test_a_change_is_told_with_cloudformations_own_values_over_pages(cfn: Stubbe
         "No updates are to be performed.",
     ],
 )
-def test_both_of_cloudformations_words_for_an_empty_change_set_are_known(cfn: Stubbed, reason: str) -> None:
+def test_both_reasons_of_an_empty_change_set_are_known(cfn: Stubbed, reason: str) -> None:
     cfn.answers("create_change_set", {"Id": SET, "StackId": ID})
     cfn.answers("describe_change_set", {"Status": "FAILED", "StatusReason": reason})
     cfn.answers("delete_change_set", {})
@@ -163,7 +163,7 @@ def test_both_of_cloudformations_words_for_an_empty_change_set_are_known(cfn: St
     assert not apply_stack(cfn.client, plan_stack(STANDS, WANTED)).changed
 
 
-def test_early_validation_of_a_change_set_is_told_by_describe_events(cfn: Stubbed) -> None:
+def test_validation_findings_are_read_with_describe_events(cfn: Stubbed) -> None:
     cfn.answers("create_change_set", {"Id": SET, "StackId": ID})
     cfn.answers("describe_change_set", {"Status": "FAILED", "StatusReason": "Validation failed with 1 error(s)."})
     finding = {
@@ -181,7 +181,7 @@ def test_early_validation_of_a_change_set_is_told_by_describe_events(cfn: Stubbe
     assert [failure.logical_id for failure in caught.value.failures] == ["Queue"]
 
 
-def test_without_the_right_to_ask_for_validation_the_reason_is_shorter_not_wrong(cfn: Stubbed) -> None:
+def test_without_permission_for_describe_events_the_reason_is_shorter(cfn: Stubbed) -> None:
     cfn.answers("create_change_set", {"Id": SET, "StackId": ID})
     cfn.answers("describe_change_set", {"Status": "FAILED", "StatusReason": "Validation failed with 1 error(s)."})
     cfn.refuses("describe_events", "AccessDenied", "no")
@@ -229,7 +229,7 @@ def test_a_function_is_waited_for_until_lambda_is_done_with_it(functions: Stubbe
     verify_function(functions.client, "fraud-detection-dev", PUSHED)
 
 
-def test_a_function_that_sleeps_still_has_its_image(functions: Stubbed) -> None:
+def test_an_inactive_function_keeps_its_image(functions: Stubbed) -> None:
     functions.answers("get_function", function(Digest.of(b"new"), State="Inactive", LastUpdateStatus="Successful"))
     verify_function(functions.client, "fraud-detection-dev", PUSHED)
 
@@ -241,7 +241,7 @@ def test_a_function_that_sleeps_still_has_its_image(functions: Stubbed) -> None:
         ({"LastUpdateStatus": "Failed", "LastUpdateStatusReason": "Access denied."}, "Access denied."),
     ],
 )  # fmt: skip
-def test_a_function_that_lambda_gave_up_is_told_in_its_words(
+def test_a_failed_function_is_reported_with_lambdas_reason(
     functions: Stubbed, configuration: dict[str, Any], reason: str
 ) -> None:
     functions.answers("get_function", function(Digest.of(b"new"), **configuration))
@@ -249,13 +249,13 @@ def test_a_function_that_lambda_gave_up_is_told_in_its_words(
         verify_function(functions.client, "fraud-detection-dev", PUSHED)
 
 
-def test_a_function_that_takes_too_long_is_told(functions: Stubbed) -> None:
+def test_a_function_that_takes_too_long_is_an_error(functions: Stubbed) -> None:
     functions.answers("get_function", function(Digest.of(b"new"), State="Pending"))
     with pytest.raises(FunctionError, match="still at work"):
         verify_function(functions.client, "fraud-detection-dev", PUSHED, timeout=-1)
 
 
-def test_what_is_resolved_counts_and_not_what_was_asked_for(functions: Stubbed) -> None:
+def test_the_resolved_image_counts(functions: Stubbed) -> None:
     asked = f"{URI}@{Digest.of(b'new')}"
     functions.answers("get_function", function(Digest.of(b"other"), uri=asked, State="Active"))
     with pytest.raises(FunctionError, match="does not run what was pushed"):

@@ -1,4 +1,4 @@
-"""The first cause of a failure, and what it dragged down."""
+"""The first cause of a failure, and the resources cancelled because of it."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ CASCADE = [
 ]
 
 
-def test_the_cause_comes_before_what_was_given_up_because_of_it() -> None:
+def test_causes_come_before_cancelled_resources() -> None:
     failures = failures_of(CASCADE, STACK)
     assert [failure.logical_id for failure in failures] == ["Table", "Queue", "Topic"]
-    assert [failure.given_up for failure in failures] == [False, True, True]
+    assert [failure.cancelled for failure in failures] == [False, True, True]
 
 
-def test_the_cascade_is_folded() -> None:
+def test_cancelled_resources_are_counted() -> None:
     assert explain(failures_of(CASCADE, STACK), "") == (
-        "Table (AWS::DynamoDB::Table): Table already exists: transaction-state-dev (2 more given up because of it)"
+        "Table (AWS::DynamoDB::Table): Table already exists: transaction-state-dev"
+        " (2 more were cancelled because of it)"
     )
 
 
@@ -50,13 +51,13 @@ def test_a_resource_that_fails_again_in_the_rollback_keeps_its_first_reason() ->
     assert [failure.reason for failure in failures_of(events, STACK)] == ["first"]
 
 
-def test_without_a_failed_resource_the_stack_speaks() -> None:
+def test_without_a_failed_resource_the_reason_of_the_stack_is_used() -> None:
     assert explain((), "Export x is imported by stack y") == "Export x is imported by stack y"
-    assert explain((), "") == "CloudFormation names no reason"
+    assert explain((), "") == "CloudFormation gives no reason"
 
 
 @pytest.mark.parametrize(
-    ("reason", "passing"),
+    ("reason", "transient"),
     [
         ("The role defined for the function cannot be assumed by Lambda. (Service: Lambda, Status Code: 400)", True),
         ("Invalid principal in policy: \"AWS\":\"arn:aws:iam::1:role/x\"", True),
@@ -67,12 +68,12 @@ def test_without_a_failed_resource_the_stack_speaks() -> None:
         ("Resource handler returned message: \"User is not authorized to perform: sqs:CreateQueue\"", False),
     ],
 )  # fmt: skip
-def test_a_second_try_is_for_what_passes_by_itself(reason: str, passing: bool) -> None:
+def test_transient_failures_are_retried(reason: str, transient: bool) -> None:
     failure = ResourceFailure("X", "AWS::Lambda::Function", "CREATE_FAILED", reason)
-    assert StackFailed("what", "why", "next", failures=(failure,)).passing is passing
+    assert StackFailed("what", "why", "next", failures=(failure,)).transient is transient
 
 
-def test_missing_images_are_read_from_lambdas_words() -> None:
+def test_missing_images_are_read_from_lambdas_reasons() -> None:
     twice = [
         ResourceFailure(
             name, "AWS::Lambda::Function", "UPDATE_FAILED", f'"Source image {IMAGE} does not exist. Provide'
@@ -83,7 +84,7 @@ def test_missing_images_are_read_from_lambdas_words() -> None:
     assert missing_images([ResourceFailure("A", "", "", "Source image ??? does not exist")]) == ()
 
 
-def test_the_error_survives_another_process() -> None:
+def test_the_error_can_be_pickled() -> None:
     failure = ResourceFailure("X", "AWS::SQS::Queue", "CREATE_FAILED", "no")
     error = StackFailed("w", "y", "n", stack="s", status=StackStatus.ROLLBACK_COMPLETE, failures=(failure,))
     again = pickle.loads(pickle.dumps(error))

@@ -1,4 +1,4 @@
-"""Following an operation asks for no page of events that lies before it."""
+"""Following an operation reads no page of events before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/s/1"
 
 
 class CloudFormation:
-    """A stack that was updated a hundred times before; ten events a page."""
+    """A stack that was updated a hundred times, with ten events per page."""
 
     def __init__(self, own: int) -> None:
         self.pages = 0

@@ -89,7 +89,7 @@ def test_the_table_has_every_status_of_cloudformation() -> None:
     assert {status.value for status in DECISIONS} - {"ABSENT"} == set(model.shape_for("StackStatus").enum)
 
 
-def test_the_documentation_shows_this_table() -> None:
+def test_docs_show_this_table() -> None:
     page = (Path(__file__).parents[3] / "docs" / "stacks.md").read_text()
     shown = {
         cells[0].strip("` "): (cells[1].strip("` "), cells[2].strip("` "))
@@ -101,7 +101,7 @@ def test_the_documentation_shows_this_table() -> None:
     }
 
 
-def test_what_differs_is_told() -> None:
+def test_an_update_lists_what_differs() -> None:
     other = {**TEMPLATE, "Resources": {**TEMPLATE["Resources"], "Topic": {"Type": "AWS::SNS::Topic"}}}
     wanted = replace(WANTED, template_body=json.dumps(other), parameters={"Size": "2"}, tags={"team": "risk"})
     plan = plan_stack(STANDS, wanted)
@@ -110,13 +110,13 @@ def test_what_differs_is_told() -> None:
     assert plan.parameters == {"Size": ("1", "2")}
 
 
-def test_a_parameter_that_is_not_named_gets_its_default_again() -> None:
+def test_an_omitted_parameter_gets_its_default() -> None:
     plan = plan_stack(replace(STANDS, parameters={"Image": "old", "Size": "1"}), WANTED)
     assert isinstance(plan, Update)
     assert plan.parameters == {"Image": ("old", "")}
 
 
-def test_parameters_that_come_and_go_with_a_template_are_told() -> None:
+def test_parameters_that_a_template_adds_or_removes_are_listed() -> None:
     other = {**TEMPLATE, "Parameters": {"Image": {"Type": "String", "Default": ""}, "Days": {"Type": "Number"}}}
     plan = plan_stack(STANDS, replace(WANTED, template_body=json.dumps(other), parameters={"Days": "7"}))
     assert isinstance(plan, Update)
@@ -133,7 +133,7 @@ def test_parameters_that_come_and_go_with_a_template_are_told() -> None:
     ],
     ids=["macro", "dynamic reference", "SSM parameter", "NoEcho parameter"],
 )
-def test_only_cloudformation_can_compare_values_from_elsewhere(body: dict[str, Any]) -> None:
+def test_values_from_other_sources_are_compared_by_cloudformation(body: dict[str, Any]) -> None:
     text = json.dumps(body)
     parameters = {name: STANDS.parameters[name] for name in body["Parameters"]}
     state = replace(STANDS, template=canonical_template(text), parameters=parameters)
@@ -142,7 +142,7 @@ def test_only_cloudformation_can_compare_values_from_elsewhere(body: dict[str, A
     assert plan.only_cloudformation_knows
 
 
-def test_everything_that_cloudformation_would_refuse_is_said_at_once() -> None:
+def test_all_reasons_for_a_rejection_are_listed() -> None:
     body = {**TEMPLATE, "Parameters": {"Needed": {"Type": "String"}}, "Description": "x" * TEMPLATE_URL_MAX}
     plan = plan_stack(STANDS, WantedStack("pipeline-dev", json.dumps(body), {"Unknown": "1"}))
     assert isinstance(plan, Refuse)
@@ -164,7 +164,7 @@ def test_a_yaml_template_is_left_to_cloudformation() -> None:
     assert isinstance(plan, Update)
 
 
-def test_existing_resources_are_adopted_by_a_creation() -> None:
+def test_existing_resources_are_imported_on_creation() -> None:
     wanted = replace(WANTED, existing=("Queue",))
     assert isinstance(plan_stack(StackState("pipeline-dev", StackStatus.ABSENT), wanted), Adopt)
     assert isinstance(plan_stack(STANDS, wanted), NoChange)
@@ -178,19 +178,19 @@ def test_existing_resources_are_adopted_by_a_creation() -> None:
         (REVIEW_PATIENCE + 1, "CREATE_COMPLETE", CleanUpReview),
     ],
 )
-def test_a_review_that_just_began_is_somebody_else_at_work(age: float, status: str, decision: type) -> None:
+def test_a_recent_review_belongs_to_another_run(age: float, status: str, decision: type) -> None:
     change_set = ChangeSetSummary("transaction-pipeline-1", "arn:…", status, age)
     state = replace(STANDS, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
     assert type(plan_stack(state, WANTED)) is decision
 
 
-def test_a_review_whose_maker_is_gone_is_nobody_at_work() -> None:
+def test_a_review_of_a_dead_process_is_abandoned() -> None:
     change_set = ChangeSetSummary("transaction-pipeline-1", "arn:…", "CREATE_COMPLETE", 0.0, abandoned=True)
     state = replace(STANDS, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
     assert isinstance(plan_stack(state, WANTED), CleanUpReview)
 
 
-def test_a_maker_is_gone_only_when_that_is_known() -> None:
+def test_a_process_is_dead_only_if_that_is_known() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     here = maker()
@@ -207,7 +207,7 @@ def test_a_protected_stack_is_never_replaced(status: StackStatus) -> None:
     assert "--no-enable-termination-protection" in plan.next_step
 
 
-def test_the_two_ways_back_from_a_failed_update() -> None:
+def test_the_two_calls_that_complete_a_rollback() -> None:
     failed = plan_stack(replace(STANDS, status=StackStatus.UPDATE_FAILED), WANTED)
     half = plan_stack(replace(STANDS, status=StackStatus.UPDATE_ROLLBACK_FAILED), WANTED)
     assert isinstance(failed, ContinueRollback)

@@ -1,4 +1,4 @@
-"""The bucket for templates that are too large to be sent, against S3's own service model.
+"""The bucket for templates that are too large for a request, against S3's service model.
 
 Each answer is held against botocore's model, and so is each request, with its exact parameters where they matter.
 """
@@ -26,7 +26,7 @@ KEY = f"{Digest.of(BODY.encode()).hex}.json"
 
 
 class Aws:
-    """STS and S3 of one region, with their answers in order."""
+    """STS and S3 of one region, with queued responses."""
 
     def __init__(self, region: str, partition: str) -> None:
         self.region = region
@@ -52,7 +52,7 @@ class Aws:
         self._stubbers["s3"].add_client_error(call, code, "no", expected_params=expected)
 
     def takes_settings(self) -> None:
-        """Everything that is set on a new bucket, in order: the lifecycle rule, which says that it is whole, last."""
+        """Queue all settings of a new bucket, in order; the lifecycle rule comes last and marks it complete."""
         blocked = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
         self.takes("put_public_access_block", **self.own, PublicAccessBlockConfiguration=dict.fromkeys(blocked, True))
         encrypted = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
@@ -85,7 +85,7 @@ WHOLE = {
 }
 
 
-def test_a_bucket_that_is_there_costs_one_look(aws: Aws) -> None:
+def test_an_existing_bucket_costs_one_call(aws: Aws) -> None:
     aws.takes("get_bucket_lifecycle_configuration", WHOLE, **aws.own)
     aws.takes_template()
     url = upload_template(aws.client, BODY)
@@ -100,7 +100,7 @@ def test_a_bucket_that_is_there_costs_one_look(aws: Aws) -> None:
         ("cn-north-1", "aws-cn", {"CreateBucketConfiguration": {"LocationConstraint": "cn-north-1"}}),
     ],
 )
-def test_the_bucket_is_made_when_it_is_first_needed(region: str, partition: str, place: dict[str, Any]) -> None:
+def test_the_bucket_is_created_on_first_use(region: str, partition: str, place: dict[str, Any]) -> None:
     aws, events = Aws(region, partition), list[Event]()
     aws.refuses("get_bucket_lifecycle_configuration", "NoSuchBucket", **aws.own)
     aws.takes("create_bucket", Bucket=aws.bucket, ObjectOwnership="BucketOwnerEnforced", **place)
@@ -113,7 +113,7 @@ def test_the_bucket_is_made_when_it_is_first_needed(region: str, partition: str,
     upload_template(aws.client, BODY, events.append)
     aws.assert_done()
     assert [event.text for event in events if isinstance(event, Note)] == [
-        f"made the bucket {aws.bucket} for templates that CloudFormation takes only from there"
+        f"created the bucket {aws.bucket} for templates that are too large for a request"
     ]
     ((statement,),) = (policy["Statement"] for policy in policies)
     assert statement["Effect"] == "Deny"
@@ -122,7 +122,7 @@ def test_the_bucket_is_made_when_it_is_first_needed(region: str, partition: str,
     assert len(aws.bucket) <= 63
 
 
-def test_a_bucket_whose_making_was_interrupted_is_finished(aws: Aws) -> None:
+def test_an_interrupted_creation_is_completed(aws: Aws) -> None:
     aws.refuses("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration", **aws.own)
     aws.refuses(
         "create_bucket", "BucketAlreadyOwnedByYou", Bucket=aws.bucket, ObjectOwnership="BucketOwnerEnforced",
@@ -134,7 +134,7 @@ def test_a_bucket_whose_making_was_interrupted_is_finished(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("code", ["OperationAborted", "NoSuchBucket"])
-def test_two_runs_that_make_it_at_once_both_get_it(aws: Aws, code: str) -> None:
+def test_concurrent_creations_both_succeed(aws: Aws, code: str) -> None:
     place = {"CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}}
     aws.refuses("get_bucket_lifecycle_configuration", "NoSuchBucket", **aws.own)
     aws.refuses("create_bucket", code, Bucket=aws.bucket, ObjectOwnership="BucketOwnerEnforced", **place)
@@ -143,22 +143,22 @@ def test_two_runs_that_make_it_at_once_both_get_it(aws: Aws, code: str) -> None:
     upload_template(aws.client, BODY)
 
 
-def test_a_bucket_of_somebody_else_gets_nothing(aws: Aws) -> None:
+def test_a_bucket_of_another_account_is_not_used(aws: Aws) -> None:
     aws.refuses("get_bucket_lifecycle_configuration", "AccessDenied", **aws.own)
-    with pytest.raises(StackError, match="belongs to another account, or the caller may not use it"):
+    with pytest.raises(StackError, match="belongs to another account, or the caller may not access it"):
         upload_template(aws.client, BODY)
 
 
-def test_a_name_that_somebody_else_took_in_the_same_moment_is_refused(aws: Aws) -> None:
+def test_a_bucket_name_taken_by_another_account_is_refused(aws: Aws) -> None:
     place = {"CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}}
     aws.refuses("get_bucket_lifecycle_configuration", "NoSuchBucket", **aws.own)
     aws.refuses("create_bucket", "BucketAlreadyExists", Bucket=aws.bucket, ObjectOwnership=ANY, **place)
-    with pytest.raises(StackError, match=r"another account has a bucket of that name.*synth.*--s3-bucket"):
+    with pytest.raises(StackError, match=r"another account owns a bucket of that name.*synth.*--s3-bucket"):
         upload_template(aws.client, BODY)
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_only_a_bucket_that_is_there_is_told_of(aws: Aws, found: bool) -> None:
+def test_only_an_existing_bucket_is_found(aws: Aws, found: bool) -> None:
     if found:
         aws.takes("head_bucket", **aws.own)
     else:
@@ -167,7 +167,7 @@ def test_only_a_bucket_that_is_there_is_told_of(aws: Aws, found: bool) -> None:
 
 
 def sent(body: str, upload: Upload | None) -> dict[str, Any]:
-    """The request for a change set, which the service then refuses."""
+    """The request for a change set, which the service refuses."""
     cfn = boto3.client("cloudformation", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
     requests: list[dict[str, Any]] = []
     cfn.meta.events.register(
@@ -181,7 +181,7 @@ def sent(body: str, upload: Upload | None) -> dict[str, Any]:
 
 
 def of_size(size: int) -> str:
-    """A template of so many bytes, with a character that takes two of them."""
+    """A template of ``size`` bytes with a two-byte character."""
     empty = json.dumps({"Description": "é", "Resources": {}}, ensure_ascii=False)
     return empty.replace("é", "é" + "x" * (size - len(empty.encode())))
 
@@ -194,14 +194,14 @@ def test_a_template_that_fits_is_sent(upload: Upload | None) -> None:
     assert "TemplateURL" not in request
 
 
-def test_a_larger_one_is_read_from_where_it_was_put() -> None:
+def test_a_larger_template_is_uploaded() -> None:
     body = of_size(TEMPLATE_BODY_MAX + 1)
     request = sent(body, lambda given: f"https://there/{len(given)}")
     assert request["TemplateURL"] == f"https://there/{len(body)}"
     assert "TemplateBody" not in request
 
 
-def test_a_larger_one_without_a_bucket_is_an_error_before_anything_is_made() -> None:
+def test_a_larger_template_without_a_bucket_is_an_error() -> None:
     cfn = boto3.client("cloudformation", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
     with Stubber(cfn), pytest.raises(StackError, match=r"51,201 bytes, a request holds 51,200"):
         apply_stack(cfn, Create(WantedStack("pipeline-dev", of_size(TEMPLATE_BODY_MAX + 1))))

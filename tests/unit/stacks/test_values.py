@@ -1,4 +1,4 @@
-"""Old and new values of a change, as far as templates tell them."""
+"""Old and new values of a change, computed from the templates."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def values(**parameters: str) -> Values:
         ({"A": {"Ref": "AWS::NoValue"}, "B": [{"Ref": "AWS::NoValue"}, 1]}, {"B": [1]}),
     ],
 )  # fmt: skip
-def test_what_the_template_tells_is_worked_out_and_the_rest_stays_as_written(written: Any, expected: Any) -> None:
+def test_known_values_are_evaluated_and_others_stay_as_written(written: Any, expected: Any) -> None:
     assert values(Image="host/a@sha256:1").evaluate(written) == expected
 
 
@@ -92,5 +92,5 @@ def change(action: str, resource_type: str = "AWS::DynamoDB::Table", **more: Any
         (change("Modify", "AWS::Lambda::Version", replacement="True"), False),
     ],
 )
-def test_what_may_be_lost_is_asked_about(shown: ResourceChange, destructive: bool) -> None:
+def test_changes_that_may_lose_data_are_destructive(shown: ResourceChange, destructive: bool) -> None:
     assert shown.destructive is destructive
