@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,7 +218,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         # Before anything goes, so that no file which is saved meanwhile makes it anew.
         watches = call_off(lock_of(context), command_line(context, "down"))
         done = take_down(target, context.names, context.report, keep_data=keep_data)
-        others = ["aws"] if not local else _other_environments(target.client("cloudformation"))
+        others = ["aws"] if not local else _other_environments(target)
     stopped = False
     if not others:
         from pipeline.local.host.control import stop_local
@@ -272,6 +273,13 @@ def _on_target(command: str, target: Target) -> str:
     return command.replace("aws ", f"{where} --region {target.region} ")
 
 
-def _other_environments(cloudformation: Any) -> list[str]:
-    pages = cloudformation.get_paginator("describe_stacks").paginate()
-    return [stack["StackName"] for page in pages for stack in page["Stacks"]]
+def _other_environments(target: Target) -> list[str]:
+    """The stacks that the embedded AWS still has, in whatever region."""
+
+    def stacks(region: str) -> list[str]:
+        cloudformation = target.in_region(region).client("cloudformation")
+        pages = cloudformation.get_paginator("describe_stacks").paginate()
+        return [f"{stack['StackName']} in {region}" for page in pages for stack in page["Stacks"]]
+
+    with ThreadPoolExecutor(8) as pool:
+        return [stack for found in pool.map(stacks, target.regions()) for stack in found]

@@ -59,6 +59,15 @@ class Target:
         """The same account for calls that must not be sent twice, each given ``seconds`` for its answer."""
         return Target(self.name, self.region, self._session, self.endpoint, attempts=1, seconds=seconds)
 
+    def in_region(self, region: str) -> Target:
+        """The same account in another region."""
+        return Target(self.name, region, self._session, self.endpoint, attempts=self._attempts, seconds=self._seconds)
+
+    def regions(self) -> tuple[str, ...]:
+        """Every region that CloudFormation is in, as botocore knows them, and this one."""
+        known = self._session.get_available_regions("cloudformation")
+        return tuple(sorted({*known, self.region}))
+
     def client(self, service: str) -> Any:
         """The client of ``service``, with retries that wait on throttling."""
         with self._making:

@@ -6,21 +6,21 @@ What a killed push leaves behind is blobs, or a manifest without its tag; the ne
 from __future__ import annotations
 
 import io
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from pipeline.assembly.model import CheckedImage, Image, PushedImage
 from pipeline.core.errors import NextStep, RegistryError
-from pipeline.core.events import BytesMoved, Report, ignore
+from pipeline.core.events import BytesMoved, Note, Report, ignore
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry, RegistryRefused, connect
-from pipeline.oci.registry.refusals import DamagedCopy, MediaTypeConflict, is_ecr
-from pipeline.oci.values import OCI_INDEX, Artifact, Descriptor, Digest, ImageReference, Layer, Manifest
+from pipeline.oci.registry.refusals import DamagedCopy, MediaTypeConflict
+from pipeline.oci.values import Artifact, Descriptor, Digest, ImageReference, Layer, Manifest
+from pipeline.release.attach import attach
 
 # Blobs and manifests that move at the same time.
 PARALLEL = 8
@@ -75,7 +75,7 @@ def push_images(
     open_registry  gives the registries that base layers are fetched from when the store does not have them
     Raises RegistryError, BaseImageError when a base layer is nowhere to be had, CredentialsError.
     """
-    work = [_Work(push, _repository(registry, push)) for push in pushes]
+    work = [_Work(push, _repository(registry, push), blobs=_blobs(push.checked.image)) for push in pushes]
     stop = threading.Event()
     pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="push")
     try:
@@ -83,19 +83,22 @@ def push_images(
         missing = [item for item in work if not item.present]
         for item in missing:
             item.progress = _Progress(report, stop, item.push.checked.function, _size(item.push.checked.image))
-        blobs: dict[Digest, list[tuple[_Work, _Blob]]] = {}
-        for item in missing:
-            for blob in _blobs(item.push.checked.image):
-                blobs.setdefault(blob.descriptor.digest, []).append((item, blob))
+        lenders = _lenders(work)
+        own = [(item, blob) for item in missing for blob in item.blobs if lenders[blob.descriptor.digest] is item]
         # The largest first: they decide how long it takes.
-        ordered = sorted(
-            blobs.values(), key=lambda users: (-users[0][1].descriptor.size, users[0][1].descriptor.digest)
-        )
-        sources = _Sources(registry, open_registry, store, report, stop)
-        _all(pool.submit(_bring, registry, users, store, sources) for users in ordered)
-        # Whoever waits for the images has them before work is done on what only speaks of them.
-        _all(pool.submit(_store, registry, item) for item in missing)
-        return tuple(_all(pool.submit(_complete, registry, item, store) for item in work))
+        own.sort(key=lambda pair: (-pair[1].descriptor.size, pair[1].descriptor.digest))
+        bring = _Bringing(registry, store, _Sources(registry, open_registry, store, report, stop))
+        _all(pool.submit(bring, item, blob) for item, blob in own)
+        stored: dict[int, Future[None]] = {}
+        for item in missing:
+            borrowed = [(blob, lenders[blob.descriptor.digest]) for blob in item.blobs]
+            borrowed = [(blob, lender) for blob, lender in borrowed if lender is not item]
+            # Lenders come before those who borrow from them, so a full pool never waits for what it has not begun.
+            waits = [stored[id(lender)] for _, lender in borrowed if not lender.present]
+            stored[id(item)] = pool.submit(_store, registry, item, borrowed, waits, bring)
+        _all(stored.values())
+        # The images come before the artifacts that refer to them: functions can be switched without those.
+        return tuple(_all(pool.submit(_complete, registry, item, store, report) for item in work))
     except DamagedCopy as damaged:
         stop.set()
         registry.interrupt()
@@ -158,6 +161,7 @@ class _Work:
     uploaded: int = 0
     progress: _Progress | None = None
     artifacts: tuple[Artifact, ...] = ()
+    blobs: tuple[_Blob, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sent(self, count: int) -> None:
@@ -236,33 +240,46 @@ def _read_back(registry: Registry, item: _Work) -> bool:
     return found is not None
 
 
-def _bring(registry: Registry, users: list[tuple[_Work, _Blob]], store: BlobStore, sources: _Sources) -> None:
-    """Bring one blob into every repository that needs it: sent to the first, mounted into the others if that works."""
-    blob = users[0][1]
-    digest = blob.descriptor.digest
-    if blob.layer is not None and not store.has(digest, blob.descriptor.size):
-        waiting = [user for user in users if registry.head_blob(user[0].repository, digest, push=True) is None]
-        for item, _ in users:
-            if all(item is not other for other, _ in waiting):
-                item.moved(blob.descriptor.size)
-        if not waiting:
-            return
-        users = waiting
-        sources.fetch(blob.layer)
-    holders: list[str] = []
-    source = blob.layer.source if blob.layer is not None else None
-    if source is not None and source.registry == registry.host:
-        holders.append(source.repository)
-    done: set[str] = set()
-    for item, _ in users:
-        sent = 0
-        if item.repository not in done:
-            sent = _upload(registry, item, blob, store, [name for name in holders if name != item.repository][-1:])
+def _lenders(work: Sequence[_Work]) -> dict[Digest, _Work]:
+    """The image whose repository gets each blob first. The others mount it from there, once the manifest is stored.
+
+    ECR mounts only what a manifest of the other repository refers to, so images that are there already come first.
+    """
+    lenders: dict[Digest, _Work] = {}
+    for item in sorted(work, key=lambda item: not item.present):
+        for blob in item.blobs:
+            lenders.setdefault(blob.descriptor.digest, item)
+    return lenders
+
+
+@dataclass(frozen=True, slots=True)
+class _Bringing:
+    """Brings blobs into repositories: mounted where that works, otherwise sent."""
+
+    registry: Registry
+    store: BlobStore
+    sources: _Sources
+
+    def __call__(self, item: _Work, blob: _Blob, lender: str | None = None) -> None:
+        """Bring one blob into the image's repository. lender: a repository that has it."""
+        layer, digest, size = blob.layer, blob.descriptor.digest, blob.descriptor.size
+        if layer is not None and not self.store.has(digest, size):
+            if self.registry.head_blob(item.repository, digest, push=True) is not None:
+                item.moved(size)
+                return
+            self.sources.fetch(layer)
+        if (
+            lender is None
+            and layer is not None
+            and layer.source is not None
+            and layer.source.registry == self.registry.host
+        ):
+            lender = layer.source.repository
+        mount_from = [lender] if lender is not None and lender != item.repository else []
+        sent = _upload(self.registry, item, blob, self.store, mount_from)
         if not sent:
-            item.moved(blob.descriptor.size)
+            item.moved(size)
         item.sent(sent)
-        done.add(item.repository)
-        holders.append(item.repository)
 
 
 def _upload(registry: Registry, item: _Work, blob: _Blob, store: BlobStore, mount_from: list[str]) -> int:
@@ -283,8 +300,18 @@ def _upload(registry: Registry, item: _Work, blob: _Blob, store: BlobStore, moun
         ) from error
 
 
-def _store(registry: Registry, item: _Work) -> None:
-    """The manifest, whose blobs are there, and read back."""
+def _store(
+    registry: Registry,
+    item: _Work,
+    borrowed: Sequence[tuple[_Blob, _Work]],
+    waits: Sequence[Future[None]],
+    bring: _Bringing,
+) -> None:
+    """Mount the borrowed blobs, store the manifest and read it back. waits: manifests that must be stored first."""
+    for each in waits:
+        each.result()
+    for blob, lender in borrowed:
+        bring(item, blob, lender.repository)
     image = item.push.checked.image
     registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type))
     item.sent(len(image.manifest))
@@ -296,12 +323,16 @@ def _store(registry: Registry, item: _Work) -> None:
         )
 
 
-def _complete(registry: Registry, item: _Work, store: BlobStore) -> PushedImage:
-    """What comes after an image: its artifacts, and the tag last."""
+def _complete(registry: Registry, item: _Work, store: BlobStore, report: Report) -> PushedImage:
+    """Push the artifacts of an image, and tag it last. An artifact that the registry refuses is a note."""
     image = item.push.checked.image
     item.artifacts = item.push.artifacts()
     for artifact in item.artifacts:
-        _push_artifact(registry, item, artifact, store)
+        try:
+            item.sent(attach(registry, item.repository, image.digest, artifact, store))
+        except RegistryRefused as refused:
+            kind = artifact.artifact_type
+            report(Note(f"{item.push.checked.function} was pushed without its {kind}: {refused.why}"))
     if item.push.tag is not None:
         _tag(registry, item, item.push.tag)
     return PushedImage(item.push.checked.function, f"{registry.host}/{item.repository}", image.digest, item.uploaded)
@@ -327,47 +358,11 @@ def _tag(registry: Registry, item: _Work, tag: str) -> None:
     item.sent(len(image.manifest))
 
 
-def _push_artifact(registry: Registry, item: _Work, artifact: Artifact, store: BlobStore) -> None:
-    manifest = artifact.manifest
-    if registry.head_manifest(item.repository, manifest.digest, push=True) == manifest.digest:
-        return
-    for descriptor in {blob.digest: blob for blob in artifact.blobs}.values():
-        open_stream = _opener(store, descriptor)
-        item.sent(registry.upload_blob(item.repository, descriptor, open_stream))
-    noted = registry.put_manifest(item.repository, manifest)
-    item.sent(len(manifest.content))
-    # ECR has the referrers API. A registry without it is told by a tag, as the distribution specification says.
-    if not noted and not is_ecr(registry.host):
-        _list_referrer(registry, item.repository, item.push.checked.image.digest, artifact)
-
-
-def _opener(store: BlobStore, descriptor: Descriptor) -> Callable[[], BinaryIO]:
-    return lambda: store.open(descriptor.digest)
-
-
-def _list_referrer(registry: Registry, repository: str, subject: Digest, artifact: Artifact) -> None:
-    """The referrers tag schema: an index under the tag ``sha256-<hex>`` that lists what refers to an image."""
-    tag = f"sha256-{subject.hex}"
-    existing = registry.find_manifest(repository, tag, push=True)
-    entries: list[dict[str, Any]] = json.loads(existing.content)["manifests"] if existing and existing.is_index else []
-    entry = {
-        "mediaType": artifact.manifest.media_type,
-        "digest": str(artifact.manifest.digest),
-        "size": len(artifact.manifest.content),
-        "artifactType": artifact.artifact_type,
-    }
-    if any(other.get("digest") == entry["digest"] for other in entries):
-        return
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, entry]}
-    content = json.dumps(index, separators=(",", ":"), sort_keys=True).encode()
-    registry.put_manifest(repository, Manifest(content, OCI_INDEX), tag=tag)
-
-
-def _blobs(image: Image) -> list[_Blob]:
+def _blobs(image: Image) -> tuple[_Blob, ...]:
     """The distinct blobs of an image; an empty layer may stand in it twice."""
     blobs = [_Blob(image.config_descriptor, content=image.config)]
     blobs += [_Blob(layer.descriptor, layer=layer) for layer in image.layers]
-    return list({blob.descriptor.digest: blob for blob in blobs}.values())
+    return tuple({blob.descriptor.digest: blob for blob in blobs}.values())
 
 
 def _size(image: Image) -> int:

@@ -277,7 +277,9 @@ class LoopbackRegistry:
     ) -> Answered:
         if method == "POST":
             source = self.repositories.get(query.get("from", ""), Repository())
-            if self.mounts and query.get("mount", "") in source.blobs:
+            # As ECR does, only what a manifest of the other repository refers to.
+            referred = any(query.get("mount", "?").encode() in content for content, _ in source.manifests.values())
+            if self.mounts and referred and query["mount"] in source.blobs:
                 repository.blobs[query["mount"]] = source.blobs[query["mount"]]
                 return Answered(201, {"Location": f"/v2/{name}/blobs/{query['mount']}"})
             session = uuid.uuid4().hex

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.assembly.model import CheckedImage, PushedImage
 from pipeline.core.errors import RegistryError
-from pipeline.core.events import BytesMoved, Event
+from pipeline.core.events import BytesMoved, Event, Note
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import DOCKER_MANIFEST, Digest, ImageReference
@@ -91,6 +91,17 @@ def test_shared_blob_is_sent_twice_where_mounts_are_refused(
     push_images(registry, pushes(registry, images), store)
     assert [len(repository.blobs) for repository in server.repositories.values()] == [3, 3]
     assert sum("mount=" in call for call, _ in server.requests) == 1
+
+
+def test_a_blob_is_mounted_from_an_image_that_is_there_already(
+    server: LoopbackRegistry, client: Client, store: BlobStore
+) -> None:
+    registry, images = client(), pair(store, shared=50_000)
+    push_images(registry, pushes(registry, images[:1]), store)
+    server.received = 0
+    push_images(registry, pushes(registry, images), store)
+    assert server.received < 10_000
+    assert_whole(server)
 
 
 def test_same_layer_twice_in_an_image(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
@@ -297,6 +308,21 @@ class TestArtifacts:
         assert [(entry["digest"], entry["artifactType"]) for entry in index["manifests"]] == [
             (str(sbom.manifest.digest), SBOM)
         ]
+
+    def test_an_artifact_that_the_registry_refuses_is_a_note(
+        self, server: LoopbackRegistry, client: Client, store: BlobStore
+    ) -> None:
+        image, registry = pair(store)[0], client()
+        sbom = make_sbom(image, store)
+        server.faults.append(Fault(f"PUT */manifests/{sbom.manifest.digest}", status=405, times=None))
+        events: list[Event] = []
+        pushed = push_image(
+            registry, f"{registry.host}/app", image, store, tag="v1", artifacts=(sbom,), report=events.append
+        )
+        assert pushed.digest == image.image.digest
+        assert server.repositories["app"].tags == {"v1": str(image.image.digest)}
+        (note,) = [event.text for event in events if isinstance(event, Note)]
+        assert note.startswith(f"fraud-detection was pushed without its {SBOM}: ")
 
     def test_missing_sbom_is_added_to_an_image_that_is_there(
         self, server: LoopbackRegistry, client: Client, store: BlobStore

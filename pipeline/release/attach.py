@@ -1,0 +1,45 @@
+"""Artifacts that refer to an image, such as its bill of materials, pushed beside it as OCI 1.1 referrers."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry
+from pipeline.oci.registry.refusals import is_ecr
+from pipeline.oci.values import OCI_INDEX, Artifact, Digest, Manifest
+
+
+def attach(registry: Registry, repository: str, subject: Digest, artifact: Artifact, store: BlobStore) -> int:
+    """Push an artifact that refers to the image ``subject``; the bytes that were sent, 0 if the registry has it."""
+    manifest = artifact.manifest
+    if registry.head_manifest(repository, manifest.digest, push=True) == manifest.digest:
+        return 0
+    sent = len(manifest.content)
+    for descriptor in {blob.digest: blob for blob in artifact.blobs}.values():
+        sent += registry.upload_blob(repository, descriptor, partial(store.open, descriptor.digest))
+    listed = registry.put_manifest(repository, manifest)
+    # ECR has the referrers API. In a registry without it a tag lists them, as the distribution specification says.
+    if not listed and not is_ecr(registry.host):
+        _list_by_tag(registry, repository, subject, artifact)
+    return sent
+
+
+def _list_by_tag(registry: Registry, repository: str, subject: Digest, artifact: Artifact) -> None:
+    """The referrers tag schema: an index under the tag ``sha256-<hex>`` that lists what refers to an image."""
+    tag = f"sha256-{subject.hex}"
+    existing = registry.find_manifest(repository, tag, push=True)
+    entries: list[dict[str, Any]] = json.loads(existing.content)["manifests"] if existing and existing.is_index else []
+    entry = {
+        "mediaType": artifact.manifest.media_type,
+        "digest": str(artifact.manifest.digest),
+        "size": len(artifact.manifest.content),
+        "artifactType": artifact.artifact_type,
+    }
+    if any(other.get("digest") == entry["digest"] for other in entries):
+        return
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, entry]}
+    content = json.dumps(index, separators=(",", ":"), sort_keys=True).encode()
+    registry.put_manifest(repository, Manifest(content, OCI_INDEX), tag=tag)
