@@ -70,6 +70,13 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, bytearray] = field(default_factory=dict)
 
+    def hold(self, content: bytes) -> None:
+        """A blob, and a manifest that refers to it."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self.blobs[digest] = content
+        manifest = json.dumps({"layers": [{"digest": digest}]}).encode()
+        self.manifests[f"sha256:{hashlib.sha256(manifest).hexdigest()}"] = (manifest, "application/json")
+
 
 @dataclass
 class Answered:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from pipeline.core.events import Note, Report, ignore
 from pipeline.oci.blobs import WrongContent
@@ -176,6 +176,8 @@ class Transport:
         self.host = host
         self.base = (endpoint_url or f"{'http' if is_loopback(host) else 'https'}://{host}").rstrip("/")
         self.retries = retries or Retries()
+        # As containerd tells a mirror: the embedded ECR has the registries of all regions behind one address.
+        self._namespace = host if endpoint_url is not None else ""
         self._report = report
         self._origin = _origin(self.base)
         self._auth = Authenticator(host, credentials, self._exchange, report, base=self.base)
@@ -250,6 +252,9 @@ class Transport:
     def _authorised(self, request: Request) -> Answer:
         """One request, repeated with a login when the registry wants one, and with a new one after that has expired."""
         ours = _origin(request.url) == self._origin
+        if ours and self._namespace:
+            separator = "&" if "?" in request.url else "?"
+            request = replace(request, url=f"{request.url}{separator}{urlencode({'ns': self._namespace})}")
         header = self._auth.header(request.scopes) if ours else None
         for last in (False, False, True):
             answer = self._follow(request.with_header("Authorization", header) if header is not None else request)

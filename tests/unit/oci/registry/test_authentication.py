@@ -97,7 +97,7 @@ def test_anonymous_token(server: LoopbackRegistry, client: Client) -> None:
 
 def test_mount_asks_for_both_repositories(server: LoopbackRegistry, client: Client) -> None:
     server.auth = "bearer"
-    server.repository("other").blobs[sha256(LARGE)] = LARGE
+    server.repository("other").hold(LARGE)
     assert upload(client(credentials=LOGIN), mount_from=["other"]) == 0
     assert server.token_requests[-1]["scope"] == ["repository:app:pull,push", "repository:other:pull"]
 

@@ -58,10 +58,15 @@ def test_blob_that_is_there_is_not_sent(server: LoopbackRegistry, client: Client
 
 
 def test_mounted_blob_is_not_sent(server: LoopbackRegistry, client: Client) -> None:
-    server.repository("other").blobs[sha256(LARGE)] = LARGE
+    server.repository("other").hold(LARGE)
     assert upload(client(), LARGE, mount_from=["other"]) == 0
     assert methods(server) == ["HEAD", "POST"]
     assert server.repositories["app"].blobs == {sha256(LARGE): LARGE}
+
+
+def test_a_blob_that_no_manifest_refers_to_is_not_mounted(server: LoopbackRegistry, client: Client) -> None:
+    server.repository("other").blobs[sha256(LARGE)] = LARGE
+    assert upload(client(), LARGE, mount_from=["other"]) == 4500
 
 
 def test_refused_mount_goes_on_in_the_session_it_opened(server: LoopbackRegistry, client: Client) -> None:
