@@ -44,7 +44,7 @@ from pipeline.assembly.model import CheckedImage, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
 from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
-from pipeline.engine.builder import lay_out_context
+from pipeline.engine.build_context import lay_out_context
 from pipeline.engine.connection import connect_engine
 from pipeline.engine.export import read_image
 from pipeline.local.host.control import LocalAws

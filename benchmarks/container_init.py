@@ -35,7 +35,7 @@ from pipeline.assembly.model import Platform, PythonVersion
 from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.files import cache_folder
-from pipeline.engine.builder import build_with_docker
+from pipeline.engine.builder import DockerBuilder
 from pipeline.engine.connection import connect_engine
 from pipeline.oci.blobs import BlobStore
 from pipeline.target import host_architecture
@@ -103,7 +103,7 @@ def build_rows(engine: Any, base: str, platform: Platform, work: Path, *, byte_c
         raise SystemExit(f"error: this Python cannot make byte code for {platform.python}")
     rows = []
     for source in (*find_sources(work, python=platform.python), *own):
-        build_with_docker(source, platform, base, store, slim=slim, engine=engine)
+        DockerBuilder(platform, store, slim, engine=engine).build(source, base)
         image = f"transaction-pipeline/{source.name}:latest"
         rows.append(Row(source.name, image, source.definition.memory, byte_code))
     return rows

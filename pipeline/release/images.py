@@ -38,11 +38,9 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
 def _build_one(build: Build, source: FunctionSource, base: Base, shared: SharedPackages, report: Report) -> Image:
     labels = build.labels.get(source.name)
     if build.builder == "docker":
-        from pipeline.engine.builder import build_with_docker
+        from pipeline.engine.builder import DockerBuilder
 
-        return build_with_docker(
-            source, build.platform, "", build.store, report, base=base, slim=build.slim, labels=labels
-        )
+        return DockerBuilder(build.platform, build.store, build.slim, report).build(source, base, labels)
     return build_image(
         source, build.platform, base, build.store, slim=build.slim, labels=labels, shared=shared, report=report
     )

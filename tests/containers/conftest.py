@@ -22,7 +22,7 @@ from pipeline.assembly.output import write_layout
 from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import LocalError
 from pipeline.core.files import cache_folder
-from pipeline.engine.builder import build_with_docker
+from pipeline.engine.builder import DockerBuilder
 from pipeline.engine.connection import connect_engine, engine_address
 from pipeline.engine.export import read_image
 from pipeline.local.host.control import local_session
@@ -185,7 +185,7 @@ class Probe:
         """The URI of an image whose handler answers with ``version``."""
         folder = self.folder / f"{repository}-{version}" / repository
         source = write_function(folder, f"VERSION = {version}\n{HANDLER}")
-        image = build_with_docker(source, self.platform, self.base, self.store, engine=self.engine)
+        image = DockerBuilder(self.platform, self.store, engine=self.engine).build(source, self.base)
         ecr = self.aws.client("ecr")
         try:
             uri = ecr.create_repository(repositoryName=repository)["repository"]["repositoryUri"]

@@ -10,7 +10,6 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ import pytest
 
 from pipeline.assembly.build import build_image
 from pipeline.assembly.check import check_image
-from pipeline.assembly.model import FunctionSource, Image, Platform
+from pipeline.assembly.model import Base, FunctionSource, Image, Platform
 from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.bases.choose import choose_base
 from pipeline.core.errors import BaseImageError, LocalError, SourceError
-from pipeline.engine.builder import BuildFailed, build_with_docker, has_buildx
+from pipeline.engine.build_output import BuildFailed
+from pipeline.engine.builder import DockerBuilder, has_buildx
 from pipeline.engine.connection import connect_engine
 from pipeline.local.containers.container_backend import open_engine
 from pipeline.oci.blobs import BlobStore
@@ -41,7 +41,13 @@ def build(
 ) -> Callable[..., Image]:
     """Build a Dockerfile in each way there is: buildx, with its BuildKit, only where the docker command has it."""
     monkeypatch.setenv("DOCKER_HOST", docker_host)
-    return partial(build_with_docker, engine=engine, buildx=request.param == "buildx")
+
+    def build(source: FunctionSource, platform: Platform, base: Base | str, store: BlobStore, **more: Any) -> Image:
+        labels = more.pop("labels", None)
+        builder = DockerBuilder(platform, store, engine=engine, buildx=request.param == "buildx", **more)
+        return builder.build(source, base, labels)
+
+    return build
 
 
 def tree_in_engine(engine: Any, name: str) -> dict[str, tuple[int, bytes]]:
@@ -105,7 +111,7 @@ def test_a_base_that_only_the_engine_has(
     found = choose_base(f"docker-daemon:{base}", platform, own)
     assert found.layers == choose_base(f"oci:{base_layout}", platform, store).layers
     assert all(own.has(layer.descriptor.digest) for layer in found.layers)
-    images = [build_image(source, platform, found, own), build(source, platform, "", own, base=found)]
+    images = [build_image(source, platform, found, own), build(source, platform, found, own)]
     for image in images:
         check_image(image, source, own)
     assert [layer.diff_id for layer in images[0].layers] == [layer.diff_id for layer in images[1].layers]
@@ -136,7 +142,7 @@ def test_the_same_sources_give_the_same_digest_without_the_engines_cache(
     os.utime(source.folder, (1, 1))
     again = build(source, platform, base, store)
     assert again.digest == first.digest
-    assert build_with_docker(source, platform, base, store, engine=engine, buildx=False).digest == first.digest
+    assert DockerBuilder(platform, store, engine=engine, buildx=False).build(source, base).digest == first.digest
 
 
 def test_a_base_of_a_layout_is_loaded_into_the_engine(
@@ -144,7 +150,7 @@ def test_a_base_of_a_layout_is_loaded_into_the_engine(
 ) -> None:
     own_base = choose_base(f"oci:{base_layout}", platform, store)
     source = write_function(tmp_path / "loaded", PLAIN)
-    image = build(source, platform, "", store, base=own_base)
+    image = build(source, platform, own_base, store)
     assert image.layers[: len(own_base.layers)] == own_base.layers
     assert check_image(image, source, store).function == "loaded"
 
@@ -198,7 +204,7 @@ def test_a_base_that_the_engine_cannot_have_is_explained(
     build: Callable[..., Image], platform: Platform, store: BlobStore, tmp_path: Path
 ) -> None:
     source = write_function(tmp_path / "baseless", PLAIN)
-    with pytest.raises(BaseImageError, match=r"127\.0\.0\.1:9/base:none was not had by the engine"):
+    with pytest.raises(BaseImageError, match=r"could not get its base 127\.0\.0\.1:9/base:none"):
         build(source, platform, "127.0.0.1:9/base:none", store)
 
 
@@ -224,8 +230,8 @@ def test_buildx_is_asked_for_one_image_without_attestations(
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     monkeypatch.setenv("DOCKER_HOST", docker_host)
     source = write_function(tmp_path / "f" / "kit", PLAIN)
-    classic = build_with_docker(source, platform, base, store, engine=engine, buildx=False)
-    assert build_with_docker(source, platform, base, store, engine=engine, buildx=True).digest == classic.digest
+    classic = DockerBuilder(platform, store, engine=engine, buildx=False).build(source, base)
+    assert DockerBuilder(platform, store, engine=engine, buildx=True).build(source, base).digest == classic.digest
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[:2] == ["buildx", "build"]
     assert {"--provenance=false", "--sbom=false", "--load"} <= set(asked)

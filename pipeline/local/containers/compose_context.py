@@ -30,7 +30,7 @@ from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import DependencyError, PipelineError, SettingsError
 from pipeline.core.files import cache_folder
-from pipeline.engine.builder import lay_out_context
+from pipeline.engine.build_context import lay_out_context
 from pipeline.oci.blobs import BlobStore
 
 ROOT = Path(__file__).resolve().parents[3]

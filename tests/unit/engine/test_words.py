@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.builder import read_buildx
+from pipeline.engine.build_output import read_buildx
 from pipeline.engine.connection import is_podman
 from pipeline.local.containers.confinement import LABEL, sweep
 

@@ -1,0 +1,66 @@
+"""The build context of a function's Dockerfile, made of the layers that the daemonless builder lays out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from pipeline.assembly.layers import TASK_ROOT, lay_out
+from pipeline.assembly.model import FunctionSource, Platform
+from pipeline.assembly.slim import Slim
+from pipeline.core.errors import SourceError
+from pipeline.core.files import storing
+from pipeline.engine.export import layer_entries
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.tarball import TarEntry, tar_chunks
+from pipeline.oci.values import Layer
+
+DOCKERFILE = "Dockerfile"
+# The folders that a Dockerfile copies, each the content of one or more of our layers, without /var/task.
+CONTEXT_FOLDERS = ("dependencies", "shared", "function")
+
+
+def write_context(source: FunctionSource, layers: Sequence[Layer], store: BlobStore, file: IO[bytes]) -> None:
+    """Write the build context as a tar: the Dockerfile, and the folders that it copies. Raises SourceError."""
+    entries: list[TarEntry] = [TarEntry(folder, "directory") for folder in CONTEXT_FOLDERS]
+    try:
+        content = (source.folder / DOCKERFILE).read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"{source.name} was not built",
+            f"{source.folder / DOCKERFILE} cannot be read: {error.strerror}",
+            "Copy the Dockerfile of another function, or leave out --builder docker.",
+        ) from error
+    entries.append(TarEntry(DOCKERFILE, "file", content, len(content)))
+    with tempfile.TemporaryDirectory() as name:
+        for layer in layers:
+            with store.open(layer.descriptor.digest) as stream:
+                found = layer_entries(stream, Path(name), replace=(TASK_ROOT, layer.title))
+            if found is None:
+                raise AssertionError(f"the {layer.title} layer is not made of plain files")
+            entries += [entry for entry in found if entry.path.startswith(layer.title)]
+        for chunk in tar_chunks(entries):
+            file.write(chunk)
+
+
+def lay_out_context(source: FunctionSource, platform: Platform, store: BlobStore, folder: Path, slim: Slim) -> None:
+    """Write the build context as a folder, for tools that run builds, such as docker compose."""
+    layers = lay_out(source, platform, store, slim=slim)
+    making = folder.with_name(f".{folder.name}-{os.getpid()}")
+    with storing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryFile() as file:
+                write_context(source, layers, store, file)
+                file.seek(0)
+                with tarfile.open(fileobj=file, mode="r:") as archive:
+                    archive.extractall(making, filter="data")  # written just above
+            shutil.rmtree(folder, ignore_errors=True)
+            making.rename(folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
