@@ -1,13 +1,13 @@
-"""Guard rails for container-image Lambda pipelines, as cfn-lint rules for anybody's template.
+"""cfn-lint rules for pipelines of container-image Lambda functions, for any template.
 
     cfn-lint -a path/to/cfn/rules -t template.yaml      a copy of this folder is enough
-    cfn-lint -a cfn.rules -t template.yaml              the package is installed, or on PYTHONPATH
+    cfn-lint -a cfn.rules -t template.yaml              if the package is installed or on PYTHONPATH
 
-Each rule finds one way in which such a stack fails to deploy, or deploys and does not work; docs/rules.md lists them
-with the error that AWS gives. Ids are E95xx/W95xx and E96xx/W96xx: cfn-lint leaves the nine thousands to its users, and
-numbers the lines of a --custom-rules file from 9001. What cfn-lint checks by itself is not checked again.
+Each rule detects one cause for which such a stack fails to deploy or does not work; docs/rules.md lists them with AWS's
+errors. Ids are E95xx/W95xx and E96xx/W96xx: cfn-lint reserves 9000 to 9999 for custom rules, and numbers the lines of a
+--custom-rules file from 9001. The rules do not repeat cfn-lint's own checks.
 
-Modules are private and import each other relatively, so that the folder works wherever it lies.
+Modules are private and use relative imports, so the folder works from any location.
 """
 
 from ._attributes import AttributeDefinitionsDiffer
@@ -15,14 +15,14 @@ from ._concurrency import ReservedConcurrencyTooHigh
 from ._cycles import IamCycle
 from ._definitions import DefinitionRefused, UnreachableState
 from ._egress import EgressOpen, EgressWiderThanEndpoint, EgressWithoutDescription
-from ._endpoints import EndpointAdmitsNobody, EndpointTypeUnsupported, EndpointWithoutPrivateDns
+from ._endpoints import EndpointTypeUnsupported, EndpointWithoutIngress, EndpointWithoutPrivateDns
 from ._images import ImageBeforeRepository, ImageByTag, PackageTypeChanges
 from ._integrations import IntegrationMisused, LambdaTaskWithoutRetry, TaskWithoutCatch
 from ._log_groups import FunctionWithoutLogGroup, LogGroupAfterFunction, LogGroupByNameOnly, LogGroupWithoutRetention
 from ._packages import LocalPathInCode
-from ._reachability import ServiceWithoutWay
+from ._reachability import ServiceUnreachable
 from ._state_permissions import StateNotPermitted
-from ._topic_keys import KeyUnknown, PublisherCannotUseManagedKey, PublisherNotAdmittedByKey
+from ._topic_keys import KeyUnknown, PublisherCannotUseManagedKey, PublisherNotAllowedByKey
 
 __all__ = [
     "AttributeDefinitionsDiffer",
@@ -30,8 +30,8 @@ __all__ = [
     "EgressOpen",
     "EgressWiderThanEndpoint",
     "EgressWithoutDescription",
-    "EndpointAdmitsNobody",
     "EndpointTypeUnsupported",
+    "EndpointWithoutIngress",
     "EndpointWithoutPrivateDns",
     "FunctionWithoutLogGroup",
     "IamCycle",
@@ -46,9 +46,9 @@ __all__ = [
     "LogGroupWithoutRetention",
     "PackageTypeChanges",
     "PublisherCannotUseManagedKey",
-    "PublisherNotAdmittedByKey",
+    "PublisherNotAllowedByKey",
     "ReservedConcurrencyTooHigh",
-    "ServiceWithoutWay",
+    "ServiceUnreachable",
     "StateNotPermitted",
     "TaskWithoutCatch",
     "UnreachableState",

@@ -1,7 +1,7 @@
-"""Key attributes of a table that is not an AWS::DynamoDB::Table with literal names.
+"""Key attributes of tables that cfn-lint's E3039 does not check.
 
-cfn-lint's E3039 compares AttributeDefinitions with keys and indexes for AWS::DynamoDB::Table, and gives up when a name
-is an intrinsic function. This rule covers the rest: global tables, and names built with Ref, Fn::Sub or Fn::If.
+E3039 compares AttributeDefinitions with the keys of an AWS::DynamoDB::Table, but not if a name is an intrinsic
+function. This rule covers global tables, and names built with Ref, Fn::Sub or Fn::If.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class AttributeDefinitionsDiffer(TemplateRule):
     id = "E9570"
     shortdesc = "AttributeDefinitions are not exactly the key attributes of the table and its indexes"
     description = (
-        "DynamoDB refuses a definition that no key uses, and a key without definition: 'Number of attributes in "
-        "AttributeDefinitions does not exactly match'. Extends E3039 to global tables and to names that are resolved."
+        "DynamoDB rejects an attribute definition that no key uses, and a key without a definition: 'Number of "
+        "attributes in AttributeDefinitions does not exactly match'. Extends E3039 to global tables and computed names."
     )
     source_url = "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-dynamodb-globaltable.html"
     tags = ("resources", "dynamodb")
@@ -50,7 +50,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _names(entries: Any) -> set[str] | None:
-    """None when a name is not there to be read; a token is a name like any other, for equal tokens are equal names."""
+    """The attribute names; None if one is missing. Tokens count as names, because equal tokens are equal names."""
     if not isinstance(entries, list):
         return None
     names = [as_dict(entry).get("AttributeName") for entry in entries]

@@ -1,4 +1,4 @@
-"""Reserved concurrency that an account cannot spare."""
+"""Reserved concurrency beyond the limit of the account."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from ._template import FUNCTIONS, Finding, TemplateRule, View, number
 
-# Lambda keeps this many executions unreserved (AWS: "Configuring reserved concurrency"); an account whose limit is
-# smaller keeps all of it, so that it can reserve none.
+# Lambda keeps this many executions unreserved (AWS: "Configuring reserved concurrency"); an account with a lower limit
+# cannot reserve any.
 MINIMUM_UNRESERVED = 100
 DEFAULT_ACCOUNT_LIMIT = 1000
 
 
 class ReservedConcurrencyTooHigh(TemplateRule):
     id = "E9510"
-    shortdesc = "The functions reserve more concurrency than an account can spare"
+    shortdesc = "The functions reserve more concurrency than the account allows"
     description = (
         "The sum of ReservedConcurrentExecutions leaves fewer than 100 executions of the account's limit, which Lambda "
-        "refuses: 'decreases account's UnreservedConcurrentExecution below its minimum value'. The limit is 1,000 "
+        "rejects: 'decreases account's UnreservedConcurrentExecution below its minimum value'. The limit is 1,000 "
         "unless configured: -x E9510:account_limit=10"
     )
     source_url = "https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html"
@@ -36,10 +36,10 @@ class ReservedConcurrencyTooHigh(TemplateRule):
         reserved = [(function, count) for function, count in found if count]
         total = sum(count for _, count in reserved)
         if reserved and limit - total < minimum:
-            told = ", ".join(f"{function.id} {count}" for function, count in reserved)
+            each = ", ".join(f"{function.id} {count}" for function, count in reserved)
             most = max(reserved, key=lambda pair: pair[1])[0]
             yield Finding(
                 most.at("ReservedConcurrentExecutions"),
-                f"{total} executions are reserved ({told}); of {limit}, Lambda keeps {minimum} unreserved, "
+                f"{total} executions are reserved ({each}); of {limit}, Lambda keeps {minimum} unreserved, "
                 f"so at most {limit - minimum} can be reserved",
             )

@@ -1,8 +1,7 @@
-"""The scenarios of a template: which conditions can be true together, found by trying parameter values.
+"""The scenarios of a template: combinations of condition results, found by trying parameter values.
 
-CloudFormation decides every condition before it creates anything, so a rule that looks at one scenario at a time never
-has to think about ``Fn::If``. Each scenario comes from one assignment of values to the parameters that the conditions
-ask about; every combination reported is therefore one that a deployment can really meet.
+CloudFormation evaluates conditions before it creates anything, so a rule that sees one scenario at a time need not
+handle ``Fn::If``. Each scenario comes from one assignment of parameter values, so a deployment can have it.
 """
 
 from __future__ import annotations
@@ -18,13 +17,17 @@ _MAX_TRIES = 4096
 
 
 def token(name: str) -> str:
-    """How a value that only the deployment knows is written inside resolved text: ``${Name}``."""
+    """The placeholder for a value that only the deployment knows: ``${Name}``."""
     return "${" + name + "}"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One way the conditions can fall. ``assignment`` holds the parameter values that make them fall so."""
+    """One combination of condition results.
+
+    assignment  the parameter values that lead to it
+    opaque      assumed results of comparisons that cannot be computed
+    """
 
     decisions: Mapping[str, bool] = field(default_factory=dict)
     assignment: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +38,7 @@ Resolve = Callable[[Any, Scenario], Any]
 
 
 def conditions_in(node: Any) -> set[str]:
-    """Names of the conditions that ``Fn::If`` and ``Condition`` ask for anywhere inside a node."""
+    """Names of the conditions that ``Fn::If`` and ``Condition`` use anywhere inside a node."""
     found: set[str] = set()
     stack = [node]
     while stack:
@@ -54,7 +57,7 @@ def conditions_in(node: Any) -> set[str]:
 
 
 def scenarios(template: Mapping[str, Any], wanted: set[str], resolve: Resolve) -> list[Scenario]:
-    """Every distinct way in which the ``wanted`` conditions can fall, defaults first, at most MAX_SCENARIOS."""
+    """All distinct results of the ``wanted`` conditions, defaults first, at most MAX_SCENARIOS."""
     conditions = _mapping(template.get("Conditions"))
     names = sorted(name for name in _closure(conditions, wanted) if name in conditions)
     if not names:
@@ -95,7 +98,7 @@ def _closure(conditions: Mapping[str, Any], wanted: set[str]) -> set[str]:
 def _decide(
     node: Any, conditions: Mapping[str, Any], base: Scenario, resolve: Resolve, inside: frozenset[str]
 ) -> bool | None:
-    """Three-valued: None when the condition is malformed or refers to itself."""
+    """The result of a condition; None if it is malformed or refers to itself."""
     if not isinstance(node, dict) or len(node) != 1:
         return None
     ((operator, operand),) = node.items()
@@ -133,7 +136,7 @@ def _compare(left: Any, right: Any, base: Scenario) -> bool | None:
     if "${" in left and "${" in right:
         return None
     if left in others or right in others:
-        return False  # "another value" means: none of the values that any condition asks for
+        return False  # "another value" stands for any value that no condition compares with
     return None if "${" in left or "${" in right else False
 
 
@@ -172,7 +175,7 @@ def _refs_in(node: Any) -> Iterator[str]:
 def _variables(
     template: Mapping[str, Any], conditions: Sequence[Any], resolve: Resolve
 ) -> dict[tuple[str, str], list[Any]]:
-    """What a scenario may choose: values of parameters, and the outcome of comparisons that cannot be computed."""
+    """The variables of a scenario: parameters with their values, and comparisons that cannot be computed."""
     parameters, mappings = _mapping(template.get("Parameters")), _mapping(template.get("Mappings"))
     comparisons = [pair for condition in conditions for pair in _equals_in(condition)]
     literals = {_text(side) for pair in comparisons for side in pair if isinstance(side, (str, int, float, bool))}
@@ -198,12 +201,12 @@ def _variables(
 
 
 def _is_compared(pair: Sequence[Any], name: str) -> bool:
-    """Whether one side of a comparison is the bare parameter, so that the literals asked for are its own values."""
+    """Whether one side of a comparison is the parameter itself, so the literals are possible values of it."""
     return any(isinstance(side, dict) and side.get("Ref") == name for side in pair)
 
 
 def _assignments(choices: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
-    """The defaults, then each variable varied alone, then each pair, then all of it."""
+    """Yield the defaults, then each variable varied alone, then each pair, then all combinations."""
     first = tuple(values[0] for values in choices)
     yield first
     for count in (1, 2):

@@ -1,7 +1,6 @@
-"""Cycles through IAM resources, named resource by resource.
+"""Cycles through IAM resources, with every resource and property in them.
 
-cfn-lint's E3004 says that a resource is part of a cycle and names its neighbour; to break a cycle one must see all of
-it, and which property makes each step.
+cfn-lint's E3004 only names two neighbours of a cycle.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ from ._template import Finding, Resource, TemplateRule, View, tokens
 
 class IamCycle(TemplateRule):
     id = "E9550"
-    shortdesc = "A cycle of resources that goes through IAM"
+    shortdesc = "A circular dependency through an IAM resource"
     description = (
-        "A role or policy that refers to what itself refers to the role can never be created: 'Circular dependency "
-        "between resources'. Move the statements into an AWS::IAM::Policy of their own, or build the ARN from a name."
+        "A role or policy that refers to a resource which depends on it cannot be created: 'Circular dependency "
+        "between resources'. Move the statements into a separate AWS::IAM::Policy, or build the ARN from a name."
     )
     source_url = "https://aws.amazon.com/blogs/infrastructure-and-automation/handling-circular-dependency-errors-in-aws-cloudformation/"
     tags = ("resources", "iam", "circularly")
 
     def find(self, view: View) -> Iterator[Finding]:
-        told: set[frozenset[str]] = set()
+        reported: set[frozenset[str]] = set()
         for resource in view.all.values():
             if resource.type.startswith("AWS::IAM::"):
                 cycle = _shortest_cycle(view, resource.id)
-                # SAM splits its resources, which can break what looks like a cycle (as E3004 does).
+                # SAM splits its resources, which can break a cycle (as in E3004).
                 if cycle and not any(view.all[name].type.startswith("AWS::Serverless::") for name in cycle):
-                    if frozenset(cycle) not in told:
+                    if frozenset(cycle) not in reported:
                         yield Finding(resource.path, _describe(view, cycle))
-                    told.add(frozenset(cycle))
+                    reported.add(frozenset(cycle))
 
 
 def _shortest_cycle(view: View, start: str) -> list[str] | None:
@@ -54,8 +53,8 @@ def _shortest_cycle(view: View, start: str) -> list[str] | None:
 
 def _describe(view: View, cycle: list[str]) -> str:
     steps = zip(cycle, [*cycle[1:], cycle[0]], strict=True)
-    told = "; ".join(f"{one} refers to {other} in {_property(view.all[one], other)}" for one, other in steps)
-    return f"Cycle: {' → '.join([*cycle, cycle[0]])}. {told}"
+    references = "; ".join(f"{one} refers to {other} in {_property(view.all[one], other)}" for one, other in steps)
+    return f"Cycle: {' → '.join([*cycle, cycle[0]])}. {references}"
 
 
 def _property(resource: Resource, target: str) -> str:

@@ -1,7 +1,7 @@
-"""State machine definitions that Step Functions refuses.
+"""State machine definitions that Step Functions rejects.
 
-cfn-lint's E3601 checks the structure of a definition that is an object or a literal string. These rules read the
-others too (Fn::Sub, Fn::Join, DefinitionSubstitutions, SAM), and follow the transitions.
+cfn-lint's E3601 checks the structure of a definition that is an object or a literal string. These rules also read other
+forms (Fn::Sub, Fn::Join, DefinitionSubstitutions, SAM), and follow the transitions.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def _targets(state: State) -> Iterator[tuple[str, Any]]:
 
 class DefinitionRefused(TemplateRule):
     id = "E9560"
-    shortdesc = "A state machine definition that Step Functions refuses"
+    shortdesc = "A state machine definition that Step Functions rejects"
     description = (
-        "The definition is not JSON, a transition leads to no state, a state lacks its next state or a required field, "
-        "or a field belongs to the other query language: InvalidDefinition: Invalid State Machine Definition."
+        "The definition is not JSON, a transition has no target, a state lacks a transition or a required field, or a "
+        "field belongs to the other query language: InvalidDefinition: Invalid State Machine Definition."
     )
     source_url = "https://states-language.net/spec.html"
     tags = ("resources", "stepfunctions")
@@ -53,7 +53,7 @@ class DefinitionRefused(TemplateRule):
     def find(self, view: View) -> Iterator[Finding]:
         for machine in machines(view):
             if machine.fault:
-                yield Finding(machine.path, f"The definition cannot be read: {machine.fault}")
+                yield Finding(machine.path, f"The definition cannot be parsed: {machine.fault}")
             for level in machine.levels:
                 yield from self._level(machine, level)
 
@@ -76,15 +76,15 @@ class DefinitionRefused(TemplateRule):
                 yield from self._shape(state)
         goes_on = [[target for _, target in _targets(state)] for state in level.states]
         if not ends and all(goes_on) and all(isinstance(t, str) and t in names for each in goes_on for t in each):
-            yield Finding(level.path, "The workflow has no terminal state: none ends it, succeeds or fails")
+            yield Finding(level.path, "The workflow has no terminal state (End, Succeed or Fail)")
 
     def _shape(self, state: State) -> Iterator[Finding]:
-        """What E3601 reports of a plain definition, for the forms that it does not read."""
+        """The checks of E3601, for definitions that it does not read."""
         kind, body, where = state.type, state.body, state.where
         if not is_known(kind):
             return
         if kind not in _REQUIRED:
-            yield Finding(state.path, f"{kind or 'no type'!r} is not a type of state at {where}")
+            yield Finding(state.path, f"{kind or 'no type'!r} is not a state type at {where}")
             return
         for name in _REQUIRED[kind]:
             if name not in body:
@@ -101,7 +101,7 @@ class UnreachableState(TemplateRule):
     id = "E9562"
     shortdesc = "A state that no transition reaches"
     description = (
-        "Step Functions refuses a definition with a state that cannot be reached from StartAt: "
+        "Step Functions rejects a definition with a state that cannot be reached from StartAt: "
         'InvalidDefinition: MISSING_TRANSITION_TARGET: State "…" is not reachable.'
     )
     source_url = (

@@ -1,4 +1,4 @@
-"""Egress that is wider than what the traffic needs, or that does not say what it is for."""
+"""Egress rules that are wider than needed or undocumented."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _CONCERNS = (*FUNCTIONS, "AWS::EC2::*")
 
 
 def _all_rules(view: View) -> Iterator[tuple[Resource | None, TrafficRule]]:
-    told = set()
+    seen = set()
     for group in view.resources(GROUP):
         for rule in egress_rules(view, group) or []:
-            told.add(tuple(rule.path))
+            seen.add(tuple(rule.path))
             yield group, rule
     for resource in view.resources("AWS::EC2::SecurityGroupEgress"):
-        if tuple(resource.path) not in told:
+        if tuple(resource.path) not in seen:
             yield None, TrafficRule(resource.properties, resource.path)
 
 
 class EgressOpen(TemplateRule):
     id = "W9600"
-    shortdesc = "Egress to everywhere on all ports or protocols"
+    shortdesc = "Egress to anywhere on all ports or protocols"
     description = (
         "A rule to 0.0.0.0/0 or ::/0 for every protocol or a range of ports, or a function's security group without "
-        "SecurityGroupEgress, for which EC2 allows everything."
+        "SecurityGroupEgress, for which EC2 allows all egress."
     )
     source_url = _SOURCE
     tags = _TAGS
@@ -40,11 +40,11 @@ class EgressOpen(TemplateRule):
             ports = rule.ports
             if rule.is_for_everyone and (rule.covers_all_protocols or (ports and ports[0] != ports[1])):
                 what = f"ports {ports[0]} to {ports[1]}" if ports else "every protocol"
-                yield Finding(rule.path, f"Egress to everywhere for {what}: name the one port that is needed")
-        told = set()
+                yield Finding(rule.path, f"Egress to anywhere for {what}: restrict it to the port that is needed")
+        reported = set()
         for function, group in functions_groups(view, view.resources(*FUNCTIONS)):
-            if view.is_complete and group.id not in told and egress_rules(view, group) == []:
-                told.add(group.id)
+            if view.is_complete and group.id not in reported and egress_rules(view, group) == []:
+                reported.add(group.id)
                 if "SecurityGroupEgress" not in group.properties:
                     message = f"{group.id} of {function.id} has no SecurityGroupEgress, so EC2 allows all egress"
                     yield Finding(group.path, message)
@@ -52,8 +52,8 @@ class EgressOpen(TemplateRule):
 
 class EgressWithoutDescription(TemplateRule):
     id = "W9601"
-    shortdesc = "An egress rule that does not say what it is for"
-    description = "A rule without Description cannot be reviewed: nobody knows what breaks when it goes."
+    shortdesc = "An egress rule without a description"
+    description = "Without a Description a reviewer cannot know what depends on the rule."
     source_url = _SOURCE
     tags = _TAGS
     concerns = _CONCERNS
@@ -66,11 +66,11 @@ class EgressWithoutDescription(TemplateRule):
 
 class EgressWiderThanEndpoint(TemplateRule):
     id = "W9602"
-    shortdesc = "Egress to everywhere where a prefix list or a security group would do"
+    shortdesc = "Egress to anywhere where a prefix list or a security group is enough"
     description = (
-        "The VPC has endpoints and no NAT, so all that the rule can reach is behind them: a gateway endpoint is named "
-        "by its DestinationPrefixListId, an interface endpoint by its security group (DestinationSecurityGroupId). A "
-        "rule that falls back to a CIDR block where no prefix list is given is accepted."
+        "The VPC has endpoints and no NAT, so the rule can reach only these: use the prefix list of a gateway endpoint "
+        "(DestinationPrefixListId) and the security group of an interface endpoint (DestinationSecurityGroupId). A "
+        "CIDR block as a fallback for a missing prefix list is accepted."
     )
     source_url = "https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html"
     tags = _TAGS
@@ -93,13 +93,13 @@ class EgressWiderThanEndpoint(TemplateRule):
                 if not kinds or group.id in by_prefix_list or _has_nat(view, text(vpc)):
                     continue
                 cures = {"Gateway": "DestinationPrefixListId", "Interface": "DestinationSecurityGroupId"}
-                told = " or ".join(cures[k] for k in ("Gateway", "Interface") if k in kinds)
-                if told:
-                    yield view, Finding(rule.path, f"Egress to everywhere, in a VPC with endpoints only: use {told}")
+                cure = " or ".join(cures[k] for k in ("Gateway", "Interface") if k in kinds)
+                if cure:
+                    yield view, Finding(rule.path, f"Egress to anywhere in a VPC that has only endpoints: use {cure}")
 
 
 def _has_nat(view: View, vpc: str) -> bool:
-    """Whether the VPC may have a way out; also when it is not made here."""
+    """Whether the VPC may have a route to the internet; True if the template does not create it."""
     return view.target(vpc, "AWS::EC2::VPC") is None or bool(
         view.resources("AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::TransitGatewayAttachment")
     )

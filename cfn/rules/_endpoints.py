@@ -1,4 +1,4 @@
-"""VPC endpoints of the wrong type, or that nobody can reach."""
+"""VPC endpoints of the wrong type, or that cannot be reached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SOURCE = "https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-priva
 
 
 def service_of(endpoint: Resource) -> str | None:
-    """``com.amazonaws.us-east-1.ecr.api`` → ``ecr.api``; None for other people's services and for what is not known."""
+    """``com.amazonaws.us-east-1.ecr.api`` → ``ecr.api``; None for services of other vendors and unknown names."""
     match = _SERVICE.fullmatch(text(endpoint.get("ServiceName")))
     return match[2] if match and match[1] != "vpce" else None
 
@@ -32,9 +32,9 @@ class EndpointTypeUnsupported(TemplateRule):
     id = "E9540"
     shortdesc = "A VPC endpoint of a type that its service does not offer"
     description = (
-        "Gateway endpoints, the default of VpcEndpointType, exist for S3 and DynamoDB only; every other service needs "
-        "Interface. Each type has properties of its own: route tables belong to Gateway, subnets, groups and private "
-        "DNS to Interface, and DynamoDB offers no private DNS."
+        "Gateway endpoints, the default of VpcEndpointType, exist only for S3 and DynamoDB; every other service needs "
+        "Interface. Route tables belong to Gateway; subnets, security groups and private DNS to Interface. DynamoDB "
+        "does not offer private DNS."
     )
     source_url = _SOURCE
     tags = ("resources", "ec2", "vpc")
@@ -51,20 +51,20 @@ class EndpointTypeUnsupported(TemplateRule):
                 yield Finding(where, f"There is no Gateway{default} endpoint for {service}: set Interface")
                 continue
             if kind == "Interface" and service == "dynamodb" and is_true(endpoint.get("PrivateDnsEnabled")):
-                yield Finding(endpoint.at("PrivateDnsEnabled"), "The endpoint of dynamodb offers no private DNS")
+                yield Finding(endpoint.at("PrivateDnsEnabled"), "The endpoint of dynamodb does not offer private DNS")
             wrong = ("SubnetIds", "SecurityGroupIds") if kind == "Gateway" else ("RouteTableIds",)
             for name in wrong:
                 if as_list(endpoint.get(name)):
-                    yield Finding(endpoint.at(name), f"{name} cannot be given for the type {kind}")
+                    yield Finding(endpoint.at(name), f"{name} cannot be set for the type {kind}")
 
 
 class EndpointWithoutPrivateDns(TemplateRule):
     id = "W9541"
-    shortdesc = "An interface endpoint that ordinary clients do not use"
+    shortdesc = "An interface endpoint without private DNS"
     description = (
-        "PrivateDnsEnabled is false unless set: the service's ordinary name still resolves to public addresses, so a "
-        "function without a way to the internet hangs. DynamoDB's interface endpoint never has private DNS and is not "
-        "offered everywhere ('Interface VPC Endpoint is not supported'): use a Gateway endpoint."
+        "PrivateDnsEnabled is false by default: the service's name still resolves to public addresses, so a function "
+        "without a route to the internet hangs. DynamoDB's interface endpoint never has private DNS and does not exist "
+        "in every region ('Interface VPC Endpoint is not supported'): use a Gateway endpoint."
     )
     source_url = "https://docs.aws.amazon.com/vpc/latest/privatelink/manage-dns-names.html"
     tags = ("resources", "ec2", "vpc")
@@ -74,7 +74,7 @@ class EndpointWithoutPrivateDns(TemplateRule):
         gateways = {(service_of(e), text(e.get("VpcId"))) for e in view.resources(ENDPOINT) if type_of(e) == "Gateway"}
         for endpoint in view.resources(ENDPOINT):
             service = service_of(endpoint)
-            # Beside a gateway endpoint of the same VPC, an interface endpoint serves other networks.
+            # Next to a gateway endpoint of the same VPC, an interface endpoint serves other networks.
             if (
                 type_of(endpoint) != "Interface"
                 or service is None
@@ -85,16 +85,16 @@ class EndpointWithoutPrivateDns(TemplateRule):
                 message = "An interface endpoint for dynamodb has no private DNS: use a Gateway endpoint"
                 yield Finding(endpoint.at("VpcEndpointType"), message)
             elif text(endpoint.get("PrivateDnsEnabled")).lower() in ("", "false"):
-                message = f"Without PrivateDnsEnabled clients of {service} do not find this endpoint"
+                message = f"Without PrivateDnsEnabled, clients of {service} do not use this endpoint"
                 yield Finding(endpoint.at("PrivateDnsEnabled"), message)
 
 
-class EndpointAdmitsNobody(TemplateRule):
+class EndpointWithoutIngress(TemplateRule):
     id = "E9542"
-    shortdesc = "An interface endpoint whose security groups admit nobody on port 443"
+    shortdesc = "An interface endpoint whose security groups allow no ingress on port 443"
     description = (
-        "The endpoint's own security groups must let HTTPS in. A group without ingress, such as the one made for the "
-        "functions themselves, makes an endpoint that nobody reaches: every call times out."
+        "The security groups of the endpoint must allow HTTPS. With a group that has no ingress, such as that of the "
+        "functions, every call to the endpoint times out."
     )
     source_url = "https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html"
     tags = ("resources", "ec2", "vpc")
@@ -108,5 +108,5 @@ class EndpointAdmitsNobody(TemplateRule):
             rules = [ingress_rules(view, group) for group in groups if group]
             if all(found is not None and not any(admits(rule, 443) for rule in found) for found in rules):
                 names = ", ".join(group.id for group in groups if group)
-                message = f"{names} lets nobody in on port 443, so nobody reaches this endpoint"
+                message = f"{names} allows no ingress on port 443, so this endpoint cannot be reached"
                 yield Finding(endpoint.at("SecurityGroupIds"), message)

@@ -1,4 +1,4 @@
-"""Container images that are not there yet, or that will not be noticed when they change."""
+"""Container images that do not exist yet, or whose changes are not deployed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOURCE = "https://docs.aws.amazon.com/lambda/latest/dg/images-create.html"
 
 
 def image_of(function: Resource) -> str:
-    """The image URI of a function, resolved; empty for a function that has none."""
+    """The resolved image URI of a function; "" if it has none."""
     return text(as_dict(function.get("Code")).get("ImageUri") or function.get("ImageUri"))
 
 
@@ -35,12 +35,12 @@ def _image_path(function: Resource) -> list[str | int]:
 
 
 def tag_of(view: View, uri: str) -> str | None:
-    """The tag that an image URI carries, "latest" when it has none; None for a digest and for what is not known."""
+    """The tag of an image URI, "latest" if it has none; None for a digest or an unknown URI."""
     if "@" in uri or not uri:
         return None
     if _TOKEN.fullmatch(uri):
         return "latest" if view.target(uri, *_REPOSITORIES) and uri.endswith(".RepositoryUri}") else None
-    # Colons inside a token (${AWS::Region}) separate nothing.
+    # Ignore colons inside a token (${AWS::Region}).
     masked = _TOKEN.sub(lambda match: "\0" * len(match[0]), uri)
     last = masked.rpartition("/")[2]
     if ":" in last:
@@ -51,10 +51,10 @@ def tag_of(view: View, uri: str) -> str | None:
 
 class ImageByTag(TemplateRule):
     id = "W9530"
-    shortdesc = "A function's image is named by a tag instead of a digest"
+    shortdesc = "A function's image is referenced by tag instead of digest"
     description = (
-        "Lambda resolves a tag once, and CloudFormation sees no change while the text stays the same: a new image "
-        "behind the tag is not deployed. Name the image as repository@sha256:…"
+        "Lambda resolves a tag once, and CloudFormation sees no change while the text stays the same, so a new image "
+        "with the tag is not deployed. Use repository@sha256:…"
     )
     source_url = _SOURCE
     tags = ("resources", "lambda", "ecr")
@@ -63,10 +63,10 @@ class ImageByTag(TemplateRule):
     def find(self, view: View) -> Iterator[Finding]:
         for function in view.resources(*FUNCTIONS):
             tag = tag_of(view, image_of(function))
-            # A tag that is a SHA-256 is a digest by another name (asset tags of deployment tools).
+            # A tag that is a SHA-256 identifies the content too (asset tags of deployment tools).
             if tag and not re.fullmatch(r"[0-9a-f]{64}", tag):
-                told = f"the tag {tag!r}" if is_known(tag) else "a tag"
-                yield Finding(_image_path(function), f"The image is named by {told}: name it by digest (@sha256:…)")
+                named = f"the tag {tag!r}" if is_known(tag) else "a tag"
+                yield Finding(_image_path(function), f"The image is referenced by {named}: use a digest (@sha256:…)")
 
 
 class ImageBeforeRepository(TemplateRule):
@@ -74,8 +74,8 @@ class ImageBeforeRepository(TemplateRule):
     shortdesc = "An image function in the stack that creates its repository"
     description = (
         "The repository is empty when the function is created, so the stack fails: 'Source image … does not "
-        "exist'. Create the repository in an earlier stack, or push a placeholder into it with a custom resource that "
-        "the function depends on."
+        "exist'. Create the repository in an earlier stack, or push a placeholder with a custom resource that the "
+        "function depends on."
     )
     source_url = _SOURCE
     tags = ("resources", "lambda", "ecr")
@@ -92,14 +92,14 @@ class ImageBeforeRepository(TemplateRule):
                         view,
                         Finding(
                             _image_path(function),
-                            f"The image is in {repository.id}, which this stack creates empty: nothing "
-                            f"that {function.id} depends on pushes an image into it first",
+                            f"The image is in {repository.id}, which this stack creates empty, and nothing "
+                            f"that {function.id} depends on pushes an image to it first",
                         ),
                     )
 
     @staticmethod
     def _comes_later(seen: list[View], function: Resource, repository: Resource) -> bool:
-        """A condition lets the repository be created first and the function by a later update."""
+        """Whether a condition allows creating the repository first and the function in a later update."""
         return any(repository.id in view.all and function.id not in view.all for view in seen)
 
 
@@ -122,7 +122,7 @@ def _fills(view: View, name: str, repository: Resource) -> bool:
 
 class PackageTypeChanges(TemplateRule):
     id = "E9532"
-    shortdesc = "A function with a fixed name that is Zip in one case and Image in another"
+    shortdesc = "A function with a fixed name that changes between Zip and Image"
     description = (
         "PackageType is create-only, and a resource with a name of its own cannot be replaced: the update from a Zip "
         "placeholder to an image fails with 'CloudFormation cannot update a stack when a custom-named resource "
@@ -150,8 +150,8 @@ class PackageTypeChanges(TemplateRule):
                     view,
                     Finding(
                         function.at("PackageType"),
-                        f"The function named {name!r} is an image here and a Zip package under other conditions: "
-                        "it cannot change from one to the other under the same name",
+                        f"The function {name!r} is an Image here and a Zip package under other conditions, but "
+                        "PackageType cannot change under the same name",
                     ),
                 )
 

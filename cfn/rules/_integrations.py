@@ -1,4 +1,4 @@
-"""Tasks that call a service in a way that does not exist, or that lose the execution at its first hiccup."""
+"""Tasks with an invalid integration, or without error handling."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ._template import STATE_MACHINES, Finding, TemplateRule, View, as_dict, as_
 
 class TaskWithoutCatch(TemplateRule):
     id = "W9564"
-    shortdesc = "A Task whose error ends the execution"
+    shortdesc = "A Task without a Catch"
     description = (
-        "No Catch on a Task, nor on a Parallel or Map around it: when its retries are used up the execution fails, and "
-        "with an EXPRESS workflow the input is gone, for it cannot be redriven."
+        "Neither the Task nor a Parallel or Map around it has a Catch: once its retries are exhausted, the execution "
+        "fails, and the input of an EXPRESS workflow is lost, because it cannot be redriven."
     )
     source_url = "https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html"
     tags = ("resources", "stepfunctions", "reliability")
@@ -26,10 +26,10 @@ class TaskWithoutCatch(TemplateRule):
         for machine in machines(view):
             for state in machine.tasks:
                 if not state.is_caught:
-                    yield Finding(state.path, f"No Catch takes an error of the Task at {state.where}")
+                    yield Finding(state.path, f"No Catch handles an error of the Task at {state.where}")
 
 
-# Errors of the Lambda service itself, which a retry usually cures (AWS: "Handle transient Lambda service exceptions").
+# Transient errors of the Lambda service itself (AWS: "Handle transient Lambda service exceptions").
 LAMBDA_SERVICE_ERRORS = (
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
@@ -63,8 +63,8 @@ def _tries(retrier: Any) -> bool:
     return text(as_dict(retrier).get("MaxAttempts")) != "0"
 
 
-# The optimised integrations whose actions are few and stable, with the patterns that they support beside the default
-# (AWS: "Integrating optimized services with Step Functions").
+# Actions and additional patterns of the optimised integrations with a small, stable set of actions (AWS: "Integrating
+# optimized services with Step Functions").
 _OPTIMISED: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "lambda": (frozenset({"invoke"}), frozenset({"waitForTaskToken"})),
     "dynamodb": (frozenset({"getItem", "putItem", "updateItem", "deleteItem"}), frozenset()),
@@ -84,11 +84,11 @@ _TASK_TOKEN = re.compile(r"\$\$\.Task|\"\$\$\"|\$states\.context")
 
 class IntegrationMisused(TemplateRule):
     id = "E9561"
-    shortdesc = "A Task that calls its service in a way that does not exist"
+    shortdesc = "A Task with an invalid service integration"
     description = (
-        "A Task's Resource that is no integration (arn:aws:states:::dynamodb:query), a pattern that the service or an "
-        "EXPRESS workflow lacks, arn:aws:states:::lambda:invoke without FunctionName, or its answer read without "
-        "Payload."
+        "The Resource of a Task is not an integration (arn:aws:states:::dynamodb:query), its pattern is not supported "
+        "by the service or by EXPRESS workflows, arn:aws:states:::lambda:invoke has no FunctionName, or its result is "
+        "read without Payload."
     )
     source_url = "https://docs.aws.amazon.com/step-functions/latest/dg/integrate-optimized.html"
     tags = ("resources", "stepfunctions", "lambda")
@@ -104,7 +104,7 @@ class IntegrationMisused(TemplateRule):
         resource, integration = state.resource, state.integration
         if integration is None:
             if resource and is_known(resource) and not re.match(r"arn:[\w-]+:(states|lambda):", resource):
-                yield f"{resource!r} is not a resource that a Task can call"
+                yield f"{resource!r} is not a resource of a Task"
             envelope = {"FunctionName", "Payload"} <= state.arguments.keys()
             if envelope and state.calls_function(view):
                 yield "FunctionName and Payload belong to arn:aws:states:::lambda:invoke, not to a function's ARN"
@@ -114,18 +114,18 @@ class IntegrationMisused(TemplateRule):
             yield f"An EXPRESS workflow does not support .{pattern}"
         if integration.sdk:
             if not action or not action[0].islower():
-                yield f"An aws-sdk integration names its action in camelCase; {action!r} is not"
+                yield f"The action of an aws-sdk integration is in camelCase, unlike {action!r}"
             if pattern.startswith("sync"):
                 yield "An aws-sdk integration does not support .sync"
         elif service in _OPTIMISED:
             actions, patterns = _OPTIMISED[service]
             if action not in actions:
                 known = ", ".join(f"{service}:{name}" for name in sorted(actions))
-                yield f"{service}:{action} is no optimised integration (use {known}, or aws-sdk:{service} for others)"
+                yield f"{service}:{action} is not an optimised integration (use {known}, or aws-sdk:{service})"
             elif pattern and pattern not in patterns:
                 yield f"{service}:{action} does not support .{pattern}"
         if pattern == "waitForTaskToken" and not _TASK_TOKEN.search(json.dumps(state.body, default=str)):
-            yield "The task token is not passed on, so nobody can answer this .waitForTaskToken"
+            yield "The task token is not passed on, so this .waitForTaskToken cannot be answered"
         if service == "lambda" and action == "invoke":
             yield from self._invoke(state, integration.sdk)
 
@@ -141,4 +141,4 @@ class IntegrationMisused(TemplateRule):
             selector = json.dumps(state.body.get("ResultSelector"), default=str)
             read = re.findall(r'"\$\.(\w+)', selector)
         for name in sorted(set(read) - _INVOKE_RESULT):
-            yield f"The result has no {name!r}: lambda:invoke puts the function's answer under Payload"
+            yield f"The result has no {name!r}: lambda:invoke returns the function's result in Payload"

@@ -1,4 +1,4 @@
-"""Log groups that Lambda makes before the stack can: 'The specified log group already exists'."""
+"""Log groups that Lambda may create before the stack does: 'The specified log group already exists'."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TAGS = ("resources", "lambda", "logs")
 
 
 def _default_names(function: Resource) -> set[str]:
-    """The group that Lambda uses when nothing else is said, written by name or by reference."""
+    """The name of the group that Lambda uses by default, as text or as a reference."""
     names = {"${" + function.id + "}", text(function.get("FunctionName"))} - {""}
     return {f"/aws/lambda/{name}" for name in names}
 
@@ -22,7 +22,7 @@ def _chosen(function: Resource) -> str:
 
 
 def group_of(view: View, function: Resource) -> Resource | None:
-    """The log group of the template that a function writes to."""
+    """The log group in the template that a function writes to."""
     chosen = _chosen(function)
     if chosen:
         return view.named(chosen, "LogGroupName", GROUP)
@@ -32,10 +32,10 @@ def group_of(view: View, function: Resource) -> Resource | None:
 
 class FunctionWithoutLogGroup(TemplateRule):
     id = "W9580"
-    shortdesc = "A function whose log group the template does not make"
+    shortdesc = "A function whose log group the template does not create"
     description = (
-        "Lambda makes the group at the first invocation: it keeps logs for ever, outlives the stack, and stands in the "
-        "way of a template that makes it later ('The specified log group already exists')."
+        "Lambda creates the group on the first invocation, without retention and outside the stack, and a template "
+        "that creates it later fails ('The specified log group already exists')."
     )
     source_url = _SOURCE
     tags = _TAGS
@@ -43,7 +43,7 @@ class FunctionWithoutLogGroup(TemplateRule):
 
     def find(self, view: View) -> Iterator[Finding]:
         groups = view.resources(GROUP)
-        # A group whose name is a parameter or an import may be the one.
+        # A group whose name is a parameter or an import may be the group of any function.
         is_open = any(_is_open(view, group) for group in groups) or not view.is_complete
         retained = {
             name for r in view.all.values() if r.type == "Custom::LogRetention" for name in tokens(r.properties)
@@ -60,11 +60,11 @@ def _is_open(view: View, group: Resource) -> bool:
 
 class LogGroupAfterFunction(TemplateRule):
     id = "W9581"
-    shortdesc = "A log group that is not made before its function"
+    shortdesc = "A log group that is not created before its function"
     description = (
-        "Nothing orders the group before the function. When the function runs first (a custom resource, an event, an "
-        "earlier deployment) Lambda makes the group itself and the stack fails: 'The specified log group already "
-        "exists'. Refer to the group in the function's LoggingConfig, which also orders the two."
+        "Nothing orders the group before the function. If the function runs first (a custom resource, an event, an "
+        "earlier deployment), Lambda creates the group and the stack fails: 'The specified log group already exists'. "
+        "Refer to the group in the function's LoggingConfig, which also orders the two."
     )
     source_url = _SOURCE
     tags = _TAGS
@@ -75,13 +75,13 @@ class LogGroupAfterFunction(TemplateRule):
             group = group_of(view, function)
             if group and group.id not in view.depends(function):
                 after = " and refers to it" if function.id in view.depends(group) else ""
-                yield Finding(group.path, f"{group.id} is not made before {function.id}{after}")
+                yield Finding(group.path, f"{group.id} is not created before {function.id}{after}")
 
 
 class LogGroupWithoutRetention(TemplateRule):
     id = "W9582"
-    shortdesc = "A log group that keeps its logs for ever"
-    description = "RetentionInDays is not set, so nothing is ever deleted from the group."
+    shortdesc = "A log group without retention"
+    description = "RetentionInDays is not set, so logs are never deleted."
     source_url = (
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-logs-loggroup.html"
         "#cfn-logs-loggroup-retentionindays"
@@ -91,17 +91,17 @@ class LogGroupWithoutRetention(TemplateRule):
 
     def find(self, view: View) -> Iterator[Finding]:
         for group in view.resources(GROUP):
-            # A group of the DELIVERY class has a retention that cannot be set.
+            # The retention of a group of the DELIVERY class cannot be set.
             if group.get("RetentionInDays") is None and text(group.get("LogGroupClass")) != "DELIVERY":
                 yield Finding(group.path, f"{group.id} has no RetentionInDays")
 
 
 class LogGroupByNameOnly(TemplateRule):
     id = "W9583"
-    shortdesc = "A function that finds its log group by the name only"
+    shortdesc = "A function that uses its log group by the default name"
     description = (
-        "The group carries the name that Lambda uses by itself, so whatever made /aws/lambda/NAME before blocks the "
-        "stack. Give the group a name of its own and set LoggingConfig.LogGroup."
+        "The group has Lambda's default name, so an existing /aws/lambda/NAME blocks the stack. Choose another name "
+        "and set LoggingConfig.LogGroup."
     )
     source_url = _SOURCE
     tags = _TAGS

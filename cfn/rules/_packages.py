@@ -1,7 +1,7 @@
-"""Code that names a file of the author's machine, which AWS cannot open.
+"""Code that refers to a local file.
 
-A ``Code`` or ``Content`` that is itself a path (``Code: ./src``) is cfn-lint's W3002: it works with
-``aws cloudformation package`` only. This rule finds the paths inside an otherwise complete Code.
+cfn-lint's W3002 covers a ``Code`` or ``Content`` that is itself a path (``Code: ./src``), which works only with
+``aws cloudformation package``. This rule finds local paths inside a complete Code.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class LocalPathInCode(TemplateRule):
     id = "E9520"
     shortdesc = "A local path where Lambda expects code, a bucket or an image"
     description = (
-        "ZipFile is source text, S3Bucket and S3Key name an object, ImageUri an image in ECR. A path of the author's "
-        "machine in one of them cannot be opened by AWS: 'Could not open zip file or directory'."
+        "ZipFile is source text, S3Bucket and S3Key name an object, ImageUri names an image in ECR. AWS cannot open a "
+        "local path in any of them: 'Could not open zip file or directory'."
     )
     source_url = (
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-lambda-function-code.html"
@@ -34,7 +34,7 @@ class LocalPathInCode(TemplateRule):
             name = _PACKAGES[resource.type]
             for key, value in as_dict(resource.get(name)).items():
                 if isinstance(value, str) and is_known(value) and _is_local(key, value):
-                    cure = "write the source itself" if key == "ZipFile" else "upload it and name where it is"
+                    cure = "inline the source" if key == "ZipFile" else "upload it and use its location"
                     yield Finding(resource.at(name, key), f"{key} is the local path {value!r}: {cure}")
 
 

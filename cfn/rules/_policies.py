@@ -1,7 +1,7 @@
-"""What a role in a template may do, three-valued: yes, no, or not for the template to say.
+"""What a role in a template is allowed, with three values: yes, no, or unknown from the template.
 
-Names that CloudFormation generates are compared as atoms: ``${Table.Arn}`` is certainly not ``${Other.Arn}``, but a
-literal pattern may match a generated name, so the answer is then "perhaps", and rules keep silent.
+Generated names are compared as atoms: ``${Table.Arn}`` differs from ``${Other.Arn}``, but a literal pattern may match a
+generated name, so the result is then "perhaps" and rules report nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from ._template import Resource, View, as_list, is_known, text
 
-# What these AWS-managed policies grant (AWS managed policy reference); any other leaves the role open to doubt.
+# Actions of AWS-managed policies (AWS managed policy reference); with any other the permissions of a role are unknown.
 _MANAGED: dict[str, tuple[str, ...]] = {
     "service-role/AWSLambdaBasicExecutionRole": ("logs:*",),
     "service-role/AWSLambdaVPCAccessExecutionRole": ("logs:*", "ec2:*NetworkInterface*", "ec2:DescribeSubnets"),
@@ -38,7 +38,7 @@ _MANAGED: dict[str, tuple[str, ...]] = {
     "AWSLambda_FullAccess": ("lambda:*", "states:*", "logs:*", "cloudwatch:*"),
 }
 
-# service, ARN suffix before the name, the property that names the resource; where Ref gives the ARN, Ref counts too.
+# (service, ARN part before the name, property that holds the name)
 _ARNS: dict[str, tuple[str, str, str]] = {
     "AWS::Lambda::Function": ("lambda", "function:", "FunctionName"),
     "AWS::Serverless::Function": ("lambda", "function:", "FunctionName"),
@@ -61,7 +61,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Statement:
-    """An Allow statement. ``open_ended`` when it grants by NotAction or NotResource: more than its lists show."""
+    """An Allow statement. open_ended: it uses NotAction or NotResource, so it allows more than it lists."""
 
     actions: tuple[str, ...]
     resources: tuple[str, ...]
@@ -70,7 +70,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Grants:
-    """All that a role is granted; ``complete`` when the template shows every policy of the role."""
+    """Everything that a role is allowed. complete: the template contains every policy of the role."""
 
     statements: tuple[Statement, ...]
     complete: bool
@@ -87,7 +87,7 @@ class Grants:
 
 
 def read_statements(document: Any) -> tuple[Statement, ...]:
-    """The Allow statements of a policy document. Anything that cannot be read becomes an open-ended one."""
+    """The Allow statements of a policy document; an unreadable statement counts as open-ended."""
     if not isinstance(document, dict):
         return (Statement((), (), open_ended=True),) if document is not None else ()
     found = []
@@ -106,7 +106,7 @@ def read_statements(document: Any) -> tuple[Statement, ...]:
 
 
 def role_of(view: View, value: Any) -> Resource | None:
-    """The role in the template that ``Role`` or ``RoleArn`` names: a reference, or an ARN that ends in its name."""
+    """The role in the template that ``Role`` or ``RoleArn`` refers to, by reference or by name."""
     found = view.target(value, "AWS::IAM::Role")
     if found or not isinstance(value, str):
         return found
@@ -115,7 +115,7 @@ def role_of(view: View, value: Any) -> Resource | None:
 
 
 def grants_of(view: View, role: Resource) -> Grants:
-    """What the template grants a role: inline, by its own list of managed policies, and by policies that name it."""
+    """What the template grants a role: inline, by managed policies, and by policies that refer to the role."""
     statements: list[Statement] = []
     complete = view.is_complete
     for policy in as_list(role.get("Policies")):
@@ -130,8 +130,8 @@ def grants_of(view: View, role: Resource) -> Grants:
             if view.named(name, "RoleName", "AWS::IAM::Role") == role:
                 statements += read_statements(policy.get("PolicyDocument"))
             elif not is_known(name) and view.target(name) is None:
-                complete = False  # a parameter or an import: it may name this role
-    # A connector writes policies while it is transformed.
+                complete = False  # a parameter or an import, which may be this role
+    # The transform of a connector adds policies.
     if view.resources("AWS::Serverless::Connector") or any("Connectors" in r.raw for r in view.all.values()):
         complete = False
     return Grants(tuple(statements), complete)
@@ -156,7 +156,7 @@ def _glob(pattern: str) -> str:
 
 
 def arn_of(view: View, resource: Resource) -> str | None:
-    """The ARN of a resource, a generated name as its token."""
+    """The ARN of a resource, with a token for a generated name."""
     if resource.type in _QUALIFIED:
         owner = view.named(resource.get("FunctionName"), "FunctionName", *list(_ARNS)[:2])
         return f"{arn_of(view, owner)}:*" if owner else None
@@ -169,12 +169,12 @@ def arn_of(view: View, resource: Resource) -> str | None:
 
 
 def arn(service: str, rest: str) -> str:
-    """An ARN of this account and region: ``arn("sqs", "jobs")``."""
+    """An ARN in this account and region: ``arn("sqs", "jobs")``."""
     return f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{rest}"
 
 
 def may_be_same(view: View, pattern: str, resource: str) -> bool:
-    """Whether an IAM resource pattern can cover a resource. False only when it certainly does not."""
+    """Whether an IAM resource pattern may match a resource; False only if it certainly does not."""
     return pattern == "*" or _overlap(tuple(_symbols(view, pattern)), tuple(_symbols(view, resource)))
 
 
@@ -186,7 +186,7 @@ _REF_IS_ARN = frozenset({"AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", 
 
 
 def _symbols(view: View, written: str, expand: bool = True) -> Iterator[str]:
-    """Characters, wildcards, and ``<Id>`` for the generated name of a resource of the template."""
+    """Yield characters, wildcards, and ``<Id>`` for the generated name of a resource."""
     for match in _PIECE.finditer(written):
         name, char = match.groups()
         if name is None:
@@ -203,7 +203,7 @@ def _token_symbols(view: View, name: str) -> Iterator[str]:
     base, _, attribute = name.partition(".")
     resource = view.all.get(base)
     if resource is None or resource.type not in {*_ARNS, *_QUALIFIED}:
-        yield _ANY  # a parameter, a pseudo parameter, an import, or a type whose names are not modelled: anything
+        yield _ANY  # a parameter, an import, or a type whose names are not modelled
         return
     is_arn = attribute.endswith("Arn") or (not attribute and resource.type in {*_REF_IS_ARN, *_QUALIFIED})
     known = arn_of(view, resource) if is_arn else None
@@ -221,14 +221,14 @@ def _is_name(symbol: str) -> bool:
 
 
 def _overlap(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
-    """Whether some text matches both patterns.
+    """Whether any text matches both patterns.
 
-    A generated name is itself and never another generated name. Nobody can write it out beforehand (it ends in random
-    characters), but a pattern with ``*`` may cover it: literal characters of a name, with a ``*`` among them.
+    A generated name equals only itself. It ends in random characters, so literal text never matches it, but literal
+    text with a ``*`` may.
     """
     rows, columns = len(left) + 1, len(right) + 1
     reached = [[False] * columns for _ in range(rows)]
-    # A generated name of one side being covered by the other: 1 by characters only, 2 when a "*" was among them.
+    # How far the other side covers a generated name: 1 with characters only, 2 with a "*" among them.
     by_left = [[0] * columns for _ in range(rows)]
     by_right = [[0] * columns for _ in range(rows)]
     reached[0][0] = True

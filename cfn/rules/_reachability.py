@@ -1,4 +1,4 @@
-"""A service that a function in a VPC may call, with no way to it from the function's subnet."""
+"""Services that a function in a VPC is allowed to call but cannot reach from its subnet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ._endpoints import ENDPOINT, service_of, type_of
 from ._policies import grants_of, role_of
 from ._template import FUNCTIONS, Finding, Resource, TemplateRule, View, as_dict, as_list, is_true, text
 
-# IAM prefix → the endpoint services that reach it. Left out on purpose: logs, xray and ecr (Lambda delivers and pulls
-# outside of the VPC), kms (the services that encrypt call it), ec2 (Lambda makes the interfaces), iam (no endpoint).
+# IAM prefix → endpoint services. Without logs, xray and ecr (Lambda delivers and pulls outside the VPC), kms (called by
+# the services that encrypt), ec2 (Lambda creates the interfaces) and iam (no endpoint).
 _SERVICES: dict[str, tuple[str, ...]] = {
     "dynamodb": ("dynamodb",),
     "s3": ("s3",),
@@ -32,7 +32,7 @@ _SERVICES: dict[str, tuple[str, ...]] = {
     "codebuild": ("codebuild",),
 }
 _SYNCHRONOUS = "states:startsyncexecution"
-# What Lambda itself does with a function's role: polling event sources, and delivering to destinations.
+# Calls that Lambda itself makes with a function's role: polling event sources, and delivery to destinations.
 _POLLING = frozenset(
     f"{service}:{action}".lower()
     for service, actions in {
@@ -46,13 +46,13 @@ _POLLING = frozenset(
 _DELIVERY = frozenset({"sns:publish", "sqs:sendmessage", "lambda:invokefunction", "events:putevents", "s3:putobject"})
 
 
-class ServiceWithoutWay(TemplateRule):
+class ServiceUnreachable(TemplateRule):
     id = "W9543"
-    shortdesc = "A function in a VPC may call a service that its subnet does not reach"
+    shortdesc = "A function in a VPC is allowed a service that its subnet cannot reach"
     description = (
-        "The function's role allows a service, and its subnet has neither an endpoint for it nor a route through NAT "
-        "(an internet gateway alone does not serve a function, which has no public address): the call hangs until the "
-        "function times out."
+        "The role of the function allows a service, but its subnet has neither an endpoint for it nor a route through "
+        "NAT (a function has no public address, so an internet gateway is not enough): calls hang until the function "
+        "times out."
     )
     source_url = "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc-internet.html"
     tags = ("resources", "lambda", "ec2", "vpc")
@@ -73,18 +73,18 @@ class ServiceWithoutWay(TemplateRule):
                     if not any(_serves(view, endpoint, subnet, services) for endpoint in view.resources(ENDPOINT)):
                         yield Finding(
                             function.at("VpcConfig"),
-                            f"The role allows {action}, and {subnet.id} has no endpoint for {' or '.join(services)} "
+                            f"The role allows {action}, but {subnet.id} has no endpoint for {' or '.join(services)} "
                             "and no route through NAT",
                         )
                         break
 
 
 def _called(view: View, function: Resource, role: Resource) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The endpoint services that the function's code may need, with an action that shows it."""
+    """Yield (endpoint services that the function may need, an action that shows it)."""
     delivers = "DeadLetterConfig" in function.properties or any(
         function.id in config.depends_on for config in view.resources("AWS::Lambda::EventInvokeConfig")
     )
-    told: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     for statement in grants_of(view, role).statements:
         for action in statement.actions:
             lower = action.lower()
@@ -93,13 +93,13 @@ def _called(view: View, function: Resource, role: Resource) -> Iterator[tuple[tu
                 continue
             if services and "states" in services:
                 services = ("sync-states",) if lower == _SYNCHRONOUS else services if "*" in lower else ("states",)
-            if services and services not in told:
-                told.add(services)
+            if services and services not in seen:
+                seen.add(services)
                 yield services, action
 
 
 def _route_table(view: View, subnet: Resource) -> str | None:
-    """Its route table; empty for the VPC's main one. None when the template does not tell."""
+    """The route table of a subnet; "" for the main one of the VPC; None if unknown."""
     if not view.target(subnet.get("VpcId"), "AWS::EC2::VPC"):
         return None
     found = ""
@@ -113,7 +113,7 @@ def _route_table(view: View, subnet: Resource) -> str | None:
 
 
 def _has_way_out(view: View, subnet: Resource) -> bool:
-    """True also when it cannot be told."""
+    """Whether the subnet may have a route through NAT; True if unknown."""
     table = _route_table(view, subnet)
     if table is None or (table and not view.target(table, "AWS::EC2::RouteTable")):
         return True
@@ -134,5 +134,5 @@ def _serves(view: View, endpoint: Resource, subnet: Resource, services: tuple[st
         return True  # private DNS serves the whole VPC
     tables = endpoint.get("RouteTableIds")
     if not isinstance(tables, list):
-        return isinstance(tables, str)  # not known, or none at all
+        return isinstance(tables, str)  # unknown, or absent
     return _route_table(view, subnet) in tables or any(view.target(t) is None for t in tables)

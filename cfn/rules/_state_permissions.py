@@ -1,4 +1,4 @@
-"""A state that its machine's role does not let run."""
+"""Permissions that a state machine's role lacks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ._template import (
     text,
 )
 
-Need = tuple[str, str | None]  # an IAM action, and the resource it is for; None when only the execution knows it
+Need = tuple[str, str | None]  # an IAM action and its resource; None if only the execution knows it
 
-# Where an aws-sdk integration's service and IAM's prefix differ (service authorization reference).
+# aws-sdk services whose IAM prefix differs (service authorization reference).
 _PREFIXES = {
     "sfn": "states",
     "eventbridge": "events",
@@ -47,7 +47,7 @@ _ACTIONS = {
     ("execute-api", "invoke"): "execute-api:Invoke",
     ("http", "invoke"): "states:InvokeHTTPEndpoint",
 }
-# What log delivery asks of the role when the machine is created (AWS: "Log history using CloudWatch Logs").
+# Actions for log delivery when the machine is created (AWS: "Log history using CloudWatch Logs").
 _LOG_DELIVERY = (
     "logs:CreateLogDelivery",
     "logs:GetLogDelivery",
@@ -69,13 +69,13 @@ _RESOURCE_POLICIES = (
 
 @cache
 def _known_actions() -> dict[str, Any]:
-    """IAM's actions by prefix, lower case, as cfn-lint ships them for its own rule W3037."""
+    """IAM's actions by prefix, in lower case; the data of cfn-lint's rule W3037."""
     file = resources.files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json")
     return as_dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _iam_action(service: str, action: str) -> str | None:
-    """None for a call whose IAM action has another name that is not known here."""
+    """The IAM action of a call; None if unknown."""
     prefix = _PREFIXES.get(service, service)
     special = _ACTIONS.get((prefix, action.lower()))
     if special:
@@ -97,7 +97,7 @@ def _function_arn(view: View, name: Any, qualifier: Any = None) -> str | None:
 
 
 def _named(view: View, name: Any, service: str, before: str, *types: str) -> str | None:
-    """The ARN of what a table name or a queue URL names."""
+    """The ARN of the resource that a name or a queue URL refers to."""
     if not isinstance(name, str):
         return None
     target = view.target(name, *types)
@@ -126,13 +126,13 @@ def _resource(view: View, service: str, action: str, arguments: dict[str, Any]) 
 
 
 def needs(view: View, state: State) -> Iterator[Need]:
-    """What a state needs its role to allow, as far as the template tells."""
+    """Yield what a state needs its role to allow, as far as the template shows."""
     integration = state.integration
     if state.type == "Map":
         if as_dict(as_dict(state.body.get("ItemProcessor")).get("ProcessorConfig")).get("Mode") == "DISTRIBUTED":
             yield "states:StartExecution", None
     elif state.type != "Task" or "Credentials" in state.body:
-        return  # with Credentials, another role makes the call
+        return  # Credentials select another role
     elif integration:
         action = _iam_action(integration.service, integration.action)
         if action:
@@ -146,8 +146,8 @@ class StateNotPermitted(TemplateRule):
     id = "E9563"
     shortdesc = "A state machine's role lacks a permission that a state needs"
     description = (
-        "Every policy of the role is in the template and none allows the call that a state makes, or the log delivery "
-        "that the machine asks for: the execution, or the creation, fails with AccessDenied."
+        "The template contains every policy of the role, and none allows the call of a state or the log delivery of "
+        "the machine: the execution or the creation fails with AccessDenied."
     )
     source_url = "https://docs.aws.amazon.com/step-functions/latest/dg/service-integration-iam-templates.html"
     tags = ("resources", "stepfunctions", "iam")
@@ -161,7 +161,7 @@ class StateNotPermitted(TemplateRule):
 
     def _machine(self, view: View, machine: Machine, role: Resource) -> Iterator[Finding]:
         grants = grants_of(view, role)
-        # A resource's own policy may admit the role.
+        # A resource-based policy may allow the role.
         if any(role.id in policy.depends_on for policy in view.resources(*_RESOURCE_POLICIES)):
             return
         for state in machine.states:

@@ -1,8 +1,8 @@
-"""State machine definitions of a template, in whatever form they are written.
+"""State machine definitions of a template, in any form.
 
-``Definition`` as an object, ``DefinitionString`` as a literal, or built with Fn::Sub, Fn::Join or Fn::ToJsonString, and
-both with ``DefinitionSubstitutions``: all become one parsed definition, or none when only the deployment knows it.
-Source of the structure: Amazon States Language, https://states-language.net/spec.html
+``Definition`` as an object, ``DefinitionString`` as a literal or built with Fn::Sub, Fn::Join or Fn::ToJsonString, with
+or without ``DefinitionSubstitutions``, become a parsed definition, or None if only the deployment knows it. Structure:
+Amazon States Language, https://states-language.net/spec.html
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FUNCTION_ARN = re.compile(r"arn:[^:]+(?:::Partition\})?:lambda:.*:function:.+")
 
 @dataclass(frozen=True)
 class Integration:
-    """``arn:aws:states:::aws-sdk:dynamodb:query.waitForTaskToken`` taken apart."""
+    """The parts of ``arn:aws:states:::aws-sdk:dynamodb:query.waitForTaskToken``."""
 
     service: str
     action: str
@@ -32,13 +32,13 @@ class Integration:
 
 @dataclass(frozen=True)
 class State:
-    """One state: where it stands, what it says, and what encloses it."""
+    """One state. is_caught: it, or a Parallel or Map around it, has a Catch."""
 
     name: str
     body: dict[str, Any]
     path: list[str | int]
     is_jsonata: bool
-    is_caught: bool  # by itself or by a Parallel or Map around it
+    is_caught: bool
 
     @property
     def type(self) -> str:
@@ -46,7 +46,7 @@ class State:
 
     @property
     def where(self) -> str:
-        """As AWS names it: ``/States/Check/Branches/0/States/Screen``."""
+        """The location in AWS's notation: ``/States/Check/Branches/0/States/Screen``."""
         return "/" + "/".join(map(str, self.path[self.path.index("States") :]))
 
     @property
@@ -55,7 +55,7 @@ class State:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What a Task passes; a JSONPath name like ``TableName.$`` loses its suffix and its value is not known."""
+        """The arguments of a Task. A JSONPath name like ``TableName.$`` loses its suffix and has an unknown value."""
         given = self.body.get("Arguments" if self.is_jsonata else "Parameters")
         dynamic = "${at run time}"
         return {
@@ -90,7 +90,7 @@ class State:
 
 @dataclass(frozen=True)
 class Level:
-    """A set of states with its own start: the machine itself, a branch of a Parallel, the processor of a Map."""
+    """A set of states with a StartAt: the machine itself, a branch of a Parallel, or the processor of a Map."""
 
     definition: dict[str, Any]
     states: list[State]
@@ -100,7 +100,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Machine:
-    """A state machine. ``fault``: why its definition cannot be read; ``is_plain``: cfn-lint's E3601 reads it too."""
+    """A state machine. fault: why its definition cannot be parsed; is_plain: cfn-lint's E3601 reads it too."""
 
     resource: Resource
     definition: dict[str, Any] | None
@@ -154,7 +154,7 @@ def _read(view: View, resource: Resource) -> Machine:
         else:
             fault = "" if isinstance(parsed, dict) else "it is not an object"
             return Machine(resource, parsed if isinstance(parsed, dict) else None, fault, is_plain, path)
-    # With a token left in the text, the text that AWS gets may be well-formed.
+    # With a token in the text, the deployed definition may be well-formed.
     return Machine(resource, None, fault if is_known(filled) else "", False, path)
 
 

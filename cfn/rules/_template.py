@@ -1,8 +1,8 @@
-"""A template as the rules see it: one scenario at a time, intrinsic functions resolved as far as a template allows.
+"""Resolve a template for the rules: one scenario at a time, with intrinsic functions evaluated as far as possible.
 
-Resolved values are plain JSON. What only the deployment knows stays in the text as a token: ``Ref: Topic`` becomes
-``${Topic}``, ``Fn::GetAtt: [Role, Arn]`` becomes ``${Role.Arn}``, whether it was written with Ref, Fn::Sub or Fn::Join.
-Two texts with the same tokens are the same value; a text with a token is otherwise not known, and rules keep silent.
+Resolved values are plain JSON. Values that only the deployment knows become tokens: ``Ref: Topic`` becomes
+``${Topic}``, ``Fn::GetAtt: [Role, Arn]`` becomes ``${Role.Arn}``, whether written with Ref, Fn::Sub or Fn::Join. Texts
+with the same tokens are equal; otherwise a text with a token is unknown, and rules report nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._conditions import Scenario, conditions_in, scenarios, token
 
 _TOKEN = re.compile(r"\$\{([^}]*)\}")
 _MAX_DEPTH = 60
-# Transforms whose result the raw template still shows; any other macro may add, change or remove anything.
+# Transforms whose effect is visible in the raw template; any other macro may add, change or remove anything.
 _READABLE_TRANSFORMS = frozenset({"AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"})
 _SAM_GLOBALS = {"AWS::Serverless::Function": "Function", "AWS::Serverless::StateMachine": "StateMachine"}
 
@@ -32,14 +32,14 @@ CUSTOM_RESOURCE = "AWS::CloudFormation::CustomResource"
 
 
 class _Nothing:
-    """``AWS::NoValue``: the property is not there."""
+    """``AWS::NoValue``: the property is absent."""
 
 
 NOTHING = _Nothing()
 
 
 def is_known(value: Any) -> bool:
-    """Whether a resolved text holds no token: its value is decided by the template alone."""
+    """Whether a resolved text contains no token, so the template alone determines it."""
     return not isinstance(value, str) or "${" not in value
 
 
@@ -58,7 +58,7 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 
 def text(value: Any) -> str:
-    """A resolved scalar as text; empty for anything else."""
+    """A resolved scalar as text; "" for anything else."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, (str, int, float)) else ""
@@ -74,7 +74,7 @@ def number(value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource that exists in a scenario; ``properties`` are resolved, ``raw`` is as written."""
+    """A resource in a scenario. properties: resolved; raw: as written."""
 
     id: str
     type: str
@@ -93,7 +93,7 @@ class Resource:
 
     @property
     def depends_on(self) -> set[str]:
-        """Logical ids that must exist before this resource: what it refers to, and DependsOn."""
+        """Logical ids that this resource refers to or names in DependsOn."""
         return tokens(self.properties) | {text(name) for name in as_list(self.raw.get("DependsOn"))}
 
 
@@ -122,7 +122,7 @@ class View:
         return found
 
     def _globals(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """What SAM adds to a resource from Globals, but for what the resource ignores."""
+        """Properties that SAM adds from Globals, except those that the resource ignores."""
         section = _SAM_GLOBALS.get(str(raw["Type"]))
         shared = as_dict(as_dict(self.template.get("Globals")).get(section)) if section else {}
         ignored = as_list(raw.get("IgnoreGlobals"))
@@ -132,13 +132,13 @@ class View:
         return [resource for resource in self.all.values() if resource.type in types]
 
     def target(self, value: Any, *types: str) -> Resource | None:
-        """The resource that a value is (a reference to, or an attribute of), if it is exactly one of these types."""
+        """The resource that a value refers to, by reference or attribute, if it has one of these types."""
         match = _TOKEN.fullmatch(value) if isinstance(value, str) else None
         found = self.all.get(match[1].split(".", 1)[0]) if match else None
         return found if found and (not types or found.type in types) else None
 
     def named(self, value: Any, name_property: str, *types: str) -> Resource | None:
-        """Like ``target``, and also by the name that the resource gives itself."""
+        """Like ``target``, but also by the value of the property ``name_property``."""
         found = self.target(value, *types)
         if found or not isinstance(value, str) or not value:
             return found
@@ -146,7 +146,7 @@ class View:
 
     @cached_property
     def is_complete(self) -> bool:
-        """Whether nothing outside the text (a macro, an include, a module) can add resources or properties."""
+        """Whether no macro, include or module can add resources or properties."""
         transforms = {text(name) for name in as_list(self.template.get("Transform"))}
         resources = as_dict(self.template.get("Resources"))
         return (
@@ -156,7 +156,7 @@ class View:
         )
 
     def depends(self, resource: Resource) -> set[str]:
-        """Everything that exists before a resource, transitively."""
+        """The transitive dependencies of a resource."""
         reached: set[str] = set()
         waiting = [resource.id]
         while waiting:
@@ -184,14 +184,14 @@ class View:
 
     def _intrinsic(self, name: str, operand: Any, depth: int) -> Any:
         if name == "Condition":
-            # {"Condition": …} alone is also an ordinary object, for example in a state of a state machine.
+            # {"Condition": …} may also be an ordinary object, such as in a state machine.
             return {"Condition": self.resolve(operand, depth)}
         handler = _INTRINSICS.get(name)
         value = handler(self, operand, depth) if handler else None
         return self._unknown(name, operand) if value is None else value
 
     def _unknown(self, name: str, operand: Any) -> str:
-        # The same expression always gives the same token, so equal expressions compare equal.
+        # Equal expressions give equal tokens.
         written = json.dumps(operand, sort_keys=True, default=str)
         return token(f"{name}#{hashlib.sha256(written.encode()).hexdigest()[:12]}")
 
@@ -284,7 +284,7 @@ _INTRINSICS: dict[str, Callable[[View, Any, int], Any]] = {
 
 
 def conditions_of(template: Mapping[str, Any], concerns: tuple[str, ...]) -> set[str]:
-    """The conditions that decide about resources of these types (all types when empty; ``AWS::IAM::*`` a family)."""
+    """Conditions that affect resources of these types; () means all types, and ``AWS::IAM::*`` a family."""
     wanted: set[str] = set()
     for resource in as_dict(template.get("Resources")).values():
         kind = text(as_dict(resource).get("Type"))
@@ -294,19 +294,19 @@ def conditions_of(template: Mapping[str, Any], concerns: tuple[str, ...]) -> set
 
 
 def views(template: Mapping[str, Any], conditions: set[str]) -> list[View]:
-    """A view for each way in which these conditions can fall."""
+    """One view for each combination of these conditions."""
     found = scenarios(template, conditions, lambda node, scenario: View(template, scenario).resolve(node))
     return [View(template, scenario) for scenario in found]
 
 
-# The rules look at one template after the other, and most of them at the same conditions.
+# Most rules need the views of the same conditions.
 _SEEN: WeakKeyDictionary[Any, dict[frozenset[str], list[View]]] = WeakKeyDictionary()
 
 
 class TemplateRule(CloudFormationLintRule):  # type: ignore[misc]
-    """Base of the rules: ``find`` is asked once per scenario; ``concerns`` are the resource types that it reads.
+    """Base of the rules. ``find`` is called per scenario; ``concerns`` are the resource types that it reads.
 
-    A finding that depends on conditions names them. A rule that must see all scenarios at once overrides ``find_all``.
+    A finding that depends on conditions names them. A rule that needs all scenarios at once overrides ``find_all``.
     """
 
     concerns: tuple[str, ...] = ()
@@ -341,5 +341,5 @@ def _circumstances(firing: list[View], total: int) -> str:
     common = set(firing[0].scenario.decisions.items())
     for view in firing[1:]:
         common &= set(view.scenario.decisions.items())
-    told = [f"{name} is {'true' if decided else 'false'}" for name, decided in sorted(common)]
-    return f" (when {' and '.join(told[:4])})" if told else ""
+    named = [f"{name} is {'true' if decided else 'false'}" for name, decided in sorted(common)]
+    return f" (when {' and '.join(named[:4])})" if named else ""

@@ -1,4 +1,4 @@
-"""Keys of topics and queues that do not exist, or that the publisher may not use."""
+"""Keys of topics and queues that do not exist or do not allow the publisher."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SOURCE = "https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html"
 
 class KeyUnknown(TemplateRule):
     id = "E9590"
-    shortdesc = "A topic's or queue's key that cannot exist"
+    shortdesc = "An invalid key of a topic or queue"
     description = (
-        "KmsMasterKeyId is an alias (alias/…), a key id or an ARN. The names under alias/aws/ are AWS's own, one for "
-        "each service: any other fails with 'InvalidParameter: Invalid keyId'."
+        "KmsMasterKeyId is an alias (alias/…), a key id or an ARN. AWS owns the names under alias/aws/, one for each "
+        "service; any other fails with 'InvalidParameter: Invalid keyId'."
     )
     source_url = _SOURCE
     tags = ("resources", "sns", "sqs", "kms")
@@ -48,10 +48,10 @@ def _fault(view: View, key: str, managed: str) -> str | None:
     target = view.target(key)
     if target:
         is_key = target.type in _KEYS or target.type.startswith(("Custom::", "AWS::CloudFormation::"))
-        return None if is_key else f"{target.id} is not a key but a {target.type}"
+        return None if is_key else f"{target.id} is not a key, but a {target.type}"
     alias = "alias/" + key.partition("alias/")[2] if "alias/" in key else ""
     if alias.startswith("alias/aws/") and alias != managed and is_known(alias):
-        return f"There is no {alias} for it: the AWS-managed key is {managed}"
+        return f"There is no key {alias}: the AWS-managed key is {managed}"
     if key and is_known(key) and not _KEY_ID.fullmatch(key):
         cure = f": write alias/{key}" if re.fullmatch(r"[\w/-]+", key) else ""
         return f"{key!r} is neither a key id, nor an alias, nor an ARN{cure}"
@@ -59,7 +59,7 @@ def _fault(view: View, key: str, managed: str) -> str | None:
 
 
 def _published(view: View, publisher: Resource) -> Iterator[tuple[Resource, list[str | int]]]:
-    """The topics of the template that an alarm or a rule publishes to, and where it says so."""
+    """Yield (topic, path) for each topic in the template that an alarm or a rule publishes to."""
     for name in _ACTIONS:
         for value in as_list(publisher.get(name)):
             topic = view.target(value, TOPIC)
@@ -75,9 +75,9 @@ class PublisherCannotUseManagedKey(TemplateRule):
     id = "E9591"
     shortdesc = "An alarm or event rule that publishes to a topic on alias/aws/sns"
     description = (
-        "The policy of the AWS-managed key cannot be changed and admits no other service: CloudWatch alarms and "
-        "EventBridge rules cannot publish to a topic on it, and nothing says so until the alert is missed. Use a "
-        "customer-managed key that lets the service use kms:Decrypt and kms:GenerateDataKey*."
+        "The policy of the AWS-managed key cannot be changed and allows no other service: CloudWatch alarms and "
+        "EventBridge rules fail silently to publish to a topic with this key. Use a customer-managed key that allows "
+        "the service kms:Decrypt and kms:GenerateDataKey*."
     )
     source_url = _SOURCE
     tags = ("resources", "sns", "kms", "cloudwatch")
@@ -88,16 +88,16 @@ class PublisherCannotUseManagedKey(TemplateRule):
             for topic, path in _published(view, publisher):
                 if text(topic.get("KmsMasterKeyId")).endswith("alias/aws/sns"):
                     service = _PUBLISHERS[publisher.type]
-                    message = f"{publisher.id} cannot publish to {topic.id}: alias/aws/sns does not admit {service}"
+                    message = f"{publisher.id} cannot publish to {topic.id}: alias/aws/sns does not allow {service}"
                     yield Finding(path, message)
 
 
-class PublisherNotAdmittedByKey(TemplateRule):
+class PublisherNotAllowedByKey(TemplateRule):
     id = "E9592"
-    shortdesc = "An alarm or event rule that publishes to a topic whose key does not admit it"
+    shortdesc = "An alarm or event rule that publishes to a topic whose key does not allow it"
     description = (
-        "The key's policy is in the template and does not let the publishing service use kms:Decrypt and "
-        "kms:GenerateDataKey*, so its messages never arrive."
+        "The key's policy in the template does not allow the publishing service kms:Decrypt and kms:GenerateDataKey*, "
+        "so its messages are lost."
     )
     source_url = _SOURCE
     tags = ("resources", "sns", "kms", "cloudwatch")
@@ -110,8 +110,8 @@ class PublisherNotAdmittedByKey(TemplateRule):
                 key = _key_of(view, topic.get("KmsMasterKeyId"))
                 missing = [a for a in ("Decrypt", "GenerateDataKey") if key and not _admits(key, service, f"kms:{a}")]
                 if key and missing and view.is_complete:
-                    told = " and ".join(f"kms:{action}" for action in missing)
-                    yield Finding(path, f"{key.id}, the key of {topic.id}, does not let {service} use {told}")
+                    lacking = " and ".join(f"kms:{action}" for action in missing)
+                    yield Finding(path, f"{key.id}, the key of {topic.id}, does not allow {service} {lacking}")
 
 
 def _key_of(view: View, value: Any) -> Resource | None:
@@ -120,7 +120,7 @@ def _key_of(view: View, value: Any) -> Resource | None:
 
 
 def _admits(key: Resource, service: str, action: str) -> bool:
-    """True also when it cannot be told."""
+    """Whether the key policy may allow a service an action; True if unknown."""
     policy = key.get("KeyPolicy")
     if policy is not None and not isinstance(policy, dict):
         return True

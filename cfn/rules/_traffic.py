@@ -1,4 +1,4 @@
-"""Rules of security groups, wherever they are written: in the group, or as resources of their own."""
+"""Rules of security groups, both inline and as separate resources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrafficRule:
 
     @property
     def ports(self) -> tuple[int, int] | None:
-        """Both ends included; None when they are not known or the protocol has none."""
+        """(first, last); None if unknown or if the protocol has no ports."""
         low, high = number(self.body.get("FromPort")), number(self.body.get("ToPort"))
         if text(self.body.get("IpProtocol")).lower() not in ("tcp", "udp", "6", "17") or low is None or high is None:
             return None
@@ -35,7 +35,7 @@ class TrafficRule:
 
 
 def admits(rule: TrafficRule, port: int) -> bool:
-    """Whether a rule lets TCP through on a port; what is not known is taken to do so."""
+    """Whether a rule may allow TCP on a port; True if unknown."""
     protocol = text(rule.body.get("IpProtocol")).lower()
     if protocol not in ("tcp", "6"):
         return protocol not in ("udp", "17", "icmp", "1", "icmpv6", "58")
@@ -52,7 +52,7 @@ def egress_rules(view: View, group: Resource) -> list[TrafficRule] | None:
 
 
 def _rules(view: View, group: Resource, name: str) -> list[TrafficRule] | None:
-    """None when a rule may exist that the template does not show."""
+    """The rules of a group; None if there may be rules that the template does not show."""
     inline = group.get(name)
     if inline is not None and not isinstance(inline, list):
         return None
@@ -71,7 +71,7 @@ def _rules(view: View, group: Resource, name: str) -> list[TrafficRule] | None:
 
 
 def functions_groups(view: View, functions: list[Resource]) -> Iterator[tuple[Resource, Resource]]:
-    """Each function with each group of the template that it is in."""
+    """Yield each function with each of its security groups in the template."""
     for function in functions:
         config = function.get("VpcConfig")
         for value in as_list(config.get("SecurityGroupIds")) if isinstance(config, dict) else []:

@@ -1,8 +1,7 @@
-"""What ``cfn-lint -a path/to/this/folder`` loads.
+"""Entry point of ``cfn-lint -a path/to/this/folder``.
 
-cfn-lint imports every file of a directory whose name starts with a letter, each alone and outside of any package. This
-is the only such file here: it loads the folder as a package under a name of its own, so that the modules find each
-other without being installed, and shows cfn-lint the rules.
+cfn-lint imports every file in a directory whose name starts with a letter, outside any package. This is the only such
+file here: it loads the folder as a package, so relative imports work without installation, and exposes the rules.
 """
 
 from __future__ import annotations

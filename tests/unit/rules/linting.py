@@ -29,7 +29,7 @@ def matches(rule: Any, text: str) -> list[Any]:
 
 
 class Parsed:
-    """What our rules read of cfn-lint's Template, without the seconds that it takes to make one of a large template."""
+    """The parts of cfn-lint's Template that the rules read; creating a real one takes seconds for a large template."""
 
     def __init__(self, template: dict[str, Any]) -> None:
         self.template = template

@@ -1,4 +1,4 @@
-"""The failures that cfn-lint finds by itself: it does, and no rule of ours repeats it."""
+"""Failures that cfn-lint's own rules detect, which these rules do not repeat."""
 
 from __future__ import annotations
 

@@ -63,13 +63,16 @@ def sub(definition: object) -> str:
         "at /States/P/ItemProcessor/States/A/Next",
     ),
     no_end=(OBJECT % "{StartAt: A, States: {A: {Type: Pass, Next: A}}}", "no terminal state"),
-    not_json=(TEXT % """'{"StartAt": "A", States: {}}'""", "cannot be read"),
+    not_json=(TEXT % """'{"StartAt": "A", States: {}}'""", "cannot be parsed"),
     a_list=(TEXT % "'[]'", "not an object"),
     start_in_sub=(
         TEXT % sub({"StartAt": "Z", "States": {"A": {"Type": "Succeed"}}}),
         "StartAt names 'Z'",
     ),
-    type_in_sub=(TEXT % sub({"StartAt": "A", "States": {"A": {"Type": "Tsk", "End": True}}}), "'Tsk' is not a type"),
+    type_in_sub=(
+        TEXT % sub({"StartAt": "A", "States": {"A": {"Type": "Tsk", "End": True}}}),
+        "'Tsk' is not a state type",
+    ),
     no_resource_in_join=(
         TEXT % """!Join ['', ['{"StartAt": "A", "States": {"A": {"Type": "Task", ', '"End": true}}}']]""",
         "Resource is required at /States/A",
@@ -106,9 +109,9 @@ def sub(definition: object) -> str:
     to_json_string=(
         "        Transform: AWS::LanguageExtensions"
         + TEXT % "{Fn::ToJsonString: {StartAt: A, States: {A: {Type: Pass, Next: !Ref AWS::Region}, B: {Type: X}}}}",
-        "'X' is not a type",
+        "'X' is not a state type",
     ),
-    serverless=(SAM % GOOD.replace("Succeed", "Sucess"), "'Sucess' is not a type"),
+    serverless=(SAM % GOOD.replace("Succeed", "Sucess"), "'Sucess' is not a state type"),
     substitutions=(
         TEXT % """'{"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "${last}"}, "B": {"Type": "Succeed"}}}'"""
         + "              DefinitionSubstitutions: {last: C}",

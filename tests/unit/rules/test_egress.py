@@ -37,7 +37,7 @@ ENDPOINT = """
 @failing(
     every_protocol=(
         TEMPLATE % (EGRESS % "{IpProtocol: '-1', CidrIp: 0.0.0.0/0}"),
-        "Egress to everywhere for every protocol",
+        "Egress to anywhere for every protocol",
     ),
     every_protocol_as_a_number=(TEMPLATE % (EGRESS % "{IpProtocol: -1, CidrIpv6: '::/0'}"), "every protocol"),
     a_range=(

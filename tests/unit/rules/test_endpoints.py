@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cfn.rules import EndpointAdmitsNobody, EndpointTypeUnsupported, EndpointWithoutPrivateDns
+from cfn.rules import EndpointTypeUnsupported, EndpointWithoutIngress, EndpointWithoutPrivateDns
 from tests.unit.rules.linting import cases, failing, findings
 
 ENDPOINT = "Resources: {E: {Type: AWS::EC2::VPCEndpoint, Properties: {VpcId: vpc-1, %s}}}"
@@ -33,15 +33,15 @@ DYNAMODB = "ServiceName: !Sub 'com.amazonaws.${AWS::Region}.dynamodb'"
     ),
     route_tables_of_an_interface=(
         ENDPOINT % f"{STATES}, VpcEndpointType: Interface, RouteTableIds: [rtb-1]",
-        "RouteTableIds cannot be given for the type Interface",
+        "RouteTableIds cannot be set for the type Interface",
     ),
     groups_of_a_gateway=(
         ENDPOINT % f"{DYNAMODB}, SecurityGroupIds: [sg-1]",
-        "SecurityGroupIds cannot be given for the type Gateway",
+        "SecurityGroupIds cannot be set for the type Gateway",
     ),
     private_dns_of_dynamodb=(
         ENDPOINT % f"{DYNAMODB}, VpcEndpointType: Interface, PrivateDnsEnabled: true",
-        "no private DNS",
+        "does not offer private DNS",
     ),
 )
 def test_a_type_that_the_service_does_not_offer_is_found(template: str, message: str) -> None:
@@ -74,7 +74,7 @@ def test_a_type_that_the_service_offers_or_unknown_passes(template: str) -> None
 
 
 @failing(
-    not_set=(ENDPOINT % f"{STATES}, VpcEndpointType: Interface", "clients of states do not find this endpoint"),
+    not_set=(ENDPOINT % f"{STATES}, VpcEndpointType: Interface", "clients of states do not use this endpoint"),
     set_to_false=(ENDPOINT % f"{STATES}, VpcEndpointType: Interface, PrivateDnsEnabled: 'false'", "states"),
     dynamodb=(ENDPOINT % f"{DYNAMODB}, VpcEndpointType: Interface", "use a Gateway endpoint"),
 )
@@ -129,14 +129,14 @@ RULE = """
 
 
 @failing(
-    the_functions_own_group=(GROUPS % ("!Ref Functions", 443), "Functions lets nobody in on port 443"),
+    the_functions_own_group=(GROUPS % ("!Ref Functions", 443), "Functions allows no ingress on port 443"),
     by_attribute=(GROUPS % ("!GetAtt Functions.GroupId", 443), "Functions"),
     another_port=((GROUPS % ("!Ref Endpoints", 80)).replace("ToPort: 443", "ToPort: 80"), "Endpoints"),
     another_protocol=((GROUPS % ("!Ref Endpoints", 443)).replace("tcp", "udp"), "Endpoints"),
     a_rule_for_another_group=(GROUPS % ("!Ref Functions", 443) + RULE % "!Ref Endpoints", "Functions"),
 )
-def test_an_endpoint_that_admits_nobody_is_found(template: str, message: str) -> None:
-    assert [message in found for found in findings(EndpointAdmitsNobody, template)] == [True]
+def test_an_endpoint_without_ingress_is_found(template: str, message: str) -> None:
+    assert [message in found for found in findings(EndpointWithoutIngress, template)] == [True]
 
 
 @cases(
@@ -148,5 +148,5 @@ def test_an_endpoint_that_admits_nobody_is_found(template: str, message: str) ->
     a_group_that_is_not_known=GROUPS % ("!Ref Group", 443),
     one_of_two=GROUPS % ("!Ref Functions, !Ref Endpoints", 443),
 )
-def test_an_endpoint_that_admits_somebody_passes(template: str) -> None:
-    assert findings(EndpointAdmitsNobody, template) == []
+def test_an_endpoint_with_ingress_passes(template: str) -> None:
+    assert findings(EndpointWithoutIngress, template) == []

@@ -21,7 +21,7 @@ TEMPLATE = (
     built_with_join=(TEMPLATE % f"!Join [':', [{HOST}/f, prod]]", "the tag 'prod'"),
     a_tag_that_is_a_parameter=(
         f"Parameters: {{Tag: {{Type: String}}}}\n{TEMPLATE % (chr(39).join(['!Sub ', HOST + '/f:${Tag}', '']))}",
-        "named by a tag",
+        "referenced by a tag",
     ),
     a_default=(
         f"Parameters: {{Image: {{Type: String, Default: '{HOST}/f:latest'}}}}\n" + TEMPLATE % "!Ref Image",
@@ -142,7 +142,7 @@ SWITCH = """
               PackageType: !If [HasImage, Image, Zip]
               Code: !If [HasImage, {ImageUri: !Ref Image}, {ZipFile: x}]
         """,
-        "'fraud-detection' is an image here and a Zip package under other conditions",
+        "'fraud-detection' is an Image here and a Zip package under other conditions",
     ),
     by_code_alone=(
         SWITCH
@@ -167,7 +167,7 @@ SWITCH = """
             Type: AWS::Lambda::Function
             Properties: {FunctionName: !If [HasImage, !Ref 'AWS::NoValue', f], Role: r, Code: {ZipFile: x}}
         """,
-        "'f' is an image here",
+        "'f' is an Image here",
     ),
 )
 def test_a_change_of_package_type_under_one_name_is_found(template: str, message: str) -> None:

@@ -31,14 +31,14 @@ INVOKE_BY_PATH = "'arn:aws:states:::lambda:invoke', Parameters: {FunctionName.$:
         "needs FunctionName in its Arguments",
     ),
     no_parameters=(task("'arn:aws:states:::lambda:invoke'", "JSONPath"), "needs FunctionName in its Parameters"),
-    not_an_arn=(task("lambda:invoke"), "'lambda:invoke' is not a resource that a Task can call"),
-    the_service_alone=(task("'arn:aws:states:::lambda'"), "lambda: is no optimised integration"),
-    another_case=(task("'arn:aws:states:::lambda:Invoke'"), "lambda:Invoke is no optimised integration"),
+    not_an_arn=(task("lambda:invoke"), "'lambda:invoke' is not a resource of a Task"),
+    the_service_alone=(task("'arn:aws:states:::lambda'"), "lambda: is not an optimised integration"),
+    another_case=(task("'arn:aws:states:::lambda:Invoke'"), "lambda:Invoke is not an optimised integration"),
     a_function_appended=(
         task("!Sub 'arn:${AWS::Partition}:states:::lambda:invoke:f'"),
-        "lambda:invoke:f is no optimised integration",
+        "lambda:invoke:f is not an optimised integration",
     ),
-    an_action_that_is_not_optimised=(task("'arn:aws:states:::dynamodb:query'"), "aws-sdk:dynamodb for others"),
+    an_action_that_is_not_optimised=(task("'arn:aws:states:::dynamodb:query'"), "aws-sdk:dynamodb)"),
     sync_of_lambda=(task(INVOKE.replace("invoke'", "invoke.sync'")), "lambda:invoke does not support .sync"),
     callback_of_dynamodb=(
         task(
@@ -54,11 +54,11 @@ INVOKE_BY_PATH = "'arn:aws:states:::lambda:invoke', Parameters: {FunctionName.$:
         task("'arn:aws:states:::sqs:sendMessage.waitForTaskToken', Arguments: {MessageBody: x}"),
         "The task token is not passed on",
     ),
-    sdk_in_pascal_case=(task("'arn:aws:states:::aws-sdk:dynamodb:Query'"), "'Query' is not"),
+    sdk_in_pascal_case=(task("'arn:aws:states:::aws-sdk:dynamodb:Query'"), "unlike 'Query'"),
     sdk_sync=(task("'arn:aws:states:::aws-sdk:ecs:runTask.sync'"), "does not support .sync"),
     an_answer_without_payload=(
         task(INVOKE + ", Output: '{% $states.result.valid %}'"),
-        "no 'valid': lambda:invoke puts the function's answer under Payload",
+        "no 'valid': lambda:invoke returns the function's result in Payload",
     ),
     a_selector_without_payload=(
         task(INVOKE_BY_PATH + ", ResultSelector: {valid.$: $.valid, status.$: $.StatusCode}", "JSONPath"),
@@ -159,7 +159,7 @@ PARALLEL = """
 
 
 @failing(
-    alone=(task(INVOKE), "No Catch takes an error of the Task at /States/T"),
+    alone=(task(INVOKE), "No Catch handles an error of the Task at /States/T"),
     inside_a_parallel=(PARALLEL % "Comment: x", "/States/P/Branches/0/States/M/ItemProcessor/States/T"),
     an_empty_catch=(task(INVOKE + ", Catch: []"), "No Catch"),
 )

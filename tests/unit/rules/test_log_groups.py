@@ -52,12 +52,15 @@ def test_a_function_with_a_log_group_passes(template: str) -> None:
 @failing(
     the_group_refers_to_the_function=(
         TEMPLATE % "" + GROUP % ", LogGroupName: !Sub '/aws/lambda/${F}'",
-        "Logs is not made before F and refers to it",
+        "Logs is not created before F and refers to it",
     ),
-    by_name_without_order=(TEMPLATE % NAMED + GROUP % ", LogGroupName: /aws/lambda/fraud", "Logs is not made before F"),
+    by_name_without_order=(
+        TEMPLATE % NAMED + GROUP % ", LogGroupName: /aws/lambda/fraud",
+        "Logs is not created before F",
+    ),
     logging_config_by_name=(
         TEMPLATE % (LOGGING % "fraud-logs") + GROUP % ", LogGroupName: fraud-logs",
-        "Logs is not made before F",
+        "Logs is not created before F",
     ),
     only_under_a_condition=(
         "        Conditions: {IsDev: !Equals [!Ref Name, dev]}"
@@ -84,7 +87,7 @@ def test_a_group_that_is_made_first_passes(template: str) -> None:
     assert findings(LogGroupAfterFunction, template) == []
 
 
-def test_a_group_that_is_found_by_its_name_only_is_told() -> None:
+def test_a_group_used_by_its_default_name_is_found() -> None:
     template = TEMPLATE % NAMED + DEPENDS + GROUP % ", LogGroupName: /aws/lambda/fraud"
     assert findings(LogGroupByNameOnly, template) == ["The LoggingConfig of F does not name Logs"]
 

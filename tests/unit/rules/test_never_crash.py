@@ -1,4 +1,4 @@
-"""Whatever stands where a property should be, a rule says something or nothing; it never fails."""
+"""No value in place of a property makes a rule crash."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ TEMPLATE = "Resources: {F: {Type: AWS::Lambda::Function, Properties: {Role: r, C
 
 @failing(
     zip_file_names_an_archive=(TEMPLATE % "{ZipFile: function.zip}", "'function.zip'"),
-    zip_file_names_a_folder=(TEMPLATE % "{ZipFile: ./src}", "write the source itself"),
+    zip_file_names_a_folder=(TEMPLATE % "{ZipFile: ./src}", "inline the source"),
     zip_file_names_a_url_of_a_file=(TEMPLATE % "{ZipFile: 'fileb://build/function.zip'}", "fileb://"),
     a_key_that_is_a_path=(TEMPLATE % "{S3Bucket: artifacts, S3Key: ../build/function.zip}", "S3Key"),
     a_bucket_that_is_a_folder=(TEMPLATE % "{S3Bucket: ./build, S3Key: function.zip}", "S3Bucket"),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cfn.rules import ServiceWithoutWay
+from cfn.rules import ServiceUnreachable
 from tests.unit.rules.linting import cases, failing, findings
 
 NETWORK = """
@@ -55,7 +55,7 @@ ROUTE = """
 
 
 @failing(
-    no_endpoint_at_all=(NETWORK % "'sns:Publish'", "The role allows sns:Publish, and Private has no endpoint for sns"),
+    no_endpoint_at_all=(NETWORK % "'sns:Publish'", "The role allows sns:Publish, but Private has no endpoint for sns"),
     only_an_endpoint_for_something_else=(NETWORK % "'sqs:SendMessage'" + GATEWAY % "!Ref Routes", "endpoint for sqs"),
     a_gateway_endpoint_on_another_route_table=(
         NETWORK % "'dynamodb:Query'" + GATEWAY % "!Ref OtherRoutes" + ROUTE % "EgressOnly: x, GatewayId: !Ref Internet",
@@ -91,7 +91,7 @@ ROUTE = """
     ),
 )
 def test_a_service_without_a_way_is_found(template: str, message: str) -> None:
-    assert [message in found for found in findings(ServiceWithoutWay, template)] == [True]
+    assert [message in found for found in findings(ServiceUnreachable, template)] == [True]
 
 
 @cases(
@@ -114,4 +114,4 @@ def test_a_service_without_a_way_is_found(template: str, message: str) -> None:
     a_macro_may_add_anything="        Transform: MyMacro" + NETWORK % "'sns:Publish'",
 )
 def test_a_service_with_a_way_or_unknown_passes(template: str) -> None:
-    assert findings(ServiceWithoutWay, template) == []
+    assert findings(ServiceUnreachable, template) == []

@@ -1,4 +1,4 @@
-"""The scenarios that rules see, and what a value becomes in each."""
+"""Scenarios, and the values resolved in each."""
 
 from __future__ import annotations
 

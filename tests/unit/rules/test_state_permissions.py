@@ -33,7 +33,7 @@ ROLE = "!GetAtt Role.Arn"
 
 
 def machine(action: str, resource: str, call: str, role: str = ROLE) -> str:
-    """A machine of one Task, and what its role allows."""
+    """A machine with one Task, and the permissions of its role."""
     return TEMPLATE % (action, resource, role, call)
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cfn.rules import KeyUnknown, PublisherCannotUseManagedKey, PublisherNotAdmittedByKey
+from cfn.rules import KeyUnknown, PublisherCannotUseManagedKey, PublisherNotAllowedByKey
 from tests.unit.rules.linting import cases, failing, findings
 
 TOPIC = """
@@ -15,15 +15,15 @@ SNS, SQS = "AWS::SNS::Topic", "AWS::SQS::Queue"
 
 
 @failing(
-    an_alias_that_aws_does_not_have=(TOPIC % (SNS, "alias/aws/alerts"), "There is no alias/aws/alerts for it"),
+    an_alias_that_aws_does_not_have=(TOPIC % (SNS, "alias/aws/alerts"), "There is no key alias/aws/alerts"),
     another_case=(TOPIC % (SNS, "alias/aws/SNS"), "the AWS-managed key is alias/aws/sns"),
     the_key_of_another_service=(TOPIC % (SNS, "alias/aws/sqs"), "alias/aws/sns"),
     an_alias_without_its_prefix=(TOPIC % (SNS, "aws/sns"), "write alias/aws/sns"),
     an_alias_by_arn=(
         TOPIC % (SNS, "!Sub 'arn:aws:kms:${AWS::Region}:${AWS::AccountId}:alias/aws/topic'"),
-        "There is no alias/aws/topic",
+        "There is no key alias/aws/topic",
     ),
-    something_else=(TOPIC % (SNS, "!GetAtt Role.Arn"), "Role is not a key but a AWS::IAM::Role"),
+    something_else=(TOPIC % (SNS, "!GetAtt Role.Arn"), "Role is not a key, but a AWS::IAM::Role"),
     a_queue=(TOPIC % (SQS, "alias/aws/sns"), "alias/aws/sqs"),
     one_branch=(
         "        Conditions: {Own: !Not [!Equals [!Ref Key, '']]}"
@@ -71,7 +71,7 @@ BY_ALARM = ("AWS::CloudWatch::Alarm", "AlarmActions: [!Ref T]")
     an_alarm=(ALARM % ("alias/aws/sns", CLOUDWATCH, USE, *BY_ALARM), "Publisher cannot publish to T: alias/aws/sns"),
     its_recovery=(
         ALARM % ("alias/aws/sns", CLOUDWATCH, USE, "AWS::CloudWatch::Alarm", "OKActions: [!GetAtt T.TopicArn]"),
-        "does not admit cloudwatch.amazonaws.com",
+        "does not allow cloudwatch.amazonaws.com",
     ),
     a_composite_alarm=(
         ALARM % ("alias/aws/sns", CLOUDWATCH, USE, "AWS::CloudWatch::CompositeAlarm", "AlarmActions: [!Ref T]"),
@@ -79,7 +79,7 @@ BY_ALARM = ("AWS::CloudWatch::Alarm", "AlarmActions: [!Ref T]")
     ),
     an_event_rule=(
         ALARM % ("alias/aws/sns", CLOUDWATCH, USE, "AWS::Events::Rule", "Targets: [{Id: a, Arn: !Ref T}]"),
-        "does not admit events.amazonaws.com",
+        "does not allow events.amazonaws.com",
     ),
     by_default=(
         "        Conditions: {Own: !Equals [!Ref Outside, own]}"
@@ -87,14 +87,14 @@ BY_ALARM = ("AWS::CloudWatch::Alarm", "AlarmActions: [!Ref T]")
         "(when Own is false)",
     ),
 )
-def test_a_publisher_that_the_managed_key_keeps_out_is_found(template: str, message: str) -> None:
+def test_a_publisher_that_the_managed_key_does_not_allow_is_found(template: str, message: str) -> None:
     assert [message in found for found in findings(PublisherCannotUseManagedKey, template)] == [True]
 
 
 @cases(
     a_key_of_ones_own=ALARM % ("!Ref Key", CLOUDWATCH, USE, *BY_ALARM),
     no_key=ALARM % ("!Ref AWS::NoValue", CLOUDWATCH, USE, *BY_ALARM),
-    nobody_publishes=ALARM % ("alias/aws/sns", CLOUDWATCH, USE, "AWS::CloudWatch::Alarm", "AlarmActions: []"),
+    no_publisher=ALARM % ("alias/aws/sns", CLOUDWATCH, USE, "AWS::CloudWatch::Alarm", "AlarmActions: []"),
     another_topic=ALARM % ("alias/aws/sns", CLOUDWATCH, USE, "AWS::CloudWatch::Alarm", "AlarmActions: [!Ref Outside]"),
 )
 def test_a_publisher_that_can_reach_its_topic_passes(template: str) -> None:
@@ -104,17 +104,20 @@ def test_a_publisher_that_can_reach_its_topic_passes(template: str) -> None:
 @failing(
     another_service=(
         ALARM % ("!Ref Key", "{Service: sns.amazonaws.com}", USE, *BY_ALARM),
-        "Key, the key of T, does not let cloudwatch.amazonaws.com use kms:Decrypt and kms:GenerateDataKey",
+        "Key, the key of T, does not allow cloudwatch.amazonaws.com kms:Decrypt and kms:GenerateDataKey",
     ),
     half_of_it=(ALARM % ("!GetAtt Key.Arn", CLOUDWATCH, "'kms:GenerateDataKey*'", *BY_ALARM), "use kms:Decrypt"),
     through_an_alias=(
         ALARM % ("!Ref Alias", "{AWS: 'arn:aws:iam::123456789012:root'}", USE, *BY_ALARM),
-        "does not let",
+        "does not allow",
     ),
-    through_the_aliass_name=(ALARM % ("alias/topics", "{Service: sns.amazonaws.com}", USE, *BY_ALARM), "does not let"),
+    through_the_aliass_name=(
+        ALARM % ("alias/topics", "{Service: sns.amazonaws.com}", USE, *BY_ALARM),
+        "does not allow",
+    ),
 )
-def test_a_key_that_keeps_its_publisher_out_is_found(template: str, message: str) -> None:
-    assert [message in found for found in findings(PublisherNotAdmittedByKey, template)] == [True]
+def test_a_key_that_does_not_allow_its_publisher_is_found(template: str, message: str) -> None:
+    assert [message in found for found in findings(PublisherNotAllowedByKey, template)] == [True]
 
 
 @cases(
@@ -125,5 +128,5 @@ def test_a_key_that_keeps_its_publisher_out_is_found(template: str, message: str
     a_principal_by_parameter=ALARM % ("!Ref Key", "{Service: !Ref Outside}", USE, *BY_ALARM),
     a_key_that_is_not_made_here=ALARM % ("!Ref Outside", "{Service: sns.amazonaws.com}", USE, *BY_ALARM),
 )
-def test_a_key_that_admits_its_publisher_or_is_not_known_passes(template: str) -> None:
-    assert findings(PublisherNotAdmittedByKey, template) == []
+def test_a_key_that_allows_its_publisher_or_is_unknown_passes(template: str) -> None:
+    assert findings(PublisherNotAllowedByKey, template) == []
