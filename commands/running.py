@@ -88,7 +88,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
     Exit code 1 if something stays parked.
     """
-    from pipeline.assembly.check import shown
+    from pipeline.core.shown import shown
     from pipeline.target import explained
     from pipeline.transactions.parked import HOLD_SECONDS
     from pipeline.transactions.redrive import Redriver, Result

@@ -1,7 +1,7 @@
-"""Lambda's contract for images, checked before anything is pushed and on anything that somebody else pushed.
+"""Lambda's contract for images, checked before a push and on images of any origin.
 
-Every rule has an id, a message with the offending value, a cure, and the source that says so. The rules judge bytes:
-a manifest, a config and layers from any registry, layout or store; all findings come at once.
+Every rule has an id, a message with the offending value, a cure, and its source. The rules judge bytes: a manifest, a
+config and layers from any registry, layout or store; all findings are reported together.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.assembly.layer_facts import UNPACKED_MAX, LayerFacts, LayerOpener, facts_of, replaced
+from pipeline.assembly.layer_facts import LayerFacts, LayerOpener, facts_of, replaced
 from pipeline.assembly.model import CheckedImage, FunctionSource, Image, Platform
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import CheckFailed, Finding
+from pipeline.core.shown import shown
+from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.blobs import BlobStore
+from pipeline.oci.config import config_fault
 from pipeline.oci.values import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
@@ -47,7 +50,10 @@ _FAMILIES = {
 }
 _NOT_GZIP = {"none": "is not compressed", "unknown": "is neither gzip nor anything else that is known"}
 # Folders that a function needs at run time; what else a base keeps from unprivileged users is its own business.
+_UNSAFE = f"{_OCI}, layer; what Lambda does with it is not documented, and the local runtime refuses it"
 _NEEDED = ("var/task", "var/runtime", "var/lang", "opt")
+# Findings of one rule; an image can be made that breaks one ten thousand times.
+_FINDINGS_MAX = 10
 _REBUILD = "Build the image again with this tool, or with `docker build --provenance=false`."
 
 
@@ -128,10 +134,29 @@ def find_findings(
             Finding("config", "its config is not a JSON object", "Push the image again.", f"{_OCI}, config")
         )
         settings = {}
+    elif fault := config_fault(settings):
+        # What its values mean cannot be judged.
+        findings.append(Finding("config", f"its config is no image config: {fault}", _REBUILD, f"{_OCI}, config"))
+        settings = {}
     else:
         findings += _judge_config(settings, document, expected)
-    findings += _judge_layers(document, settings, layers, cache)
-    return tuple(findings)
+    if len(layers) <= LAYERS_MAX:
+        findings += _judge_layers(document, settings, layers, cache)
+    return _few(findings)
+
+
+def _few(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """At most ``_FINDINGS_MAX`` findings of each rule, the last of which counts the rest."""
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.rule, []).append(finding)
+    few = []
+    for rule, each in found.items():
+        few += each[:_FINDINGS_MAX]
+        if len(each) > _FINDINGS_MAX:
+            message = f"{each[0].rule} has {len(each) - _FINDINGS_MAX} more findings"
+            few.append(Finding(rule, message, each[0].cure, each[0].source))
+    return tuple(few)
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
@@ -256,7 +281,7 @@ def _judge_config(settings: dict[str, Any], document: dict[str, Any], expected: 
     if layers != diff_ids:
         yield Finding(
             "diff-ids",
-            f"its manifest has {layers} layers, its config tells of {diff_ids}",
+            f"its manifest has {layers} layers, its config names {diff_ids}",
             "Push the image again.",
             f"{_OCI}, config",
         )
@@ -325,20 +350,15 @@ def _judge_content(place: str, facts: LayerFacts) -> Iterator[Finding]:
         match kind:
             case "hard links":
                 cure = "Pack the layer with `tar --hard-dereference`, or copy the files in a later build stage."
-                message = f"{place} has the hard link {shown(example)}{more}"
+                message = f"{place} has the hard link {example}{more}"
                 yield Finding("layer-hard-link", message, cure, _LINK_ERROR)
             case "missing parents":
                 cure = "Add an entry for every folder before what is in it; `docker build` does."
-                message = f"{place} has {shown(example)} without an entry for its folder before it{more}"
+                message = f"{place} has {example} without an entry for its folder before it{more}"
                 yield Finding("layer-parents", message, cure, _PARENT_ERROR)
             case _:
-                cure = "Pack the layer with relative paths that stay below its root."
-                yield Finding("layer-path", f"{place} has the path {example!r}{more}", cure, f"{_OCI}, layer")
-
-
-def shown(name: str) -> str:
-    """A name that somebody else chose, as it is, or quoted where it would steer a terminal or cannot be printed."""
-    return name if name.isprintable() else repr(name)
+                cure = "Pack files, folders and links only, under relative paths that stay below the root."
+                yield Finding("layer-entry", f"{place} is not safe to unpack: {example}{more}", cure, _UNSAFE)
 
 
 def _is_needed(path: str, settings: dict[str, Any]) -> bool:

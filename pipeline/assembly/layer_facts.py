@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from pipeline.core.records import code_version, read_record, write_record
+from pipeline.core.shown import shown
+from pipeline.oci.archive import NAME_COST, NAMES_MAX, Archive, BadArchive, Entry, Inflated, Judge, whiteout
 from pipeline.oci.values import Digest
 
 LayerOpener = Callable[[], BinaryIO]
-# The largest image that Lambda takes, unpacked (developer guide, "Create a Lambda function using a container image").
-UNPACKED_MAX = 10 * 1024**3
-_ENTRIES_MAX = 1_000_000
-_HEADER_MAX = 1 << 20  # of one extended header; an honest one has some hundred bytes
 _LISTED_MAX = 500
 _CHUNK = 1 << 18
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7": "xz"}
@@ -25,12 +20,12 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7": "x
 
 @dataclass(slots=True)
 class LayerFacts:
-    """What was seen in one layer.
+    """The facts of one layer.
 
     unpacked     bytes of its regular files
-    compression  "gzip", or what else its first bytes say; nothing more is known of another one
+    compression  "gzip", or another one by its first bytes; of such a layer nothing else is known
     broken       why it could not be read to its end, or ""
-    problems     by kind ("hard links", "missing parents", "paths"): how many, and one example
+    problems     by kind ("hard links", "missing parents", "unsafe"): how many, and one example
     unreadable   paths that an unprivileged user cannot read (files) or enter (folders), at most 500
     """
 
@@ -46,128 +41,60 @@ class LayerFacts:
         self.problems[kind] = (number + 1, first)
 
 
-class _Oversized(ValueError):
-    """A layer that is larger than any image may be, or made to fill the memory."""
-
-
-class _StrictInfo(tarfile.TarInfo):
-    """A tar header that is right, or the end of the layer.
-
-    tarfile takes a header that is damaged or cut off for the end of the archive, so nothing after it would be judged;
-    who unpacks images takes it for an error. Extended headers that no honest archive has are refused, since tarfile
-    reads those at once.
-    """
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictInfo:
-        try:
-            info = super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-            raise ValueError(f"one of its tar headers is damaged ({error})") from error
-        if info.type in (b"x", b"g", b"X", b"L", b"K") and info.size > _HEADER_MAX:
-            raise _Oversized(f"an extended header of {info.size} bytes")
-        return info
-
-
-class _Inflated:
-    """The bytes inside a gzip stream, for ``tarfile``; hashes them, and holds no more than a chunk."""
-
-    def __init__(self, stream: BinaryIO, first: bytes) -> None:
-        self._stream = stream
-        self._waiting = first
-        self._inflate = zlib.decompressobj(31)
-        self._ended = False
-        self.hasher = hashlib.sha256()
-        self.count = 0
-
-    def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, b"" at the end. Raises EOFError for a stream that stops in the middle."""
-        while not self._ended:
-            if not self._waiting:
-                self._waiting = self._stream.read(_CHUNK)
-                if not self._waiting:
-                    raise EOFError("the gzip stream stops in the middle")
-            out = self._inflate.decompress(self._waiting, size)
-            self._waiting = self._inflate.unconsumed_tail
-            if self._inflate.eof:
-                self._next_member()
-            if out:
-                self.hasher.update(out)
-                self.count += len(out)
-                if self.count > 2 * UNPACKED_MAX:
-                    raise _Oversized("more than twice what an image may have")
-                return out
-        return b""
-
-    def _next_member(self) -> None:
-        self._waiting = self._inflate.unused_data or self._stream.read(_CHUNK)
-        if self._waiting:
-            self._inflate = zlib.decompressobj(31)
-        else:
-            self._ended = True
-
-
-def _entries(inflated: _Inflated) -> Iterator[tarfile.TarInfo]:
-    """Every entry of a tar stream; afterwards the stream was read to its end."""
-    with tarfile.open(fileobj=cast(Any, inflated), mode="r|", bufsize=_CHUNK, tarinfo=_StrictInfo) as tar:
-        for _ in range(_ENTRIES_MAX):
-            entry = tar.next()
-            if entry is None:
-                break
-            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every entry that it has seen
-            yield entry
-        else:
-            raise _Oversized(f"more than {_ENTRIES_MAX} entries")
-    while inflated.read(_CHUNK):
-        pass
-
-
 def read_facts(open_layer: LayerOpener) -> LayerFacts:
-    """Stream through a layer. What is wrong with it is a fact, not an error; OSError of the opener passes."""
+    """Stream through a layer. What is wrong with it is a fact, not an error; the opener's OSError passes."""
     facts = LayerFacts()
     with open_layer() as stream:
         first = stream.read(_CHUNK)
         facts.compression = _MAGIC.get(first[:2], "none" if first[257:262] == b"ustar" else "unknown")
         if facts.compression != "gzip":
             return facts
-        inflated = _Inflated(stream, first)
-        folders = {""}
+        inflated = Inflated(stream, first)
+        notes = _Notes(facts)
         try:
-            for entry in _entries(inflated):
-                _note(entry, folders, facts)
-        except (EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError) as error:
-            facts.broken = str(error) or type(error).__name__
-        facts.diff_id = f"sha256:{inflated.hasher.hexdigest()}"
+            for entry in Archive(inflated.read):
+                notes.take(entry)
+        except BadArchive as error:
+            facts.broken = str(error)
+        facts.diff_id = f"sha256:{inflated.digest}"
     return facts
 
 
-def _path(entry: tarfile.TarInfo) -> str:
-    """``./var/task/`` is ``var/task``; the root is ""."""
-    return "/".join(part for part in entry.name.split("/") if part not in ("", "."))
+class _Notes:
+    """Takes the entries of a layer, in order, into its facts."""
 
+    def __init__(self, facts: LayerFacts) -> None:
+        self._facts = facts
+        self._judge = Judge()
+        self._folders = {""}
+        self._left = NAMES_MAX
 
-def _note(entry: tarfile.TarInfo, folders: set[str], facts: LayerFacts) -> None:
-    path = _path(entry)
-    if entry.name.startswith("/") or ".." in path.split("/"):
-        facts.count("paths", entry.name)
-    if path and path.rpartition("/")[0] not in folders:
-        facts.count("missing parents", path)
-    if entry.isdir():
-        folders.add(path)
-    elif entry.islnk():
-        facts.count("hard links", f"{path} to {entry.linkname}")
-    elif entry.isreg():
+    def take(self, entry: Entry) -> None:
+        facts, path = self._facts, entry.path
+        if unsafe := self._judge.unsafe(entry):
+            facts.count("unsafe", unsafe)
+        if path and path.rpartition("/")[0] not in self._folders:
+            facts.count("missing parents", shown(path))
+        if entry.kind == "directory":
+            self._left -= len(path) + NAME_COST
+            if self._left < 0:
+                raise BadArchive("its folders have too many and too long names")
+            self._folders.add(path)
+        else:
+            self._folders.discard(path)
+        if entry.kind == "hard link":
+            facts.count("hard links", f"{shown(path)} to {shown(entry.target)}")
         facts.unpacked += entry.size
-    needed = 0o005 if entry.isdir() else 0o004
-    if not entry.issym() and entry.mode & needed != needed and len(facts.unreadable) < _LISTED_MAX:
-        facts.unreadable.append(path)
+        needed = 0o005 if entry.kind == "directory" else 0o004
+        if entry.kind != "symlink" and entry.mode & needed != needed and len(facts.unreadable) < _LISTED_MAX:
+            facts.unreadable.append(path)
 
 
 def facts_of(digest: Digest, open_layer: LayerOpener, cache: Path | None) -> LayerFacts:
     """The facts of a layer, read once per digest when there is a ``cache`` folder to remember them in."""
     if cache is None:
         return read_facts(open_layer)
-    record = cache / f"{digest.hex}-{code_version(__name__)}.json"
+    record = cache / f"{digest.hex}-{code_version(__name__, 'pipeline.oci.archive')}.json"
     known = read_record(record)
     if known is not None:
         try:
@@ -183,10 +110,10 @@ def facts_of(digest: Digest, open_layer: LayerOpener, cache: Path | None) -> Lay
 
 
 def replaced(open_layer: LayerOpener, paths: set[str]) -> set[str]:
-    """Those of ``paths`` that a layer writes or removes anew: what they were below it does not count any more."""
+    """Those of ``paths`` that a layer replaces or removes, so that what they were below it no longer counts."""
     found = set()
     with open_layer() as stream:
-        for entry in _entries(_Inflated(stream, stream.read(_CHUNK))):
-            folder, _, name = _path(entry).rpartition("/")
-            found.add(f"{folder}/{name.removeprefix('.wh.')}".lstrip("/"))
+        for entry in Archive(Inflated(stream).read):
+            removed = whiteout(entry.path)
+            found.add(entry.path if removed is None else removed[0])
     return found & paths

@@ -21,13 +21,13 @@ from pathlib import Path
 from pipeline.assembly import model
 from pipeline.assembly.dependencies import Lock, install, judge_age, read_lock
 from pipeline.assembly.ignore import IgnoreRules, read_rules
-from pipeline.assembly.layer_facts import UNPACKED_MAX
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.assembly.slim import Slim, compile_tree, shipped_files
 from pipeline.core.errors import SourceError
 from pipeline.core.events import Report, ignore, step
 from pipeline.core.files import storing
 from pipeline.core.records import code_version, read_record, write_record
+from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import TarEntry, store_layer
 from pipeline.oci.values import OCI_LAYER_GZIP, Descriptor, Digest, Layer

@@ -17,6 +17,7 @@ from pipeline.bases.pins import PINS, move_pins, pinned_base
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError, RegistryError
 from pipeline.core.events import Report, ignore, step
+from pipeline.core.shown import first_few
 from pipeline.oci.blobs import BlobStore, WrongContent
 from pipeline.oci.layout import PREFIX, Layout, parse_descriptor, parse_layout_name, read_manifest
 from pipeline.oci.registry.client import Registry, RegistryUnreachable, connect
@@ -143,7 +144,7 @@ def layout_base(folder: Path, platform: Platform, store: BlobStore, *, name: str
     layout = Layout(folder)
     entries = [entry for entry in layout.entries if name is None or entry.name == name]
     if not entries:
-        names = ", ".join(sorted({entry.name for entry in layout.entries if entry.name})) or "none by name"
+        names = first_few(entry.name for entry in layout.entries if entry.name) or "none by name"
         raise BaseImageError(what, f"the layout holds {names}", "Name one of its images: oci:DIR:NAME.")
     manifest = resolve_index(
         _only(entries[0].descriptor, layout) if len(entries) == 1 else layout.index(),
@@ -206,7 +207,7 @@ def _choose(index: Manifest, platform: Platform, what: str) -> Descriptor:
         )
     raise BaseImageError(
         what,
-        f"it has no image for {wanted}, only for {', '.join(sorted(offered)) or 'no platform that it names'}",
+        f"it has no image for {wanted}, only for {first_few(offered) or 'no platform that it names'}",
         "Choose another base, or build for an architecture that it has.",
     )
 

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.assembly.check import find_findings, shown
+from pipeline.assembly.check import find_findings
 from pipeline.bases.choose import hub_name
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError, CheckFailed, Finding
 from pipeline.core.files import cache_folder
+from pipeline.core.shown import first_few, shown
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import DOCUMENT_MOST, PREFIX, parse_descriptor, parse_layout_name, read_layout
 from pipeline.oci.registry.client import Registry, connect
@@ -83,7 +84,7 @@ def _inspect_layout(text: str) -> tuple[Inspected, ...]:
         if not _is_artifact(manifest := layout.manifest(entry.descriptor.digest))
     ]
     if not found:
-        names = ", ".join(sorted({shown(entry.name) for entry in layout.entries if entry.name})) or "nothing by name"
+        names = first_few(entry.name for entry in layout.entries if entry.name) or "nothing by name"
         raise BaseImageError(
             f"{text} was not checked",
             f"the layout holds {names}" if name is not None else "the layout holds no image",

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.assembly.model import Base, Platform
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError
+from pipeline.oci.config import config_fault
 from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest, ImageReference, Layer, Manifest
 
@@ -24,6 +25,8 @@ def parse_base(
         entries = parse_json(manifest.content)["layers"]
         descriptors = [parse_descriptor(entry) for entry in entries]
         document: dict[str, Any] = parse_json(config)
+        if fault := config_fault(document):
+            raise ValueError(fault)
         diff_ids = [str(text) for text in document["rootfs"]["diff_ids"]]
         system, architecture = document.get("os"), document.get("architecture")
         environment = (document.get("config") or {}).get("Env") or []

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError
+from pipeline.core.shown import shorten
 from pipeline.oci.blobs import BlobStore, WrongContent
 from pipeline.oci.values import (
     DOCKER_CONFIG,
@@ -112,12 +113,19 @@ class Layout:
 def parse_layout_name(text: str) -> tuple[Path, str | None]:
     """The folder and the image's name in ``oci:DIR`` or ``oci:DIR:NAME``, as other tools write it, or in a path.
 
+    Raises BaseImageError for what cannot be a path.
+
     >>> parse_layout_name("oci:out:fraud-detection")
     (PosixPath('out'), 'fraud-detection')
     """
     place = text.removeprefix(PREFIX)
-    folder, _, name = (place, "", "") if Path(place).is_dir() else place.partition(":")
-    return Path(folder).expanduser(), name or None
+    try:
+        folder, _, name = (place, "", "") if Path(place).is_dir() else place.partition(":")
+        return Path(folder).expanduser(), name or None
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, or a home that does not exist
+        raise BaseImageError(
+            f"the OCI layout {shorten(place)} was not read", f"it is not a usable path ({error})", "Name a folder."
+        ) from error
 
 
 def read_layout(folder: Path) -> Layout:

@@ -13,6 +13,7 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 # What most clients take at all, the registry's name included (distribution specification, "Pulling manifests").
 _REPOSITORY_MAX = 255
+_PORT_MAX = 65_535
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -84,7 +85,8 @@ class ImageReference:
         tag = tag_text if colon else None
         if not _REPOSITORY.fullmatch(name):
             raise ValueError(f"a repository is lower-case words joined by . _ - and /, saw: {name!r} in {text!r}")
-        if registry and not _REGISTRY.fullmatch(registry):
+        port = registry.rpartition(":")[2]
+        if registry and (not _REGISTRY.fullmatch(registry) or (port.isdigit() and not 0 < int(port) <= _PORT_MAX)):
             raise ValueError(f"a registry is a host with or without a port, saw: {registry!r} in {text!r}")
         if len(name) > _REPOSITORY_MAX:
             raise ValueError(f"a repository has at most {_REPOSITORY_MAX} characters, saw {len(name)}")

@@ -26,7 +26,8 @@ from typing import Any
 from pipeline.core.errors import PipelineError
 from pipeline.local.runtime.byte_code import compile_layer
 from pipeline.local.runtime.image_pull import ImageUnavailable, PulledImage, pull_description, pull_layer
-from pipeline.local.runtime.unpack import UNPACKED_MAX, UnsafeLayer, merge_layers, unpack_layer
+from pipeline.local.runtime.unpack import UnsafeLayer, merge_layers, unpack_layer
+from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import Descriptor, Digest, ImageReference
 

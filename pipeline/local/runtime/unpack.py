@@ -10,76 +10,51 @@ Sources: OCI image specification, "Image Layer Filesystem Changeset" (whiteouts,
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import posixpath
 import shutil
 import stat
-import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-# Lambda takes images of at most 10 GB uncompressed (AWS documentation).
-UNPACKED_MAX = 10 * 1024**3
-ENTRIES_MAX = 200_000
-_CHUNK = 1 << 20
-# tarfile reads an extended header at once; no honest one comes near this.
-_READ_MAX = 8 << 20
-_WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"
+from pipeline.oci.archive import UNPACKED_MAX, Archive, BadArchive, Entry, Judge, whiteout
 
 
 class UnsafeLayer(ValueError):
     """A layer that leads out of its folder, holds what is no file, or is larger than allowed."""
 
 
-class _BoundedReads(io.BufferedReader):
-    """A file that refuses to be read in pieces that would fill the memory."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0 or size > _READ_MAX:
-            raise UnsafeLayer(f"an extended header of {size} bytes")
-        return super().read(size)
-
-
 def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) -> int:
     """Unpack an uncompressed tar into ``folder`` (which must not exist); returns the bytes written.
 
     ``folder/files`` holds the tree, ``folder/whiteouts.json`` what the layer removes from those below it.
-    Raises UnsafeLayer, or tarfile.TarError for what is no archive.
+    Raises UnsafeLayer, also for what is no archive.
     """
     tree = _Tree(folder / "files")
+    judge = Judge()
     removed: list[str] = []
     opaque: list[str] = []
     written = 0
-    with _BoundedReads(io.FileIO(archive)) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-        for number, member in enumerate(tar):
-            if number >= ENTRIES_MAX:
-                raise UnsafeLayer(f"more than {ENTRIES_MAX} entries")
-            path = _inner_path(member.name)
-            if not path:
-                continue
-            parent, _, name = path.rpartition("/")
-            if name == _OPAQUE:
-                opaque.append(parent)
-            elif name.startswith(_WHITEOUT):
-                gone = name.removeprefix(_WHITEOUT)
-                if gone in ("", ".", ".."):  # the last is the folder above: of a path, this is checked before
-                    raise UnsafeLayer(f"the whiteout {path!r} names nothing inside of its folder")
-                removed.append(posixpath.join(parent, gone))
-            else:
-                written += tree.write(tar, member, path, bytes_max - written)
+    try:
+        with archive.open("rb") as stream:
+            entries = Archive(stream.read, bytes_max=bytes_max)
+            for entry in entries:
+                if unsafe := judge.unsafe(entry):
+                    raise UnsafeLayer(unsafe)
+                if not entry.path:
+                    continue
+                if (gone := whiteout(entry.path)) is not None:
+                    path, is_opaque = gone
+                    (opaque if is_opaque else removed).append(path)
+                else:
+                    tree.write(entry, entries.content())
+                    written += entry.size
+    except BadArchive as error:
+        raise UnsafeLayer(str(error)) from error
     (folder / "whiteouts.json").write_text(json.dumps({"removed": removed, "opaque": opaque}))
     return written
-
-
-def _inner_path(name: str) -> str:
-    """``./var/task/`` → ``var/task``; the root is "". Raises UnsafeLayer for a path that climbs."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise UnsafeLayer(f"the path {name!r} climbs out of the layer")
-    return "/".join(parts)
 
 
 class _Tree:
@@ -91,29 +66,31 @@ class _Tree:
         # Real folders, so that each file does not look at all that is above it again.
         self._folders = {""}
 
-    def write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, bytes_left: int) -> int:
-        """Write one entry; returns its bytes. Said twice, the last one counts."""
-        self._make_folder(path if member.isdir() else posixpath.dirname(path))
-        if member.isdir():
-            return 0
+    def write(self, entry: Entry, content: Iterator[bytes]) -> None:
+        """Write one entry. The last of several with one path counts."""
+        path = entry.path
+        self._make_folder(path if entry.kind == "directory" else posixpath.dirname(path))
         target = self._files / path
-        if member.isreg():
+        if entry.kind == "directory":
+            return
+        if entry.kind == "file":
             try:
-                return _write_file(tar, member, target, bytes_left)
-            except FileExistsError:
+                file = target.open("xb")
+            except FileExistsError:  # also a link that leads nowhere
                 self._remove(path)
-                return _write_file(tar, member, target, bytes_left)
+                file = target.open("xb")
+            _write_file(entry, content, file, target)
+            return
         self._remove(path)
-        if member.issym():
-            target.symlink_to(inner_target(path, member.linkname))
-        elif member.islnk():
-            source = self._files / _inner_path(member.linkname)
-            if not _is_real(self._files, source) or not source.is_file():
-                raise UnsafeLayer(f"the hard link {path!r} leads to {member.linkname!r}, which is no file before it")
-            os.link(source, target)
-        else:
-            raise UnsafeLayer(f"{path!r} is a device or a pipe")
-        return 0
+        if entry.kind == "symlink":
+            target.symlink_to(inner_target(path, entry.target))
+            return
+        # Of links, pipes and devices the judge leaves links.
+        inside = Entry(entry.target, "file")
+        source = self._files / inside.path
+        if ".." in inside.path.split("/") or not _is_real(self._files, source) or not source.is_file():
+            raise UnsafeLayer(f"the hard link {path!r} leads to {entry.target!r}, which is no file before it")
+        os.link(source, target)
 
     def _make_folder(self, path: str) -> None:
         if path in self._folders:
@@ -136,24 +113,15 @@ class _Tree:
             self._folders = {each for each in self._folders if each != path and not each.startswith(f"{path}/")}
 
 
-def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, bytes_left: int) -> int:
-    """Raises FileExistsError when something is there, a link that leads nowhere included."""
-    content = tar.extractfile(member)
-    if content is None:
-        raise UnsafeLayer(f"{member.name!r} has no content")
-    count = 0
-    with content, target.open("xb") as file:
-        while chunk := content.read(_CHUNK):
-            count += len(chunk)
-            if count > bytes_left:
-                raise UnsafeLayer("more bytes than an image may have")
+def _write_file(entry: Entry, content: Iterator[bytes], file: BinaryIO, target: Path) -> None:
+    with file:
+        for chunk in content:
             file.write(chunk)
         # Read-only, as on Lambda; and linked into several trees, so a change would be a change to all of them.
-        os.fchmod(file.fileno(), 0o555 if member.mode & 0o111 else 0o444)
+        os.fchmod(file.fileno(), 0o555 if entry.mode & 0o111 else 0o444)
     # Byte code that an image brings is valid for the time of its source only.
     with contextlib.suppress(OSError, OverflowError, ValueError):
-        os.utime(target, (member.mtime, member.mtime))
-    return count
+        os.utime(target, (entry.modified, entry.modified))
 
 
 def _is_real(files: Path, path: Path) -> bool:

@@ -6,6 +6,7 @@ import re
 
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import NextStep, RegistryError
+from pipeline.core.shown import printable
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ECR_HOST = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
@@ -47,11 +48,6 @@ def own_words(content: bytes) -> tuple[str, str]:
         return printable(str(errors[0].get("code") or "")), printable(str(errors[0].get("message") or ""))
     message = document.get("message") if isinstance(document, dict) else None
     return "", printable(message) if isinstance(message, str) else ""
-
-
-def printable(text: str) -> str:
-    """What somebody else said, on one line and without what would steer a terminal."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:300]
 
 
 def cure(host: str, status: int, code: str) -> NextStep | str:

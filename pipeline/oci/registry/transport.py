@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from pipeline.core.events import Note, Report, ignore
+from pipeline.core.shown import printable
 from pipeline.oci.blobs import WrongContent
 from pipeline.oci.registry.auth import Authenticator
 from pipeline.oci.registry.connections import BLOCK, CONNECT_SECONDS, Connections, Deadline, Unusable, is_loopback
 from pipeline.oci.registry.logins import CredentialSource
-from pipeline.oci.registry.refusals import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words, printable
+from pipeline.oci.registry.refusals import BUSY, RegistryRefused, RegistryUnreachable, cure, own_words
 from pipeline.oci.registry.retries import Retries, retry_after
 
 if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not need

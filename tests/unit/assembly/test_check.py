@@ -143,7 +143,7 @@ def _many(pushed: Pushed) -> None:
         (_config(architecture="arm64"), "platform", "made for arm64, the function runs on amd64"),
         (_config(config={"WorkingDir": "/var/task"}), "entrypoint", "neither an entrypoint nor a command"),
         (_config(config=None), "entrypoint", "neither"),
-        (_config(rootfs={"diff_ids": []}), "diff-ids", "1 layers, its config tells of 0"),
+        (_config(rootfs={"diff_ids": []}), "diff-ids", "1 layers, its config names 0"),
         (_config(rootfs={"diff_ids": [f"sha256:{'0' * 64}"]}), "diff-ids", "the config says sha256:000"),
         (_blob(GOOD), "layer-compression", "is not compressed"),
         (_blob(b"\x28\xb5\x2f\xfd" + bytes(100)), "layer-compression", "is zstd, not gzip"),
@@ -151,8 +151,8 @@ def _many(pushed: Pushed) -> None:
         (_blob(gzip.compress(GOOD)[:-30]), "layer-broken", "cannot be read"),
         (_blob(gzip.compress(GOOD)[:60]), "layer-broken", "stops in the middle"),
         (_blob(gzip.compress(b"not a tar archive" * 100)), "layer-broken", "cannot be read"),
-        (_tar(GOOD[:512] + b"x" * 512 + GOOD[1024:]), "layer-broken", "headers is damaged (invalid header)"),
-        (_tar(GOOD[:700]), "layer-broken", "headers is damaged (truncated header)"),
+        (_tar(GOOD[:512] + b"x" * 512 + GOOD[1024:]), "layer-broken", "headers is damaged"),
+        (_tar(GOOD[:700]), "layer-broken", "stops in the middle of a header"),
     ],
 )
 def test_each_rule_is_found(spoil: Callable[[Pushed], None], rule: str, said: str) -> None:
@@ -180,8 +180,17 @@ def test_each_rule_is_found(spoil: Callable[[Pushed], None], rule: str, said: st
             "a/b/c without an entry for its folder before it and 1 more",
         ),
         (tar(folder("a/b"), folder("a")), "layer-parents", "a/b without"),
-        (tar(file("/etc")), "layer-path", "'/etc'"),
-        (tar(folder("a"), folder("a/.."), file("a/../b")), "layer-path", "a/.."),
+        (tar(file("/etc")), "layer-entry", "the path '/etc' leads out of the layer"),
+        (
+            tar(folder("a"), folder("a/.."), file("a/../b")),
+            "layer-entry",
+            "the path 'a/../' leads out of the layer and 1 more",
+        ),
+        (tar(folder("a"), ("a/d", {"type": tarfile.CHRTYPE})), "layer-entry", "'a/d' is a device"),
+        (tar(folder("a"), ("a/d", {"type": tarfile.BLKTYPE})), "layer-entry", "'a/d' is a device"),
+        (tar(folder("a"), ("a/d", {"type": tarfile.FIFOTYPE})), "layer-entry", "'a/d' is a pipe"),
+        (tar(folder("a"), file("a/.wh.")), "layer-entry", "the whiteout 'a/.wh.' names nothing"),
+        (tar(folder("a"), file("a/.wh...")), "layer-entry", "the whiteout 'a/.wh...' names nothing"),
         (tar(folder("var"), folder("var/task"), file("var/task/x", 0o600)), "unreadable-file", "/var/task/x (layer 1)"),
         (tar(folder("var"), folder("var/task", 0o700)), "unreadable-file", "/var/task (layer 1)"),
         (tar(folder("var", 0o750)), "unreadable-file", "/var (layer 1)"),
@@ -245,7 +254,55 @@ def test_an_image_that_unpacks_to_more_than_10_gb_is_found() -> None:
     header = tarfile.TarInfo("huge")
     header.size = 11 * 1024**3
     pushed.blobs = [gzip.compress(header.tobuf())]
+    (finding,) = pushed.findings()
+    assert "'huge' claims 11,811,160,064 bytes, more than an image may have" in finding.message
+
+
+def test_an_image_of_several_layers_that_unpacks_to_more_than_10_gb_is_found() -> None:
+    pushed = Pushed(GOOD, GOOD)
+    header = tarfile.TarInfo("large")
+    header.size = 6 * 1024**3
+    pushed.blobs = [gzip.compress(header.tobuf())] * 2
     assert {finding.rule for finding in pushed.findings()} == {"image-size", "layer-broken"}
+
+
+def test_an_entry_through_a_link_is_found() -> None:
+    """The folder of that name makes the entry look as if it had its parent."""
+    link = ("a", {"type": tarfile.SYMTYPE, "linkname": "/etc"})
+    found = {finding.rule: finding.message for finding in Pushed(tar(folder("a"), link, file("a/x"))).findings()}
+    assert "'a/x' goes through the link 'a'" in found["layer-entry"]
+    assert "without an entry for its folder" in found["layer-parents"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"config": {"Env": [1, 2], "Cmd": ["x"]}}, "at `$.config.Env[0]`"),
+        ({"config": {"Env": "PATH=/", "Cmd": ["x"]}}, "at `$.config.Env`"),
+        ({"config": {"Entrypoint": "/entry"}}, "at `$.config.Entrypoint`"),
+        ({"config": {"Cmd": ["x"], "WorkingDir": 7}}, "at `$.config.WorkingDir`"),
+        ({"config": {"Cmd": ["x"], "Labels": {"a": None}}}, "at `$.config.Labels[...]`"),
+        ({"config": []}, "at `$.config`"),
+        ({"rootfs": {"diff_ids": "sha256:0"}}, "at `$.rootfs.diff_ids`"),
+        ({"architecture": 64}, "at `$.architecture`"),
+    ],
+)
+def test_a_config_of_other_types_is_refused(change: dict[str, Any], said: str) -> None:
+    pushed = Pushed()
+    pushed.config |= change
+    (finding, *_) = pushed.findings()
+    assert finding.rule == "config"
+    assert said in finding.message
+
+
+def test_findings_of_one_rule_are_counted_not_listed() -> None:
+    pushed = Pushed()
+    pushed.blobs *= 10_000
+    pushed.config["rootfs"]["diff_ids"] *= 10_000
+    pushed.layer_type = "application/x-other"
+    findings = pushed.findings()
+    assert len(str(findings)) < 10_000
+    assert "layer-type has 9990 more findings" in [finding.message for finding in findings]
 
 
 def test_a_header_that_would_fill_the_memory_is_refused() -> None:

@@ -1,0 +1,33 @@
+"""Text of unknown origin in messages: of bounded length, on one line, and without what would steer a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_MOST = 200
+
+
+def shown(name: str) -> str:
+    """A name as it is, or quoted if it cannot be printed."""
+    return _cut(name) if name.isprintable() else repr(_cut(name))
+
+
+def shorten(name: str) -> str:
+    """A name in quotes."""
+    return repr(_cut(name))
+
+
+def printable(text: str) -> str:
+    """Foreign prose on one line, without what cannot be printed."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text[:2000]).split())[:300]
+
+
+def first_few(names: Iterable[str], most: int = 5) -> str:
+    """Names in a sentence: the first few in order, and how many more there are."""
+    known = sorted(set(names))
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(map(shown, known[:most])) + more
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MOST else f"{name[:_MOST]}…"
