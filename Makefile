@@ -87,9 +87,10 @@ lock: $(STAMP)
 		cd "$(CURDIR)/$$(dirname $$each)" && name=$$(basename $$each .in) && "$(CURDIR)/$(BIN)/uv" pip compile --quiet --universal \
 			--generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 
-# What the documentation shows of the program, made from the program.
+# What the documentation shows of the program and of the embedded AWS, made from them.
 docs: $(STAMP)
 	$(BIN)/python -m commands.pictures
+	$(BIN)/python -m tests.recorded.differences
 
 clean: down
 	rm -rf $(VENV) $(AUDIT) .local

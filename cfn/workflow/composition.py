@@ -11,8 +11,11 @@ Rules that every state keeps:
 
 - A Choice or a Pass cannot catch an error, so what may fail to evaluate (a payload, a function's answer) is evaluated
   and checked in a Task, where it is caught. Expressions in a Choice or a Pass only read checked values.
-- ``States.ALL`` catches neither ``States.Runtime`` nor ``States.DataLimitExceeded``. The first cannot happen if the
-  rule above is kept; the second is caught by name where a result has no bound.
+- ``States.ALL`` does not catch ``States.Runtime``, which cannot happen if the rule above is kept. It caught
+  ``States.DataLimitExceeded`` of a Task when that was recorded, but the documentation says that it does not, so that is
+  caught by name where a result has no bound.
+- Errors of DynamoDB are named after classes of the Java SDK (recorded); what has no class of its own, such as most
+  throttling, is ``AmazonDynamoDBException``.
 - No field of a Parallel or a Succeed state shapes data; only Pass, Task and Choice do.
 - Every Task has TimeoutSeconds, and the longest way ends before EXPRESS does (``cfn.workflow.duration``).
 """

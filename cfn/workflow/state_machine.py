@@ -17,7 +17,11 @@ from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
 # Texts that the definition repeats, beside the expression Fingerprint. The template has them once and CloudFormation
 # puts them back, which keeps the template below 51,200 bytes.
-_REPEATED = {"Input": "$states.context.Execution.Input", "Execution": "$states.context.Execution.Name"}
+_REPEATED = {
+    "Input": "$states.context.Execution.Input",
+    "Execution": "$states.context.Execution.Name",
+    "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
+}
 
 
 @dataclass(frozen=True, slots=True)

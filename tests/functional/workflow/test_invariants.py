@@ -392,7 +392,7 @@ class TestRetries:
 
     @pytest.mark.parametrize("state", ["Claim", "Record"])
     def test_a_lost_response_of_the_table_does_no_harm(self, lab: Lab, state: str) -> None:
-        lab.faults(lab.fault(state, when="after", error="DynamoDB.InternalServerError"))
+        lab.faults(lab.fault(state, when="after", error="DynamoDB.InternalServerErrorException"))
         answer = lab.submit(transaction())
         assert (answer.outcome, answer.repeat) == ("APPROVED", False)
         assert (lab.record("t-1") or {})["decided_at"] == answer.decided_at

@@ -27,7 +27,7 @@ PAYLOADS: dict[str, tuple[dict[str, Any], str]] = {
     "broken": ({"currency": "USD"}, "REJECTED"),
     "large": ({"amount": "10.00", "currency": "USD", "pad": "x" * 9_000}, "REJECTED"),
 }
-THROTTLED, LOST = "DynamoDB.ThrottlingException", "DynamoDB.InternalServerError"
+THROTTLED, LOST = "DynamoDB.ThrottlingException", "DynamoDB.InternalServerErrorException"
 # name → (state, when, error, times)…; what they may lead to is the model's to say.
 TROUBLES: dict[str, list[tuple[str, str, str, int]]] = {
     "none": [],
