@@ -75,14 +75,17 @@ def run(command: Command[Any], choices: Choices) -> None:
         with progress(f"{command.name} {choices.environment} on {choices.target}", output) as report:
             context.report = report
             context.ask = asker(report)
-            outcome = command.function(context, **choices.own)
+            with interruption.limit(choices.timeout):
+                outcome = command.function(context, **choices.own)
     except PipelineError as error:
-        document = error_document(context, error)
-        if output.as_json:
-            write_result(output.document(document))
-        else:
-            say_error(error.what, error.why, document["next_step"])
+        report_error(context, output, error)
         sys.exit(1)
+    except interruption.OutOfTime:
+        what, why = f"{command.name} was not finished", f"its time of {choices.timeout} s is over (--timeout)"
+        cure = "Every step is safe to repeat: run the same command again, or give it more time."
+        report_error(context, output, PipelineError(what, why, cure))
+        sys.stdout.flush()
+        os._exit(1)  # as after Ctrl-C
     except KeyboardInterrupt:
         click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
         sys.stdout.flush()
@@ -91,6 +94,15 @@ def run(command: Command[Any], choices: Choices) -> None:
     if text:
         write_result(text)
     sys.exit(outcome.exit_code)
+
+
+def report_error(context: Context, output: Output, error: PipelineError) -> None:
+    """Print an error, as JSON to stdout or for people to stderr."""
+    document = error_document(context, error)
+    if output.as_json:
+        write_result(output.document(document))
+    else:
+        say_error(error.what, error.why, document["next_step"])
 
 
 def console(output: Output) -> Console:

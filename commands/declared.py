@@ -67,6 +67,12 @@ SHARED = (
     click.Option(
         ["--region"], metavar="REGION", type=_Region(), help="AWS region; default: the profile's, locally us-east-1."
     ),
+    click.Option(
+        ["--timeout"],
+        metavar="SECONDS",
+        type=click.IntRange(min=1, max=31_536_000),
+        help="End like Ctrl-C after so long; default: never.",
+    ),
     click.Option(["--json", "as_json"], is_flag=True, help="One JSON document on stdout."),
     click.Option(
         ["--events"], is_flag=True, help="With --json: every event as a line of JSON before the result."
@@ -100,6 +106,7 @@ class Choices:
     events: bool
     context: Mapping[str, Any]
     own: Mapping[str, Any]
+    timeout: int | None = None
 
 
 # Options that become part of the context, with its names for them.
@@ -130,7 +137,8 @@ class Command(Generic[P]):
         """The command as a ``kind`` of click's; it calls ``run`` with the parsed options."""
 
         def callback(**options: Any) -> None:
-            shared = {name: options.pop(name) for name in ("environment", "target", "region", "as_json", "events")}
+            names = ("environment", "target", "region", "timeout", "as_json", "events")
+            shared = {name: options.pop(name) for name in names}
             of_context = {ours: options.pop(name) for name, ours in _OF_CONTEXT.items() if name in options}
             run(self, Choices(**shared, context=of_context, own=options))
 

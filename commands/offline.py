@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
     Exit code 1 if Lambda would refuse one.
     """
     from pipeline.bases.inspection import inspect_images
+    from pipeline.oci.registry.client import connect
 
     lines: list[str] = []
     result: list[dict[str, Any]] = []
     for text in images:
         try:
-            inspected = inspect_images(text)
+            inspected = inspect_images(text, open_registry=partial(connect, report=context.report))
         except PipelineError as problem:
             if len(images) == 1:
                 raise

@@ -7,7 +7,6 @@ The lock is a requirements file with one ``name==version`` and its SHA-256 hashe
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform
+from pipeline.core.children import run_child
 from pipeline.core.errors import DependencyError, StorageError
 from pipeline.core.files import storing
 
@@ -192,16 +192,17 @@ def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = Fal
         command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--no-progress", "--color", "never"]
         command += ["--python", sys.executable, "--python-version", str(platform.python)]
         command += ["--python-platform", f"{machine}-{_GLIBC}"]
-        done = _run([*command, "--offline"] if offline else command)
-        if done.returncode != 0 and not offline and _NETWORK.search(done.stderr):
-            again = _run([*command, "--offline"])
-            done = again if again.returncode == 0 else done
-    if done.returncode != 0:
-        raise _refusal(lock, platform, done.stderr)
+        said = _refused([*command, "--offline"] if offline else command)
+        if said is not None and not offline and _NETWORK.search(said) and _refused([*command, "--offline"]) is None:
+            said = None
+    if said is not None:
+        raise _refusal(lock, platform, said)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+def _refused(command: list[str]) -> str | None:
+    """What uv says of its failure; None if it did what it was given to do."""
+    done = run_child(command)
+    return done.stderr.decode(errors="replace") if done.returncode != 0 else None
 
 
 _NETWORK = re.compile(r"network was disabled|error sending request|Failed to fetch|dns error|timed out")

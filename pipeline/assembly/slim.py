@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.assembly.model import FunctionSource, PythonVersion
+from pipeline.core.children import run_child
 from pipeline.core.errors import StorageError
 
 # Differs from machine to machine, and nothing reads it in an image: who installed, from where, with which hashes.
@@ -134,8 +134,8 @@ def compile_tree(root: Path, shipped_at: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
     command = [sys.executable, "-S", "-s", "-B", "-c", _COMPILE, str(root), shipped_at]
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = run_child(command, environment=environment)
     if done.returncode != 0:
         # Source that does not compile is passed over, so this is the disk.
-        reason = done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}"
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"status {done.returncode}"
         raise StorageError(f"no byte code was written to {root}", reason, "Free some space, or set byte_code = false.")

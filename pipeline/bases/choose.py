@@ -7,6 +7,7 @@ where they are until a push needs them, and are copied as they are, never unpack
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.assembly.image import empty_base
@@ -41,7 +42,7 @@ def choose_base(
     store: BlobStore,
     *,
     pins: Path = PINS,
-    open_registry: Connect = connect,
+    open_registry: Connect | None = None,
     report: Report = ignore,
 ) -> Base:
     """The base that ``text`` names.
@@ -66,7 +67,8 @@ def choose_base(
             running.detail = f"{len(base.layers)} layers from the engine"
         else:
             reference = _parse(text) if text else pinned_base(platform, pins)
-            base = fetch_base(reference, platform, store, open_registry=open_registry)
+            connected = open_registry or partial(connect, report=report)
+            base = fetch_base(reference, platform, store, open_registry=connected)
             running.detail = f"{len(base.layers)} layers, {base.reference}"
     return base
 

@@ -1,4 +1,4 @@
-"""Ctrl-C for work in threads: Python raises KeyboardInterrupt in the main thread only, and ``run`` passes it on.
+"""Ctrl-C and time limits for work in threads: Python raises them in the main thread only, and ``run`` passes them on.
 
 Every long wait of the pipeline is a ``sleep`` of this module and every report of progress a ``check``, so work ends
 between calls: a change set that was not executed is deleted, a push stops at its next block.
@@ -6,9 +6,11 @@ between calls: a change set that was not executed is deleted, a push stops at it
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -16,6 +18,29 @@ _asked = threading.Event()
 # How long ``run`` waits for the work to end after Ctrl-C (seconds).
 PATIENCE = 10.0
 _STEP = 0.5
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The time that a command was given is over; ends it like Ctrl-C."""
+
+
+@contextmanager
+def limit(seconds: float | None) -> Iterator[None]:
+    """Raise OutOfTime in the main thread after ``seconds``; None sets no limit. To be used in the main thread."""
+    if seconds is None:
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def run(action: Callable[[], _T]) -> _T:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.core.children import run_child
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import CredentialsError
 
@@ -127,7 +128,7 @@ def _ask_helper(helper: str, key: str, host: str) -> Credentials | None:
     if not _HELPER_NAME.fullmatch(helper):
         raise CredentialsError(what, f"{helper!r} is no name of a credential helper", "Correct Docker's configuration.")
     try:
-        done = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=HELPER_SECONDS)
+        done = run_child([program, "get"], content=key.encode(), seconds=HELPER_SECONDS)
     except FileNotFoundError as error:
         raise CredentialsError(
             what,

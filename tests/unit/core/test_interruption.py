@@ -87,3 +87,27 @@ def test_work_that_does_not_end_is_left_after_a_while(monkeypatch: pytest.Monkey
         assert time.monotonic() - pressed < 10
     finally:
         released.set()
+
+
+def test_work_that_is_out_of_time_ends_like_ctrl_c() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            interruption.sleep(60)
+        finally:
+            ended.set()
+
+    with pytest.raises(interruption.OutOfTime), interruption.limit(0.2):
+        interruption.run(work)
+    assert ended.is_set()
+
+
+def test_a_limit_that_is_not_reached_changes_nothing() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with interruption.limit(60):
+        assert interruption.run(lambda: 3) == 3
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == before
+    with interruption.limit(None):
+        pass

@@ -1,0 +1,44 @@
+"""Child processes that end with the work that they are part of."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+from pipeline.core import interruption
+
+_STEP = 0.1
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    content: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, with ``content`` as its input, and return its status and output.
+
+    It is killed when the work is asked to end, and after ``seconds``. Raises KeyboardInterrupt, TimeoutExpired, and
+    OSError for a program that cannot be started.
+    """
+    ends = time.monotonic() + seconds if seconds is not None else float("inf")
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        waiting: bytes | None = content
+        try:
+            while True:
+                interruption.check()
+                try:
+                    out, errors = child.communicate(waiting, timeout=min(_STEP, max(0.0, ends - time.monotonic())))
+                except subprocess.TimeoutExpired:
+                    waiting = None  # communicate goes on with what it was given
+                    if time.monotonic() >= ends:
+                        raise subprocess.TimeoutExpired(command, seconds or 0.0) from None
+                else:
+                    return subprocess.CompletedProcess(command, child.returncode, out, errors)
+        except BaseException:
+            child.kill()
+            raise

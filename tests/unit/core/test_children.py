@@ -1,0 +1,79 @@
+"""A child process ends with the work that it is part of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.core import interruption
+from pipeline.core.children import run_child
+
+SLEEP = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    yield
+    interruption.forget()
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(path: Path) -> int:
+    ends = time.monotonic() + 20
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+def test_output_and_status_are_returned() -> None:
+    echo = (
+        "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data); sys.stderr.write('e'); sys.exit(3)"
+    )
+    done = run_child([sys.executable, "-c", echo], content=b"x" * 300_000)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 300_000, b"e")
+
+
+def test_a_child_is_killed_when_the_work_is_asked_to_end(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run_child([sys.executable, "-c", SLEEP, str(note)])
+        except KeyboardInterrupt as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    pid = wait_for(note)
+    interruption.interrupt()
+    thread.join(20)
+    assert raised
+    assert gone(pid)
+
+
+def test_a_child_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_child([sys.executable, "-c", SLEEP, str(note)], seconds=3)
+    assert gone(wait_for(note))
+
+
+def test_a_program_that_does_not_exist_is_an_os_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        run_child(["no-such-program-here"])
