@@ -1,39 +1,36 @@
 """The placeholder image, and the custom resource that pushes it into a repository through the ECR API.
 
 A Lambda function cannot change from Zip to Image (``PackageType`` is create-only in its CloudFormation schema), so what
-stands in for an image that nobody has built yet must itself be an image. This module makes that image byte for byte:
-at synthesis for its digest, and inside the registry stack, where its own source is the inline code of a Lambda
-function, for the push. So it imports the standard library only. Not boto3 either: importing it takes four times as long
-as all that this function does, and the runtime's version of it is nobody's choice.
+stands in for an image that was not built yet must itself be an image. This module makes that image byte for byte: at
+synthesis for its digest, and inside the registry stack, where its own source is the inline code of a Lambda function,
+for the push. At synthesis it needs the standard library only; the push uses the boto3 of Lambda's runtime.
 
 Both sides must come to the same bytes under different versions of Python and zlib. Therefore the layer is gzip without
 compression, whose bytes are fixed by RFC 1951 and 1952 alone and not by a compressor's choices.
 """
 
-import base64
+import contextlib
 import hashlib
-import hmac
-import http.client
 import json
 import logging
-import os
-import random
 import struct
 import tarfile
+import threading
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 import zlib
 from typing import Any
 
 OCI = "application/vnd.oci.image."
-# The ECR API's name in its own protocol, AWS JSON 1.1.
-TARGET = "AmazonEC2ContainerRegistry_V20150921."
+# PutImage is limited to 10 a second (Amazon ECR service quotas), and a stack's repositories are served side by side.
 ATTEMPTS = 6
+# IAM is eventually consistent: for some seconds the role of a new function may be refused.
+PROPAGATION_SECONDS = 20
+# Kept of the function's time for the answer to CloudFormation, which waits for one in vain if the function times out.
+ANSWER_SECONDS = 15
 MARK = "transaction-pipeline.placeholder"
 CREATED = "1970-01-01T00:00:00Z"
-# Lambda's names of its architectures, and the image specification's.
+# Lambda's name of an architecture → the OCI image specification's.
 PLATFORMS = {"arm64": "arm64", "x86_64": "amd64"}
 # Not a program: Lambda accepts the image and fails an invocation with Runtime.InvalidEntrypoint.
 NOTE = b"This image stands in for one that was not built yet. Deploy the function to replace it.\n"
@@ -101,119 +98,65 @@ def placeholder_tag(digest: str) -> str:
     return f"placeholder-{digest[7:19]}"
 
 
-class EcrError(Exception):
-    """ECR's answer to a request that it refused: its code and its message."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.passes = status >= 500 or status == 429 or "hrottl" in code
-
-
-def sign(url: str, operation: str, body: bytes, moment: time.struct_time) -> dict[str, str]:
-    """The headers of a request to ECR, signed with the function's credentials (IAM guide, "AWS Signature V4")."""
-    date = time.strftime("%Y%m%dT%H%M%SZ", moment)
-    headers = {
-        "content-type": "application/x-amz-json-1.1",
-        "host": urllib.parse.urlsplit(url).netloc,
-        "x-amz-date": date,
-        "x-amz-target": TARGET + operation,
-    }
-    if os.environ.get("AWS_SESSION_TOKEN"):
-        headers["x-amz-security-token"] = os.environ["AWS_SESSION_TOKEN"]
-    names = sorted(headers)
-    lines = ["POST", "/", "", *(f"{name}:{headers[name]}" for name in names), "", ";".join(names)]
-    request = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
-    scope = f"{date[:8]}/{os.environ['AWS_REGION']}/ecr/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", date, scope, hashlib.sha256(request.encode()).hexdigest()])
-    key = f"AWS4{os.environ['AWS_SECRET_ACCESS_KEY']}".encode()
-    for part in (*scope.split("/"), text):
-        key = hmac.digest(key, part.encode(), "sha256")
-    credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={';'.join(names)}, Signature={key.hex()}"
-    )
-    return headers
-
-
-def send(url: str, operation: str, body: bytes) -> dict[str, Any]:
-    """One request. Raises EcrError for a refusal, OSError and HTTPException when no whole answer comes."""
-    headers = sign(url, operation, body, time.gmtime())
-    try:
-        with urllib.request.urlopen(  # noqa: S310
-            urllib.request.Request(url, body, headers, method="POST"),  # noqa: S310
-            timeout=10,
-        ) as response:
-            return dict(json.loads(response.read()))
-    except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")
-        try:
-            said = dict(json.loads(text))
-        except (ValueError, TypeError):
-            said = {"message": text[:200]}
-        code = str(said.get("__type", f"HTTP {error.code}")).rpartition("#")[2]
-        raise EcrError(error.code, code, said.get("message") or said.get("Message") or error.reason) from None
-
-
-def ask(operation: str, *settled: str, **parameters: Any) -> dict[str, Any]:
-    """What ECR answers; nothing where it refuses with a code of ``settled``.
-
-    Throttling, server errors and lost connections are tried again: PutImage is limited to 10 a second, and the
-    repositories of a stack are served side by side.
-    """
-    url = os.environ.get("AWS_ENDPOINT_URL_ECR") or os.environ.get("AWS_ENDPOINT_URL") or os.environ["ECR_ENDPOINT"]
-    body = json.dumps(parameters).encode()
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return send(url, operation, body)
-        except (EcrError, OSError, http.client.HTTPException) as error:
-            if isinstance(error, EcrError) and error.code in settled:
-                return {}
-            if attempt == ATTEMPTS or (isinstance(error, EcrError) and not error.passes):
-                raise
-            logging.warning("%s is tried again after: %s", operation, error)
-        time.sleep(random.uniform(0, 2 ** (attempt - 1)))  # noqa: S311
-    raise AssertionError("the last attempt returns or raises")
-
-
 def push(properties: dict[str, Any]) -> dict[str, str]:
-    """Push the placeholder into ``properties["RepositoryName"]``; what is there already counts as pushed.
+    """Push the placeholder into ``properties["RepositoryName"]``. What is already there counts as pushed.
 
-    Returns the attributes of the custom resource. ``properties["Digest"]`` is the digest that synthesis came to: a
-    difference is an error, because the pipeline stack would then name an image that does not exist.
+    Returns the attributes of the custom resource. ``properties["Digest"]`` is the digest of synthesis: a difference is
+    a ValueError, because the pipeline stack would name an image that does not exist. So is a tag that names another
+    image. Raises botocore's errors after ATTEMPTS.
     """
+    import boto3
+    from botocore.config import Config
+
     repository = properties["RepositoryName"]
     manifest, blobs = make_image(properties["Architecture"])
     digest = digest_of(manifest)
+    tag = placeholder_tag(digest)
     if properties.get("Digest", digest) != digest:
         raise ValueError(f"the image is {digest}, the template expects {properties['Digest']}")
+    retries: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    ecr: Any = boto3.client("ecr", config=Config(connect_timeout=5, read_timeout=10, retries=retries))
     for blob in blobs:
-        upload = ask("InitiateLayerUpload", repositoryName=repository)["uploadId"]
-        ask(
-            "UploadLayerPart",
+        upload = ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
+        ecr.upload_layer_part(
             repositoryName=repository,
             uploadId=upload,
             partFirstByte=0,
             partLastByte=len(blob) - 1,
-            layerPartBlob=base64.b64encode(blob).decode(),
+            layerPartBlob=blob,
         )
-        ask(
-            "CompleteLayerUpload",
-            "LayerAlreadyExistsException",
+        with contextlib.suppress(ecr.exceptions.LayerAlreadyExistsException):
+            ecr.complete_layer_upload(repositoryName=repository, uploadId=upload, layerDigests=[digest_of(blob)])
+    try:
+        ecr.put_image(
             repositoryName=repository,
-            uploadId=upload,
-            layerDigests=[digest_of(blob)],
+            imageManifest=manifest.decode(),
+            imageManifestMediaType=OCI + "manifest.v1+json",
+            imageTag=tag,
+            imageDigest=digest,
         )
-    ask(
-        "PutImage",
-        "ImageAlreadyExistsException",
-        repositoryName=repository,
-        imageManifest=manifest.decode(),
-        imageManifestMediaType=OCI + "manifest.v1+json",
-        imageTag=placeholder_tag(digest),
-        imageDigest=digest,
-    )
+    except (ecr.exceptions.ImageAlreadyExistsException, ecr.exceptions.ImageTagAlreadyExistsException):
+        # The same image and tag again: the second where tags are immutable.
+        found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        existing = found["imageDetails"][0]["imageDigest"]
+        if existing != digest:
+            raise ValueError(f"the tag {tag} of {repository} is {existing}, not {digest}: delete that tag") from None
     return {"Digest": digest}
+
+
+def push_when_allowed(properties: dict[str, Any]) -> dict[str, str]:
+    """``push``, repeated for PROPAGATION_SECONDS while IAM does not know the function's permissions yet."""
+    from botocore.exceptions import ClientError
+
+    until = time.monotonic() + PROPAGATION_SECONDS
+    while True:
+        try:
+            return push(properties)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException" or time.monotonic() > until:
+                raise
+            logging.warning("The push is repeated after: %s", error)
+        time.sleep(2)
 
 
 def respond(url: str, answer: dict[str, Any]) -> None:
@@ -224,33 +167,43 @@ def respond(url: str, answer: dict[str, Any]) -> None:
         response.read()
 
 
-def handler(event: Any, _context: Any) -> None:
-    """The custom resource: Create and Update push, Delete keeps the image for whoever still runs it.
+def handle(event: dict[str, Any]) -> dict[str, Any]:
+    """What is answered beside the ids: Create and Update push, Delete keeps the image for what still runs it."""
+    try:
+        kind = event["RequestType"]
+        if kind in ("Create", "Update"):
+            return {"Status": "SUCCESS", "Data": push_when_allowed(event["ResourceProperties"])}
+        if kind != "Delete":
+            raise ValueError(f"RequestType is {kind!r}")
+    # Any failure: without an answer the stack waits until its timeout.
+    except Exception as error:
+        logging.exception("The placeholder was not pushed.")
+        # A response has at most 4,096 bytes (CloudFormation's custom resource reference).
+        return {"Status": "FAILED", "Reason": f"{type(error).__name__}: {error}"[:1000]}
+    return {"Status": "SUCCESS"}
 
-    Every event that says where to answer is answered, also when it or the push is wrong.
-    """
+
+def handler(event: Any, context: Any) -> None:
+    """The custom resource. Every event with a ResponseURL is answered, and before the function's time is up."""
     logging.getLogger().setLevel(logging.INFO)
     if not isinstance(event, dict) or not event.get("ResponseURL"):
         logging.error("An event without ResponseURL cannot be answered.")
         return
     logical_id = event.get("LogicalResourceId", "")
     answer = {
-        "Status": "SUCCESS",
         # Stable for the life of the resource: another id would make CloudFormation delete the old one.
         "PhysicalResourceId": event.get("PhysicalResourceId") or f"placeholder-{logical_id}",
         "StackId": event.get("StackId", ""),
         "RequestId": event.get("RequestId", ""),
         "LogicalResourceId": logical_id,
+        "Status": "FAILED",
+        "Reason": "the push did not end within the function's time",
     }
-    try:
-        kind = event["RequestType"]
-        if kind in ("Create", "Update"):
-            answer["Data"] = push(event["ResourceProperties"])
-        elif kind != "Delete":
-            raise ValueError(f"RequestType is {kind!r}")
-    # Whatever it was: a stack that is not answered hangs until its timeout.
-    except Exception as error:
-        logging.exception("The placeholder was not pushed.")
-        # A response has at most 4,096 bytes (CloudFormation's custom resource reference).
-        answer.update(Status="FAILED", Reason=f"{type(error).__name__}: {error}"[:1000])
+    handled: list[dict[str, Any]] = []
+    worker = threading.Thread(target=lambda: handled.append(handle(event)), daemon=True)
+    worker.start()
+    worker.join(context.get_remaining_time_in_millis() / 1000 - ANSWER_SECONDS)
+    if handled:
+        del answer["Reason"]
+        answer.update(handled[0])
     respond(event["ResponseURL"], answer)

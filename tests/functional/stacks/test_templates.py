@@ -270,12 +270,20 @@ def test_deleting_both_stacks_leaves_nothing(embedded_aws: EmbeddedAws) -> None:
     assert vpc not in {each["VpcId"] for each in embedded_aws.client("ec2").describe_vpcs()["Vpcs"]}
 
 
+def impatient(source: str) -> str:
+    """The placeholder's source without the wait for IAM, whose answer is final here."""
+    assert source.count("PROPAGATION_SECONDS = 20") == 1
+    return source.replace("PROPAGATION_SECONDS = 20", "PROPAGATION_SECONDS = -1")
+
+
 def test_without_one_of_its_permissions_the_placeholder_fails_with_the_reason(embedded_aws: EmbeddedAws) -> None:
     # The emulator enforces IAM, so the role has what the push needs, and this shows that the test would notice.
     environment = Environment(embedded_aws, Settings("denied"))
     template = json.loads(render(registry_template(environment.settings, FUNCTIONS[:1])))
     policies = template["Resources"]["PlaceholderRole"]["Properties"]["Policies"]
     policies[0]["PolicyDocument"]["Statement"][0]["Action"].remove("ecr:PutImage")
+    code = template["Resources"]["PlaceholderFunction"]["Properties"]["Code"]
+    code["ZipFile"] = impatient(code["ZipFile"])
     stack = environment.names.registry_stack
     assert environment.bring(stack, json.dumps(template)) == "ROLLBACK_COMPLETE"
     assert "ecr:PutImage" in environment.failures(stack)
@@ -283,6 +291,16 @@ def test_without_one_of_its_permissions_the_placeholder_fails_with_the_reason(em
 
 
 # The handler itself
+
+
+class Context:
+    """Of a new invocation of a function with a time limit of 60 s."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+CONTEXT = Context()
 
 
 class Answers(http.server.ThreadingHTTPServer):
@@ -354,11 +372,11 @@ def test_create_update_and_delete_answer_with_one_id_and_one_digest(
     embedded_aws: EmbeddedAws, repository: str, answers: Answers
 ) -> None:
     digest = placeholder.placeholder_digest("x86_64")
-    placeholder.handler(event(answers, "Create"), None)
-    placeholder.handler(event(answers, "Create"), None)  # Lambda delivers an event at least once
+    placeholder.handler(event(answers, "Create"), CONTEXT)
+    placeholder.handler(event(answers, "Create"), CONTEXT)  # Lambda delivers an event at least once
     first = answers.received[0]["PhysicalResourceId"]
-    placeholder.handler(event(answers, "Update", PhysicalResourceId=first), None)
-    placeholder.handler(event(answers, "Delete", PhysicalResourceId=first), None)
+    placeholder.handler(event(answers, "Update", PhysicalResourceId=first), CONTEXT)
+    placeholder.handler(event(answers, "Delete", PhysicalResourceId=first), CONTEXT)
 
     assert [each["Status"] for each in answers.received] == ["SUCCESS"] * 4
     assert {each["PhysicalResourceId"] for each in answers.received} == {first}
@@ -385,7 +403,7 @@ def test_create_update_and_delete_answer_with_one_id_and_one_digest(
 def test_every_failure_is_answered_with_its_reason(
     repository: str, answers: Answers, changes: dict[str, Any], reason: str
 ) -> None:
-    placeholder.handler(event(answers, "Create", **changes), None)
+    placeholder.handler(event(answers, "Create", **changes), CONTEXT)
     (answer,) = answers.received
     assert answer["Status"] == "FAILED"
     assert reason in answer["Reason"]
@@ -394,17 +412,17 @@ def test_every_failure_is_answered_with_its_reason(
 
 def test_an_answer_stays_below_the_size_that_cloudformation_takes(repository: str, answers: Answers) -> None:
     properties = {"RepositoryName": "handled", "Architecture": "x" * 10_000}
-    placeholder.handler(event(answers, "Create", ResourceProperties=properties), None)
+    placeholder.handler(event(answers, "Create", ResourceProperties=properties), CONTEXT)
     assert len(json.dumps(answers.received[0])) < 4096
 
 
 @pytest.mark.parametrize("odd", [None, [], "event", {}, {"RequestType": "Create"}, {"ResponseURL": ""}])
 def test_an_event_without_an_address_is_left_alone(odd: Any) -> None:
-    placeholder.handler(odd, None)
+    placeholder.handler(odd, CONTEXT)
 
 
 def test_an_almost_empty_event_is_answered(answers: Answers) -> None:
-    placeholder.handler({"ResponseURL": answers.url}, None)
+    placeholder.handler({"ResponseURL": answers.url}, CONTEXT)
     assert answers.received[0]["Status"] == "FAILED"
     assert answers.received[0]["Reason"] == "KeyError: 'RequestType'"
 
@@ -412,4 +430,4 @@ def test_an_almost_empty_event_is_answered(answers: Answers) -> None:
 def test_an_undelivered_response_is_raised_so_that_lambda_retries() -> None:
     # OSError covers refusal and HTTP errors alike.
     with pytest.raises(OSError, match="refused"):
-        placeholder.handler({"ResponseURL": "http://127.0.0.1:9/", "RequestType": "Delete"}, None)
+        placeholder.handler({"ResponseURL": "http://127.0.0.1:9/", "RequestType": "Delete"}, CONTEXT)

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,35 +101,43 @@ def test_inline_source_has_nothing_that_only_people_read() -> None:
 
 
 PROPERTIES: dict[str, Any] = {"RepositoryName": "fraud-dev", "Architecture": "arm64"}
+DIGEST = placeholder.placeholder_digest("arm64")
 UPLOAD = ["InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"]
 
 
-def be_the_function(monkeypatch: pytest.MonkeyPatch, api: EcrApi) -> list[float]:
-    """The environment that Lambda gives, with ECR at ``api``; the seconds that would have been slept."""
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcrApi]:
+    """ECR, in the environment that Lambda gives a function."""
     for name in [each for each in os.environ if each.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", api.credentials.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", api.credentials.secret_key)
-    if api.credentials.token:
-        monkeypatch.setenv("AWS_SESSION_TOKEN", api.credentials.token)
-    monkeypatch.setenv("ECR_ENDPOINT", api.url)
-    return slept
-
-
-@pytest.fixture(params=[None, "a/session+token=="], ids=["key", "session"])
-def api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcrApi]:
-    with ecr_api(token=request.param) as served:
-        be_the_function(monkeypatch, served)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with ecr_api() as served:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", served.url)
         yield served
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that would have been slept; the clock advances by them."""
+    pauses: list[float] = []
+    start = time.monotonic()
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "monotonic", lambda: start + sum(pauses))
+    return pauses
+
+
+def tagged(digest: str) -> Answer:
+    return Answer(200, json.dumps({"imageDetails": [{"imageDigest": digest}]}).encode())
 
 
 def test_push_sends_config_layer_and_manifest_under_a_tag(api: EcrApi) -> None:
     manifest, blobs = placeholder.make_image("arm64")
-    digest = placeholder.placeholder_digest("arm64")
-    assert placeholder.push({**PROPERTIES, "Digest": digest}) == {"Digest": digest}
+    assert placeholder.push({**PROPERTIES, "Digest": DIGEST}) == {"Digest": DIGEST}
     assert api.operations == [*UPLOAD, *UPLOAD, "PutImage"]
     assert [each["layerPartBlob"] for name, each in api.asked if name == "UploadLayerPart"] == blobs
     assert [each["layerDigests"] for name, each in api.asked if name == "CompleteLayerUpload"] == [
@@ -136,29 +147,31 @@ def test_push_sends_config_layer_and_manifest_under_a_tag(api: EcrApi) -> None:
         "repositoryName": "fraud-dev",
         "imageManifest": manifest.decode(),
         "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
-        "imageTag": f"placeholder-{digest[7:19]}",
-        "imageDigest": digest,
+        "imageTag": f"placeholder-{DIGEST[7:19]}",
+        "imageDigest": DIGEST,
     }
-    assert api.findings == []
 
 
-def test_the_server_of_these_tests_sees_another_signature(api: EcrApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    placeholder.ask("InitiateLayerUpload", repositoryName="fraud-dev", surplus=1)
-    assert api.findings == [
-        "InitiateLayerUpload: there is no member surplus",
-        "InitiateLayerUpload: another signature",
-    ]
-
-
-def test_push_counts_what_is_there_as_pushed(api: EcrApi) -> None:
+@pytest.mark.parametrize("code", ["ImageAlreadyExistsException", "ImageTagAlreadyExistsException"])
+def test_an_image_that_is_already_there_counts_as_pushed(api: EcrApi, code: str) -> None:
     api.script = {
         "CompleteLayerUpload": [Answer.error("LayerAlreadyExistsException")] * 2,
-        # As services of the same protocol name their errors, too.
-        "PutImage": [Answer.error("com.amazonaws.ecr#ImageAlreadyExistsException")],
+        "PutImage": [Answer.error(code)],
+        "DescribeImages": [tagged(DIGEST)],
     }
-    assert placeholder.push(PROPERTIES) == {"Digest": placeholder.placeholder_digest("arm64")}
-    assert api.operations == [*UPLOAD, *UPLOAD, "PutImage"]
+    assert placeholder.push(PROPERTIES) == {"Digest": DIGEST}
+    assert api.asked[-1] == (
+        "DescribeImages",
+        {"repositoryName": "fraud-dev", "imageIds": [{"imageTag": f"placeholder-{DIGEST[7:19]}"}]},
+    )
+
+
+@pytest.mark.parametrize("code", ["ImageAlreadyExistsException", "ImageTagAlreadyExistsException"])
+def test_a_tag_that_names_another_image_is_an_error(api: EcrApi, code: str) -> None:
+    other = "sha256:" + "0" * 64
+    api.script = {"PutImage": [Answer.error(code)], "DescribeImages": [tagged(other)]}
+    with pytest.raises(ValueError, match=f"tag placeholder-{DIGEST[7:19]} of fraud-dev is {other}, not {DIGEST}"):
+        placeholder.push(PROPERTIES)
 
 
 def test_push_refuses_when_synthesis_came_to_another_digest(api: EcrApi) -> None:
@@ -173,70 +186,101 @@ def test_push_refuses_when_synthesis_came_to_another_digest(api: EcrApi) -> None
         Answer.error("ThrottlingException"),
         Answer.error("ServerException", 500),
         Answer(503, b"<html>busy</html>"),
-        Answer(429),
         Answer(0),
-        Answer(200, b'{"uploadId": "3f0', missing=20),
     ],
-    ids=["throttled", "server", "proxy", "too many", "closed", "half"],
+    ids=["throttled", "server", "proxy", "closed"],
 )
-def test_what_passes_is_tried_again(bad: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ecr_api() as api:
-        slept = be_the_function(monkeypatch, api)
-        api.script = {"PutImage": [bad, bad, bad]}
-        assert placeholder.push(PROPERTIES) == {"Digest": placeholder.placeholder_digest("arm64")}
-        assert api.operations.count("PutImage") == 4
-        assert api.findings == []
+def test_a_transient_failure_is_retried(api: EcrApi, slept: list[float], bad: Answer) -> None:
+    api.script = {"PutImage": [bad, bad, bad]}
+    assert placeholder.push(PROPERTIES) == {"Digest": DIGEST}
+    assert api.operations.count("PutImage") == 4
     assert len(slept) == 3
-    assert all(each <= limit for each, limit in zip(slept, (1, 2, 4), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("bad", "said"),
-    [
-        (Answer.error("ThrottlingException"), "ThrottlingException: told by the test"),
-        (Answer(503, b"<html>busy</html>"), "HTTP 503: <html>busy</html>"),
-        (Answer(0), "without response"),
-    ],
-    ids=["throttled", "proxy", "closed"],
-)
-def test_what_does_not_pass_is_given_up(bad: Answer, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ecr_api() as api:
-        slept = be_the_function(monkeypatch, api)
-        api.script = {"InitiateLayerUpload": [bad] * 20}
-        with pytest.raises(Exception, match=said):
-            placeholder.push(PROPERTIES)
-        assert api.operations == ["InitiateLayerUpload"] * placeholder.ATTEMPTS
-    # The function has 60 seconds.
-    assert sum(slept) <= 31
+def test_retries_end_and_within_the_functions_time(api: EcrApi, slept: list[float]) -> None:
+    api.script = {"InitiateLayerUpload": [Answer.error("ThrottlingException")] * 20}
+    with pytest.raises(ClientError, match="ThrottlingException"):
+        placeholder.push(PROPERTIES)
+    assert api.operations == ["InitiateLayerUpload"] * placeholder.ATTEMPTS
+    assert sum(slept) < 60 - placeholder.ANSWER_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("bad", "code"),
-    [
-        *(
-            (Answer.error(code), code)
-            for code in ("AccessDeniedException", "RepositoryNotFoundException", "LimitExceededException")
-        ),
-        (Answer.error("InvalidSignatureException", 403), "InvalidSignatureException"),
-        (Answer(403, b"[]"), "HTTP 403"),
-        (Answer(403, b"[1]"), "HTTP 403"),
-        (Answer(404, b"\xff"), "HTTP 404"),
-    ],
-)
-def test_a_refusal_is_told_at_once(bad: Answer, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ecr_api() as api:
-        slept = be_the_function(monkeypatch, api)
-        api.script = {"InitiateLayerUpload": [bad]}
-        with pytest.raises(placeholder.EcrError) as refused:
-            placeholder.push(PROPERTIES)
-        assert api.operations == ["InitiateLayerUpload"]
+@pytest.mark.parametrize("code", ["RepositoryNotFoundException", "InvalidSignatureException"])
+def test_a_refusal_is_not_retried(api: EcrApi, slept: list[float], code: str) -> None:
+    api.script = {"InitiateLayerUpload": [Answer.error(code)]}
+    with pytest.raises(ClientError, match=code):
+        placeholder.push_when_allowed(PROPERTIES)
+    assert api.operations == ["InitiateLayerUpload"]
     assert slept == []
-    assert refused.value.code == code
 
 
-def test_an_endpoint_that_the_environment_names_goes_first(api: EcrApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ECR_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", api.url)
-    placeholder.push(PROPERTIES)
-    assert api.findings == []
+@pytest.mark.parametrize("operation", [*UPLOAD, "PutImage"])
+def test_a_role_that_is_not_known_yet_is_waited_for(api: EcrApi, slept: list[float], operation: str) -> None:
+    api.script = {operation: [Answer.error("AccessDeniedException")] * 5}
+    assert placeholder.push_when_allowed(PROPERTIES) == {"Digest": DIGEST}
+    assert slept == [2] * 5
+
+
+def test_a_role_that_stays_refused_is_an_error_after_twenty_seconds(api: EcrApi, slept: list[float]) -> None:
+    api.script = {"InitiateLayerUpload": [Answer.error("AccessDeniedException")] * 50}
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        placeholder.push_when_allowed(PROPERTIES)
+    assert 20 <= sum(slept) <= 24
+
+
+# -- what CloudFormation is answered
+
+
+class Context:
+    """Of an invocation that may run for so many seconds more."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(placeholder, "respond", lambda _url, answer: found.append(answer))
+    return found
+
+
+EVENT = {
+    "RequestType": "Create",
+    "ResponseURL": "https://cloudformation.example/answer",
+    "LogicalResourceId": "FraudDetectionPlaceholder",
+    "ResourceProperties": PROPERTIES,
+}
+
+
+def test_a_push_in_time_is_answered_with_its_digest(api: EcrApi, answered: list[dict[str, Any]]) -> None:
+    placeholder.handler(EVENT, Context(60))
+    [answer] = answered
+    assert (answer["Status"], answer["Data"]) == ("SUCCESS", {"Digest": DIGEST})
+    assert "Reason" not in answer
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A push that does not end during the test."""
+    ended = threading.Event()
+    monkeypatch.setattr(placeholder, "push", lambda _properties: {"late": str(ended.wait())})
+    before = set(threading.enumerate())
+    yield
+    ended.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+
+
+@pytest.mark.usefixtures("hanging")
+@pytest.mark.parametrize("seconds", [placeholder.ANSWER_SECONDS + 0.2, placeholder.ANSWER_SECONDS, 3])
+def test_a_push_that_takes_too_long_is_answered_before_the_time_is_up(
+    answered: list[dict[str, Any]], seconds: float
+) -> None:
+    placeholder.handler(EVENT, Context(seconds))
+    [answer] = answered
+    assert (answer["Status"], answer["Reason"]) == ("FAILED", "the push did not end within the function's time")
+    assert answer["PhysicalResourceId"] == "placeholder-FraudDetectionPlaceholder"

@@ -86,6 +86,7 @@ def test_pusher_may_push_into_these_repositories_and_write_its_own_log_and_nothi
     push, log = role_statements(template, "PlaceholderRole")
     assert push["Action"] == [
         "ecr:CompleteLayerUpload",
+        "ecr:DescribeImages",
         "ecr:InitiateLayerUpload",
         "ecr:PutImage",
         "ecr:UploadLayerPart",
