@@ -15,6 +15,7 @@ from commands.context import Context
 from pipeline.core.errors import NextStep, SettingsError
 from pipeline.core.files import cache_folder
 from pipeline.oci.blobs import BlobStore
+from pipeline.oci.work import sweep_store
 
 if TYPE_CHECKING:
     from pipeline.assembly.build import Build
@@ -29,6 +30,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
     from pipeline.assembly.revision import SourceLabels, clean_commit
 
     store = BlobStore(cache_folder())
+    sweep_store(store)
     labels = SourceLabels(context.sources, store.root / "revisions")
     return Build(
         context.sources,

@@ -19,7 +19,7 @@ from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import DOCUMENT_MOST, PREFIX, parse_descriptor, parse_layout_name, read_layout
 from pipeline.oci.registry.client import Registry, connect
 from pipeline.oci.values import Descriptor, Digest, ImageReference, Manifest
-from pipeline.oci.work import work_folder
+from pipeline.oci.work import sweep_store, work_folder
 
 Connect = Callable[[str], Registry]
 # Where other tools find images too (containers-transports(5)); as references they would be asked for in Docker Hub.
@@ -107,7 +107,9 @@ def _is_artifact(manifest: Manifest) -> bool:
 
 
 def _inspect(name: str, manifest: Manifest, fetch: Callable[[Descriptor, BlobStore], None]) -> Inspected:
-    with work_folder(BlobStore(cache_folder())) as folder:
+    cache = BlobStore(cache_folder())
+    sweep_store(cache)
+    with work_folder(cache) as folder:
         return _judge(name, manifest, fetch, BlobStore(folder))
 
 

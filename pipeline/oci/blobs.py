@@ -1,7 +1,7 @@
 """A content-addressed store of blobs on disk, laid out as ``blobs/sha256/<hex>`` like an OCI image layout.
 
-A blob appears under its digest only when it is complete and was verified, so a killed writer leaves nothing that
-anybody could mistake for a blob. The store is a cache: deleting the folder costs time, nothing else.
+A blob appears under its digest only when it is complete and verified, so what a killed writer leaves is never taken for
+a blob. The store is a cache: deleting the folder costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.core.files import storing
+from pipeline.core.files import open_regular, storing
+from pipeline.core.temporary import sweep, temporary_file
 from pipeline.oci.values import Digest
 
 _WRITING = ".writing-"
+# Bytes of the largest blob that is read at once; a longer one counts as damaged.
+SMALL_MAX = 64 << 20
 
 
 class WrongContent(ValueError):
-    """Bytes that do not have the digest or the size that was promised for them."""
+    """Bytes that do not have their expected digest or size."""
 
 
 class BlobStore:
@@ -37,8 +39,8 @@ class BlobStore:
         return self._folder / digest.hex
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
-        """Whether the blob is there, with ``size`` bytes if that is known: a machine that lost its power may have kept
-        the name and not the content.
+        """Whether the blob is there, with ``size`` bytes if that is known: after a power failure a file may have its
+        name and not its content.
         """
         try:
             found = self.path(digest).stat()
@@ -47,21 +49,22 @@ class BlobStore:
         return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
 
     def open(self, digest: Digest) -> BinaryIO:
-        """Raises FileNotFoundError for a blob that is not there."""
-        return self.path(digest).open("rb")
+        """Raises FileNotFoundError for a blob that is not there, OSError for one that is no regular file."""
+        return open_regular(self.path(digest))
 
     def read(self, digest: Digest) -> bytes:
         """The whole of a small blob, such as a config or a manifest.
 
         Raises FileNotFoundError for a blob that is not there, WrongContent for one that was damaged.
         """
-        content = self.path(digest).read_bytes()
+        with self.open(digest) as stream:
+            content = stream.read(SMALL_MAX + 1)
         if Digest.of(content) != digest:
             raise WrongContent(f"{self.path(digest)} is damaged")
         return content
 
     def add(self, content: bytes) -> Digest:
-        """Store a small blob; one that was damaged is written anew."""
+        """Store a small blob; a damaged one is replaced."""
         digest = Digest.of(content)
         try:
             self.read(digest)
@@ -83,8 +86,12 @@ class BlobStore:
         return dropped
 
     def unfinished(self) -> Iterator[Path]:
-        """What killed writers left, and what is being written now."""
+        """Half-written blobs: those of killed writers, and those that are being written."""
         return self._folder.glob(f"{_WRITING}*")
+
+    def sweep(self) -> None:
+        """Remove the half-written blobs of killed writers."""
+        sweep(self._folder, f"{_WRITING}*")
 
     def write(self, chunks: Iterable[bytes], *, expected: Digest, size: int | None = None) -> None:
         """Store a stream of chunks under ``expected``; holds one chunk at a time in memory.
@@ -95,15 +102,14 @@ class BlobStore:
         self._receive(chunks, expected=expected, size=size)
 
     def put(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
-        """Store a stream whose digest nobody knows yet; gives its digest and its size in bytes."""
+        """Store a stream of unknown digest; gives its digest and its size in bytes."""
         return self._receive(chunks, expected=None, size=None)
 
     def _receive(self, chunks: Iterable[bytes], *, expected: Digest | None, size: int | None) -> tuple[Digest, int]:
         hasher, count = hashlib.sha256(), 0
         with storing(self.root):
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=_WRITING)
-        temporary = Path(name)
+            descriptor, temporary = temporary_file(self._folder, _WRITING)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
                 for chunk in chunks:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError
+from pipeline.core.files import read_regular
 from pipeline.core.shown import shorten
 from pipeline.oci.blobs import BlobStore, WrongContent
 from pipeline.oci.values import (
@@ -69,13 +70,14 @@ class Layout:
 
     def manifest(self, digest: Digest) -> Manifest:
         """A manifest or an index of the layout. Raises BaseImageError when it is missing or damaged."""
-        path = self._blobs.path(digest)
         try:
-            content = path.read_bytes() if path.stat().st_size <= DOCUMENT_MOST else b""
-        except OSError as error:
+            content = read_regular(self._blobs.path(digest), DOCUMENT_MOST)
+        except FileNotFoundError as error:
             raise self._unusable(f"{digest} is missing from it") from error
+        except OSError as error:
+            raise self._unusable(f"its blob {digest} cannot be read: {error.strerror}") from error
         if Digest.of(content) != digest:
-            raise self._unusable(f"its blob {digest} is damaged or too long for a manifest")
+            raise self._unusable(f"its blob {digest} is damaged")
         return read_manifest(content)
 
     def copy_blob(self, descriptor: Descriptor, store: BlobStore) -> None:
@@ -91,8 +93,8 @@ class Layout:
 
     def _index(self) -> dict[str, Any]:
         try:
-            version = parse_json((self.folder / "oci-layout").read_bytes())["imageLayoutVersion"]
-            document = parse_json((self.folder / "index.json").read_bytes())
+            version = parse_json(read_regular(self.folder / "oci-layout", DOCUMENT_MOST))["imageLayoutVersion"]
+            document = parse_json(read_regular(self.folder / "index.json", DOCUMENT_MOST))
             manifests = document["manifests"]
             if not isinstance(manifests, list) or not all(isinstance(entry, dict) for entry in manifests):
                 raise TypeError("its index.json lists no manifests")

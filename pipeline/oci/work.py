@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.core.files import storing
+from pipeline.core.temporary import sweep, temporary_folder
 from pipeline.oci.blobs import BlobStore
-
-_ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
 def work_folder(store: BlobStore) -> Iterator[Path]:
-    """A folder beside the store that goes away; also removes what killed builds left a day ago or earlier."""
+    """A folder beside the store that is removed afterwards. Raises StorageError."""
     place = store.root / "work"
-    with storing(place):
-        place.mkdir(parents=True, exist_ok=True)
-        for left in (*place.iterdir(), *store.unfinished()):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime <= _ABANDONED_SECONDS:
-                    continue
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink()
-        folder = Path(tempfile.mkdtemp(dir=place))
-    try:
+    with contextlib.ExitStack() as stack:
+        with storing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary_folder(place))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_store(store: BlobStore) -> None:
+    """Remove what killed processes left in a store: half-written blobs and work folders."""
+    store.sweep()
+    sweep(store.root / "work")

@@ -13,9 +13,7 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import tarfile
-import tempfile
 import threading
 import zlib
 from collections.abc import Collection, Iterator
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.temporary import sweep, temporary_folder
 from pipeline.local.runtime.byte_code import compile_layer
 from pipeline.local.runtime.image_pull import ImageUnavailable, PulledImage, pull_description, pull_layer
 from pipeline.local.runtime.unpack import UnsafeLayer, merge_layers, unpack_layer
@@ -62,6 +61,8 @@ class ImageStore:
         self._looking = threading.Lock()
         for name in ("images", "layers", "unpacking"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        self._unpacking = self._folder / "unpacking"
+        sweep(self._unpacking)
 
     def ensure(self, reference: ImageReference) -> LocalImage:
         """The image with exactly ``reference.digest``, pulled if necessary. Raises ImageUnavailable."""
@@ -93,7 +94,8 @@ class ImageStore:
                 image = self._ready[digest] = _load(place, digest)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 # Removed by hand, or cut off by a full disk: it is pulled again.
-                shutil.rmtree(self._move_away(place), ignore_errors=True)
+                with contextlib.ExitStack() as doomed:
+                    self._move_away(place, doomed)
                 return None
             return image
 
@@ -111,43 +113,35 @@ class ImageStore:
 
     def prune(self, used: Collection[Digest]) -> None:
         """Remove unused images except the latest KEPT_UNUSED, and the layers that only they had."""
-        doomed = []
-        with self._changing:
+        # Thousands of files, removed without holding the lock.
+        with contextlib.ExitStack() as doomed, self._changing:
             keep = {digest.hex for digest in used}
             unused = [place for place in (self._folder / "images").iterdir() if place.name not in keep]
             unused.sort(key=lambda place: place.stat().st_mtime, reverse=True)
             for place in unused[KEPT_UNUSED:]:
                 with self._looking:
                     self._ready.pop(Digest(place.name), None)
-                    doomed.append(self._move_away(place))
+                    self._move_away(place, doomed)
             needed: set[str] = set()
             for place in (self._folder / "images").iterdir():
                 needed |= _layers_of(place)
             for place in (self._folder / "layers").iterdir():
                 if place.name not in needed:
-                    doomed.append(self._move_away(place))
-        # Thousands of files, removed without holding the lock.
-        for each in doomed:
-            shutil.rmtree(each, ignore_errors=True)
+                    self._move_away(place, doomed)
 
-    def _move_away(self, place: Path) -> Path:
-        """Renamed before it is removed: a half-removed folder must not be found under its digest."""
-        doomed = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
-        place.rename(doomed / place.name)
-        return doomed
+    def _move_away(self, place: Path, doomed: contextlib.ExitStack) -> None:
+        """Renamed before it is removed with ``doomed``: a half-removed folder must not be found under its digest."""
+        folder = doomed.enter_context(temporary_folder(self._unpacking))
+        place.rename(folder / place.name)
 
     def _pull(self, repository: str, digest: Digest) -> None:
         image = pull_description(self._registry, repository, digest)
-        work = Path(tempfile.mkdtemp(dir=self._folder / "unpacking"))
-        try:
+        with temporary_folder(self._unpacking) as work:
             self._ensure_layers(repository, image)
             names = [diff_id.hex for _, diff_id in image.layers]
             merge_layers([self._folder / "layers" / name for name in names], work / "rootfs")
             (work / "image.json").write_text(json.dumps({"config": image.config, "layers": names}))
             work.rename(self._place(digest))
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
 
     def _ensure_layers(self, repository: str, image: PulledImage) -> None:
         left = UNPACKED_MAX
@@ -158,8 +152,8 @@ class ImageStore:
         """Pull and unpack a layer unless it is there; returns its unpacked bytes."""
         place = self._folder / "layers" / diff_id.hex
         if not place.exists():
-            with tempfile.TemporaryDirectory(dir=self._folder / "unpacking") as name:
-                archive, unpacked = Path(name) / "layer.tar", Path(name) / "layer"
+            with temporary_folder(self._unpacking) as work:
+                archive, unpacked = work / "layer.tar", work / "layer"
                 pull_layer(self._registry, repository, layer, diff_id, archive, bytes_max)
                 size = unpack_layer(archive, unpacked, bytes_max=bytes_max)
                 compile_layer(unpacked / "files", self._folder)

@@ -178,7 +178,7 @@ class Transport:
         self.base = (endpoint_url or f"{'http' if is_loopback(host) else 'https'}://{host}").rstrip("/")
         self.retries = retries or Retries()
         # As containerd tells a mirror: the embedded ECR has the registries of all regions behind one address.
-        self._namespace = host if endpoint_url is not None else ""
+        self._namespace = host if host != urlsplit(self.base).netloc and endpoint_url is not None else ""
         self._report = report
         self._origin = _origin(self.base)
         self._auth = Authenticator(host, credentials, self._exchange, report, base=self.base)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 import shutil
 import tarfile
 import threading
@@ -316,17 +315,3 @@ def test_wheels_that_are_cached_need_no_network(index: Index, tmp_path: Path, mo
         online = lay_out(source, ARM, BlobStore(tmp_path / "one"))
         server.shutdown()
     assert lay_out(source, ARM, BlobStore(tmp_path / "two")) == online
-
-
-def test_what_killed_builds_left_goes_after_a_day(index: Index, store: BlobStore, tmp_path: Path) -> None:
-    index.add("tool", "py3-none-any", {"tool.py": ""})
-    blobs, work = store.root / "blobs" / "sha256", store.root / "work"
-    for folder in (blobs, work / "old", work / "young"):
-        folder.mkdir(parents=True)
-    for name in (".writing-old", ".writing-young"):
-        (blobs / name).touch()
-    for old in (blobs / ".writing-old", work / "old"):
-        os.utime(old, (0, 0))
-    lay_out(_source(tmp_path, "f", index.lock("tool==1.0")), ARM, store)
-    assert [path.name for path in work.iterdir()] == ["young"]
-    assert [path.name for path in store.unfinished()] == [".writing-young"]
