@@ -1,1 +1,1 @@
-"""The audit: what checkov says of the templates and pip-audit of the locks, held against what is justified."""
+"""The audit: findings of checkov in the templates and of pip-audit in the locks, minus justified exceptions."""

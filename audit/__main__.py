@@ -1,6 +1,6 @@
-"""Run the audit: ``python -m audit TOOLS`` with the folder where checkov and pip-audit are installed.
+"""Run the audit: ``python -m audit TOOLS``, where TOOLS is the folder with checkov and pip-audit.
 
-Exit code 0 when everything found is justified and every lock was looked up, 1 otherwise, with every finding.
+Exit code 0 if every finding is justified and every lock was looked up; 1 otherwise, with all findings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.assembly.sources import find_sources
 from pipeline.environment.synth import build_templates
 
 ROOT = Path(__file__).resolve().parent.parent
-# Two environments, so that what only one of them has is looked at too.
+# Two environments, to cover resources that only one of them has.
 ENVIRONMENTS = (
     Settings("dev"),
     Settings("prod", protect_data=True, encryption="KMS", release="LambdaCanary10Percent5Minutes"),
@@ -40,12 +40,12 @@ def main() -> int:
     tools = parser.parse_args().tools
     problems = [*audit_templates(tools), *audit_locks(tools)]
     for problem in problems:
-        print(f"audit: {problem}", file=sys.stderr)  # noqa: T201 - a program of its own
+        print(f"audit: {problem}", file=sys.stderr)  # noqa: T201 - a command-line program
     return 1 if problems else 0
 
 
 def audit_templates(tools: Path) -> list[str]:
-    """What checkov finds and nobody justified, and justifications that nothing needs."""
+    """Unjustified findings of checkov, and exceptions that match no finding."""
     exceptions = read_exceptions(ROOT / "audit" / "exceptions.toml")
     found: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="audit-") as folder:
@@ -57,7 +57,7 @@ def audit_templates(tools: Path) -> list[str]:
                 (Path(folder) / f"{name}-{settings.environment}.json").write_text(json.dumps(document, indent=1))
         done = _run(
             [tools / "checkov", "--directory", folder, "--framework", "cloudformation", "--output", "json", "--quiet"],
-            # It asks its vendor for guidelines and versions otherwise.
+            # Otherwise it requests guidelines and versions from its vendor.
             LOG_LEVEL="ERROR", BC_SKIP_MAPPING="TRUE", CKV_IGNORE_HIDDEN_DIRECTORIES="false",
         )  # fmt: skip
         try:
@@ -66,18 +66,18 @@ def audit_templates(tools: Path) -> list[str]:
             return [f"checkov did not run: {done.stderr.strip() or done.stdout.strip()}"]
         found = failed_checks(report)
         checked = sum(each["summary"]["resource_count"] for each in (report if isinstance(report, list) else [report]))
-    _say(f"checkov looked at {checked} resources and found {len(found)}, {len(exceptions)} kinds of them justified")
+    _say(f"checkov checked {checked} resources: {len(found)} findings, {len(exceptions)} exceptions")
     return [
         *(f"{each.check} {each.resource} in {each.template}: {each.name}" for each in unexplained(found, exceptions)),
         *(
-            f"{each.check} is justified for {', '.join(each.resources)}, and nothing needs that"
+            f"the exception of {each.check} for {', '.join(each.resources)} matches no finding"
             for each in unneeded(found, exceptions)
         ),
     ]
 
 
 def audit_locks(tools: Path) -> list[str]:
-    """What the database of advisories says of the locked versions. Not being able to ask it is a finding."""
+    """Advisories for the locked versions. An unreachable advisory database is a finding, too."""
     locks = [*LOCKS, *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("images/*/requirements.txt")))]
     problems: list[str] = []
     for lock in locks:
@@ -88,11 +88,11 @@ def audit_locks(tools: Path) -> list[str]:
         advisories, missing = read_advisories(lock, done.stdout)
         problems += advisories
         if missing:
-            said = f"{lock} was not audited: the database of advisories told nothing of {missing}"
+            said = f"{lock} was not audited: the advisory database returned nothing for {missing}"
             if os.environ.get(WITHOUT_ADVISORIES) != "1":
-                problems.append(f"{said}. Run it where it is reachable; {WITHOUT_ADVISORIES}=1 goes on without")
+                problems.append(f"{said}. Run it where the database is reachable, or set {WITHOUT_ADVISORIES}=1")
                 break
-            _say(f"{said}. {WITHOUT_ADVISORIES}=1 accepts that")
+            _say(f"{said}. Accepted by {WITHOUT_ADVISORIES}=1")
         else:
             _say(f"pip-audit looked up every package of {lock}")
     return problems
@@ -110,7 +110,7 @@ def _run(command: list[Any], **variables: str) -> subprocess.CompletedProcess[st
 
 
 def _say(text: str) -> None:
-    print(f"audit: {text}")  # noqa: T201 - a program of its own
+    print(f"audit: {text}")  # noqa: T201 - a command-line program
 
 
 if __name__ == "__main__":

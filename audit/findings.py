@@ -1,4 +1,4 @@
-"""What the tools found, read strictly, against the list of justified exceptions. Pure but for reading the list."""
+"""Parse the reports of the tools strictly, and compare them with the justified exceptions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A check that a resource failed. resource: its logical id."""
+    """A failed check. resource: its logical id."""
 
     check: str
     name: str
@@ -23,7 +23,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Justified:
-    """A check that certain resources may fail, and why. resources: logical ids with ``*``."""
+    """A check that certain resources may fail. resources: logical ids, with ``*`` as a wildcard."""
 
     check: str
     resources: tuple[str, ...]
@@ -48,7 +48,7 @@ def read_exceptions(path: Path) -> tuple[Justified, ...]:
 
 
 def failed_checks(report: Any) -> list[Finding]:
-    """The failed checks of checkov's JSON report, which is a list when it looked at several frameworks."""
+    """The failed checks of checkov's JSON report, which is a list if it ran several frameworks."""
     return [
         Finding(each["check_id"], each["check_name"], each["resource"].rpartition(".")[2], each["file_path"])
         for part in (report if isinstance(report, list) else [report])
@@ -65,10 +65,10 @@ def unneeded(found: Sequence[Finding], exceptions: Sequence[Justified]) -> list[
 
 
 def read_advisories(lock: str, output: str) -> tuple[list[str], str]:
-    """pip-audit's advisories of a lock, and what it did not look up: "" when it looked up everything.
+    """(advisories of a lock, the packages that were not looked up or "").
 
-    A package that the database does not have is skipped by pip-audit as if nothing were wrong with it, and so is every
-    package when the database cannot be reached through a mirror of the index.
+    pip-audit silently skips a package that the database does not have, and all packages if the database cannot be
+    reached through a mirror of the index.
     """
     try:
         dependencies = json.loads(output)["dependencies"]

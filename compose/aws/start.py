@@ -1,7 +1,7 @@
-"""Runs a command of the project in a Python environment made of the packages beside this file.
+"""Run a command of the project in a virtual environment with the packages next to this file.
 
-Which Python the base has, and where, is the base's affair; and what the embedded AWS starts with that Python must find
-the packages too. So an environment is put together at start: a link to the interpreter and a path to the packages.
+The location of the base's Python is not known in advance, and child processes of the embedded AWS need the packages
+too, so the environment is created at start: a link to the interpreter and a path to the packages.
 """
 
 import os

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
-from pipeline.doctor.policy import HANDLERS_OF_COMMAND, handler_actions, permissions_of_type
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "permissions.md"
 HEAD = """# IAM permissions for deploying
@@ -26,10 +25,12 @@ command. `doctor --target aws` asks IAM whether the caller is allowed everything
 | roles and the managed policy | names that begin with the name of a stack |
 | the parameter of the releases | `parameter/transaction-pipeline/ENV/release` |
 
-An identity-based policy attached to a role holds 6,144 characters, an inline policy of a role 10,240; the policy for
-`up` needs the latter. This page is generated from `pipeline/doctor/permissions.py` and `pipeline/doctor/handlers.toml`:
-`python -m tests.unit.doctor.test_permissions_page`. Tests compare both with recorded requests and with CloudFormation's
-resource schemas.
+For `up`, `infra`, `rollback` and `down` it includes the actions that CloudFormation calls as the caller
+(`pipeline/doctor/handlers.toml`, derived from CloudFormation's resource schemas). The policy for `up` exceeds the 6,144
+characters of a managed policy; use an inline policy of a role, which holds 10,240.
+
+Tests compare this page and the policies with recorded requests. It is generated from `pipeline/doctor/permissions.py`:
+`python -m tests.unit.doctor.test_permissions_page`.
 """
 
 
@@ -38,13 +39,6 @@ def text() -> str:
     parts += [f"| `{command}` | {actions(permissions)} |" for command, permissions in CALLED.items()]
     parts.append(f"| also, if a stack needs recovery | {actions(RECOVERING)} |")
     parts.append(f"| also, for a template above 51,200 bytes | {actions(LARGE_TEMPLATES)} |")
-    parts += [
-        "\n## Calls of CloudFormation with the same permissions\n",
-        "For `up`, `infra` and `rollback`. `down` needs only the actions that read and delete.\n",
-    ]
-    parts += ["| resource | actions |\n|---|---|"]
-    for kind in (*handler_actions(), "Custom::PlaceholderImage"):
-        parts.append(f"| `{kind}` | {actions(permissions_of_type(kind, HANDLERS_OF_COMMAND['up']))} |")
     return "\n".join(parts) + "\n"
 
 
@@ -60,7 +54,7 @@ def actions(permissions: Iterable[Permission]) -> str:
 
 
 def test_the_page_shows_the_table() -> None:
-    assert PAGE.read_text() == text(), "after a change on purpose: python -m tests.unit.doctor.test_permissions_page"
+    assert PAGE.read_text() == text(), "regenerate: python -m tests.unit.doctor.test_permissions_page"
 
 
 if __name__ == "__main__":
