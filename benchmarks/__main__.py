@@ -1,8 +1,8 @@
-"""Run the benchmarks one after the other, each in a process of its own; a table each.
+"""Run the benchmarks one after the other, each in a separate process, and print their tables.
 
     python -m benchmarks [NAME] [OPTIONS OF THAT BENCHMARK]
 
-Without a name, all that measure speed or memory, with their defaults: some ten minutes, most of them SAM CLI's.
+Without a name, runs all that measure speed or memory with their defaults: about ten minutes, mostly for SAM CLI.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Build and deploy, ours and SAM CLI's: the same functions, the same embedded AWS, in turns.
+"""Compare build and deployment with SAM CLI: the same functions on the same embedded AWS, alternately.
 
     python -m benchmarks.against_sam [--rounds 2] [--cache DIR] [--base IMAGE]
 
-Each round has an embedded AWS and projects of its own, and measures whole processes: `sam build` and `sam deploy`
-against `bootstrap.py up`. SAM has three ways: zip packages with the options that `sam init` writes into a project, zip
-packages with SAM's own defaults, and container images, which is what ours makes and needs an engine with a base IMAGE.
+Each round has a new embedded AWS and new projects, and measures whole processes: `sam build` and `sam deploy` against
+`bootstrap.py up`. SAM runs in three ways: zip packages with the options of `sam init`, zip packages with SAM's
+defaults, and container images, which needs an engine with a base IMAGE.
 
-    first        nothing built and nothing there; wheels are on disk. Ours makes both stacks and answers a sample
-                 transaction, SAM makes the functions and a role
+    first        nothing is built or deployed; wheels are on disk. `up` creates both stacks and submits a sample
+                 transaction, SAM creates the functions and a role
     unchanged    the same again
-    one line     a line of a handler is changed, until an invocation is answered by the new line
+    one line     a line of a handler is changed, until an invocation runs it
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An image of the engine that functions stand on, also as an OCI layout, and all functions laid out for it."""
+    """A base image in the engine and as an OCI layout, with the layers of all functions."""
 
     image: str
     layout: Path
@@ -139,7 +139,7 @@ class Base:
 
 
 def prepare_base(image: str, folder: Path) -> Base:
-    """Read ``image`` out of the engine and lay the functions out for it, once for all rounds."""
+    """Export ``image`` from the engine and build the functions' layers, once for all rounds."""
     engine = connect_engine("SAM CLI's images were not measured", "Leave out --base, or start an engine.")
     found = engine.inspect_image(image)
     command = [
@@ -182,7 +182,7 @@ def our_side(folder: Path, local: Path, base: Base | None = None) -> Side:
         return done.seconds, done.cpu
 
     handler = project.folder / "images" / FUNCTION / "handler.py"
-    # By the alias that the workflow calls; another version of a function starts workers of its own.
+    # By the alias that the workflow calls; another version would start other workers.
     return Side(deploy, lambda: sum(sent), handler, f"{FUNCTION}-{ENVIRONMENT}:live")
 
 
@@ -240,7 +240,7 @@ def measure_steps(sides: dict[str, Side], local: LocalAws, number: int) -> None:
     for side in turns(0):
         side.measure("first")
     for side in turns(1) + turns(2):
-        # Nobody's function starts for the first time while another's time is taken.
+        # No function starts for the first time during a measurement.
         if side.function:
             functions.invoke(FunctionName=side.function, Payload=json.dumps(EVENT))
         side.measure("unchanged")
@@ -277,7 +277,7 @@ def print_results(rounds: list[dict[str, Side]]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Build and deploy, ours and SAM CLI's, in turns.")
+    parser = argparse.ArgumentParser(description="Compare build and deployment with SAM CLI.")
     parser.add_argument("--rounds", type=int, default=2, help="each gives one first deployment, two of the others (2)")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where SAM CLI is installed (%(default)s)")
     parser.add_argument("--base", help="an image of the engine: measure SAM CLI's container images on it too")

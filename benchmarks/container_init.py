@@ -1,15 +1,14 @@
-"""INIT and warm time of each function in its container under the Runtime Interface Emulator, beside an empty handler.
+"""INIT and warm time of each function in a container with the Runtime Interface Emulator, and of an empty handler.
 
     python benchmarks/container_init.py --base IMAGE [--python 3.13] [--rounds 10] [--calls 200] [--check]
 
-The rows are an empty handler, one that imports Powertools and does nothing else, and the functions. All images stand
-on one base and are built by the Docker builder; containers get the limits of function.toml, and run next to an embedded
-AWS in which fraud detection finds its table. A round starts one container per row, so that a busy moment hits all rows
-alike. INIT is what the emulator reports, from the runtime's start to its first request; warm is a whole HTTP request,
-p50. Both slim settings are measured, one after the other: as layers are by default, and with ``byte_code = true``. The
-goals are those of the second, the setting of who prefers a short INIT to one digest for every machine: at most 2 times
-the empty handler's INIT for validation and compliance and 4 times for fraud detection. A warm p50 within 2 ms of the
-empty handler's is wanted of both. --check exits 1 when a goal is missed.
+The rows are an empty handler, one that only imports Powertools, and the functions. All images have the same base and
+are built by the Docker builder; containers have the limits of function.toml and run next to an embedded AWS. A round
+starts one container per row, so a busy moment affects all rows. INIT is the emulator's measurement, from the start of
+the runtime to its first request; warm is a whole HTTP request, p50. Both are measured without and with
+``byte_code = true``. The goals apply to the latter: INIT of at most 2 times the empty handler's for validation and
+compliance and 4 times for fraud detection; and to both: warm p50 within 2 ms of the empty handler. --check exits 1 if a
+goal is missed.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from pipeline.target import host_architecture
 GOALS = {"transaction-validation": 2.0, "compliance-checking": 2.0, "fraud-detection": 4.0}
 WARM_GOAL_MS = 2.0
 EMPTY = "empty"
-# An empty handler that imports what every function here is asked to use.
+# An empty handler that imports what every function imports.
 POWERTOOLS = "powertools-alone"
 PATH = "/2015-03-31/functions/function/invocations"
 _INIT = re.compile(rb"INIT REPORT\(durationMs: ([0-9.]+)\)")
@@ -86,7 +85,7 @@ class Row:
 
 
 def build_rows(engine: Any, base: str, platform: Platform, work: Path, *, byte_code: bool) -> list[Row]:
-    """The functions and the two handlers beside them, all on one base."""
+    """The functions and the two handlers, all on one base."""
     store = BlobStore(cache_folder())
     like = ROOT / "images" / "transaction-validation"
     for name, first in ((EMPTY, ""), (POWERTOOLS, "from aws_lambda_powertools import Logger, Metrics\n")):
@@ -219,10 +218,10 @@ def print_table(rows: list[Row]) -> list[str]:
         for row in those:
             init, warm = statistics.median(row.init), statistics.median(row.warm)
             goal = GOALS.get(row.name) if byte_code else None
-            told = f"{goal:.0f}x" if goal else ""
+            limit = f"{goal:.0f}x" if goal else ""
             most = f"{WARM_GOAL_MS:.0f} ms" if row.name in GOALS else ""
             print(
-                f"{row.name:24}{init:9.1f} ms{init / base_init:7.1f}x{told:>7}"
+                f"{row.name:24}{init:9.1f} ms{init / base_init:7.1f}x{limit:>7}"
                 f"{warm:10.2f} ms{warm - base_warm:8.2f} ms{most:>9}"
             )
             if goal and init / base_init > goal:

@@ -1,11 +1,11 @@
-"""The local target with an embedded AWS whose DynamoDB throttles and loses answers, as the file of faults says.
+"""The local target with an embedded AWS whose DynamoDB throttles and loses responses.
 
     python -m benchmarks.faulty_emulator --folder …     the host of ``pipeline.local.host.main``, with its arguments
     python -m benchmarks.faulty_emulator --socket …     its emulator
 
-``faults.json`` in the host's folder is read again whenever it changes: {"throttled": 0.02, "lost": 0.001} are the
-shares of calls that are refused, and that take effect but end in an error. It holds for the tasks of state machines and
-for calls over HTTP of tables' items.
+``faults.json`` in the host's folder is read whenever it changes: {"throttled": 0.02, "lost": 0.001} are the shares of
+calls that are refused, and of calls that take effect but return an error. Faults apply to tasks of state machines and
+to HTTP calls on items.
 """
 
 from __future__ import annotations

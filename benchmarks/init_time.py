@@ -1,14 +1,13 @@
-"""INIT time of each function beside an empty handler, on this interpreter.
+"""INIT time of each function and of an empty handler, on this interpreter.
 
     python benchmarks/init_time.py [--rounds 15] [--python PATH] [--check]
 
-INIT is measured as Lambda's runtime does it: a fresh interpreter starts, imports the runtime client (where it is
-installed), and then the handler out of a folder laid out as ``/var/task``. It is measured twice: with compiled modules
-beside the sources, and without, as in an image whose layers do not carry them; the file system of a function is
-read-only, so there every start compiles again.
+INIT is measured like Lambda's runtime does it: a new interpreter imports the runtime client (if installed), then the
+handler from a folder laid out like ``/var/task``. Once with compiled modules next to the sources, and once without, as
+in an image without byte code, where every start compiles because the file system is read-only.
 
-A container's own start adds the same to every row, so ratios there are lower than these. The goals are 2 for validation
-and compliance and 4 for fraud detection. --check exits 1 when a compiled one is missed.
+The start of a container adds the same to every row, so ratios there are lower. The goals are 2 for validation and
+compliance and 4 for fraud detection. --check exits 1 if a compiled one is missed.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def measure(python: str, folders: dict[str, Path], rounds: int) -> dict[str, flo
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="INIT time of each function beside an empty handler.")
+    parser = argparse.ArgumentParser(description="INIT time of each function and of an empty handler.")
     parser.add_argument("--rounds", type=int, default=15, help="starts per function and column (15)")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has the functions' dependencies")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
@@ -113,9 +112,9 @@ def main() -> int:
         ratio = columns[True][name] / columns[True]["empty handler"]
         other = columns[False][name] / columns[False]["empty handler"]
         goal = GOALS.get(name)
-        told = f"{goal:.0f}x" if goal else ""
+        limit = f"{goal:.0f}x" if goal else ""
         print(
-            f"{name:24}{columns[True][name]:9.1f} ms{ratio:7.1f}x{columns[False][name]:11.1f} ms{other:7.1f}x{told:>8}"
+            f"{name:24}{columns[True][name]:9.1f} ms{ratio:7.1f}x{columns[False][name]:11.1f} ms{other:7.1f}x{limit:>8}"
         )
         if goal and ratio > goal:
             missed.append(name)

@@ -1,10 +1,10 @@
-"""A load against Lambda's limits, on paper: how many submissions are retried and how many parked.
+"""Simulate a load against Lambda's limits: how many submissions are retried, and how many parked.
 
     python -m benchmarks load [--per-minute 10000] [--burst 3] [--reserved 50]
 
-Nothing is invoked. Arrivals are random; a function with N executions takes 10 x N invocations a second and N at a time
-(Lambda developer guide, "Understanding function scaling"), and refuses the rest; a refused invocation is retried as the
-state machine's own definition says, and parked after the last retry.
+Nothing is invoked. Arrivals are random; a function with N executions accepts 10 x N invocations a second and N at a
+time (Lambda developer guide, "Understanding function scaling"). A refused invocation is retried as the state machine
+defines, and parked after the last retry.
 """
 
 from __future__ import annotations

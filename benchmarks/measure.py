@@ -1,7 +1,7 @@
-"""What the benchmarks share: whole processes with their time and memory, a project of their own, a table of results.
+"""Shared by the benchmarks: processes with time and memory, a project to change, and tables of results.
 
-Absolute times say little on a machine that others use too. So every figure is a ratio of two things that were measured
-in turns in the same run, and a table shows the median and the range of both.
+Absolute times mean little on a shared machine, so every figure is a ratio of two things measured alternately in the
+same run; tables show the median and the range of both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _GIT = ("git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@localhos
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process that ended well.
+    """A process that succeeded.
 
     seconds  from its start to its end
     cpu      seconds of processor that it and the processes that it waited for used
@@ -49,7 +49,7 @@ class Run:
 
 
 class Failed(Exception):
-    """A process that should have ended well did not; the text has what it said."""
+    """A process failed; the message contains its output."""
 
 
 def run(command: Sequence[str | Path], *, folder: Path | None = None, env: Mapping[str, str] | None = None) -> Run:
@@ -70,14 +70,14 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, env: Mappi
         err.seek(0)
         said = out.read().decode(errors="replace")
         if process.returncode:
-            told = f"{said}\n{err.read().decode(errors='replace')}".strip()
+            shown_output = f"{said}\n{err.read().decode(errors='replace')}".strip()
             shown = " ".join(str(part) for part in command)
-            raise Failed(f"{shown} ended with {process.returncode}:\n{told[-4000:]}")
+            raise Failed(f"{shown} ended with {process.returncode}:\n{shown_output[-4000:]}")
         return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, said)
 
 
 class Project:
-    """A clone of this working tree that a benchmark may change, with caches and an embedded AWS apart from the user's.
+    """A copy of this working tree that a benchmark may change, with separate caches and a separate embedded AWS.
 
     It is a Git repository with everything committed, because a release asks Git for the revision of each function.
     """
@@ -111,7 +111,7 @@ class Project:
         return run(command, folder=self.folder, env=env)
 
     def warm_up(self, *options: str) -> None:
-        """Byte code of the project, the package cache of uv, and the pages of all that, as on any day but the first."""
+        """Warm the byte code, uv's package cache and the page cache."""
         env = self.variables | {"TRANSACTION_PIPELINE_CACHE": str(self.folder.parent / f"{self.folder.name}-thrown")}
         del env["UV_OFFLINE"]
         for _ in range(2):
@@ -149,7 +149,7 @@ def bytes_sent(events: str) -> int:
 
 
 def in_turns(rounds: int, actions: Mapping[str, Callable[[], _T]]) -> dict[str, list[_T]]:
-    """What each action gave in each round. Every round begins with another action, so that none always goes first."""
+    """The results of each action by round. Rounds start with different actions, so none is always first."""
     found: dict[str, list[_T]] = {name: [] for name in actions}
     names = list(actions)
     for number in range(rounds):
@@ -161,7 +161,7 @@ def in_turns(rounds: int, actions: Mapping[str, Callable[[], _T]]) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison: what was measured on both sides, round by round, and what their ratio should be.
+    """One comparison: the measurements of both sides by round, and the goal for their ratio.
 
     goal      "at least" or "at most" this ratio of ``theirs`` to ``ours``, or of ``ours`` to ``theirs`` when
               ``ours_over_theirs``; None for information only
@@ -189,7 +189,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One figure that has a bound of its own, such as bytes."""
+    """One figure with an absolute limit, such as bytes."""
 
     name: str
     values: Sequence[float]
@@ -235,7 +235,7 @@ def _verdict(met: bool | None) -> str:
 
 
 def machine() -> str:
-    """Cores, memory and load: how far absolute times can be trusted."""
+    """Cores, memory and load average."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {sys.version.split()[0]}, load average {load}"

@@ -1,9 +1,9 @@
-"""Peak memory of building and pushing on a large base, which should not depend on the base's size.
+"""Peak memory of building and pushing on a large base, which should not depend on the size of the base.
 
     python -m benchmarks.memory [--megabytes 600] [--layers 6]
 
-The base is an OCI layout on disk with layers of random bytes. `up` builds every function's image on it, checks them and
-pushes them to the embedded ECR. The peak is what the kernel counted for that process; the embedded AWS is another one.
+The base is an OCI layout with layers of random bytes. `up` builds every function on it, checks the images and pushes
+them to the embedded ECR. The peak is the kernel's count for that process, without the embedded AWS.
 """
 
 from __future__ import annotations

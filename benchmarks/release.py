@@ -1,8 +1,8 @@
-"""What a release costs: nothing changed, a plan, a rollback, and a new environment beside the slower of its branches.
+"""Time of an unchanged `up`, a plan, a rollback, and a new environment compared with its slower branch.
 
     python -m benchmarks.release [--rounds 5]
 
-A new environment is compared with the slower of two processes that do one branch each: ``infra``, which makes both
+A new environment is compared with the slower of two processes that run one branch each: ``infra``, which creates both
 stacks on placeholders, and ``build`` with an empty cache.
 """
 
@@ -22,7 +22,7 @@ IMPORTS = [sys.executable, "-c", "import boto3, troposphere"]
 
 
 def rows_of(name: str, imports: list[Run], ours: list[Run], goal: float | None) -> tuple[Row, Row]:
-    """By the clock, which counts, and by the processor, which is steadier on a busy machine."""
+    """Wall time, which counts, and processor time, which is steadier on a busy machine."""
     return (
         Row(name, [each.seconds for each in imports], [each.seconds for each in ours], goal, ours_over_theirs=True),
         Row(f"{name}: processor", [each.cpu for each in imports], [each.cpu for each in ours], ours_over_theirs=True),
@@ -31,8 +31,8 @@ def rows_of(name: str, imports: list[Run], ours: list[Run], goal: float | None) 
 
 def steps_of(events: str) -> list[str]:
     """The steps that a command with --events finished."""
-    told = [json.loads(line) for line in events.splitlines()]
-    return [event["step"] for event in told if event.get("event") == "StepFinished"]
+    parsed = [json.loads(line) for line in events.splitlines()]
+    return [event["step"] for event in parsed if event.get("event") == "StepFinished"]
 
 
 class NewEnvironments:
@@ -103,12 +103,12 @@ def main() -> int:
         "a release",
         ("compared with", "ours"),
         [
-            *rows_of("up, nothing changed, beside importing boto3 and troposphere", found["imports"], found["up"], 2.5),
-            *rows_of("plan, nothing changed, beside the same", found["imports"], found["plan"], 3),
-            *rows_of("rollback, beside the same", found["imports"], back, None),
+            *rows_of("up without changes, importing boto3 and troposphere", found["imports"], found["up"], 2.5),
+            *rows_of("plan without changes, the same", found["imports"], found["plan"], 3),
+            *rows_of("rollback, the same", found["imports"], back, None),
             Limit("rollback: stack updates", [each.count("switch") for each in steps], 1, "updates"),
             Limit("rollback: builds, pushes", [sum(map(each.count, ("build", "push"))) for each in steps], 0, "steps"),
-            Row("up on a new environment beside its slower branch", slower, [each.seconds for each in branches["up"]],
+            Row("up on a new environment, its slower branch", slower, [each.seconds for each in branches["up"]],
                 1.3, ours_over_theirs=True),
         ],
     )  # fmt: skip

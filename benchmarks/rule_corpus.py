@@ -1,10 +1,10 @@
-"""Run the rules of cfn/rules on the AWS samples that cfn-lint, SAM, the CDK and troposphere ship; count what fires.
+"""Run the rules of cfn/rules on the AWS samples in cfn-lint, SAM, the CDK and troposphere, and count findings.
 
     .venv/bin/python benchmarks/rule_corpus.py [--show ID] [--cache DIR]
 
-The packages are downloaded from the package indexes with pip and npm when this runs; where an index cannot be reached
-it says so and goes on. ``--show`` prints every finding of a rule (or of all) with its template, to be judged true or
-false. Every finding of an error rule has been judged (JUDGED); one that has not is a failure, exit code 1.
+Downloads the packages with pip and npm; an unreachable index is reported and skipped. ``--show`` prints every finding
+of a rule (or of all) with its template. Every finding of an error rule has been reviewed (JUDGED); a new one exits with
+code 1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""SAM CLI in an environment of its own, and the same functions as a SAM project: of zip packages, or of images.
+"""SAM CLI in a separate environment, and the same functions as a SAM project of zip packages or images.
 
-Whatever could be decided either way is in SAM's favour: byte code of SAM itself, a bucket and repositories that are
-there already, wheels in a folder instead of an index (for images, dependencies that are installed already), no
-telemetry, a template that needs no transform, and nothing in the stack but the functions and a role.
+Everything that could go either way favours SAM: byte code of SAM itself, an existing bucket and repositories, wheels in
+a folder instead of an index (for images, installed dependencies), no telemetry, a template without a transform, and
+nothing in the stack but the functions and a role.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Many transactions through the whole pipeline while everything around it fails; at the end each has one answer.
+"""Submit many transactions under faults, and check that each gets exactly one answer.
 
     python -m benchmarks.soak [--transactions 20000 | --long] [--seed 1] [--workers 32] [--no-throughput]
 
-A file of transactions, with repeats, conflicts and malformed lines, is submitted with ``bootstrap.py submit --file``.
-Meanwhile workers of the functions are killed at random, DynamoDB throttles and loses answers, the program is killed and
-started again, and so is the host of the embedded AWS. Then ``bootstrap.py redrive`` runs until nothing is parked. What
-is in the table, in the results file and in the queue is held against a model that knows the rules and nothing of AWS.
+A file of transactions with repeats, conflicts and malformed lines is submitted with ``bootstrap.py submit --file``.
+Meanwhile workers of the functions are killed at random, DynamoDB throttles and loses responses, and the program and the
+host of the embedded AWS are killed and restarted. Then ``bootstrap.py redrive`` runs until nothing is parked. Table,
+results file and queue are compared with a model of the rules.
 
-Leases run out in real time, so the end may take five minutes; ``--expire-leases`` sets the clock forward instead.
-Exits 1 when one promise is broken.
+Leases expire in real time, so the end may take five minutes; ``--expire-leases`` sets the clock forward instead. Exits
+1 if any invariant is violated.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Fire:
 
 
 class Broken(Exception):
-    """The soak itself cannot go on."""
+    """The soak cannot continue."""
 
 
 class Environment:
@@ -95,7 +95,7 @@ class Environment:
             raise Broken(f"the host did not start: {line.decode()} {(self.folder / 'host.log').read_text()[-2000:]}")
 
     def kill(self) -> None:
-        """End the host as a crash would; the emulator saves what it knows and leaves by itself."""
+        """End the host as a crash would; the emulator saves its state and exits."""
         assert self._host is not None
         self._host.kill()
         self._host.wait()
@@ -177,7 +177,7 @@ def running(folder: Path) -> Iterator[Environment]:
 
 @dataclass(slots=True)
 class Story:
-    """What happened on the way."""
+    """Events of the soak."""
 
     worker_kills: int = 0
     program_kills: int = 0
@@ -304,7 +304,7 @@ def _expire_leases(target: Target) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """What came out: the lines as they were made, what happened, and every promise that was broken."""
+    """The result: the lines, the events, and all violated invariants."""
 
     given: Given
     story: Story
@@ -374,7 +374,7 @@ def print_soak(done: Soak) -> None:
     rows += [
         ("emulator's memory at the end", f"{done.memory / 2**20:,.0f} MB"),
         ("saved and ended in", f"{done.stop_seconds:.1f} s"),
-        ("promises broken", f"{len(done.broken)}"),
+        ("invariants violated", f"{len(done.broken)}"),
     ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
@@ -391,7 +391,7 @@ def _rates(story: Story, count: int) -> Iterator[float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Transactions under faults, held against a model.")
+    parser = argparse.ArgumentParser(description="Transactions under faults, compared with a model.")
     parser.add_argument("--transactions", type=int, default=20_000, help="lines of the file (20000)")
     parser.add_argument("--long", action="store_true", help="100000 lines")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""The promises of the workflow, held against what a soak left behind."""
+"""Check the invariants of the workflow on the results of a soak."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.target import Target
 from pipeline.transactions.submit import submit
 
 Records = dict[str, dict[str, Any]]
-# Of so many ids one is asked again at the end, beside those that had two payloads; and so many at once.
+# One of so many ids is submitted again at the end, besides those with two payloads; and how many concurrently.
 ASKED_AGAIN_OF = 20
 ASKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What there is to judge.
+    """The results to check.
 
     results   the results file of the submissions
-    parked    messages before the redrive, as ``redrive --dry-run`` tells them; ``before``: the table then
+    parked    messages before the redrive, as ``redrive --dry-run`` lists them; ``before``: the table then
     redriven  every message as it was redriven, in order; ``left``: messages after it; ``records``: the table then
     """
 
@@ -49,7 +49,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An answer that somebody got for a payload."""
+    """An answer to a payload."""
 
     payload: Mapping[str, Any]
     outcome: str
@@ -58,7 +58,7 @@ class _Answer:
 
 
 def check(given: Given, target: Target | None) -> Report:
-    """Every promise that was broken, in words. With a target, some transactions are asked again."""
+    """All violated invariants. With a target, some transactions are submitted again."""
     report = Report()
     done = _last_results(given.results)
     answers = _answers(given, done, report)
@@ -79,8 +79,8 @@ def check(given: Given, target: Target | None) -> Report:
 
 
 def _last_results(path: Path) -> dict[int, dict[str, Any]]:
-    """What became of each line at last; a line is tried again after it got no answer."""
-    return {told["line"]: told for told in map(json.loads, path.read_text().splitlines())}
+    """The last result of each line; unanswered lines are retried."""
+    return {entry["line"]: entry for entry in map(json.loads, path.read_text().splitlines())}
 
 
 def _first_payloads(lines: Sequence[Line]) -> dict[str, Mapping[str, Any]]:
@@ -98,21 +98,21 @@ def _answers(given: Given, done: Mapping[int, Mapping[str, Any]], report: Report
         if line.payload is None or line.transaction_id is None:
             continue
         payloads[line.transaction_id].append(line.payload)
-        told = done.get(line.number, {}).get("answer")
-        if told is not None:
-            answers[line.transaction_id].append(_answer(line.payload, told))
+        answer = done.get(line.number, {}).get("answer")
+        if answer is not None:
+            answers[line.transaction_id].append(_answer(line.payload, answer))
     for message in given.redriven:
-        transaction_id, told = message["transaction_id"], message.get("answer")
+        transaction_id, answer = message["transaction_id"], message.get("answer")
         if transaction_id not in payloads:
-            report.broken.append(f"a message of {transaction_id!r} was parked, which nobody submitted")
-        elif told is not None:
-            # The input is not told; of two payloads the one that conflicts is the one that was not decided on.
-            answers[transaction_id].append(_answer({}, told))
+            report.broken.append(f"a message of {transaction_id!r} was parked, but not submitted")
+        elif answer is not None:
+            # The message has no payload; of two payloads, the one in conflict is the one without a decision.
+            answers[transaction_id].append(_answer({}, answer))
     return answers
 
 
-def _answer(payload: Mapping[str, Any], told: Mapping[str, Any]) -> _Answer:
-    return _Answer(payload, told["outcome"], told["repeat"], told["decided_at"])
+def _answer(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> _Answer:
+    return _Answer(payload, answer["outcome"], answer["repeat"], answer["decided_at"])
 
 
 def _check_lines(given: Given, done: Mapping[int, Mapping[str, Any]], report: Report) -> None:
@@ -151,12 +151,12 @@ def _decided(records: Records, transaction_id: str) -> bool:
 def _check_id(
     transaction_id: str, first: Mapping[str, Any], answers: Sequence[_Answer], given: Given, report: Report
 ) -> Mapping[str, Any]:
-    """One decision, told alike to everybody who asked; gives the payload that it was made on."""
+    """Check that all answers agree on one decision, and return its payload."""
     accepted = [answer for answer in answers if answer.outcome != "CONFLICT"]
-    told = [answer.payload for answer in accepted if answer.payload]
+    decided = [answer.payload for answer in accepted if answer.payload]
     refused = [answer.payload for answer in answers if answer.outcome == "CONFLICT" and answer.payload]
-    bound = told[0] if told else next((_other(given, transaction_id, each) for each in refused), first)
-    if any(payload != bound for payload in told):
+    bound = decided[0] if decided else next((_other(given, transaction_id, each) for each in refused), first)
+    if any(payload != bound for payload in decided):
         report.broken.append(f"{transaction_id} was decided on two payloads")
     if bound in refused:
         report.broken.append(f"{transaction_id} refused the payload that it was decided on")
@@ -207,7 +207,7 @@ def _check_sums(bound: Mapping[str, Mapping[str, Any]], records: Records, report
 
 
 def _ask_again(given: Given, bound: Mapping[str, Mapping[str, Any]], target: Target, report: Report) -> None:
-    """Whoever asks now gets the recorded answer for the payload that was decided on, and for no other."""
+    """Submitting again gives the recorded answer for the decided payload, and a conflict for any other."""
     names = Names("dev")
     [stack] = target.client("cloudformation").describe_stacks(StackName=names.pipeline_stack)["Stacks"]
     arn = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}["StateMachineArn"]
@@ -226,7 +226,7 @@ def _ask_again(given: Given, bound: Mapping[str, Mapping[str, Any]], target: Tar
         expected = (record.get("outcome"), True) if payload == bound[transaction_id] else ("CONFLICT", False)
         if (answer.outcome, answer.repeat) == expected:
             return None
-        return f"{transaction_id}, asked again, is {answer.outcome}, not {expected[0]}"
+        return f"{transaction_id}, submitted again, is {answer.outcome}, not {expected[0]}"
 
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         report.broken += filter(None, pool.map(ask, asked))

@@ -1,4 +1,4 @@
-"""The transactions of a soak, and what must become of each: the model is the functions' own pure rules, without AWS."""
+"""The transactions of a soak and their expected outcomes, computed with the functions' pure rules."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Transactions per second through the whole pipeline, beside what the emulator itself can do.
+"""Transactions per second through the whole pipeline, compared with the emulator's maximum.
 
     python -m benchmarks.throughput [--rounds 5] [--transactions 400] [--workers 16] [--check]
 
-Both sides run in turns on one emulator, through the same state machine, from the same client, with the same
+Both sides run alternately on one emulator, through the same state machine, from the same client, with the same
 transactions. They differ in the functions:
 
-- pass-through  a server that answers every invocation with a constant, reached by the emulator's own proxy: no image,
-                no process of Lambda's, no rule, no look at the customer's history
-- pipeline      the three functions as they are released: images, Runtime API, rules, one Query
+- pass-through  a server that answers every invocation with a constant, reached through the emulator's proxy: no image,
+                no worker process, no rules, no customer history
+- pipeline      the three functions as released: images, Runtime API, rules, one Query
 
-The goal is 0.8: what the functions and their runtime cost may take a fifth of what the emulator can do at most.
-``--check`` exits 1 when it is missed. What the emulator's process, the runtime and the functions use of the processor
-is shown too: the emulator is one Python process, so a transaction can never take less than its share there.
+The goal is 0.8: functions and runtime may cost a fifth of the emulator's maximum. ``--check`` exits 1 if it is missed.
+What the emulator's process, the runtime and the functions use of the processor is shown too: the emulator is one Python
+process, so a transaction can never take less than its share there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def transaction(transaction_id: str, customer_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# One packet in, one packet out: whatever is asked, the path names the answer. Ends with its standard input.
+# One packet in, one packet out; the path selects the answer. Ends with its standard input.
 _SERVER = """
 import asyncio, json, sys
 answers = json.loads(sys.argv[1])
@@ -92,7 +92,7 @@ asyncio.run(main())
 
 @contextmanager
 def constant_functions() -> Iterator[str]:
-    """A server in a process of its own, so that it takes nothing from the client's; gives its URL."""
+    """A server in a separate process, so it does not slow the client; yields its URL."""
     arguments = [sys.executable, "-c", _SERVER, json.dumps(answers())]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
@@ -190,7 +190,7 @@ class Side:
     used: Mapping[str, float] | None = None
 
     def measure(self) -> float:
-        """Answers per second of one file of transactions that nobody has submitted."""
+        """Answers per second for a file of new transactions."""
         batch = uuid.uuid4().hex[:12]
         path = self.folder / f"{batch}.jsonl"
         path.write_text(
@@ -216,7 +216,7 @@ class Throughput:
 def measure_throughput(
     local: LocalAws, machine_arn: str, folder: Path, *, rounds: int, transactions: int, workers: int
 ) -> Throughput:
-    """Both sides in turns on ``local``, where the pipeline's machine is ``machine_arn``."""
+    """Measure both sides alternately on ``local``, where ``machine_arn`` is the pipeline."""
     target = local_target(local, None)
     with constant_functions() as url:
         sides = {
@@ -264,8 +264,8 @@ def fresh_throughput(*, rounds: int = 5, transactions: int = 400, workers: int =
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Transactions per second, beside what the emulator itself can do.")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of both sides in turns (5)")
+    parser = argparse.ArgumentParser(description="Transactions per second, compared with the emulator's maximum.")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of both sides (5)")
     parser.add_argument("--transactions", type=int, default=400, help="transactions per round and side (400)")
     parser.add_argument("--workers", type=int, default=16, help="submissions at once (16)")
     parser.add_argument("--check", action="store_true", help="exit 1 when the goal is missed")

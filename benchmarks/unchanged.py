@@ -1,9 +1,9 @@
-"""What `up` costs when nothing has changed: beside Python's own imports, and with many functions.
+"""Time of `up` without changes, compared with Python's imports, and with many functions.
 
     python -m benchmarks.unchanged [--rounds 7] [--functions 50]
 
-First against a process that only imports boto3 and troposphere, the two libraries that a deployment in Python cannot do
-without. Then a project of many functions that share their dependencies against the one with three.
+Compared with a process that only imports boto3 and troposphere, which any deployment in Python needs; then a project of
+many functions with shared dependencies is compared with one of three.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def deployed_or_built(project: Project) -> tuple[str, ...]:
     try:
         project.bootstrap("up", "--no-smoke")
     except Failed as refused:
-        told = str(refused).partition("\n")[2].strip().splitlines()
-        print(f"many functions could not be deployed, so only their build is measured: {' '.join(told)}")
+        reasons = str(refused).partition("\n")[2].strip().splitlines()
+        print(f"many functions could not be deployed, so only their build is measured: {' '.join(reasons)}")
         project.bootstrap("build")
         return ("build",)
     return ("up", "--no-smoke")
@@ -78,9 +78,9 @@ def main() -> int:
                 arguments.rounds,
                 {"few": lambda: few.bootstrap(*command), "many": lambda: many.bootstrap(*command)},
             )
-    many_name = f"{command[0]}, {arguments.functions} functions beside 3"
+    many_name = f"{command[0]}, {arguments.functions} functions compared with 3"
     rows = [
-        *rows_of("up beside importing boto3 and troposphere", alone["imports"], alone["up"], 6),
+        *rows_of("up, importing boto3 and troposphere", alone["imports"], alone["up"], 6),
         *rows_of(many_name, scaled["few"], scaled["many"], 2),
     ]
     met = print_table("nothing changed", ("compared with", "ours"), rows)

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Time from saving a file until an invocation is answered by the new code, on an embedded AWS of its own.
+"""Time from saving a file until an invocation is answered by the new code, on a new embedded AWS.
 
     .venv/bin/python benchmarks/watch.py [--rounds 10] [--function compliance-checking] [--json]
 
-The command `watch` runs as a user runs it. Each round saves the function's handler with a new value in its answer, and
-invokes the alias that the workflow calls, again and again from the moment of saving, until the value comes back. The
-steps are those that `watch` itself tells.
+`watch` runs as usual. Each round saves the function's handler with a new value in its answer, and invokes the alias
+`live` repeatedly until the value is returned. The steps are those that `watch` reports.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ PAUSE = 0.6
 
 
 def measure(folder: Path, function: str, rounds: int) -> tuple[list[float], list[dict[str, float]]]:
-    """Seconds from each save to its answer, and the seconds of each step that ``watch`` told for it."""
+    """Seconds from each save to its answer, and of each step that ``watch`` reported."""
     project = folder / "project"
     project.mkdir()
     for part in PARTS:
