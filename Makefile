@@ -9,12 +9,13 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help up down compose-context compose-up compose-down test bench check audit fmt lock docs clean
+.PHONY: help up down compose-context compose-up compose-down test aws-smoke bench check audit fmt lock docs clean
 
 help:
 	@echo "make up      start the embedded AWS and deploy the whole pipeline on it"
 	@echo "make test    run the tests"
 	@echo "make bench   measure, against SAM CLI too"
+	@echo "make aws-smoke ACCOUNT=...   try everything on a real account"
 	@echo "make check   lint, types, templates"
 	@echo "make audit   checkov on the templates, pip-audit on the locks"
 	@echo "make down    stop and remove everything that make up made"
@@ -42,6 +43,10 @@ compose-down:
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
+
+# The whole road on a real account, which costs money; without ACCOUNT it says how much.
+aws-smoke: $(STAMP)
+	$(BIN)/python -m tests.aws.smoke --account "$(ACCOUNT)" $(if $(REGION),--region "$(REGION)")
 
 # Measured against other tools in the same run; ARGS="against_sam --rounds 5" runs one with options.
 bench: $(STAMP)

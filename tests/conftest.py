@@ -59,7 +59,7 @@ AT_LENGTH = (
     "tests/functional/environment/*",
     "tests/functional/operations/*",
     *SHARED["release"],
-    *(f"tests/functional/release/test_{name}.py" for name in ("ledger", "many_functions", "watch")),
+    *(f"tests/functional/release/test_{name}.py" for name in ("ledger", "many_functions", "smoke", "watch")),
     *(f"tests/functional/stacks/test_{name}.py" for name in ("faults", "killed")),
     *(f"tests/functional/workflow/test_{name}.py" for name in ("invariants", "model", "soak")),
     "tests/functional/assembly/test_imports.py",
