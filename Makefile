@@ -96,6 +96,7 @@ lock: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m commands.pictures
 	$(BIN)/python -m tests.recorded.differences
+	$(BIN)/python -m tests.aws.beliefs
 
 clean: down
 	rm -rf $(VENV) $(AUDIT) .local

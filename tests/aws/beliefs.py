@@ -1,6 +1,8 @@
 """What nothing but a real account can prove: each belief with one command that shows it, and the check of ``smoke``.
 
-docs/aws-rules.md lists them under "Try first on a real account", and names the rule that each belongs to.
+They are the last section of docs/aws-rules.md, which is made from here:
+
+    .venv/bin/python -m tests.aws.beliefs
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -128,7 +131,7 @@ def failed_condition(account: Account) -> str:
     return "both spellings, one for each integration"
 
 
-# Function of JSONata → an expression and its value. docs/aws-rules.md has no recording of these.
+# Function of JSONata → an expression and its value; no recording has these functions.
 EXPRESSIONS = {
     "append": ("$append([1], [2])", [1, 2]),
     "contains": ("$contains('abc', 'b')", True),
@@ -225,7 +228,8 @@ def index_refused(account: Account) -> str:
 
 BELIEFS = (
     Belief(
-        "An immutable repository refuses a tag that exists, also with the same digest",
+        "PutImage of an existing tag of an immutable repository is `ImageTagAlreadyExistsException`, for the same "
+        "digest too",
         "aws ecr put-image --repository-name fraud-detection-ENV --image-tag TAG --image-manifest "
         '"$(aws ecr batch-get-image --repository-name fraud-detection-ENV --image-ids imageTag=TAG '
         "--query 'images[0].imageManifest' --output text)\"",
@@ -240,15 +244,15 @@ BELIEFS = (
         layers_accepted,
     ),
     Belief(
-        "An image index, a manifest list or an attestation is refused; OCI 1.0 and Docker V2.2 single manifests are "
-        "taken",
+        "An image index, a manifest list or an attestation is rejected; OCI 1.0 and Docker V2.2 single manifests are "
+        "accepted",
         "aws lambda create-function --function-name index --package-type Image --role ROLE --code ImageUri=INDEX",
         "`InvalidParameterValueException`",
         index_refused,
         emulated=False,
     ),
     Belief(
-        "Both spellings of a failed condition",
+        "A failed condition has two error names",
         "aws stepfunctions test-state --role-arn ROLE --definition "
         '\'{"Type":"Task","QueryLanguage":"JSONata","Resource":"arn:aws:states:::dynamodb:updateItem","Arguments":'
         '{"TableName":"transaction-state-ENV","Key":{"transaction_id":{"S":"none"}},"UpdateExpression":"SET a = :a",'
@@ -258,7 +262,7 @@ BELIEFS = (
         failed_condition,
     ),
     Belief(
-        "JSONata has the functions that the definition calls, with the values that the JSONata documentation gives",
+        "JSONata has the functions that the state machine calls, with the values of the JSONata documentation",
         "aws stepfunctions test-state --definition "
         '\'{"Type":"Pass","QueryLanguage":"JSONata","Output":"{% $hash($string({\\"a\\": 1}), \\"SHA-256\\") %}",'
         '"End":true}\'',
@@ -266,7 +270,7 @@ BELIEFS = (
         functions_of_jsonata,
     ),
     Belief(
-        "`$error` in a Task is `States.QueryEvaluationError`, which can be caught",
+        "`$error` in a Task is `States.QueryEvaluationError`",
         "aws stepfunctions test-state --role-arn ROLE --definition "
         '\'{"Type":"Task","QueryLanguage":"JSONata","Resource":"arn:aws:states:::sqs:sendMessage","Arguments":'
         '{"QueueUrl":"{% $error(\\"no\\") %}","MessageBody":"x"},"End":true}\'',
@@ -274,3 +278,26 @@ BELIEFS = (
         raised_error,
     ),
 )
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "aws-rules.md"
+HEADING = "## Try first on a real account"
+
+
+def section() -> str:
+    """The last section of docs/aws-rules.md."""
+    rows = "\n".join(f"| {each.rule} | `{each.command}` | {each.expected} |" for each in BELIEFS)
+    return f"""{HEADING}
+
+`make aws-smoke ACCOUNT=… [REGION=…]` deploys an environment, uses it, checks each of these, deletes everything and
+writes a report for an issue. Without an account it says what it costs. One by one, in an environment ENV that is up, with
+the role of its state machine as ROLE:
+
+| rule | command | expected |
+|---|---|---|
+{rows}
+"""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(PAGE.read_text().partition(HEADING)[0].rstrip() + "\n\n" + section())

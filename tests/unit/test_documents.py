@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.aws.beliefs import BELIEFS, HEADING, section
+from tests.recorded.recordings import answers, machines
 from tests.unit.cfn.examples import DEV, PROD, pipeline, registry
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = (ROOT / "docs" / "aws-rules.md").read_text()
+RULES, _, TRY_FIRST = (ROOT / "docs" / "aws-rules.md").read_text().partition(HEADING)
 ROWS = [
     [cell.strip() for cell in line.strip().strip("|").split(" | ")]
     for line in RULES.splitlines()
@@ -41,12 +43,12 @@ def names_in(path: str) -> set[str]:
 
 def test_the_page_has_rows() -> None:
     assert len(ROWS) > 50
-    assert all(len(row) == 4 for row in ROWS), [row for row in ROWS if len(row) != 4]
+    assert all(len(row) == 5 for row in ROWS), [row for row in ROWS if len(row) != 5]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0][:60] for row in ROWS])
 def test_what_a_row_names_is_there(row: list[str]) -> None:
-    rule, source, relied, held = row
+    rule, source, relied, held, _ = row
     assert rule
     assert re.match(r"[DSBR]\b", source)
     for path in re.findall(r"`([^`]+)`", relied):
@@ -55,6 +57,30 @@ def test_what_a_row_names_is_there(row: list[str]) -> None:
     assert named
     for path, test in named:
         assert test in names_in(path), f"{path}::{test}"
+
+
+RECORDED = re.compile(r"recorded \(((?:`[a-z-]+`(?:, )?)+)\)(?:, (?:schema|document))?")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:60] for row in ROWS])
+def test_what_proves_a_row_is_there(row: list[str]) -> None:
+    _, source, _, _, proven = row
+    if found := RECORDED.fullmatch(proven):
+        assert {*re.findall(r"`([a-z-]+)`", found[1])} <= machines().keys() | answers().keys()
+    elif proven in ("schema", "document"):
+        assert source[0] in {"schema": "SB", "document": "D"}[proven]
+    else:
+        assert proven in ("reviewer's judgement", "only believed")
+
+
+def test_what_is_not_proven_is_tried_first_on_an_account() -> None:
+    tried = {belief.rule for belief in BELIEFS}
+    assert {row[0] for row in ROWS if row[4] in ("reviewer's judgement", "only believed")} <= tried
+    assert tried <= {row[0] for row in ROWS}
+
+
+def test_the_list_of_what_to_try_first_is_current() -> None:
+    assert section() == HEADING + TRY_FIRST, "if the change is intended: make docs"
 
 
 def citing() -> Iterator[str]:
