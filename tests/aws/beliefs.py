@@ -290,8 +290,8 @@ def section() -> str:
     return f"""{HEADING}
 
 `make aws-smoke ACCOUNT=… [REGION=…]` deploys an environment, uses it, checks each of these, deletes everything and
-writes a report for an issue. Without an account it says what it costs. One by one, in an environment ENV that is up, with
-the role of its state machine as ROLE:
+writes a report for an issue. Without an account it says what it costs. One by one, in an environment ENV that is up,
+with the role of its state machine as ROLE:
 
 | rule | command | expected |
 |---|---|---|
