@@ -10,7 +10,6 @@ import ast
 import importlib.util
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from cfn.settings import Call, FunctionDefinition
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.model import FunctionSource, PythonVersion
 from pipeline.core.errors import SourceError
-from pipeline.core.tables import WrongTable, convert
+from pipeline.core.tables import WrongTable, convert, read_toml
 
 MANIFEST = "function.toml"
 LOCK = "requirements.txt"
@@ -136,10 +135,10 @@ def _read_source(
     """The function in ``folder``, or None, and every finding; a function with findings is not used."""
     findings = [f"{folder.name}: {problem}" for problem in _judge_name(folder.name)]
     try:
-        manifest = convert(tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8")), _Manifest)
+        manifest = convert(read_toml(folder / MANIFEST), _Manifest)
     except WrongTable as wrong:
         return None, [*findings, *(f"{folder.name}/{MANIFEST}: {problem}" for problem in wrong.findings)]
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (OSError, ValueError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
     findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in _judge_manifest(manifest)]
     findings += [f"{folder.name}: {problem}" for problem in _judge_handler(folder, manifest.handler, python)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
 from pipeline.core.errors import BaseImageError, NextStep
+from pipeline.core.tables import read_toml
 from pipeline.oci.values import Digest, ImageReference
 
 PINS = Path(__file__).with_name("bases.toml")
@@ -80,7 +80,7 @@ def move_pins(
 
 def _read(path: Path) -> dict[PythonVersion, _Pin]:
     try:
-        document = tomllib.loads(path.read_text())
+        document = read_toml(path)
         return {
             PythonVersion.parse(version): _Pin(
                 ImageReference.parse(table["reference"]),

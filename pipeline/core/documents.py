@@ -1,10 +1,11 @@
-"""JSON that somebody else wrote: whatever is wrong with it is a ValueError. Imports the standard library only."""
+"""JSON and TOML of unknown origin: whatever is wrong is a ValueError. Imports the standard library only."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,16 @@ def parse_json(content: bytes | str) -> Any:
     """The value of a document. Raises ValueError, also for one that is nested deeper than this Python can follow."""
     try:
         return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a document. Raises ValueError, also for one that is not UTF-8, is nested too deep, or holds a
+    number of too many digits.
+    """
+    try:
+        return tomllib.loads(content.decode())
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from pipeline.core.documents import parse_toml
+from pipeline.core.files import read_regular
+
+_FILE_MAX = 1 << 20  # bytes; the longest of these files has some ten thousand
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -18,6 +23,11 @@ class WrongTable(ValueError):
     def __init__(self, findings: list[str]) -> None:
         super().__init__("; ".join(findings))
         self.findings = findings
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file. Raises OSError for one that cannot be read, ValueError for one that is not TOML."""
+    return parse_toml(read_regular(path, _FILE_MAX))
 
 
 def convert(table: Mapping[str, Any], kind: type[_T]) -> _T:

@@ -13,7 +13,6 @@ host's own architecture and Python, because their functions run on this machine.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import msgspec
 from cfn.settings import Architecture, Settings
 from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
-from pipeline.core.tables import WrongTable, convert
+from pipeline.core.tables import convert, read_toml
 
 SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
 
@@ -71,16 +70,14 @@ def read_choices(path: Path, environment: str) -> Choices:
     Raises SettingsError for a file that is not TOML, and with every key that does not exist or has a wrong value.
     """
     try:
-        content = path.read_bytes()
+        file = convert(read_toml(path), _File)
     except FileNotFoundError:
         if not path.is_symlink():
             return Choices()
         raise SettingsError(f"{path.name} cannot be used", "it is a link that leads nowhere", f"Mend {path}.") from None
     except OSError as problem:
         raise SettingsError(f"{path.name} cannot be used", str(problem.strerror), f"Mend {path}.") from problem
-    try:
-        file = convert(tomllib.loads(content.decode()), _File)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, WrongTable) as problem:
+    except ValueError as problem:
         raise SettingsError(
             f"{path.name} cannot be used", str(problem), f"Mend {path}; its keys are listed in the README."
         ) from problem

@@ -122,6 +122,8 @@ def parse_layout_name(text: str) -> tuple[Path, str | None]:
     """
     place = text.removeprefix(PREFIX)
     try:
+        if not place.isprintable():
+            raise ValueError("it holds characters that cannot be printed")
         folder, _, name = (place, "", "") if Path(place).is_dir() else place.partition(":")
         return Path(folder).expanduser(), name or None
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, or a home that does not exist

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.tables import read_toml
 from pipeline.transactions.ways import TURNS
 
 PRICES = Path(__file__).with_name("prices.toml")
+
+
+def _is_price(units: object, unit: str) -> bool:
+    value = units.get(unit) if isinstance(units, dict) else None
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,7 @@ class Prices:
     def load(cls, path: Path = PRICES) -> Prices:
         """Read a price list. Raises SettingsError if the file is not one, naming the missing entries."""
         try:
-            document = tomllib.loads(path.read_text())
-            base = tomllib.loads(PRICES.read_text())
+            document, base = read_toml(path), read_toml(PRICES)
         except (OSError, ValueError) as error:
             raise SettingsError(
                 "the prices were not read",
@@ -36,9 +40,7 @@ class Prices:
             ) from error
         wanted = {(service, unit) for service, units in base.items() if isinstance(units, dict) for unit in units}
         missing = [
-            f"{service}.{unit}"
-            for service, unit in sorted(wanted)
-            if not isinstance(document.get(service, {}).get(unit), int | float)
+            f"{service}.{unit}" for service, unit in sorted(wanted) if not _is_price(document.get(service), unit)
         ]
         missing += [name for name in ("date", "region") if not isinstance(document.get(name), str)]
         if missing:
