@@ -124,7 +124,7 @@ class PackageTypeChanges(TemplateRule):
     id = "E9532"
     shortdesc = "A function with a fixed name that changes between Zip and Image"
     description = (
-        "PackageType is create-only, and a resource with a name of its own cannot be replaced: the update from a Zip "
+        "PackageType is create-only, and a custom-named resource cannot be replaced: the update from a Zip "
         "placeholder to an image fails with 'CloudFormation cannot update a stack when a custom-named resource "
         "requires replacing'. The placeholder must itself be an image."
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.doctor.situation import Situation
-from pipeline.doctor.verdict import Verdict, error, ok, together, warning
+from pipeline.doctor.verdict import Verdict, combine, error, ok, warning
 
 
 def check_state_machine(situation: Situation) -> Verdict:
@@ -20,7 +20,7 @@ def check_state_machine(situation: Situation) -> Verdict:
             definition=text, type=properties.get("StateMachineType", "STANDARD"), severity="WARNING"
         )
         verdicts.append(_judge(logical_id, answer))
-    return together(verdicts, "the templates have no state machine")
+    return combine(verdicts, "the templates have no state machine")
 
 
 def filled_in(definition: str, substitutions: Mapping[str, Any], situation: Situation) -> str:

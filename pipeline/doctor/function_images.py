@@ -14,7 +14,7 @@ from pipeline.assembly.check import find_findings
 from pipeline.core.errors import NextStep
 from pipeline.doctor.keys import allows_service
 from pipeline.doctor.situation import Situation
-from pipeline.doctor.verdict import Verdict, error, ok, together
+from pipeline.doctor.verdict import Verdict, combine, error, ok
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, ImageReference, Manifest
@@ -38,7 +38,7 @@ def check_images(situation: Situation) -> Verdict:
         for source in situation.sources
         if state.parameters.get(image_parameter(source.name))
     }
-    return together(
+    return combine(
         (verdict for name, uri in images.items() for verdict in _judge(situation, name, uri)),
         "every function runs its placeholder",
     )
@@ -107,13 +107,13 @@ def _no_layers(manifest: Manifest) -> list[None]:
 
 def check_repository_policies(situation: Situation) -> Verdict:
     """Each existing repository allows Lambda to pull."""
-    return together(_policies(situation), "no repository exists yet; the stack allows Lambda to pull from them")
+    return combine(_policies(situation), "no repository exists yet; the stack allows Lambda to pull from them")
 
 
 def _policies(situation: Situation) -> Iterator[Verdict]:
-    standing = situation.registry
+    stack = situation.registry
     for _, logical_id, properties in situation.resources("AWS::ECR::Repository"):
-        if logical_id not in standing.resources:
+        if logical_id not in stack.resources:
             continue
         name = properties["RepositoryName"]
         cure = (

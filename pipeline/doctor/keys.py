@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from pipeline.core.errors import NextStep
 from pipeline.doctor.situation import Situation
-from pipeline.doctor.verdict import Verdict, error, ok, together, unknown
+from pipeline.doctor.verdict import Verdict, combine, error, ok, unknown
 
 # The actions that a publisher needs on the key of an encrypted topic (Amazon SNS developer guide, "Enable compatibility
 # between event sources and encrypted topics").
@@ -30,12 +30,12 @@ def check_topic_keys(situation: Situation) -> Verdict:
         for _, _, properties in situation.resources("AWS::CloudWatch::Alarm")
         for action in properties.get("AlarmActions", [])
     }
-    return together(_judge(situation, publishing), "no topic exists yet; the stack creates their key")
+    return combine(_judge(situation, publishing), "no topic exists yet; the stack creates their key")
 
 
 def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
     for template, logical_id, properties in situation.resources("AWS::SNS::Topic"):
-        arn = situation.standing(template).resources.get(logical_id)
+        arn = situation.stack(template).resources.get(logical_id)
         if arn is None:
             continue
         name = properties["TopicName"]

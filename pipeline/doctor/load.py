@@ -1,4 +1,4 @@
-"""Whether the account carries the load that the settings name."""
+"""Check that the account's limits carry the load in the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.transactions.capacity import capacity
 
 
 def check_load(situation: Situation) -> Verdict:
-    """The limits let the settings' transactions per minute through, and their bursts."""
+    """The limits allow the transactions per minute in the settings, and their peaks."""
     functions = [source.definition for source in situation.sources]
     if not functions:
         return ok("there are no functions")
@@ -25,13 +25,9 @@ def check_load(situation: Situation) -> Verdict:
     said = f"{found.per_minute:,} transactions a minute are carried: {found.narrowest.name}, {found.narrowest.cause}"
     if found.per_minute >= wanted * burst:
         return ok(said)
-    short = (
-        f"{wanted:,} are wanted"
-        if found.per_minute < wanted
-        else f"{wanted:,} are wanted, and {burst:g} times as many at the peak"
-    )
+    peak = "" if found.per_minute < wanted else f" with peaks of {burst:g} times as many"
     return warning(
-        f"{said}; {short}",
-        "What is beyond it is retried and then parked. Raise that limit in Service Quotas, or name the load that is"
-        " expected: transactions_per_minute and burst in environments.toml.",
+        f"{said}; the settings ask for {wanted:,}{peak}",
+        "Submissions beyond the limit are retried, then parked. Raise the limit in Service Quotas, or set the expected"
+        " load: transactions_per_minute and burst in environments.toml.",
     )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
-from botocore.exceptions import ClientError
-
-from pipeline.doctor.situation import Situation, Standing
-from pipeline.doctor.verdict import Verdict, error, ok, together, warning
+from pipeline.doctor.situation import DeployedStack, Situation
+from pipeline.doctor.verdict import Verdict, combine, error, ok, warning
 from pipeline.stacks import (
     Adopt,
     CleanUpReview,
@@ -24,17 +22,18 @@ from pipeline.stacks import (
     WantedStack,
     plan_stack,
 )
+from pipeline.stacks.existing import call_succeeds, exists
 
 
 def check_stacks(situation: Situation) -> Verdict:
     """Both stacks have a status from which ``up`` can proceed, by the same decision that ``up`` makes."""
-    return together(
-        (_judge(situation.standing(name), body) for name, body in situation.bodies.items()), "there are no stacks"
+    return combine(
+        (_judge(situation.stack(name), body) for name, body in situation.bodies.items()), "there are no stacks"
     )
 
 
-def _judge(standing: Standing, body: str) -> Verdict:
-    state = standing.state
+def _judge(stack: DeployedStack, body: str) -> Verdict:
+    state = stack.state
     said = f"{state.name} is {state.status}" + (f" ({state.reason})" if state.reason else "")
     parameters: Mapping[str, str] = {} if state.status.gone else state.parameters
     wanted = WantedStack(state.name, body, parameters={} if not state.template else parameters)
@@ -81,7 +80,7 @@ class _Kind:
 def check_names(situation: Situation) -> Verdict:
     """No resource outside the stacks has a name that the templates use; ``check_log_groups`` covers log groups."""
     kinds = {kind: each for kind, each in _KINDS.items() if kind != "AWS::Logs::LogGroup"}
-    return together(_taken(situation, kinds), "every name is free or in use by the stacks")
+    return combine(_taken(situation, kinds), "every name is free or in use by the stacks")
 
 
 def check_log_groups(situation: Situation) -> Verdict:
@@ -89,7 +88,7 @@ def check_log_groups(situation: Situation) -> Verdict:
 
     CloudFormation's pre-deployment validation does not cover log groups.
     """
-    return together(
+    return combine(
         _taken(situation, {"AWS::Logs::LogGroup": _KINDS["AWS::Logs::LogGroup"]}),
         "every log group is free or in use by the stacks",
     )
@@ -100,8 +99,7 @@ def _taken(situation: Situation, kinds: Mapping[str, _Kind]) -> Iterator[Verdict
         (kind, template, logical_id, properties[kinds[kind].name])
         for kind in kinds
         for template, logical_id, properties in situation.resources(kind)
-        if isinstance(properties.get(kinds[kind].name), str)
-        and logical_id not in situation.standing(template).resources
+        if isinstance(properties.get(kinds[kind].name), str) and logical_id not in situation.stack(template).resources
     ]
     with ThreadPoolExecutor(8) as pool:
         found = pool.map(lambda each: kinds[each[0]].exists(situation, each[3]), foreign)
@@ -111,58 +109,29 @@ def _taken(situation: Situation, kinds: Mapping[str, _Kind]) -> Iterator[Verdict
             said = f"the {kinds[kind].what} {name} already exists outside the stacks"
             delete = kinds[kind].delete.format(name=name)
             # CloudFormation imports existing resources only on creation (API_CreateChangeSet, ImportExistingResources).
-            if kind in ADOPTED and situation.standing(template).state.status.gone:
+            if kind in ADOPTED and situation.stack(template).state.status.gone:
                 yield warning(said, f"`up` imports it into the stack as {logical_id}. To start afresh: {delete}")
             else:
                 yield error(said, f"Use another --environment, or delete it: {delete}")
 
 
-def _exists(call: Callable[[], Any], *absent: str) -> bool:
-    """Whether ``call`` succeeds; False for an error code in ``absent``."""
-    try:
-        call()
-    except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") in absent:
-            return False
-        raise
-    return True
-
-
-def _table(situation: Situation, name: str) -> bool:
-    client = situation.client("dynamodb")
-    return _exists(lambda: client.describe_table(TableName=name), "ResourceNotFoundException")
-
-
-def _repository(situation: Situation, name: str) -> bool:
-    client = situation.client("ecr")
-    return _exists(lambda: client.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
-
-
-def _log_group(situation: Situation, name: str) -> bool:
-    groups = situation.client("logs").describe_log_groups(logGroupNamePrefix=name).get("logGroups", [])
-    return any(each["logGroupName"] == name for each in groups)
+def _importable(kind: str) -> Callable[[Situation, str], bool]:
+    return lambda situation, name: exists(situation.client, kind, name)
 
 
 def _function(situation: Situation, name: str) -> bool:
     client = situation.client("lambda")
-    return _exists(lambda: client.get_function_configuration(FunctionName=name), "ResourceNotFoundException")
+    return call_succeeds(lambda: client.get_function_configuration(FunctionName=name), "ResourceNotFoundException")
 
 
 def _topic(situation: Situation, name: str) -> bool:
     client, arn = situation.client("sns"), situation.arn("sns", name)
-    return _exists(lambda: client.get_topic_attributes(TopicArn=arn), "NotFound", "NotFoundException")
-
-
-def _queue(situation: Situation, name: str) -> bool:
-    client = situation.client("sqs")
-    return _exists(
-        lambda: client.get_queue_url(QueueName=name), "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"
-    )
+    return call_succeeds(lambda: client.get_topic_attributes(TopicArn=arn), "NotFound", "NotFoundException")
 
 
 def _state_machine(situation: Situation, name: str) -> bool:
     client, arn = situation.client("stepfunctions"), situation.arn("states", f"stateMachine:{name}")
-    return _exists(lambda: client.describe_state_machine(stateMachineArn=arn), "StateMachineDoesNotExist")
+    return call_succeeds(lambda: client.describe_state_machine(stateMachineArn=arn), "StateMachineDoesNotExist")
 
 
 def _alarm(situation: Situation, name: str) -> bool:
@@ -171,29 +140,33 @@ def _alarm(situation: Situation, name: str) -> bool:
 
 def _key_alias(situation: Situation, name: str) -> bool:
     client = situation.client("kms")
-    return _exists(lambda: client.describe_key(KeyId=name), "NotFoundException")
+    return call_succeeds(lambda: client.describe_key(KeyId=name), "NotFoundException")
 
 
 def _application(situation: Situation, name: str) -> bool:
     client = situation.client("codedeploy")
-    return _exists(lambda: client.get_application(applicationName=name), "ApplicationDoesNotExistException")
+    return call_succeeds(lambda: client.get_application(applicationName=name), "ApplicationDoesNotExistException")
 
 
 _KINDS = {
     "AWS::DynamoDB::Table": _Kind(
-        "table", "TableName", _table, "aws dynamodb delete-table --table-name {name}"
+        "table", "TableName", _importable("AWS::DynamoDB::Table"), "aws dynamodb delete-table --table-name {name}"
     ),
     "AWS::ECR::Repository": _Kind(
-        "repository", "RepositoryName", _repository, "aws ecr delete-repository --force --repository-name {name}"
+        "repository", "RepositoryName", _importable("AWS::ECR::Repository"),
+        "aws ecr delete-repository --force --repository-name {name}"
     ),
     "AWS::Logs::LogGroup": _Kind(
-        "log group", "LogGroupName", _log_group, "aws logs delete-log-group --log-group-name {name}"
+        "log group", "LogGroupName", _importable("AWS::Logs::LogGroup"),
+        "aws logs delete-log-group --log-group-name {name}"
     ),
     "AWS::Lambda::Function": _Kind(
         "function", "FunctionName", _function, "aws lambda delete-function --function-name {name}"
     ),
     "AWS::SNS::Topic": _Kind("topic", "TopicName", _topic, "aws sns delete-topic with the ARN of {name}"),
-    "AWS::SQS::Queue": _Kind("queue", "QueueName", _queue, "aws sqs delete-queue with the URL of {name}"),
+    "AWS::SQS::Queue": _Kind(
+        "queue", "QueueName", _importable("AWS::SQS::Queue"), "aws sqs delete-queue with the URL of {name}"
+    ),
     "AWS::StepFunctions::StateMachine": _Kind(
         "state machine", "StateMachineName", _state_machine,
         "aws stepfunctions delete-state-machine with the ARN of {name}",

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cfn.concurrency import reservation
 from cfn.names import RESERVED_CONCURRENCY
 from pipeline.doctor.situation import Situation
-from pipeline.doctor.verdict import Verdict, error, ok, together, unknown, warning
+from pipeline.doctor.verdict import Verdict, combine, error, ok, unknown, warning
 from pipeline.environment.parameters import UNRESERVED_MIN, fitting_reservation
 
 
@@ -48,16 +48,16 @@ _GATEWAYS, _GATEWAYS_DEFAULT = "L-1B52E74A", 20
 
 def check_quotas(situation: Situation) -> Verdict:
     """The quotas leave room for the VPC and gateway endpoints that the stack has yet to create."""
-    standing = situation.pipeline
+    stack = situation.pipeline
     ec2 = situation.client("ec2")
     verdicts = []
-    if "Vpc" not in standing.resources:
+    if "Vpc" not in stack.resources:
         vpcs = sum(len(page["Vpcs"]) for page in ec2.get_paginator("describe_vpcs").paginate())
         verdicts.append(_room(situation, "VPCs", vpcs, 1, _VPCS, _VPCS_DEFAULT))
     gateways = [
         logical_id
         for _, logical_id, properties in situation.resources("AWS::EC2::VPCEndpoint")
-        if properties.get("VpcEndpointType") == "Gateway" and logical_id not in standing.resources
+        if properties.get("VpcEndpointType") == "Gateway" and logical_id not in stack.resources
     ]
     if gateways:
         pages = ec2.get_paginator("describe_vpc_endpoints").paginate(
@@ -65,7 +65,7 @@ def check_quotas(situation: Situation) -> Verdict:
         )
         there = sum(len(page["VpcEndpoints"]) for page in pages)
         verdicts.append(_room(situation, "gateway endpoints", there, len(gateways), _GATEWAYS, _GATEWAYS_DEFAULT))
-    return together(verdicts, "the network exists already")
+    return combine(verdicts, "the network exists already")
 
 
 def _room(situation: Situation, what: str, there: int, more: int, code: str, default: int) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.doctor.situation import Situation
-from pipeline.doctor.verdict import Verdict, error, ok, together, unknown, warning
+from pipeline.doctor.verdict import Verdict, combine, error, ok, unknown, warning
 from pipeline.environment.parameters import read_prefix_lists
 
 
@@ -49,7 +49,7 @@ def check_endpoint_services(situation: Situation) -> Verdict:
         for detail in page["ServiceDetails"]:
             types = {each["ServiceType"] for each in detail.get("ServiceType", [])}
             offered.setdefault(detail["ServiceName"], set()).update(types)
-    return together((_judge(name, kind, offered.get(name)) for name, kind in sorted(wanted.items())), "")
+    return combine((_judge(name, kind, offered.get(name)) for name, kind in sorted(wanted.items())), "")
 
 
 def _judge(name: str, kind: str, offered: set[str] | None) -> Verdict:

@@ -24,7 +24,7 @@ READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeployedStack:
     """A deployed stack. resources: logical id → physical id."""
 
     state: StackState
@@ -60,8 +60,8 @@ class Situation:
     templates: Mapping[str, Mapping[str, Any]]
     bodies: Mapping[str, str]
     caller_reading: Future[Caller]
-    registry_reading: Future[Standing]
-    pipeline_reading: Future[Standing]
+    registry_reading: Future[DeployedStack]
+    pipeline_reading: Future[DeployedStack]
 
     def client(self, service: str) -> Any:
         return self.target.client(service)
@@ -71,11 +71,11 @@ class Situation:
         return self.caller_reading.result()
 
     @property
-    def registry(self) -> Standing:
+    def registry(self) -> DeployedStack:
         return self.registry_reading.result()
 
     @property
-    def pipeline(self) -> Standing:
+    def pipeline(self) -> DeployedStack:
         return self.pipeline_reading.result()
 
     @property
@@ -97,7 +97,7 @@ class Situation:
             if each["Type"] == kind
         ]
 
-    def standing(self, template: str) -> Standing:
+    def stack(self, template: str) -> DeployedStack:
         return self.registry if template == "registry" else self.pipeline
 
 
@@ -119,8 +119,8 @@ def look_at(
         {name: json.loads(body) for name, body in bodies.items()},
         bodies,
         pool.submit(lambda: read_caller(target.client("sts"))),
-        pool.submit(lambda: read_standing(target.client("cloudformation"), names.registry_stack)),
-        pool.submit(lambda: read_standing(target.client("cloudformation"), names.pipeline_stack)),
+        pool.submit(lambda: read_deployed(target.client("cloudformation"), names.registry_stack)),
+        pool.submit(lambda: read_deployed(target.client("cloudformation"), names.pipeline_stack)),
     )
 
 
@@ -132,19 +132,19 @@ def read_caller(sts: Any) -> Caller:
     return Caller(answer["Account"], answer["Arn"], served, (asked_at + time.time()) / 2)
 
 
-def read_standing(cloudformation: Any, name: str) -> Standing:
+def read_deployed(cloudformation: Any, name: str) -> DeployedStack:
     """A stack and its resources; a stack that does not exist has none."""
     state = read_stack(cloudformation, name)
     if state.status.gone:
-        return Standing(state, {})
+        return DeployedStack(state, {})
     try:
         pages = list(cloudformation.get_paginator("list_stack_resources").paginate(StackName=name))
     except ClientError as problem:
         if says_absent(problem):
-            return Standing(state, {})
+            return DeployedStack(state, {})
         raise
     found = [each for page in pages for each in page["StackResourceSummaries"]]
-    return Standing(
+    return DeployedStack(
         state,
         {
             each["LogicalResourceId"]: each.get("PhysicalResourceId", "")

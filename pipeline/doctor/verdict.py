@@ -58,12 +58,12 @@ def error(evidence: str, cure: NextStep | str) -> Verdict:
     return Verdict(Status.ERROR, evidence, NextStep.of(cure))
 
 
-def together(verdicts: Iterable[Verdict], otherwise: str) -> Verdict:
+def combine(verdicts: Iterable[Verdict], otherwise: str) -> Verdict:
     """Combine verdicts: the worst status, and the evidence and cures of all that are not OK, or of all if all are.
 
     otherwise  the evidence if there are no verdicts
 
-    >>> together([ok("a"), error("b", "fix b")], "").evidence
+    >>> combine([ok("a"), error("b", "fix b")], "").evidence
     'b'
     """
     found = list(verdicts)

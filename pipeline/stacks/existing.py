@@ -46,8 +46,13 @@ def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[st
     """
     named = [each for each, _ in _named_resources(template_body)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        exist = pool.map(lambda each: _LOOKUPS[each.resource_type].exists(clients, each.name), named)
-        return tuple(each.logical_id for each, exists in zip(named, exist, strict=True) if exists)
+        found = pool.map(lambda each: exists(clients, each.resource_type, each.name), named)
+        return tuple(each.logical_id for each, is_there in zip(named, found, strict=True) if is_there)
+
+
+def exists(clients: Callable[[str], Any], resource_type: str, name: str) -> bool:
+    """Whether a table, queue, repository or log group with this name exists."""
+    return _LOOKUPS[resource_type].exists(clients, name)
 
 
 def with_retained(template_body: str, logical_ids: Collection[str]) -> str:
@@ -89,7 +94,8 @@ class _Lookup:
     exists: Callable[[Callable[[str], Any], str], bool]
 
 
-def _call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
+def call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
+    """Whether ``call`` succeeds; False for an error code in ``absent``."""
     try:
         call()
     except ClientError as problem:
@@ -100,12 +106,12 @@ def _call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
 
 
 def _table_exists(clients: Callable[[str], Any], name: str) -> bool:
-    return _call_succeeds(lambda: clients("dynamodb").describe_table(TableName=name), "ResourceNotFoundException")
+    return call_succeeds(lambda: clients("dynamodb").describe_table(TableName=name), "ResourceNotFoundException")
 
 
 def _repository_exists(clients: Callable[[str], Any], name: str) -> bool:
     ecr = clients("ecr")
-    return _call_succeeds(lambda: ecr.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
+    return call_succeeds(lambda: ecr.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
 
 
 def _log_group_exists(clients: Callable[[str], Any], name: str) -> bool:
@@ -116,7 +122,7 @@ def _log_group_exists(clients: Callable[[str], Any], name: str) -> bool:
 def _queue_exists(clients: Callable[[str], Any], name: str) -> bool:
     sqs = clients("sqs")
     absent = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
-    return _call_succeeds(lambda: sqs.get_queue_url(QueueName=name), *absent)
+    return call_succeeds(lambda: sqs.get_queue_url(QueueName=name), *absent)
 
 
 _LOOKUPS = {

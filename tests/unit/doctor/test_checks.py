@@ -18,7 +18,7 @@ from cfn.settings import Architecture
 from pipeline.core.errors import NextStep
 from pipeline.doctor import CHECKS, Status, run_checks
 from pipeline.doctor.keys import allows_service
-from pipeline.doctor.verdict import error, ok, together, unknown, warning
+from pipeline.doctor.verdict import combine, error, ok, unknown, warning
 from pipeline.oci.values import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Digest
 from tests.servers.registry import LoopbackRegistry
 from tests.unit.cfn.examples import DEV, PROD
@@ -234,7 +234,7 @@ def test_reserved_concurrency_says_what_fits(account: FakeAccount, limit: int, f
     ("limit", "status", "said"),
     [
         (1000, Status.OK, "36,000 transactions a minute are carried: Lambda rate"),
-        (190, Status.WARNING, "and 3 times as many at the peak"),
+        (190, Status.WARNING, "with peaks of 3 times as many"),
         (120, Status.WARNING, "3,600 transactions a minute are carried: Lambda rate"),
         (10, Status.WARNING, "2,000 transactions a minute are carried: Lambda rate, all functions"),
     ],
@@ -516,10 +516,10 @@ def test_images_that_lambda_could_not_pull(account: FakeAccount, image_uri: str,
 
 def test_the_worst_of_several_verdicts_wins() -> None:
     again = NextStep("Do it again", ("down",), ("up",))
-    found = together([warning("hm", "Look."), error("bad", again), error("worse", again), unknown("who knows")], "")
+    found = combine([warning("hm", "Look."), error("bad", again), error("worse", again), unknown("who knows")], "")
     assert (found.status, found.evidence) == (Status.ERROR, "bad; worse; hm; who knows")
     assert found.cure == NextStep("Do it again. Look.", ("down",), ("up",))
-    assert together([], "nothing there") == ok("nothing there")
+    assert combine([], "nothing there") == ok("nothing there")
 
 
 def test_every_resource_type_with_a_fixed_name_is_checked() -> None:
