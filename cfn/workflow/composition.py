@@ -30,8 +30,10 @@ from typing import Any
 
 from cfn.names import pascal_case
 from cfn.workflow.limits import (
+    CARD_FIELDS,
     DETAILS_DAYS,
     DETAILS_PREFIX,
+    EXCERPT_CHARACTERS,
     HISTORY_ENTRIES,
     HISTORY_SECONDS,
     LEASE_SECONDS,
@@ -60,8 +62,8 @@ RESOURCES = (
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 _STRING = re.compile(r"('[^']*')")
 _STRING_OR_COMMENT = re.compile(r"'[^']*'|/\*.*?\*/", re.DOTALL)
-# Beside punctuation, but never beside a word, which might be an operator.
-_SPACE = re.compile(r"(?<=[:;,?&=<>{}()\[\]])\s+(?!\w)|(?<!\w)\s+(?=[:;,?&=<>{}()\[\]])")
+# Beside punctuation that ends a word in JSONata. Not beside . / and -, which mean other things beside a space.
+_SPACE = re.compile(r"\s+(?=[:;,?&=<>{}()\[\]+*%|])|(?<=[:;,?&=<>{}()\[\]+*%|])\s+")
 
 
 def definition(
@@ -97,6 +99,8 @@ def expressions(
         "ParkedMaxCharacters": str(PARKED_MAX_CHARACTERS),
         "HistoryMilliseconds": str(HISTORY_SECONDS * 1000),
         "HistoryEntries": str(HISTORY_ENTRIES),
+        "ExcerptCharacters": str(EXCERPT_CHARACTERS),
+        "CardFields": CARD_FIELDS,
         "DetailsPrefix": DETAILS_PREFIX,
         "ParkedPrefix": PARKED_PREFIX,
         "ParkedCustomer": PARKED_CUSTOMER,

@@ -10,6 +10,8 @@ CALLED_FUNCTIONS = (VALIDATION, FRAUD, COMPLIANCE)
 TRANSACTION_MAX_CHARACTERS = 8_192
 # Characters of an input that a parked message can carry whole: each may need 4 bytes, a task takes 262,144 bytes.
 PARKED_MAX_CHARACTERS = 60_000
+# Characters of a longer one that the message shows instead.
+EXCERPT_CHARACTERS = 1_000
 
 # A claim outlives the longest execution: EXPRESS ends every execution after 300 s (Step Functions quotas).
 LEASE_SECONDS = 300
@@ -20,6 +22,14 @@ DETAILS_DAYS = 90
 # velocity rules would need more of; a test holds the shipped rules against these.
 HISTORY_SECONDS = 3_600
 HISTORY_ENTRIES = 21
+
+# Names of fields that hold card data, without case and punctuation. images/transactions/cardholder.py has the same; a
+# test compares them.
+CARD_FIELDS = (
+    r"(full)?pan|primaryaccountnumber"
+    r"|(credit|debit|nameon)?card(data|number|no|num|securitycode|expiry|holder(name)?)?|cc(number|num)|cv[cnv]2?(code)?|cav2?|cid|csc|securitycode|verificationvalue|pin(block|code)?"
+    r"|(track|mag(netic)?stripe)\w*|(emv|icc)data|servicecode|exp(iry|iration|date|month|year)\w*"
+)
 
 # Keys of records that are not transactions; an id of a transaction cannot contain "#".
 DETAILS_PREFIX, PARKED_PREFIX = "details#", "parked#"

@@ -15,12 +15,15 @@ from cfn.workflow.composition import State, definition, definition_text, express
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 
 STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
-# Texts that the definition repeats, beside the expression Fingerprint. The template has them once and CloudFormation
-# puts them back, which keeps the template below 51,200 bytes.
+# What the definition repeats: expressions, and texts. The template, which must stay below 51,200 bytes, has each once
+# and CloudFormation puts them back. A text that holds another comes first.
+_REPEATED_EXPRESSIONS = ("Fingerprint", "ParkedMessage")
 _REPEATED = {
+    "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
     "Input": "$states.context.Execution.Input",
     "Execution": "$states.context.Execution.Name",
-    "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
+    "Throughput": "DynamoDB.ProvisionedThroughputExceededException",
+    "RequestLimit": "DynamoDB.RequestLimitExceededException",
 }
 
 
@@ -118,7 +121,8 @@ def add_workflow(
             Tags=Tags(**dict(settings.tags)),
         )
     )
-    shared = {"Fingerprint": expressions()["Fingerprint"], **_REPEATED}
+    texts = expressions()
+    shared = {**{name: texts[name] for name in _REPEATED_EXPRESSIONS}, **_REPEATED}
     text = definition_text(states)
     for name, long in shared.items():
         text = text.replace(long, f"${{{name}}}")

@@ -182,7 +182,8 @@ def _way(definition: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str,
     straight = follow(definition, TURNS["flagged"])
     if failed in straight:
         return (*straight[: straight.index(failed) + 1], "Park", "Release", "Parked")
-    return straight[:1]
+    # There is a record, so it was claimed.
+    return straight[: straight.index("Claim") + 1]
 
 
 def _log_moments(

@@ -65,15 +65,15 @@ def transaction(**more: Any) -> dict[str, Any]:
     [
         (
             transaction(),
-            "Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged Answered",
+            "Read Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged Answered",
         ),
         (
             transaction(score=60),
-            "Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged KeepDetails Alert"
+            "Read Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged KeepDetails Alert"
             " Answered",
         ),
-        ({"transaction_id": "t-1"}, "Claim Validate Valid Record Flagged Answered"),
-        (transaction(pad="x" * 9_000), "Claim Refuse RecordRefusal Answered"),
+        ({"transaction_id": "t-1"}, "Read Claim Validate Valid Record Flagged Answered"),
+        (transaction(pad="x" * 9_000), "Read Claim Refuse RecordRefusal Answered"),
     ],
     ids=["approved", "review", "rejected", "large"],
 )
@@ -102,7 +102,7 @@ def test_the_picture_highlights_the_path(lab: Lab) -> None:
     lab.submit(transaction())
     picture = tell(lab).svg()
     assert "Path of t-1" in picture
-    assert picture.count('class="on"') == 8
+    assert picture.count('class="on"') == 9
 
 
 def test_log_lines_are_in_order(lab: Lab) -> None:
@@ -155,7 +155,7 @@ def test_a_dead_execution_is_noted(lab: Lab) -> None:
     assert "holds its claim" in tell(lab).notes[0]
     lab.expire_lease("t-1")
     assert "ended without releasing" in tell(lab).notes[0]
-    assert tell(lab).way == ("Claim",)
+    assert tell(lab).way == ("Read", "Claim")
 
 
 def test_expired_details_are_noted(lab: Lab) -> None:

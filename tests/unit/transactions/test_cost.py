@@ -110,8 +110,8 @@ def test_the_architecture_is_read_from_the_template() -> None:
 
 def test_a_standard_workflow_costs_by_transitions() -> None:
     cost = compute_cost(TEMPLATE, PRICE_LIST, Traffic(shares={"approved": 1.0}))
-    assert cost.standard_transitions == 11
-    assert cost.standard_usd == 275
+    assert cost.standard_transitions == 12
+    assert cost.standard_usd == 300
     assert cost.to_json()["standard"]["times"] > 30
 
 
