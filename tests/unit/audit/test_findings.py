@@ -31,7 +31,7 @@ def test_an_exception_needs_a_reason(tmp_path: Path) -> None:
         read_exceptions(path)
 
 
-def test_what_is_not_justified_and_what_needs_no_justification_are_told() -> None:
+def test_unjustified_findings_and_unused_exceptions_are_listed() -> None:
     report = {
         "results": {
             "failed_checks": [

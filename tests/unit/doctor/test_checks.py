@@ -216,7 +216,7 @@ def test_log_groups_that_exist_are_offered_for_import(account: FakeAccount) -> N
 @pytest.mark.parametrize(
     ("limit", "free", "fits"), [(1000, 1000, 60), (1000, 115, 5), (10, 10, 0), (1000, 100, 0), (280, 280, 60)]
 )
-def test_reserved_concurrency_says_what_fits(account: FakeAccount, limit: int, free: int, fits: int) -> None:
+def test_reserved_concurrency_that_fits_is_reported(account: FakeAccount, limit: int, free: int, fits: int) -> None:
     account.answer(
         "lambda.GetAccountSettings",
         {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": free}},

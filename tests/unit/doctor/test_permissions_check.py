@@ -29,7 +29,7 @@ def simulation(**decisions: Mapping[str, Any]) -> Any:
     }
 
 
-def test_a_user_who_may_do_everything(account: FakeAccount) -> None:
+def test_a_user_with_all_permissions(account: FakeAccount) -> None:
     verdict = account.verdict("permissions")
     assert verdict.status is Status.OK
     asked = account.called("iam.SimulatePrincipalPolicy")
@@ -38,7 +38,7 @@ def test_a_user_who_may_do_everything(account: FakeAccount) -> None:
     assert {action for each in asked for action in each["ActionNames"]} == {each.action for each in wanted}
 
 
-def test_narrow_policies_are_asked_about_what_up_works_on(account: FakeAccount) -> None:
+def test_the_simulation_uses_the_arns_that_up_works_on(account: FakeAccount) -> None:
     account.verdict("permissions")
     [images] = [each for each in account.called("iam.SimulatePrincipalPolicy") if "ecr:PutImage" in each["ActionNames"]]
     assert f"arn:aws:ecr:eu-central-1:{ACCOUNT}:repository/fraud-detection-dev" in images["ResourceArns"]
@@ -64,7 +64,7 @@ def test_narrow_policies_are_asked_about_what_up_works_on(account: FakeAccount) 
         ),
     ],
 )
-def test_an_action_that_is_lacking(account: FakeAccount, decision: Mapping[str, Any], said: str) -> None:
+def test_a_missing_action(account: FakeAccount, decision: Mapping[str, Any], said: str) -> None:
     account.answer("iam.SimulatePrincipalPolicy", simulation(ecr_PutImage=decision))
     verdict = account.verdict("permissions")
     assert verdict.status is Status.ERROR
@@ -97,7 +97,7 @@ def test_a_session_is_judged_by_its_role(account: FakeAccount) -> None:
     assert {each["PolicySourceArn"] for each in account.called("iam.SimulatePrincipalPolicy")} == {role}
 
 
-def test_a_caller_who_may_not_simulate(account: FakeAccount) -> None:
+def test_a_caller_who_is_not_allowed_to_simulate(account: FakeAccount) -> None:
     account.refuse("iam.SimulatePrincipalPolicy", "AccessDenied")
     assert account.verdict("permissions").status is Status.UNKNOWN
 

@@ -90,7 +90,7 @@ ROUTE = """
         "(when IsProd is false)",
     ),
 )
-def test_a_service_without_a_way_is_found(template: str, message: str) -> None:
+def test_an_unreachable_service_is_found(template: str, message: str) -> None:
     assert [message in found for found in findings(ServiceUnreachable, template)] == [True]
 
 
@@ -113,5 +113,5 @@ def test_a_service_without_a_way_is_found(template: str, message: str) -> None:
     no_vpc=(NETWORK % "'sns:Publish'").replace("VpcConfig:", "Environment:"),
     a_macro_may_add_anything="        Transform: MyMacro" + NETWORK % "'sns:Publish'",
 )
-def test_a_service_with_a_way_or_unknown_passes(template: str) -> None:
+def test_a_reachable_or_unknown_service_passes(template: str) -> None:
     assert findings(ServiceUnreachable, template) == []

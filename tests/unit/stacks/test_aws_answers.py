@@ -119,13 +119,13 @@ def test_change_sets_come_in_pages(cfn: Stubbed) -> None:
     assert [each.name for each in read_change_sets(cfn.client, "pipeline-dev")] == ["a", "b"]
 
 
-STANDS = StackState(
+DEPLOYED = StackState(
     "pipeline-dev", StackStatus.CREATE_COMPLETE, stack_id=ID, template=canonical_template('{"Resources": {}}')
 )
 
 
 def test_changes_have_cloudformations_values_across_pages(cfn: Stubbed) -> None:
-    plan = plan_stack(STANDS, WANTED)
+    plan = plan_stack(DEPLOYED, WANTED)
     assert isinstance(plan, Update)
 
     def change(name: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def test_both_reasons_of_an_empty_change_set_are_known(cfn: Stubbed, reason: str
     cfn.answers("describe_change_set", {"Status": "FAILED", "StatusReason": reason})
     cfn.answers("delete_change_set", {})
     cfn.answers("describe_stacks", stack("CREATE_COMPLETE"))
-    assert not apply_stack(cfn.client, plan_stack(STANDS, WANTED)).changed
+    assert not apply_stack(cfn.client, plan_stack(DEPLOYED, WANTED)).changed
 
 
 def test_validation_findings_are_read_with_describe_events(cfn: Stubbed) -> None:
@@ -177,7 +177,7 @@ def test_validation_findings_are_read_with_describe_events(cfn: Stubbed) -> None
     cfn.answers("describe_events", {"OperationEvents": [finding, warning]})
     cfn.answers("delete_change_set", {})
     with pytest.raises(StackFailed, match=r"identifier 'x' already exists\. at /Resources/Queue") as caught:
-        apply_stack(cfn.client, plan_stack(STANDS, WANTED))
+        apply_stack(cfn.client, plan_stack(DEPLOYED, WANTED))
     assert [failure.logical_id for failure in caught.value.failures] == ["Queue"]
 
 
@@ -187,7 +187,7 @@ def test_without_permission_for_describe_events_the_reason_is_shorter(cfn: Stubb
     cfn.refuses("describe_events", "AccessDenied", "no")
     cfn.answers("delete_change_set", {})
     with pytest.raises(StackFailed, match="Validation failed with 1 error"):
-        apply_stack(cfn.client, plan_stack(STANDS, WANTED))
+        apply_stack(cfn.client, plan_stack(DEPLOYED, WANTED))
 
 
 def test_the_last_operation_is_found_behind_pages_of_events(cfn: Stubbed) -> None:

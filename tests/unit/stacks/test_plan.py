@@ -39,7 +39,7 @@ TEMPLATE: dict[str, Any] = {
 }
 BODY = json.dumps(TEMPLATE)
 WANTED = WantedStack("pipeline-dev", BODY)
-STANDS = StackState(
+DEPLOYED = StackState(
     "pipeline-dev",
     StackStatus.CREATE_COMPLETE,
     stack_id="arn:…",
@@ -79,7 +79,7 @@ DECISIONS: dict[StackStatus, tuple[type, type]] = {
 @pytest.mark.parametrize("status", DECISIONS, ids=str)
 def test_every_status_leads_to_its_decision(status: StackStatus) -> None:
     equal, different = DECISIONS[status]
-    state = replace(STANDS, status=status)
+    state = replace(DEPLOYED, status=status)
     assert type(plan_stack(state, WANTED)) is equal
     assert type(plan_stack(state, replace(WANTED, parameters={"Image": "new"}))) is different
 
@@ -104,21 +104,21 @@ def test_docs_show_this_table() -> None:
 def test_an_update_lists_what_differs() -> None:
     other = {**TEMPLATE, "Resources": {**TEMPLATE["Resources"], "Topic": {"Type": "AWS::SNS::Topic"}}}
     wanted = replace(WANTED, template_body=json.dumps(other), parameters={"Size": "2"}, tags={"team": "risk"})
-    plan = plan_stack(STANDS, wanted)
+    plan = plan_stack(DEPLOYED, wanted)
     assert isinstance(plan, Update)
     assert (plan.template_changed, plan.tags_changed) == (True, True)
     assert plan.parameters == {"Size": ("1", "2")}
 
 
 def test_an_omitted_parameter_gets_its_default() -> None:
-    plan = plan_stack(replace(STANDS, parameters={"Image": "old", "Size": "1"}), WANTED)
+    plan = plan_stack(replace(DEPLOYED, parameters={"Image": "old", "Size": "1"}), WANTED)
     assert isinstance(plan, Update)
     assert plan.parameters == {"Image": ("old", "")}
 
 
 def test_parameters_that_a_template_adds_or_removes_are_listed() -> None:
     other = {**TEMPLATE, "Parameters": {"Image": {"Type": "String", "Default": ""}, "Days": {"Type": "Number"}}}
-    plan = plan_stack(STANDS, replace(WANTED, template_body=json.dumps(other), parameters={"Days": "7"}))
+    plan = plan_stack(DEPLOYED, replace(WANTED, template_body=json.dumps(other), parameters={"Days": "7"}))
     assert isinstance(plan, Update)
     assert plan.parameters == {"Days": (None, "7"), "Size": ("1", None)}
 
@@ -135,8 +135,8 @@ def test_parameters_that_a_template_adds_or_removes_are_listed() -> None:
 )
 def test_values_from_other_sources_are_compared_by_cloudformation(body: dict[str, Any]) -> None:
     text = json.dumps(body)
-    parameters = {name: STANDS.parameters[name] for name in body["Parameters"]}
-    state = replace(STANDS, template=canonical_template(text), parameters=parameters)
+    parameters = {name: DEPLOYED.parameters[name] for name in body["Parameters"]}
+    state = replace(DEPLOYED, template=canonical_template(text), parameters=parameters)
     plan = plan_stack(state, replace(WANTED, template_body=text))
     assert isinstance(plan, Update)
     assert plan.only_cloudformation_knows
@@ -144,7 +144,7 @@ def test_values_from_other_sources_are_compared_by_cloudformation(body: dict[str
 
 def test_all_reasons_for_a_rejection_are_listed() -> None:
     body = {**TEMPLATE, "Parameters": {"Needed": {"Type": "String"}}, "Description": "x" * TEMPLATE_URL_MAX}
-    plan = plan_stack(STANDS, WantedStack("pipeline-dev", json.dumps(body), {"Unknown": "1"}))
+    plan = plan_stack(DEPLOYED, WantedStack("pipeline-dev", json.dumps(body), {"Unknown": "1"}))
     assert isinstance(plan, Refuse)
     assert "1,000,000" in plan.reason
     assert "no parameter Unknown" in plan.reason
@@ -154,12 +154,12 @@ def test_all_reasons_for_a_rejection_are_listed() -> None:
 def test_a_template_is_measured_in_bytes() -> None:
     body = json.dumps({**TEMPLATE, "Description": "é" * (TEMPLATE_URL_MAX // 2)}, ensure_ascii=False)
     assert len(body) < TEMPLATE_URL_MAX
-    assert isinstance(plan_stack(STANDS, replace(WANTED, template_body=body)), Refuse)
+    assert isinstance(plan_stack(DEPLOYED, replace(WANTED, template_body=body)), Refuse)
 
 
 def test_a_yaml_template_is_left_to_cloudformation() -> None:
     plan = plan_stack(
-        STANDS, WantedStack("pipeline-dev", "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n", {"A": "1"})
+        DEPLOYED, WantedStack("pipeline-dev", "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n", {"A": "1"})
     )
     assert isinstance(plan, Update)
 
@@ -167,7 +167,7 @@ def test_a_yaml_template_is_left_to_cloudformation() -> None:
 def test_existing_resources_are_imported_on_creation() -> None:
     wanted = replace(WANTED, existing=("Queue",))
     assert isinstance(plan_stack(StackState("pipeline-dev", StackStatus.ABSENT), wanted), Adopt)
-    assert isinstance(plan_stack(STANDS, wanted), NoChange)
+    assert isinstance(plan_stack(DEPLOYED, wanted), NoChange)
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_existing_resources_are_imported_on_creation() -> None:
 )
 def test_a_recent_review_belongs_to_another_run(age: float, status: str, decision: type) -> None:
     change_set = ChangeSetSummary("transaction-pipeline-1", "arn:…", status, age)
-    state = replace(STANDS, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
+    state = replace(DEPLOYED, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
     assert type(plan_stack(state, WANTED)) is decision
 
 
 def test_a_review_of_a_dead_process_is_abandoned() -> None:
     change_set = ChangeSetSummary("transaction-pipeline-1", "arn:…", "CREATE_COMPLETE", 0.0, abandoned=True)
-    state = replace(STANDS, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
+    state = replace(DEPLOYED, status=StackStatus.REVIEW_IN_PROGRESS, change_sets=(change_set,))
     assert isinstance(plan_stack(state, WANTED), CleanUpReview)
 
 
@@ -202,14 +202,14 @@ def test_a_process_is_dead_only_if_that_is_known() -> None:
 
 @pytest.mark.parametrize("status", [status for status, (equal, _) in DECISIONS.items() if equal is ReplaceFailed])
 def test_a_protected_stack_is_never_replaced(status: StackStatus) -> None:
-    plan = plan_stack(replace(STANDS, status=status, termination_protection=True), WANTED)
+    plan = plan_stack(replace(DEPLOYED, status=status, termination_protection=True), WANTED)
     assert isinstance(plan, Refuse)
     assert "--no-enable-termination-protection" in plan.next_step
 
 
 def test_the_two_calls_that_complete_a_rollback() -> None:
-    failed = plan_stack(replace(STANDS, status=StackStatus.UPDATE_FAILED), WANTED)
-    half = plan_stack(replace(STANDS, status=StackStatus.UPDATE_ROLLBACK_FAILED), WANTED)
+    failed = plan_stack(replace(DEPLOYED, status=StackStatus.UPDATE_FAILED), WANTED)
+    half = plan_stack(replace(DEPLOYED, status=StackStatus.UPDATE_ROLLBACK_FAILED), WANTED)
     assert isinstance(failed, ContinueRollback)
     assert isinstance(half, ContinueRollback)
     assert (failed.call, half.call) == ("RollbackStack", "ContinueUpdateRollback")

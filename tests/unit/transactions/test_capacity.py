@@ -64,7 +64,7 @@ def test_without_a_reservation_the_functions_share_the_account() -> None:
     assert (carried.per_minute, carried.narrowest.name) == (2_000, "Lambda rate, all functions")
 
 
-def test_a_table_that_is_new_ends_what_lambda_would_carry() -> None:
+def test_a_new_table_limits_the_load() -> None:
     carried = capacity(FUNCTIONS, 900, unreserved=100)
     assert (carried.per_minute, carried.narrowest.name) == (60_000, "DynamoDB writes")
 
@@ -92,6 +92,6 @@ def test_nothing_is_parked_at_the_defaults_on_the_limits_of_lambda(definition: d
     assert found.parked == 0
 
 
-def test_ten_executions_park_what_they_cannot_carry(definition: dict[str, Any]) -> None:
+def test_ten_executions_park_the_excess(definition: dict[str, Any]) -> None:
     found = simulate(definition, reserved=10, milliseconds=50, per_minute=10_000, burst=1, minutes=2)
     assert found.parked > 0.3 * found.submitted

@@ -45,7 +45,7 @@ def test_line_endings_and_a_byte_order_mark_do_not_matter(tmp_path: Path, ending
     ],
     ids=["open", "quotes", "nan", "range", "digits", "twice", "two", "bytes", "deep", "long"],
 )
-def test_a_malformed_line_is_refused_by_number_and_the_rest_goes_on(tmp_path: Path, line: bytes, why: str) -> None:
+def test_a_malformed_line_is_reported_and_the_rest_is_read(tmp_path: Path, line: bytes, why: str) -> None:
     first, second, third = read_lines(write(tmp_path, "t.jsonl", b'{"a":1}\n' + line + b'\n{"b":2}\n'))
     assert (first.text, third, second.number, second.text) == ('{"a":1}', Line(3, '{"b":2}'), 2, "")
     assert why in second.why
@@ -70,7 +70,7 @@ def test_the_first_row_of_a_csv_file_names_the_fields(tmp_path: Path) -> None:
     ],
     ids=["few", "many", "quotes", "bytes", "long"],
 )
-def test_a_malformed_row_is_refused_by_number_and_the_rest_goes_on(tmp_path: Path, row: bytes, why: str) -> None:
+def test_a_malformed_row_is_reported_and_the_rest_is_read(tmp_path: Path, row: bytes, why: str) -> None:
     lines = list(read_lines(write(tmp_path, "t.csv", b"transaction_id,amount\nt-0,1\n" + row + b"\nt-2,3\n")))
     assert [line.number for line in lines] == [2, 3, 4]
     assert why in lines[1].why
@@ -128,7 +128,7 @@ def test_a_truncated_last_result_is_dropped(tmp_path: Path) -> None:
     assert (tmp_path / "r").read_bytes() == whole
 
 
-def test_another_file_is_not_taken_for_results(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_results_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r").write_text('{"transaction_id":"t"}\n')
     with pytest.raises(SubmissionError, match="not a results file"), open_results(tmp_path / "r"):
         pass
