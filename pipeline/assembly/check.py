@@ -35,7 +35,7 @@ from pipeline.oci.values import (
 
 # Lambda's own recommendation, close to the size above which it refuses (developer guide, "Container images" quotas).
 MANIFEST_MAX = 25_400
-# What container runtimes can stack (overlay mounts); Lambda names no number of its own.
+# What container runtimes can stack (overlay mounts); Lambda documents no number.
 LAYERS_MAX = 127
 
 _GUIDE = "AWS Lambda developer guide, Create a Lambda function using a container image"
@@ -120,7 +120,7 @@ def find_findings(
     expected  what the function runs on; None takes either architecture of Lambda
     cache     a folder to remember what layers hold, by digest
 
-    Raises OSError when a layer cannot be read, and whatever an opener raises.
+    Raises OSError when a layer cannot be read, and what an opener raises.
     """
     document = _parse(manifest.content)
     if document is None:
@@ -215,7 +215,7 @@ def _judge_manifest(manifest: Manifest, document: dict[str, Any]) -> Iterator[Fi
     if len(manifest.content) >= MANIFEST_MAX:
         yield Finding(
             "manifest-size",
-            f"its manifest has {len(manifest.content):,} bytes, Lambda wants fewer than {MANIFEST_MAX:,}",
+            f"its manifest has {len(manifest.content):,} bytes; Lambda requires fewer than {MANIFEST_MAX:,}",
             "Use fewer layers and annotations, or squash the base.",
             f"{_GUIDE}: manifest size",
         )

@@ -62,11 +62,11 @@ def read_lock(path: Path) -> Lock:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DependencyError(what, f"{path} cannot be read: {error}", f"Write it anew: `{_COMPILE}`.") from error
+        raise DependencyError(what, f"{path} cannot be read: {error}", f"Write it again: `{_COMPILE}`.") from error
     packages, problems = _parse_lock(text)
     if problems:
         raise DependencyError(
-            what, f"{path} is not hash-locked: " + "; ".join(problems), f"Do not edit it; write it anew: `{_COMPILE}`."
+            what, f"{path} is not hash-locked: " + "; ".join(problems), f"Do not edit it; write it again: `{_COMPILE}`."
         )
     return Lock(path, content, packages, _wanted(path.with_suffix(".in")))
 
@@ -122,7 +122,7 @@ def judge_age(lock: Lock) -> None:
         raise DependencyError(
             f"the dependencies of {lock.path.parent.name} were not installed",
             f"{lock.path} is older than its {lock.path.with_suffix('.in').name}: {'; '.join(problems)}",
-            f"Write it anew: `{_COMPILE}`.",
+            f"Write it again: `{_COMPILE}`.",
         )
 
 
@@ -185,7 +185,7 @@ def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = Fal
     machine = "aarch64" if platform.architecture is Architecture.ARM64 else "x86_64"
     uv = _uv()
     with storing(target.parent), tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        # What was read is what is installed, whoever writes to the lock meanwhile.
+        # What was read is installed, even if the lock is written to meanwhile.
         copy = Path(folder) / "requirements.txt"
         copy.write_bytes(lock.content)
         command = [uv, "pip", "install", "--target", str(target), "--requirement", str(copy)]
@@ -212,9 +212,9 @@ _CURES = (
     (_NETWORK, "Connect to the package index (UV_DEFAULT_INDEX names another one), or build where it is cached."),
     (
         re.compile("Hash mismatch"),
-        f"The lock was edited, or the file on the index changed. Write the lock anew: `{_COMPILE}`.",
+        f"The lock was edited, or the file on the index changed. Write the lock again: `{_COMPILE}`.",
     ),
-    (re.compile("no trusted hash"), f"The lock leaves it out. Write the lock anew: `{_COMPILE}`."),
+    (re.compile("no trusted hash"), f"The lock leaves it out. Write the lock again: `{_COMPILE}`."),
     (
         re.compile("wheel"),
         "Choose a version that has a wheel for {platform}, or replace the package: nothing is built from source.",
@@ -229,11 +229,11 @@ def _refusal(lock: Lock, platform: Platform, said: str) -> DependencyError | Sto
         return StorageError(what, "the disk is full", "Free some space, or set TRANSACTION_PIPELINE_CACHE elsewhere.")
     # "error: …", "cause: …" and "hint: …", each up to the next one; hints speak of uv's options.
     parts = re.split(r"^\s*(error|cause|hint|warning): ", said, flags=re.MULTILINE)
-    told = [" ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True) if kind in _TOLD]
-    why = ": ".join(told) or " ".join(said.split()) or "uv gave no reason"
+    parts_said = [" ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True) if kind in _TOLD]
+    why = ": ".join(parts_said) or " ".join(said.split()) or "uv gave no reason"
     step = next((cure for pattern, cure in _CURES if pattern.search(said)), None)
     if step is None:
-        return DependencyError(what, why, f"Mend requirements.in and write the lock anew: `{_COMPILE}`.")
+        return DependencyError(what, why, f"Mend requirements.in and write the lock again: `{_COMPILE}`.")
     return DependencyError(what, why, step.format(platform=platform))
 
 

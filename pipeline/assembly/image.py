@@ -134,7 +134,7 @@ def _base_config(base: Base, platform: Platform) -> dict[str, Any]:
 
 
 def _history(history: object, base: Base) -> list[Any]:
-    """The base's history, or one line per layer when it has none that fits: some readers want one line each."""
+    """The base's history, or one line per layer if its own does not fit: some readers require one line each."""
     lines = history if isinstance(history, list) else []
     if sum(1 for line in lines if isinstance(line, dict) and not line.get("empty_layer")) == len(base.layers):
         return lines
@@ -145,7 +145,7 @@ def _environment(variables: list[str]) -> list[str]:
     names = {variable.partition("=")[0] for variable in variables}
     if "LAMBDA_TASK_ROOT" in names:
         return variables
-    # A base that is not made for Lambda does not look into the task root by itself.
+    # A base that is not made for Lambda does not look into the task root.
     added = [f"LAMBDA_TASK_ROOT={TASK_ROOT}"]
     if "PYTHONPATH" not in names:
         added.append(f"PYTHONPATH={TASK_ROOT}")

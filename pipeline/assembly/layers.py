@@ -36,7 +36,7 @@ from pipeline.oci.work import work_folder
 # As archives write it.
 TASK_ROOT = model.TASK_ROOT.lstrip("/")
 RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
-# Whoever changes one of these may change a layer.
+# A change to one of these may change a layer.
 _MODULES = (
     __name__,
     "pipeline.assembly.slim",
@@ -107,7 +107,7 @@ class SharedPackages:
 
 @cache
 def runtime_lock() -> Lock:
-    """What is locked in ``RUNTIME_LOCK``, read once: many functions stand on it, and its hashes are many."""
+    """``RUNTIME_LOCK``, read once: many functions use it, and it has many hashes."""
     return read_lock(RUNTIME_LOCK)
 
 

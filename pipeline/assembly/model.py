@@ -55,7 +55,7 @@ class FunctionSource:
 
     handler       "module.function", found in the folder
     requirements  the hash-locked requirements file, or None when the function has no dependencies
-    shared        folders of packages that stand beside the functions and are shipped with each
+    shared        folders of packages beside the functions, shipped with each of them
     """
 
     definition: FunctionDefinition
@@ -71,7 +71,7 @@ class FunctionSource:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an image stands on: the base's own config document and its layers; both empty for the empty base.
+    """The base of an image: its own config document and its layers; both empty for the empty base.
 
     docker  the base is of Docker's media types, so the image made on it is too (one manifest never mixes the two)
     """

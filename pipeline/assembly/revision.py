@@ -18,7 +18,7 @@ LABEL = "org.opencontainers.image.revision"
 
 
 class SourceLabels(Mapping[str, Mapping[str, str]]):
-    """Function → the label with its revision, or none. Git is asked at once, beside whatever goes on; who looks waits.
+    """Function → the label with its revision, or none. Git runs in the background; reading a label waits for it.
 
     The revision is the last commit that changed what the function is built from, not the newest one: a commit
     elsewhere must not give the function a new digest. There is none outside a Git repository, in a shallow clone

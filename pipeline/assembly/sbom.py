@@ -46,7 +46,7 @@ def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Art
 
 
 def _remembered(store: BlobStore, record: dict[str, Any] | None) -> bytes | None:
-    """The document of an earlier build: making it anew means importing a large library."""
+    """The document of an earlier build: making another one means importing a large library."""
     try:
         return store.read(Digest.parse(str((record or {}).get("sbom"))))
     except (ValueError, FileNotFoundError):

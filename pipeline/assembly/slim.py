@@ -19,7 +19,7 @@ from pipeline.core.errors import StorageError
 
 # Differs from machine to machine, and nothing reads it in an image: who installed, from where, with which hashes.
 _INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
-# boto3's credential providers may ask STS, whatever the function calls.
+# boto3's credential providers may call STS, also for a function that does not.
 _ALWAYS = frozenset({"sts"})
 _IMPORTS_TESTS = re.compile(
     rb"^\s*(?:from\s+([\w.]*\btests)\b[\w.]*\s+import|import\s+([\w.]+\.tests)\b"

@@ -1,1 +1,1 @@
-"""What an image stands on: an image of a registry or an engine, an OCI layout, or nothing."""
+"""The base of an image: an image of a registry or an engine, an OCI layout, or nothing."""

@@ -1,4 +1,4 @@
-"""What an image stands on: an image of any registry, an OCI layout on disk, or nothing.
+"""The base of an image: an image of any registry, an OCI layout on disk, or nothing.
 
 A base that is named by digest and was fetched once is read from the blob store, without a request. Its layers stay
 where they are until a push needs them, and are copied as they are, never unpacked.
@@ -29,7 +29,7 @@ ENGINE = "docker-daemon:"
 _DOCKER_HUB = "docker.io"
 # A config has a few kB; one that claims more than this is not fetched.
 _CONFIG_MOST = 4 * 1024 * 1024
-# Indexes in indexes: buildx writes one level, nobody writes more than two.
+# Indexes in indexes: buildx writes one level, other tools two at most.
 _DEPTH = 4
 _CURE = "Name an OCI layout on disk (oci:DIR) or `empty` as the base to build without it."
 
@@ -48,7 +48,7 @@ def choose_base(
     """The base that ``text`` names.
 
     ""                    the pinned base of the platform (see ``base_pins``)
-    "empty"               nothing: an image of its own layers only
+    "empty"               no base: the image has its own layers only
     "oci:DIR"             the OCI layout in DIR, or a path of one; "oci:DIR:NAME" when it holds several images
     "docker-daemon:NAME"  what the container engine calls NAME; the prefix is that of containers-transports(5)
     anything else         a reference such as "public.ecr.aws/lambda/python:3.13"

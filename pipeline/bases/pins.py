@@ -1,4 +1,4 @@
-"""The bases that images stand on when nobody names one, pinned by digest; only ``build --update-base`` moves a pin."""
+"""The default base images, pinned by digest; only ``build --update-base`` moves a pin."""
 
 from __future__ import annotations
 

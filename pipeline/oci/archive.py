@@ -1,7 +1,7 @@
 """One reader for layers that anyone may have made: gzip and tar, bounded in time and memory, never guessing.
 
-``tarfile`` is made for archives of friends: it takes a damaged header for the end, follows chains of extended headers
-by recursion, and seeks to the end of whatever size a header states. Here every header must be right, and what an entry
+``tarfile`` is made for honest archives: it takes a damaged header for the end, follows chains of extended headers by
+recursion, and seeks to the end of any size that a header states. Here every header must be right, and what an entry
 claims is held against a limit before it is believed. ``check`` and the local runtime both read layers by this module,
 and judge entries by ``Judge``.
 

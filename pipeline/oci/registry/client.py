@@ -219,7 +219,7 @@ class Registry:
 
         open_stream  opens the blob for seeking; called once for each attempt
         mount_from   repositories of this registry that have it
-        moved        told the bytes of each block as it is sent, negative when they have to be sent again
+        moved        called with the bytes of each block that is sent, negative when they have to be sent again
         Raises RegistryError.
         """
         return Upload(

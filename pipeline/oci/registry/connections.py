@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not 
 
 BLOCK = 128 * 1024  # bytes read, sent or handed on at a time
 CONNECT_SECONDS = 10.0
-# How long an exchange may be silent before its caller is told what is waited for.
+# Silence after which an exchange reports what it waits for.
 QUIET_SECONDS = 5.0
 _TICK = 0.1
 _POOL = 16

@@ -20,7 +20,7 @@ _KEEP_SECONDS = 60.0
 
 
 class EcrCredentials:
-    """A source of logins for ``Registry``; asks ECR when the registry wants a login, and again when it refuses one."""
+    """A source of logins for ``Registry``; calls ECR when the registry requires a login, or refuses the last one."""
 
     def __init__(self, ecr_client: BaseClient) -> None:
         self._client = ecr_client

@@ -58,7 +58,7 @@ def cure(host: str, status: int, code: str) -> NextStep | str:
     if status == 403:
         if is_ecr(host):
             return "Allow the AWS identity to pull from and push to this repository (the ecr: actions named above)."
-        return f"Give the login the right to this repository, or log in as somebody else with `docker login {host}`."
+        return f"Give the login the right to this repository, or log in as another user with `docker login {host}`."
     if status == 404:
         if code == "MANIFEST_UNKNOWN":
             return "Check the tag or the digest."

@@ -1,7 +1,7 @@
 """HTTP to one registry: authentication, redirects, retries, deadlines and errors; knows nothing of blobs and manifests.
 
 A request is repeated here when the connection is lost or the registry is busy. An upload, which must first find out how
-far it came, gets ``ConnectionLost`` instead and continues by itself.
+far it came, gets ``ConnectionLost`` instead and continues itself.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Interrupted(Exception):
 class Body:
     """``size`` bytes from ``offset`` of something that can be opened again, so a refused request can be repeated.
 
-    moved  told the count of every block that was handed to the connection, negative when a repetition takes it back
+    moved  called with the size of every block that is handed to the connection, negative when it must be sent again
     """
 
     open: Callable[[], BinaryIO]
@@ -156,8 +156,8 @@ class Answer:
 def _may_have_expired(answer: Answer) -> bool:
     """Whether a refusal can be about the age of a token rather than about rights.
 
-    ECR tells of it with 403, ECR Public with 400, and neither with a challenge (aws/containers-roadmap #2835). An
-    answer to HEAD has no words.
+    ECR answers 403, ECR Public 400, both without a challenge (aws/containers-roadmap #2835). An answer to HEAD has no
+    body that says more.
     """
     return answer.status in (400, 403) and (answer.method == "HEAD" or _EXPIRED.search(answer.content) is not None)
 
@@ -189,7 +189,7 @@ class Transport:
         self._connections.close()
 
     def request(self, request: Request) -> Answer:
-        """Send a request, with a login if the registry wants one. Any status is returned, also an error's.
+        """Send a request, with a login if the registry requires one. Any status is returned, also an error's.
 
         Raises RegistryUnreachable if no answer came, RegistryError for an answer that is longer than its limit.
         """
@@ -251,7 +251,7 @@ class Transport:
         )
 
     def _authorised(self, request: Request) -> Answer:
-        """One request, repeated with a login when the registry wants one, and with a new one after that has expired."""
+        """One request, repeated with a login if the registry requires one, and with a new one after it expired."""
         ours = _origin(request.url) == self._origin
         if ours and self._namespace:
             separator = "&" if "?" in request.url else "?"

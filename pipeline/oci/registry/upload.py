@@ -166,7 +166,7 @@ class Upload:
         if urlsplit(answer.url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RegistryError(
                 self._what,
-                f"the registry wants the content sent unencrypted, to {urlsplit(target).hostname}",
+                f"the registry asks for the content unencrypted, at {urlsplit(target).hostname}",
                 "Tell the registry's operator: its proxy hides from it that it is served over https.",
             )
         return target
@@ -273,7 +273,7 @@ class Upload:
         return True
 
     def _verify_source(self) -> None:
-        """Raise when it is our own copy that is wrong, so nobody searches the registry for the fault."""
+        """Raise DamagedCopy if this machine's copy is wrong, so that the registry is not blamed for it."""
         hasher, count = hashlib.sha256(), 0
         with self._open() as stream:
             while block := stream.read(BLOCK):

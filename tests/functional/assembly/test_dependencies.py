@@ -251,7 +251,7 @@ def test_a_dependency_that_the_lock_leaves_out_is_named(index: Index, store: Blo
     with pytest.raises(DependencyError) as caught:
         lay_out(_source(tmp_path, "f", index.lock("tool==1.0")), ARM, store)
     assert "leaf" in caught.value.why
-    assert "Write the lock anew" in str(caught.value.next_step)
+    assert "Write the lock again" in str(caught.value.next_step)
 
 
 @pytest.mark.parametrize(

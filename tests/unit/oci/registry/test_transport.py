@@ -83,7 +83,7 @@ def test_upload_is_not_lured_out_of_tls(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     secure._upload = lambda *_request: Answered(202, {"Location": f"{server.url}/v2/app/blobs/uploads/1"})  # type: ignore[method-assign]
     descriptor = Descriptor(OCI_LAYER_GZIP, Digest.of(b"x"), 1)
-    with pytest.raises(RegistryError, match="wants the content sent unencrypted"):
+    with pytest.raises(RegistryError, match="asks for the content unencrypted"):
         client(endpoint_url=secure.url).upload_blob("app", descriptor, lambda: io.BytesIO(b"x"))
     assert server.calls == []
 
