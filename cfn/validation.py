@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from cfn.calls import RESOURCES
+from cfn.calls import EXTRA_ENDPOINTS, RESOURCES
 from cfn.names import Names, image_parameter, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
@@ -47,6 +47,8 @@ def check_settings(settings: Settings) -> None:
     if settings.release not in (ALL_AT_ONCE, *SHIFTING):
         known = ", ".join((ALL_AT_ONCE, *SHIFTING))
         findings.append(f"release is {settings.release!r} and CodeDeploy has {known}")
+    if unknown := sorted(set(settings.endpoints) - set(EXTRA_ENDPOINTS)):
+        findings.append(f"endpoints has {', '.join(unknown)} and there are {', '.join(EXTRA_ENDPOINTS)}")
     if settings.log_retention_days not in _RETENTIONS:
         known = ", ".join(map(str, _RETENTIONS))
         findings.append(f"log_retention_days is {settings.log_retention_days} and CloudWatch Logs has {known}")
