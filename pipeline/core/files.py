@@ -15,19 +15,11 @@ from pipeline.core.errors import StorageError
 
 
 def cache_folder() -> Path:
-    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder. Raises StorageError."""
+    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder."""
     chosen = os.environ.get("TRANSACTION_PIPELINE_CACHE")
     if chosen:
         return Path(chosen)
-    if folder := os.environ.get("XDG_CACHE_HOME"):
-        return Path(folder) / "transaction-pipeline"
-    try:
-        return Path.home() / ".cache" / "transaction-pipeline"
-    except RuntimeError as error:
-        raise StorageError(
-            "no folder was found for caches", "HOME is not set and this user has no home folder",
-            "Set TRANSACTION_PIPELINE_CACHE to a folder.",
-        ) from error  # fmt: skip
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transaction-pipeline"
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -52,7 +44,7 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -> None:
-    """Replace a file in one step, so that neither a reader nor a crash sees half of it. Creates its folders."""
+    """Replace a file in one step, so that no reader and no crash ever sees half of it. Makes the folders to it."""
     if make_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
@@ -68,9 +60,9 @@ def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -
 
 @contextmanager
 def storing(place: Path, otherwise: str = "set TRANSACTION_PIPELINE_CACHE to another folder") -> Iterator[None]:
-    """Raise StorageError where the operating system refuses to write ``place`` or below it.
+    """Turns the operating system's refusals to write ``place``, or below it, into a StorageError.
 
-    otherwise  what the user can do instead of freeing space there
+    otherwise  what else its reader can do than to make room there
     """
     try:
         yield

@@ -129,6 +129,19 @@ class Registry:
         self._send("DELETE", path)
         return manifest
 
+    def take_layer(self, repository: str, reference: str) -> bytes:
+        """Remove an image's last layer from the registry, and return it."""
+        manifest = json.loads(self._send("GET", f"/v2/{repository}/manifests/{reference}"))
+        path = f"/v2/{repository}/blobs/{manifest['layers'][-1]['digest']}"
+        layer = self._send("GET", path)
+        self._send("DELETE", path)
+        return layer
+
+    def put_blob(self, repository: str, content: bytes) -> None:
+        self._send(
+            "POST", f"/v2/{repository}/blobs/uploads/?digest={digest(content)}", content, "application/octet-stream"
+        )
+
     def repository(self, name: str) -> str:
         ecr = self.aws.client("ecr")
         try:
@@ -138,8 +151,7 @@ class Registry:
 
     def _blob(self, repository: str, content: bytes) -> None:
         if (repository, digest(content)) not in self.pushed:
-            path = f"/v2/{repository}/blobs/uploads/?digest={digest(content)}"
-            self._send("POST", path, content, "application/octet-stream")
+            self.put_blob(repository, content)
             self.pushed.add((repository, digest(content)))
 
     def _send(self, method: str, path: str, content: bytes | None = None, media_type: str = MANIFEST) -> bytes:

@@ -107,12 +107,9 @@ class InvocationClient:
             case Status.UNAVAILABLE:
                 raise service_error(json.loads(payload)["message"])
             case Status.THROTTLED:
-                throttled: dict[str, Any] = self._lambda._throttle_response(
-                    "ConcurrentInvocationLimitExceeded", f"Rate Exceeded: {config.get('FunctionName')}"
+                return throttled(
+                    self._lambda, "ConcurrentInvocationLimitExceeded", f"Rate Exceeded: {config.get('FunctionName')}"
                 )
-                # Step Functions reads the error's name here, Invoke the rest.
-                throttled["body"]["errorType"] = "Lambda.TooManyRequestsException"
-                return throttled
             case status:
                 result: dict[str, Any] = {"log": header["log"], "log_source": "rie"}
                 try:
@@ -168,6 +165,14 @@ class InvocationClient:
                     warm.append(len(functions))
                 functions.append(describe_function(config, self._credentials(config)))
         return pack(json.dumps({"kind": "functions", "warm": warm}).encode(), *functions)
+
+
+def throttled(lambda_svc: Any, reason: str, message: str) -> dict[str, Any]:
+    """A throttled invocation in the form of ministack's executors."""
+    result: dict[str, Any] = lambda_svc._throttle_response(reason, message)
+    # Step Functions reads the error's name here, Invoke the rest.
+    result["body"]["errorType"] = "Lambda.TooManyRequestsException"
+    return result
 
 
 def service_error(message: str) -> Exception:

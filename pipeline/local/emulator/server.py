@@ -31,6 +31,7 @@ from pipeline.core.errors import LocalError
 from pipeline.local.emulator.bridge_client import InvocationClient
 from pipeline.local.emulator.patches.catalogue import patch_ministack, require_version
 from pipeline.local.emulator.patches.patch import Patch
+from pipeline.local.emulator.strict.control_plane import ACCOUNT_VARIABLE, FRESH
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 
 SERVICES = (
@@ -55,6 +56,7 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
     ministack reads its settings from variables at import. What it would write to the system's temporary folder goes
     below ``folder``.
     """
+    fresh = os.environ.get(ACCOUNT_VARIABLE) == FRESH
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return inherited | {
         "HOME": str(folder),
@@ -80,8 +82,9 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
         "IOT_MTLS_ENABLED": "0",
         # ministack removes its own containers at start and stop; here it has none and gets no engine.
         "DOCKER_HOST": f"unix://{folder / 'no-docker.sock'}",
-        # AWS's default quota; ministack would derive one from this machine's memory.
-        "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
+        # AWS's quota; ministack would derive one from this machine's memory.
+        "LAMBDA_ACCOUNT_CONCURRENCY": "10" if fresh else "1000",
+        ACCOUNT_VARIABLE: FRESH if fresh else "",
         "LOG_LEVEL": "INFO",
     }
 

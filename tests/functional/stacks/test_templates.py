@@ -22,6 +22,7 @@ from cfn.registry import registry_template
 from cfn.render import render
 from cfn.settings import Architecture, Settings
 from tests.functional.conftest import EmbeddedAws
+from tests.functional.local_images import Registry, tar
 from tests.unit.cfn.examples import FUNCTIONS
 
 DIGEST = "sha256:" + "ab" * 32
@@ -190,7 +191,9 @@ def test_one_image_switches_one_function_and_moves_its_alias_alone(embedded_aws:
         return str(embedded_aws.client("lambda").get_alias(FunctionName=name, Name="live")["FunctionVersion"])
 
     assert live("fraud-detection") == "1"
-    for number, digest in enumerate((DIGEST, "sha256:" + "cd" * 32, DIGEST), start=2):
+    registry, repository = Registry(embedded_aws, tar({})), environment.names.repository("fraud-detection")
+    one, two = (registry.push(repository, {"version.txt": text}).partition("@")[2] for text in "12")
+    for number, digest in enumerate((one, two, one), start=2):
         image = environment.image(digest)
         assert environment.bring(stack, body, {"FraudDetectionImageUri": image}, update=True) == "UPDATE_COMPLETE"
         assert environment.function()["Code"]["ImageUri"] == image

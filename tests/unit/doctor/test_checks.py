@@ -286,7 +286,7 @@ def test_too_few_zones(account: FakeAccount) -> None:
 @pytest.mark.parametrize(
     ("offered", "said"),
     [
-        ({"s3": "Gateway"}, f"no endpoint service com.amazonaws.{REGION}.dynamodb"),
+        ({"dynamodb": "Gateway", "s3": "Gateway"}, f"no endpoint service com.amazonaws.{REGION}.states"),
         (
             {"dynamodb": "Interface", "s3": "Gateway", "states": "Interface"},
             "offered as Interface, but the template needs",

@@ -13,6 +13,7 @@ from pipeline.local.emulator.patches.patch import Patch, apply, findings, unfit
 from pipeline.local.emulator.patches.replacements import REPLACEMENTS
 from pipeline.local.emulator.patches.state_roles import STATE_ROLES
 from pipeline.local.emulator.patches.uploads import UPLOADS
+from pipeline.local.emulator.strict.gates import GATES
 
 # What is replaced is not a public interface, so one exact version is required.
 MINISTACK_VERSION = "1.5.33"
@@ -46,7 +47,7 @@ RELIED_ON: Mapping[str, str] = {
 
 def all_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
     """Every row. ``client`` reaches the runtime; None where no runtime is attached."""
-    return (*invocation_patches(client), *UPLOADS, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS)
+    return (*invocation_patches(client), *UPLOADS, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
 
 
 def require_version() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.local.emulator.bridge_client import InvocationClient, service_error
+from pipeline.local.emulator.bridge_client import InvocationClient, service_error, throttled
 from pipeline.local.emulator.patches.patch import Patch
+from pipeline.local.emulator.strict.function_refusals import INVOCATION
+from pipeline.local.emulator.strict.table import first_refusal
 
 # How long a changed function stays "InProgress": long enough for the response of the change to say so (seconds).
 TRANSITION_SECONDS = 0.01
@@ -29,7 +31,7 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             "loses the error type and the log of a forwarded invocation: every error is Runtime.HandlerError",
             "the error type decides which Retry and Catch of a state machine apply; the log tail is in the response",
             "D Lambda API_Invoke; D Step Functions developer guide, Handling errors",
-            lambda original, _module: _execute(original, client),
+            lambda original, module: _execute(original, module, client),
         ),
         Patch(
             "services.lambda_svc:_LAMBDA_STATE_TRANSITION_DELAY",
@@ -50,13 +52,18 @@ def _route(proxy_url_for: Any, _module: Any) -> Any:
     return _proxy_url_for
 
 
-def _execute(execute_function_proxy: Any, client: InvocationClient | None) -> Any:
+def _execute(execute_function_proxy: Any, lambda_svc: Any, client: InvocationClient | None) -> Any:
     def _execute_function_proxy(func: dict[str, Any], event: Any, url: str, request_id: str) -> dict[str, Any]:
         if url != _RUNTIME:
             result: dict[str, Any] = execute_function_proxy(func, event, url, request_id)
             return result
         if client is None:
             raise service_error("no runtime is attached to this emulator")
-        return client.invoke(func.get("config") or func, event, request_id)
+        config = func.get("config") or func
+        refused = first_refusal("lambda", INVOCATION, {"FunctionName": config.get("FunctionName")})
+        if refused is not None:
+            row, message = refused
+            return throttled(lambda_svc, (row.extra or {})["Reason"], message)
+        return client.invoke(config, event, request_id)
 
     return _execute_function_proxy

@@ -15,12 +15,15 @@ from typing import Any
 
 from pipeline.core.errors import LocalError
 
+# The value of an entry that a row adds, and its fingerprint.
+ABSENT = "absent"
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
     """A row: ``target`` of ministack is replaced by what ``replace(original, module)`` returns.
 
-    target       "module:name", the module below the package ministack
+    target       "module:name", the module below the package ministack; "module:table/key…" for an entry of a table
     fingerprint  of the target as it was when the row was written (see ``fingerprint``)
     ministack    what ministack does
     aws          what AWS does, or what the local target needs instead
@@ -40,7 +43,11 @@ def fingerprint(value: Any) -> str:
 
     Raises TypeError or OSError for a function whose source cannot be read.
     """
+    if value == ABSENT:
+        return ABSENT
     text = inspect.getsource(value) if callable(value) else repr(value)
+    if " object at 0x" in text or "<function" in text:
+        raise TypeError(f"a table of objects has no fingerprint: {text[:80]}")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -61,13 +68,21 @@ def shape(value: Any) -> str:
 
 
 def find(target: str) -> tuple[Any, str, Any]:
-    """The module, the name and the value of "module:name". Raises LookupError if there is none."""
-    module_name, _, name = target.partition(":")
+    """The module or table, the name in it, and the value of a target. Raises LookupError if there is none.
+
+    A last key that is missing has the value ABSENT: such a row adds an entry.
+    """
+    module_name, _, path = target.partition(":")
+    name, *keys = path.split("/")
     try:
-        module = importlib.import_module(f"ministack.{module_name}")
-        return module, name, getattr(module, name)
-    except (ImportError, AttributeError) as error:
+        place: Any = importlib.import_module(f"ministack.{module_name}")
+        value = getattr(place, name)
+        for key in keys:
+            place, name = value, key
+            value = place[key] if key != keys[-1] else place.get(key, ABSENT)
+    except (ImportError, AttributeError, KeyError) as error:
         raise LookupError(f"ministack has no {target}") from error
+    return place, name, value
 
 
 def findings(patches: Iterable[Patch], relied_on: Mapping[str, str]) -> list[str]:
@@ -97,8 +112,12 @@ def findings(patches: Iterable[Patch], relied_on: Mapping[str, str]) -> list[str
 def apply(patches: Iterable[Patch]) -> None:
     """Apply the rows in their order: a later row for the same target wraps the earlier one."""
     for patch in patches:
-        module, name, original = find(patch.target)
-        setattr(module, name, patch.replace(original, module))
+        place, name, original = find(patch.target)
+        replaced = patch.replace(original, place)
+        if isinstance(place, dict):
+            place[name] = replaced
+        else:
+            setattr(place, name, replaced)
 
 
 def unfit(found: Iterable[str], version: str) -> LocalError:

@@ -15,7 +15,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from pipeline.core.errors import LocalError
 from pipeline.local.emulator.patches.catalogue import MINISTACK_VERSION, RELIED_ON, all_patches, patch_ministack
 from pipeline.local.emulator.patches.invocations import invocation_patches
-from pipeline.local.emulator.patches.patch import Patch, apply, find, findings, fingerprint
+from pipeline.local.emulator.patches.patch import ABSENT, Patch, apply, find, findings, fingerprint
 from pipeline.local.emulator.patches.replacements import CREATE_ONLY
 from tests.unit.local.test_invocation import RECORD
 
@@ -55,7 +55,7 @@ def test_another_ministack_stops_the_start_before_anything_is_changed(target: st
     before = {each.target: find(each.target)[2] for each in ROWS}
     with pytest.raises(LocalError, match=said) as caught:
         patch_ministack(None, faults=[row(target, "0" * 16)])
-    assert MINISTACK_VERSION in caught.value.next_step
+    assert MINISTACK_VERSION in str(caught.value.next_step)
     assert {each.target: find(each.target)[2] for each in ROWS} == before
 
 
@@ -66,6 +66,19 @@ def test_all_findings_are_reported_together() -> None:
 
 def test_a_table_has_a_fingerprint_too() -> None:
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    with pytest.raises(TypeError, match="no fingerprint"):
+        fingerprint({"a": row})
+
+
+def test_a_row_may_add_an_entry_that_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ministack.services.cloudformation import changesets
+
+    target = "services.cloudformation.changesets:_IMPORT_LOOKUPS/Custom::Kind"
+    monkeypatch.setattr(changesets, "_IMPORT_LOOKUPS", dict(changesets._IMPORT_LOOKUPS))
+    assert findings([row(target, ABSENT)], {}) == []
+    apply([row(target, ABSENT)])
+    assert changesets._IMPORT_LOOKUPS["Custom::Kind"] == "replaced"
+    assert findings([row(target, ABSENT)], {}) != []
 
 
 def test_a_later_row_wraps_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
