@@ -39,6 +39,7 @@ try:
     from pipeline.core import interruption
     from pipeline.core.errors import PipelineError, StorageError
     from pipeline.core.events import Report
+    from pipeline.core.surroundings import exhausted, raise_open_files, require_time_zone
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 except ModuleNotFoundError as missing:
@@ -73,6 +74,7 @@ def run(command: Command[Any], choices: Choices) -> None:
     )
     try:
         with progress(f"{command.name} {choices.environment} on {choices.target}", output) as report:
+            require_time_zone()
             context.report = report
             context.ask = asker(report)
             with interruption.limit(choices.timeout):
@@ -86,6 +88,11 @@ def run(command: Command[Any], choices: Choices) -> None:
         report_error(context, output, PipelineError(what, why, cure))
         sys.stdout.flush()
         os._exit(1)  # as after Ctrl-C
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if (limit := exhausted(error)) is None:
+            raise
+        report_error(context, output, limit)
+        sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
         sys.stdout.flush()
@@ -179,6 +186,7 @@ click.version_option("0.1.0", prog_name="bootstrap.py")(main)
 def program() -> None:
     """``main`` as a process."""
     open_streams()
+    raise_open_files()
     try:
         main()
     except StorageError as error:  # the output itself, such as a file on a full disk

@@ -29,6 +29,15 @@ RESOURCES = {
     "state-machine": "states",
 }
 
+# Interface endpoints that the settings can ask for, for code in the subnets that is not one of the functions: service →
+# the one call that each lets through.
+EXTRA_ENDPOINTS = {
+    "states": Call("states", ("StartExecution",), "state-machine"),
+    "sync-states": Call("states", ("StartSyncExecution",), "state-machine"),
+    "sns": Call("sns", ("Publish",), "alert-topic"),
+    "sqs": Call("sqs", ("SendMessage",), "dead-letter-queue"),
+}
+
 # Amazon VPC user guide, "Gateway endpoints": these two services only.
 GATEWAY_SERVICES = ("dynamodb", "s3")
 

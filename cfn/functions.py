@@ -55,12 +55,14 @@ class FunctionResources:
     """What a function became.
 
     function  the Lambda function resource
+    version   the version of the image and configuration in use
     digest    the digest of the image in use: the parameter's, or the placeholder's while that is empty
     target    the ARN that the workflow calls: the alias ``live``, so that a release can shift traffic behind it
     """
 
     definition: FunctionDefinition
     function: Any
+    version: Any
     alias: Any
     digest: Any
 
@@ -234,7 +236,7 @@ def _add_function(
             f"{stem}Alias", Name=ALIAS, FunctionName=Ref(resource), FunctionVersion=GetAtt(version, "Version")
         )
     )
-    return FunctionResources(definition=function, function=resource, alias=alias, digest=image_digest)
+    return FunctionResources(definition=function, function=resource, version=version, alias=alias, digest=image_digest)
 
 
 def _add_image(template: Template, names: Names, function: FunctionDefinition, digest: str) -> tuple[Any, Any]:

@@ -15,6 +15,8 @@ ENVIRONMENT_MAX = 16
 DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
 S3_PREFIX_LIST = "S3PrefixListId"
 RESERVED_CONCURRENCY = "ReservedConcurrency"
+# Whether aliases move to new versions as the settings' ``release`` says ("true"), or at once ("false").
+SHIFT_TRAFFIC = "ShiftTraffic"
 # What the workflow calls: this alias of every function.
 LIVE_ALIAS = "live"
 

@@ -9,15 +9,13 @@ from typing import Any
 
 from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, Select, Sub, Tags, Template, ec2
 
-from cfn.calls import GATEWAY_SERVICES, call_statements, calls_by_endpoint, resource_arn
+from cfn.calls import EXTRA_ENDPOINTS, GATEWAY_SERVICES, call_statements, calls_by_endpoint, resource_arn
 from cfn.names import DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, Names, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
 
 _KNOWS_PREFIX_LISTS = "KnowsPrefixLists"
 
-# Always there: what runs in these subnets may hand transactions to the state machine.
-_SUBMITTING = (Call("states", ("StartExecution",), "state-machine"),)
 SUBNET_MIN_ADDRESSES = 16  # Amazon VPC user guide: a subnet is a /28 or larger
 
 
@@ -94,12 +92,20 @@ def add_network(
             )
         )
         subnets.append(subnet)
-    group = _add_functions_group(template, settings, vpc, outliving)
-    _add_endpoints(template, names, functions, vpc, routes, subnets, group)
+    calls = calls_by_endpoint(functions)
+    for service in settings.endpoints:
+        calls[service] = (*calls.get(service, ()), EXTRA_ENDPOINTS[service])
+    interfaces = {service: made for service, made in sorted(calls.items()) if service not in GATEWAY_SERVICES}
+    group = _add_functions_group(template, settings, vpc, outliving, interfaces=bool(interfaces))
+    _add_gateways(template, names, calls, vpc, routes)
+    if interfaces:
+        _add_interfaces(template, names, interfaces, vpc, subnets, group)
     return Network(vpc=Ref(vpc), subnets=tuple(Ref(subnet) for subnet in subnets), functions_group=Ref(group))
 
 
-def _add_functions_group(template: Template, settings: Settings, vpc: Any, outliving: Sequence[str]) -> Any:
+def _add_functions_group(
+    template: Template, settings: Settings, vpc: Any, outliving: Sequence[str], *, interfaces: bool
+) -> Any:
     for name, service in ((DYNAMODB_PREFIX_LIST, "DynamoDB"), (S3_PREFIX_LIST, "S3")):
         template.add_parameter(
             Parameter(
@@ -126,7 +132,11 @@ def _add_functions_group(template: Template, settings: Settings, vpc: Any, outli
             VpcId=Ref(vpc),
             SecurityGroupEgress=[
                 # By address: the endpoints' group names this one, and naming it here as well would be a circle.
-                https("HTTPS to the interface endpoints in this VPC", CidrIp=settings.vpc_cidr),
+                *(
+                    [https("HTTPS to the interface endpoints in this VPC", CidrIp=settings.vpc_cidr)]
+                    if interfaces
+                    else []
+                ),
                 If(
                     _KNOWS_PREFIX_LISTS,
                     https("HTTPS to DynamoDB", DestinationPrefixListId=Ref(DYNAMODB_PREFIX_LIST)),
@@ -144,16 +154,10 @@ def _add_functions_group(template: Template, settings: Settings, vpc: Any, outli
     )
 
 
-def _add_endpoints(
-    template: Template,
-    names: Names,
-    functions: Sequence[FunctionDefinition],
-    vpc: Any,
-    routes: Any,
-    subnets: Sequence[Any],
-    functions_group: Any,
+def _add_gateways(
+    template: Template, names: Names, calls: Mapping[str, tuple[Call, ...]], vpc: Any, routes: Any
 ) -> None:
-    calls = calls_by_endpoint(functions)
+    """The endpoints of DynamoDB and S3, which cost nothing."""
     for service in GATEWAY_SERVICES:
         template.add_resource(
             ec2.VPCEndpoint(
@@ -165,6 +169,16 @@ def _add_endpoints(
                 PolicyDocument=_gateway_policy(names, service, calls),
             )
         )
+
+
+def _add_interfaces(
+    template: Template,
+    names: Names,
+    interfaces: Mapping[str, tuple[Call, ...]],
+    vpc: Any,
+    subnets: Sequence[Any],
+    functions_group: Any,
+) -> None:
     group = template.add_resource(
         ec2.SecurityGroup(
             "EndpointsSecurityGroup",
@@ -191,9 +205,7 @@ def _add_endpoints(
             ],
         )
     )
-    interfaces = {service: made for service, made in calls.items() if service not in GATEWAY_SERVICES}
-    interfaces["states"] = interfaces.get("states", ()) + _SUBMITTING
-    for service, made in sorted(interfaces.items()):
+    for service, made in interfaces.items():
         template.add_resource(
             ec2.VPCEndpoint(
                 f"{pascal_case(service)}Endpoint",

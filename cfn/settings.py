@@ -60,6 +60,8 @@ class Settings:
                           small accounts need
     encryption            how ECR encrypts: "AES256" or "KMS"
     protect_data          deletion protection for the table, and data kept when the stack goes
+    endpoints             interface endpoints beside those that the functions' calls need; each costs by the hour and
+                          zone (``cfn.calls.EXTRA_ENDPOINTS``)
     release               how a new image takes over: "AllAtOnce", or a CodeDeploy preference such as
                           "LambdaCanary10Percent5Minutes"
     """
@@ -74,6 +76,7 @@ class Settings:
     log_retention_days: int = 30
     zones: int = 3
     vpc_cidr: str = "10.20.0.0/20"
+    endpoints: tuple[str, ...] = ()
     release: str = "AllAtOnce"
     tags: tuple[tuple[str, str], ...] = field(default=())
 

@@ -1,18 +1,35 @@
-"""How a new version takes over: at once, or step by step through CodeDeploy with the error alarm as the stop."""
+"""How a new version takes over: at once, or step by step through CodeDeploy, which an alarm stops."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from troposphere import GetAtt, Ref, Sub, Template, codedeploy, iam
-from troposphere.policies import CodeDeployLambdaAliasUpdate, UpdatePolicy
+from troposphere import Equals, GetAtt, If, NoValue, Parameter, Ref, Sub, Template, cloudwatch, codedeploy, iam
+from troposphere.policies import CodeDeployLambdaAliasUpdate
 
-from cfn.alarms import error_alarm
 from cfn.functions import FunctionResources
-from cfn.names import Names, pascal_case
+from cfn.names import LIVE_ALIAS, SHIFT_TRAFFIC, Names, pascal_case
 from cfn.settings import Settings
 from cfn.validation import ALL_AT_ONCE
+
+_SHIFTS = "ShiftsTraffic"
+_PREFERENCE = re.compile(r"Lambda(Canary|Linear)10Percent(?:Every)?([0-9]+)Minutes?")
+# Linear10Percent moves a tenth at the start and a tenth after each interval.
+_LINEAR_INTERVALS = 9
+
+
+def shifting_seconds(preference: str) -> int:
+    """How long CodeDeploy takes to move all traffic; 0 for AllAtOnce.
+
+    >>> shifting_seconds("LambdaCanary10Percent5Minutes"), shifting_seconds("LambdaLinear10PercentEvery10Minutes")
+    (300, 5400)
+    """
+    found = _PREFERENCE.fullmatch(preference)
+    if found is None:
+        return 0
+    return int(found[2]) * 60 * (1 if found[1] == "Canary" else _LINEAR_INTERVALS)
 
 
 def add_shifting(
@@ -20,11 +37,24 @@ def add_shifting(
 ) -> None:
     """Let CodeDeploy move the alias of each function. Adds nothing for ``AllAtOnce``.
 
-    A function's error alarm stops the shift and moves the alias back, and with it the stack update fails and is rolled
-    back by CloudFormation. The alarms must be in the template already.
+    Errors of the new version behind the alias stop the shift and move the alias back; the stack update then fails and
+    CloudFormation rolls it back. Errors of the version that is live do not, or they would block their own fix.
+
+    The parameter ShiftTraffic turns shifting off for one update: away from a version that is known not to work, be it
+    a placeholder, traffic moves at once.
     """
     if settings.release == ALL_AT_ONCE or not functions:
         return
+    template.add_parameter(
+        Parameter(
+            SHIFT_TRAFFIC,
+            Type="String",
+            Default="true",
+            AllowedValues=["true", "false"],
+            Description="Whether new versions take over step by step. false: at once",
+        )
+    )
+    template.add_condition(_SHIFTS, Equals(Ref(SHIFT_TRAFFIC), "true"))
     application = template.add_resource(
         codedeploy.Application("Releases", ApplicationName=names.pipeline_stack, ComputePlatform="Lambda")
     )
@@ -59,7 +89,7 @@ def add_shifting(
                                     for each in functions.values()
                                     for arn in (
                                         GetAtt(each.function, "Arn"),
-                                        Sub("${Arn}:*", Arn=GetAtt(each.function, "Arn")),
+                                        Sub(f"${{{each.function.title}.Arn}}:*"),
                                     )
                                 ],
                             },
@@ -72,15 +102,40 @@ def add_shifting(
         )
     )
     for name, each in functions.items():
-        group = template.add_resource(_deployment_group(settings, name, application, role))
-        each.alias.UpdatePolicy = UpdatePolicy(
-            CodeDeployLambdaAliasUpdate=CodeDeployLambdaAliasUpdate(
-                ApplicationName=Ref(application), DeploymentGroupName=Ref(group)
-            )
-        )
+        # The alias's policy refers to the group and that to the alarm, so the alarm watches the new version first.
+        alarm = template.add_resource(_stop_alarm(names, name, each))
+        group = template.add_resource(_deployment_group(settings, name, application, role, alarm))
+        update = CodeDeployLambdaAliasUpdate(ApplicationName=Ref(application), DeploymentGroupName=Ref(group))
+        each.alias.resource["UpdatePolicy"] = {
+            # Without the policy CloudFormation moves the alias itself.
+            "CodeDeployLambdaAliasUpdate": If(_SHIFTS, update, NoValue)
+        }
 
 
-def _deployment_group(settings: Settings, function: str, application: Any, role: Any) -> Any:
+def _stop_alarm(names: Names, function: str, resources: FunctionResources) -> Any:
+    """Errors of the version that takes over, in what the alias sends to it (Lambda guide, "Viewing function metrics":
+    the dimensions of an alias that splits its traffic). CodeDeploy acts on it; the function's other alarm notifies."""
+    name = names.function(function)
+    return cloudwatch.Alarm(
+        f"{pascal_case(function)}NewVersionErrors",
+        AlarmName=f"{name}-new-version-errors",
+        ComparisonOperator="GreaterThanThreshold",
+        Threshold=0,
+        EvaluationPeriods=1,
+        Period=60,
+        TreatMissingData="notBreaching",
+        Namespace="AWS/Lambda",
+        MetricName="Errors",
+        Statistic="Sum",
+        Dimensions=[
+            cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(resources.function)),
+            cloudwatch.MetricDimension(Name="Resource", Value=f"{name}:{LIVE_ALIAS}"),
+            cloudwatch.MetricDimension(Name="ExecutedVersion", Value=GetAtt(resources.version, "Version")),
+        ],
+    )
+
+
+def _deployment_group(settings: Settings, function: str, application: Any, role: Any, alarm: Any) -> Any:
     return codedeploy.DeploymentGroup(
         f"{pascal_case(function)}Release",
         ApplicationName=Ref(application),
@@ -89,9 +144,7 @@ def _deployment_group(settings: Settings, function: str, application: Any, role:
         DeploymentStyle=codedeploy.DeploymentStyle(
             DeploymentType="BLUE_GREEN", DeploymentOption="WITH_TRAFFIC_CONTROL"
         ),
-        AlarmConfiguration=codedeploy.AlarmConfiguration(
-            Enabled=True, Alarms=[codedeploy.Alarm(Name=Ref(error_alarm(function)))]
-        ),
+        AlarmConfiguration=codedeploy.AlarmConfiguration(Enabled=True, Alarms=[codedeploy.Alarm(Name=Ref(alarm))]),
         AutoRollbackConfiguration=codedeploy.AutoRollbackConfiguration(
             Enabled=True, Events=["DEPLOYMENT_FAILURE", "DEPLOYMENT_STOP_ON_ALARM"]
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from cfn.calls import RESOURCES
+from cfn.calls import EXTRA_ENDPOINTS, RESOURCES
 from cfn.names import Names, image_parameter, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
@@ -13,6 +13,11 @@ from cfn.settings import Call, FunctionDefinition, Settings
 # Beyond these a mistyped number is likelier than such a load.
 LOAD_MAX = 1_000_000
 BURST_MAX = 20
+RESERVED_MAX = 100_000
+# CloudFormation takes 50 tags for a stack; the rest is what all services take (AWS documentation, "Tag naming limits").
+TAGS_MAX = 49
+_TAG = re.compile(r"[\w\s+\-=._:/@]*")
+_TAG_CHARACTERS = "letters, digits, spaces and + - = . _ : / @"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _ACTION = re.compile(r"[A-Z][A-Za-z0-9]+")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
@@ -47,6 +52,8 @@ def check_settings(settings: Settings) -> None:
     if settings.release not in (ALL_AT_ONCE, *SHIFTING):
         known = ", ".join((ALL_AT_ONCE, *SHIFTING))
         findings.append(f"release is {settings.release!r} and CodeDeploy has {known}")
+    if unknown := sorted(set(settings.endpoints) - set(EXTRA_ENDPOINTS)):
+        findings.append(f"endpoints has {', '.join(unknown)} and there are {', '.join(EXTRA_ENDPOINTS)}")
     if settings.log_retention_days not in _RETENTIONS:
         known = ", ".join(map(str, _RETENTIONS))
         findings.append(f"log_retention_days is {settings.log_retention_days} and CloudWatch Logs has {known}")
@@ -54,12 +61,25 @@ def check_settings(settings: Settings) -> None:
         findings.append(f"transactions_per_minute is {settings.transactions_per_minute} and can be 1 to {LOAD_MAX:,}")
     if not 1 <= settings.burst <= BURST_MAX:
         findings.append(f"burst is {settings.burst:g} and can be 1 to {BURST_MAX}")
-    if settings.reserved_concurrency is not None and settings.reserved_concurrency < 0:
-        findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and cannot be less than 0")
+    if settings.reserved_concurrency is not None and not 0 <= settings.reserved_concurrency <= RESERVED_MAX:
+        findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and can be 0 to {RESERVED_MAX:,}")
+    findings += _tag_findings(settings.tags)
     if findings:
         raise SettingsError(
             f"the settings of {settings.environment} cannot be used", "; ".join(findings), "Correct them."
         )
+
+
+def _tag_findings(tags: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if len(tags) > TAGS_MAX:
+        yield f"there are {len(tags)} tags and can be {TAGS_MAX}: a stack has 50, one of which is the environment's"
+    for key, value in tags:
+        if key.lower().startswith("aws:"):
+            yield f"the tag {key!a} begins with aws:, which AWS keeps for itself"
+        elif not 1 <= len(key) <= 128 or not _TAG.fullmatch(key):
+            yield f"the tag {key[:140]!a} is not 1 to 128 {_TAG_CHARACTERS}"
+        if len(value) > 256 or not _TAG.fullmatch(value):
+            yield f"the value {value[:270]!a} of the tag {key[:140]!a} is not up to 256 {_TAG_CHARACTERS}"
 
 
 def check_functions(settings: Settings, functions: Sequence[FunctionDefinition]) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cfn.names import Names
 from cfn.settings import Architecture, Settings
 from pipeline.assembly.model import FunctionSource, Platform
-from pipeline.core.errors import LocalError, NextStep
+from pipeline.core.errors import LocalError, NextStep, SettingsError
 from pipeline.core.events import Report, ignore
 from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
 from pipeline.target import Target
@@ -89,6 +90,13 @@ class Context:
         return keeps_state(self.local_folder)
 
     @property
+    def local_runs(self) -> bool:
+        """Whether the embedded AWS of this folder is running."""
+        from pipeline.local.host.control import find_local
+
+        return find_local(self.local_folder) is not None
+
+    @property
     def images_folder(self) -> Path:
         return self.root / "images"
 
@@ -145,8 +153,11 @@ class Context:
         return local_target(self._started(), self.region)
 
     def _started(self) -> LocalAws:
-        from pipeline.local.host.control import start_local
+        from pipeline.core.surroundings import require_limits
+        from pipeline.local.host.control import find_local, start_local
 
+        if find_local(self.local_folder) is None:
+            require_limits()
         return start_local(self.local_folder, runtime=self.chosen_runtime, report=self.report)
 
     def running_target(self) -> Target:
@@ -177,5 +188,22 @@ class Context:
             return None
         from pipeline.local.host.control import LocalAws
 
-        endpoint = os.environ["TRANSACTION_PIPELINE_ENDPOINT"]
+        endpoint = _endpoint(os.environ["TRANSACTION_PIPELINE_ENDPOINT"])
         return LocalAws(endpoint, endpoint, "us-east-1", "test", "test", 0, self.local_folder)
+
+
+def _endpoint(text: str) -> str:
+    """The URL of an embedded AWS. Raises SettingsError for any other text."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = usable and parts.path in ("", "/") and not (parts.username or parts.query or parts.fragment)
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable():
+        raise SettingsError(
+            "the embedded AWS was not contacted",
+            f"TRANSACTION_PIPELINE_ENDPOINT is {text!a}, which is not the URL of a host",
+            "Set it to a URL such as http://127.0.0.1:4566, or unset it for the one of this folder.",
+        )
+    return text.rstrip("/")

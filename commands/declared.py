@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,53 @@ from pipeline.core.errors import SettingsError
 P = ParamSpec("P")
 # An AWS region by its form, as us-gov-west-1 or eusc-de-east-1; whether it exists is AWS's answer.
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
+
+
+# What would change how a terminal shows the rest: control characters, and those that reverse the direction of text.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def _judged(kind: click.ParamType[Any], value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    if isinstance(value, str) and _STEERING.search(value):
+        kind.fail(f"{value[:80]!a} has control characters.", param, ctx)
+    return value
+
+
+class Text(click.ParamType[str]):
+    """Text that can be printed again."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        judged: str = _judged(self, value, param, ctx)
+        return judged
+
+
+def _judged_path(
+    kind: click.ParamType[Any], value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> Any:
+    if not value:
+        kind.fail("an empty text is not a path.", param, ctx)
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        kind.fail(f"{value[:80]!a} is not a path: it has half of a surrogate pair.", param, ctx)
+    return _judged(kind, value, param, ctx)
+
+
+class _Path(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_judged_path(self, value, param, ctx), param, ctx)
+
+
+class ReadFile(click.File):
+    """A file that is read as bytes; - is standard input."""
+
+    def __init__(self) -> None:
+        super().__init__("rb")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_judged_path(self, value, param, ctx), param, ctx)
 
 
 class _Environment(click.ParamType[str]):
@@ -52,13 +100,13 @@ def omit(name: str, what: str, text: str) -> click.Option:
 def file(name: str, text: str, *, exists: bool = False, **more: Any) -> click.Option:
     """An option that names a file."""
     return click.Option(
-        [name, *more.pop("names", ())], type=click.Path(exists=exists, dir_okay=False, path_type=Path), help=text
+        [name, *more.pop("names", ())], type=_Path(exists=exists, dir_okay=False, path_type=Path), help=text
     )
 
 
 def folder(name: str, text: str, **more: Any) -> click.Option:
     """An option that names a folder."""
-    return click.Option([name], type=click.Path(file_okay=False, path_type=Path), help=text, **more)
+    return click.Option([name], type=_Path(file_okay=False, path_type=Path), help=text, **more)
 
 
 SHARED = (
@@ -78,7 +126,7 @@ SHARED = (
         ["--events"], is_flag=True, help="With --json: every event as a line of JSON before the result."
     ),
 )  # fmt: skip
-BASE = click.Option(["--base"], metavar="BASE", help="A reference, oci:DIR, docker-daemon:NAME, or empty.")
+BASE = click.Option(["--base"], metavar="BASE", type=Text(), help="A reference, oci:DIR, docker-daemon:NAME, or empty.")
 BUILDER = click.Option(
     ["--builder"],
     type=click.Choice(["layers", "docker"]),

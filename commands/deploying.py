@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.context import Context
-from pipeline.core.errors import NextStep, SettingsError
-from pipeline.core.files import cache_folder
+from pipeline.core.errors import NextStep, PipelineError, SettingsError
+from pipeline.core.files import cache_folder, storing
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.work import sweep_store
 
@@ -30,6 +32,8 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
     from pipeline.assembly.revision import SourceLabels, clean_commit
 
     store = BlobStore(cache_folder())
+    with storing(store.root):  # before anything is started that would have to be stopped again
+        store.root.mkdir(parents=True, exist_ok=True)
     sweep_store(store)
     labels = SourceLabels(context.sources, store.root / "revisions")
     return Build(
@@ -61,12 +65,52 @@ def exclusive(context: Context, command: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def ended_if_unused(context: Context) -> Iterator[None]:
+    """After an error in the block, stop the local AWS if the block started it and nothing was deployed on it."""
+    if context.target_name != "local" or context.runs_elsewhere or context.local_runs:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        if context.local_runs and not deployed_stacks(context):
+            from pipeline.local.host.control import stop_local
+
+            stop_local(context.local_folder)
+        raise
+
+
+def deployed_stacks(context: Context) -> list[str]:
+    """The stacks of the running local AWS; none if it does not answer."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return stacks_of_all_regions(context.running_target())
+    except (BotoCoreError, ClientError, PipelineError):
+        return []
+
+
+def stacks_of_all_regions(target: Target) -> list[str]:
+    """The stacks of an account in every region, by name and region."""
+
+    def stacks(region: str) -> list[str]:
+        cloudformation = target.in_region(region).client("cloudformation")
+        pages = cloudformation.get_paginator("describe_stacks").paginate()
+        return [f"{stack['StackName']} in {region}" for page in pages for stack in page["Stacks"]]
+
+    with ThreadPoolExecutor(8) as pool:
+        return [stack for found in pool.map(stacks, target.regions()) for stack in found]
+
+
 def lock_of(context: Context) -> Path:
-    """The file that stands for the environment on this machine."""
+    """The file that is locked for the environment on this machine."""
     if context.target_name == "local":
         return context.local_folder / "locks" / context.environment
-    account = os.environ.get("AWS_PROFILE", "default"), context.region or "default"
-    return cache_folder() / "locks" / "-".join([*account, context.environment]).replace("/", "_")
+    # The name of a profile can be any text, and would be a path.
+    place = f"{os.environ.get('AWS_PROFILE', 'default')} {context.region or 'default'}"
+    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return cache_folder() / "locks" / f"{context.environment}-{digest}"
 
 
 def base_of(context: Context) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from commands.context import Context, Outcome
-from commands.declared import command, flag
+from commands.declared import ReadFile, Text, command, flag
 from commands.log_lines import LogLines
 from commands.progress import seconds_text
 from commands.reading import read_text
@@ -36,10 +36,17 @@ _POLL_LOCAL, _POLL_AWS = 0.25, 2.0
 @command(
     "What was logged, merged by time.",
     click.Option(["--follow", "-f"], is_flag=True, help="Go on with what is logged from now on, until Ctrl-C."),
-    click.Option(["--function"], metavar="NAME", help="Only this function's, or the state-machine's."),
-    click.Option(["--transaction"], metavar="ID", help="Only what was logged on the way of this transaction."),
+    click.Option(["--function"], metavar="NAME", type=Text(), help="Only this function's, or the state-machine's."),
     click.Option(
-        ["--since"], metavar="TIME", default="10m", show_default=True, help="How far back, such as 30s, 10m, 2h."
+        ["--transaction"], metavar="ID", type=Text(), help="Only what was logged on the way of this transaction."
+    ),
+    click.Option(
+        ["--since"],
+        type=Text(),
+        metavar="TIME",
+        default="10m",
+        show_default=True,
+        help="How far back, such as 30s, 10m, 2h.",
     ),
     drawn=False,
 )
@@ -110,8 +117,8 @@ def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...
     "Invoke one function by itself.",
     flag("--debug", "Wait for a debugger, and run without a time limit (local target)."),
     click.Option(["--port"], type=click.IntRange(1, 65535), help="For --debug; default: 5678, or a free one."),
-    click.Argument(["function"], metavar="FUNCTION"),
-    click.Argument(["event"], metavar="EVENT", type=click.File("rb")),
+    click.Argument(["function"], metavar="FUNCTION", type=Text()),
+    click.Argument(["event"], metavar="EVENT", type=ReadFile()),
     drawn=False,
 )
 def invoke(context: Context, *, function: str, event: BinaryIO, debug: bool, port: int | None) -> Outcome:
@@ -152,11 +159,13 @@ def _function(context: Context, name: str) -> FunctionSource:
 
 
 def _json_text(text: str) -> bytes:
+    from pipeline.core.documents import parse_json
+
     try:
-        json.loads(text)
+        parse_json(text)
     except ValueError as error:
         raise ValueError(f"the event is not JSON: {error}") from error
-    return text.encode()
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _measures(invoked: Invoked) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 import click
 
 from commands.context import Context, Outcome
-from commands.declared import command, file
+from commands.declared import Text, command, file
 from commands.next_steps import error_document
 from pipeline.core.errors import PipelineError
 
 
 @command(
     "Check any image against Lambda's rules.",
-    click.Argument(["images"], metavar="IMAGE...", nargs=-1, required=True),
+    click.Argument(["images"], metavar="IMAGE...", type=Text(), nargs=-1, required=True),
 )
 def check(context: Context, *, images: Sequence[str]) -> Outcome:
     """Check any image against Lambda's rules: registry/name:tag, registry/name@sha256:…, a layout as oci:DIR[:NAME].

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,15 @@ from cfn.problems import Command as Words
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.declared import BASE, BUILDER, NO_SBOM, RUNTIME, YES, command, flag, folder, omit
-from commands.deploying import build_of, deployment_of, exclusive, lock_of, releaser
+from commands.deploying import (
+    build_of,
+    deployment_of,
+    ended_if_unused,
+    exclusive,
+    lock_of,
+    releaser,
+    stacks_of_all_regions,
+)
 from commands.next_steps import command_line
 from commands.progress import seconds_text
 from pipeline.core.files import cache_folder
@@ -49,7 +56,11 @@ def up(
 
     started = time.monotonic()
     build = build_of(context, sbom=sbom)  # before anything starts: bad input must cost nothing
-    with explained(context.target_name, f"{context.environment} was not released"), exclusive(context, "up"):
+    with (
+        explained(context.target_name, f"{context.environment} was not released"),
+        exclusive(context, "up"),
+        ended_if_unused(context),
+    ):
         ready()
         target = context.started_target()
         if not target.is_local and not skip_doctor:
@@ -102,7 +113,7 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 
     build = build_of(context)
     what = f"the infrastructure of {context.environment} was not made"
-    with explained(context.target_name, what), exclusive(context, "infra"):
+    with explained(context.target_name, what), exclusive(context, "infra"), ended_if_unused(context):
         target = context.started_target()
         deployment = deployment_of(context, target, build, approval(context, ("infra",), yes=yes))
         prepared = prepare(deployment, context.report)
@@ -218,7 +229,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         # Before anything goes, so that no file which is saved meanwhile makes it anew.
         watches = call_off(lock_of(context), command_line(context, "down"))
         done = take_down(target, context.names, context.report, keep_data=keep_data)
-        others = ["aws"] if not local else _other_environments(target)
+        others = ["aws"] if not local else stacks_of_all_regions(target)
     stopped = False
     if not others:
         from pipeline.local.host.control import stop_local
@@ -271,15 +282,3 @@ def _on_target(command: str, target: Target) -> str:
     """A command of the AWS CLI that speaks to the same place."""
     where = f"aws --endpoint-url {target.endpoint}" if target.endpoint else "aws"
     return command.replace("aws ", f"{where} --region {target.region} ")
-
-
-def _other_environments(target: Target) -> list[str]:
-    """The stacks that the embedded AWS still has, in whatever region."""
-
-    def stacks(region: str) -> list[str]:
-        cloudformation = target.in_region(region).client("cloudformation")
-        pages = cloudformation.get_paginator("describe_stacks").paginate()
-        return [f"{stack['StackName']} in {region}" for page in pages for stack in page["Stacks"]]
-
-    with ThreadPoolExecutor(8) as pool:
-        return [stack for found in pool.map(stacks, target.regions()) for stack in found]

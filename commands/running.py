@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.context import Context, Outcome
-from commands.declared import command, file, flag
+from commands.declared import Text, command, file, flag
 from commands.next_steps import command_line, error_document, spelled
 from commands.reading import read_text
 
@@ -80,7 +80,7 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
 @command(
     "Submit again what was parked.",
     flag("--dry-run", "Only show what is parked, and why."),
-    click.Option(["--id", "transaction_id"], metavar="ID", help="Only this transaction."),
+    click.Option(["--id", "transaction_id"], metavar="ID", type=Text(), help="Only this transaction."),
     click.Option(["--limit"], type=click.IntRange(min=1), metavar="N", help="At most so many."),
 )
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
@@ -139,7 +139,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
 @command(
     "One transaction's story.",
-    click.Argument(["transaction_id"], metavar="ID"),
+    click.Argument(["transaction_id"], metavar="ID", type=Text()),
     file("--svg", "Draw its way through the state machine.", names=("picture",)),
 )
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:

@@ -129,13 +129,18 @@ def host_platform_of_functions() -> Platform:
 
 def local_target(local: LocalAws, region: str | None) -> Target:
     """The embedded AWS that runs as ``local``."""
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
+    from botocore.configprovider import ConfigValueStore, ConstantProvider
     from botocore.session import Session
 
     from pipeline.core.service_models import ServiceModels
 
-    # Nothing of the user's AWS configuration has a say here, be it a profile that does not exist.
-    nowhere = (None, None, os.devnull, None)
-    session = Session({"profile": (None, None, None, None), "config_file": nowhere, "credentials_file": nowhere})
+    session = Session()
+    # None of the shell's AWS settings apply, not even a profile that does not exist or a mode that botocore refuses.
+    store = ConfigValueStore({name: ConstantProvider(each[2]) for name, each in SESSION_VARIABLES.items()})
+    for name in ("config_file", "credentials_file"):
+        store.set_config_variable(name, os.devnull)
+    session.register_component("config_store", store)
     session.register_component("data_loader", ServiceModels())
     session.set_credentials(local.access_key_id, local.secret_access_key)
     return Target("local", region or DEFAULT_REGION, session, local.endpoint)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from tests.conftest import ALL
 
 CORPUS = Path(__file__).parent / "corpus"
-_EXAMPLES = 4_000 if ALL else 100
+_EXAMPLES = 1_500 if ALL else 100
 # Examples after this time are not run: how many there are depends on the machine, their outcome does not.
 _SECONDS = 40.0
 

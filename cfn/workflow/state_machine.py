@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +16,19 @@ from cfn.workflow.composition import State, definition, definition_text, express
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 
 STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
-# What the definition repeats: expressions, and texts. The template, which must stay below 51,200 bytes, has each once
-# and CloudFormation puts them back. A text that holds another comes first.
-_REPEATED_EXPRESSIONS = ("Fingerprint", "ParkedMessage")
+# Texts that the definition repeats, beside those of whole expressions.
 _REPEATED = {
     "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
     "Input": "$states.context.Execution.Input",
+    "Unchanged": "{% $states.input %}",
     "Execution": "$states.context.Execution.Name",
     "Throughput": "DynamoDB.ProvisionedThroughputExceededException",
     "RequestLimit": "DynamoDB.RequestLimitExceededException",
+    "InternalError": "DynamoDB.InternalServerErrorException",
+    "Condition": "ConditionalCheckFailedException",
+    "Unspecific": "DynamoDB.AmazonDynamoDBException",
+    "Throttling": "DynamoDB.ThrottlingException",
+    "Client": "DynamoDB.SdkClientException",
 }
 
 
@@ -121,11 +126,7 @@ def add_workflow(
             Tags=Tags(**dict(settings.tags)),
         )
     )
-    texts = expressions()
-    shared = {**{name: texts[name] for name in _REPEATED_EXPRESSIONS}, **_REPEATED}
-    text = definition_text(states)
-    for name, long in shared.items():
-        text = text.replace(long, f"${{{name}}}")
+    text, shared = _shortened(definition_text(states))
     state_machine = template.add_resource(
         stepfunctions.StateMachine(
             STATE_MACHINE,
@@ -158,6 +159,21 @@ def add_workflow(
         )
     )
     return Workflow(state_machine, role, log_group)
+
+
+def _shortened(text: str) -> tuple[str, dict[str, str]]:
+    """A definition's text with ``${Name}`` for what it repeats, and what each stands for.
+
+    CloudFormation puts it back (DefinitionSubstitutions), so the state machine has the whole definition, and the
+    template stays below 51,200 bytes. Each name stands for a complete text, since substitutions are not nested.
+    """
+    shared: dict[str, str] = {}
+    for name, long in sorted({**expressions(), **_REPEATED}.items(), key=lambda item: (-len(item[1]), item[0])):
+        # What JSON would have to escape stays where it is.
+        if len(long) > 16 and text.count(long) > 1 and json.dumps(long) == f'"{long}"':
+            text = text.replace(long, f"${{{name}}}")
+            shared[name] = long
+    return text, shared
 
 
 def _call_statements(states: State, resources: Mapping[str, Any]) -> list[dict[str, Any]]:

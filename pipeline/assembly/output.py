@@ -34,16 +34,16 @@ def write_layout(
     artifacts  by function, what refers to its image; listed after the images
     Raises SourceError when the folder cannot be used, or when a layer is not in the store.
     """
-    folder_in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if folder_in_use and not (folder / "oci-layout").is_file():
-        raise SourceError(
-            f"no layout was written to {folder}", "it holds something else than an OCI layout", "Name an empty folder."
-        )
     target = BlobStore(folder)
     entries: list[dict[str, Any]] = []
     referring: list[dict[str, Any]] = []
     kept: set[Digest] = set()
     try:
+        folder_in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if folder_in_use and not (folder / "oci-layout").is_file():
+            raise SourceError(
+                f"no layout was written to {folder}", "it holds files other than an OCI layout", "Name an empty folder."
+            )
         write_atomically(folder / "oci-layout", _LAYOUT_FILE)
         for checked in sorted(images, key=lambda checked: checked.function):
             image = checked.image

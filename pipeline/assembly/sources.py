@@ -21,6 +21,7 @@ from cfn.names import ENVIRONMENT_MAX, pascal_case
 from cfn.settings import Call, FunctionDefinition
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.model import FunctionSource, PythonVersion
+from pipeline.core.documents import parse_python
 from pipeline.core.errors import SourceError
 from pipeline.core.tables import WrongTable, convert, read_toml
 
@@ -240,7 +241,7 @@ def _judge_handler(folder: Path, handler: str, python: PythonVersion | None) -> 
     if ignored:
         yield f"handler = {handler!r}, but {name} is not shipped: a built-in rule or .dockerignore leaves it out"
     try:
-        defined = _defines(ast.parse(text, filename=name), match["function"])
+        defined = _defines(parse_python(text, name), match["function"])
     except (SyntaxError, ValueError) as problem:
         if python is None or (python.major, python.minor) <= sys.version_info[:2]:
             yield f"{name} is no Python that {python or 'this version'} reads: {problem}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -23,12 +24,24 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """The tables of a document. Raises ValueError, also for one that is not UTF-8, is nested too deep, or holds a
-    number of too many digits.
+    """The tables of a document, with or without a byte order mark.
+
+    Raises ValueError, also for one that is not UTF-8, is nested too deep, or holds a number of too many digits.
     """
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except ValueError as error:
+        # Python's limit for integers ends in advice on how to lift it.
+        raise ValueError(str(error).partition("; use sys.")[0]) from error
+
+
+def parse_python(content: bytes, name: str) -> ast.Module:
+    """The syntax tree of a module. Raises SyntaxError, and ValueError for what is nested too deep for this Python."""
+    try:
+        return ast.parse(content, filename=name)
+    except (MemoryError, RecursionError) as error:  # which one, CPython's parser decides by the place
         raise ValueError("it is nested too deep") from error
 
 

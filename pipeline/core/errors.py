@@ -15,6 +15,7 @@
     ├── CredentialsError     no usable credentials for the target
     ├── AccountError         an account or a region that cannot take what would be deployed
     ├── StorageError         a disk that is full or cannot be written
+    ├── ResourceError        memory, threads or open files of this machine are exhausted
     └── LocalError           the embedded AWS or its runtime
 
 Only ``bootstrap.py`` prints them. Anything else that escapes is a bug and keeps its traceback.
@@ -99,6 +100,10 @@ class AccountError(PipelineError):
 
 class StorageError(PipelineError):
     """A disk that is full or cannot be written."""
+
+
+class ResourceError(PipelineError):
+    """Memory, threads or open files of this machine are exhausted."""
 
 
 class LocalError(PipelineError):

@@ -15,11 +15,19 @@ from pipeline.core.errors import StorageError
 
 
 def cache_folder() -> Path:
-    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder."""
+    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder. Raises StorageError."""
     chosen = os.environ.get("TRANSACTION_PIPELINE_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transaction-pipeline"
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "transaction-pipeline"
+    try:
+        return Path.home() / ".cache" / "transaction-pipeline"
+    except RuntimeError as error:
+        raise StorageError(
+            "no folder was found for caches", "HOME is not set and this user has no home folder",
+            "Set TRANSACTION_PIPELINE_CACHE to a folder.",
+        ) from error  # fmt: skip
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -44,7 +52,7 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -> None:
-    """Replace a file in one step, so that no reader and no crash ever sees half of it. Makes the folders to it."""
+    """Replace a file in one step, so that neither a reader nor a crash sees half of it. Creates its folders."""
     if make_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
@@ -60,9 +68,9 @@ def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -
 
 @contextmanager
 def storing(place: Path, otherwise: str = "set TRANSACTION_PIPELINE_CACHE to another folder") -> Iterator[None]:
-    """Turns the operating system's refusals to write ``place``, or below it, into a StorageError.
+    """Raise StorageError where the operating system refuses to write ``place`` or below it.
 
-    otherwise  what else its reader can do than to make room there
+    otherwise  what the user can do instead of freeing space there
     """
     try:
         yield

@@ -42,6 +42,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     log_retention_days: int | None = None
     zones: int | None = None
     vpc_cidr: str | None = None
+    endpoints: tuple[str, ...] | None = None
     release: str | None = None
     tags: dict[str, str] | None = None
 
@@ -55,6 +56,7 @@ _SETTINGS = (
     "log_retention_days",
     "zones",
     "vpc_cidr",
+    "endpoints",
     "release",
 )
 

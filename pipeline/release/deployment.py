@@ -17,6 +17,7 @@ from pipeline.core.events import Note, Report, Step, step
 from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
 from pipeline.oci.values import ImageReference
+from pipeline.release.traffic import at_once, operation_seconds, shift_parameter
 from pipeline.stacks import (
     Adopt,
     CleanUpReview,
@@ -102,8 +103,10 @@ def wanted_registry(deployment: Deployment, state: StackState) -> WantedStack:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What only the account knows of stack 2: values of parameters, and resources that an earlier stack left behind."""
+    """What only the account knows of stack 2: its state, values of parameters, and resources that an earlier stack left
+    behind."""
 
+    before: StackState
     parameters: Mapping[str, str]
     existing: tuple[str, ...]
 
@@ -113,15 +116,16 @@ def ask_account(deployment: Deployment, state: StackState, report: Report) -> As
     parameters = account_parameters(
         deployment.target, len(deployment.sources), deployment.reservation, state.parameters, report
     )
-    return Asked(parameters, left_behind(deployment, state, deployment.templates.pipeline))
+    return Asked(state, parameters, left_behind(deployment, state, deployment.templates.pipeline))
 
 
 def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: Asked) -> WantedStack:
     """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder. Pure."""
+    template = deployment.templates.pipeline
     return WantedStack(
         deployment.names.pipeline_stack,
-        deployment.templates.pipeline,
-        parameters={**asked.parameters, **images},
+        template,
+        parameters={**asked.parameters, **images, **shift_parameter(template, asked.before, images)},
         tags=deployment.tags,
         existing=asked.existing,
     )
@@ -163,16 +167,17 @@ def switch_images(deployment: Deployment, images: Mapping[str, str], report: Rep
 def switch_to(
     deployment: Deployment, state: StackState, template: str, parameters: Mapping[str, str], report: Report
 ) -> StackOutputs:
-    """Stack 2, coming from ``state``, with this template and these parameters, in one update."""
+    """Stack 2, coming from ``state``, with this template and these parameters, in one update that moves traffic at
+    once."""
     with step(report, "switch", state.name) as running:
-        wanted = WantedStack(state.name, template, parameters=parameters, tags=dict(state.tags))
+        wanted = WantedStack(state.name, template, {**parameters, **at_once(template)}, tags=dict(state.tags))
         return _apply(deployment, plan_stack(state, wanted), report, running)
 
 
 def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str], report: Report) -> StackOutputs:
     """Stack 2 as it was ``before``, with ``images``; only the images where its old template would lose something."""
     state = read_pipeline(deployment)
-    parameters = {**before.parameters, **images}
+    parameters = {**before.parameters, **images, **at_once(before.template)}
     plan = plan_stack(state, WantedStack(state.name, before.template, parameters, tags=dict(before.tags)))
     if not before.template or losses(deployment, plan, report):
         return switch_images(deployment, images, report)
@@ -211,7 +216,15 @@ def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Ste
 
     while True:
         try:
-            outputs = apply_stack(cloudformation, plan, report, approve=approve, existing=existing, upload=upload)
+            outputs = apply_stack(
+                cloudformation,
+                plan,
+                report,
+                timeout=operation_seconds(plan.wanted.template_body),
+                approve=approve,
+                existing=existing,
+                upload=upload,
+            )
             break
         except StackFailed as failed:
             missing = set(missing_images(failed.failures)) - put_back

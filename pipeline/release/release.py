@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
+from cfn.names import SHIFT_TRAFFIC
 from pipeline.assembly.model import CheckedImage, PushedImage
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report, step
@@ -125,7 +126,7 @@ def release_content(pushed: Sequence[PushedImage], wanted: WantedStack) -> Relea
     return ReleaseContent(
         images={image.function: image.digest for image in pushed},
         template=template_digest(wanted.template_body),
-        parameters={name: value for name, value in wanted.parameters.items() if name not in images},
+        parameters={name: value for name, value in wanted.parameters.items() if name not in {*images, SHIFT_TRAFFIC}},
     )
 
 

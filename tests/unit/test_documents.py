@@ -139,7 +139,10 @@ JUSTIFIED = {
     ("NetworkInterfacePolicy", "Deny", "Resource *"): "NetworkInterfacePolicy",
     ("StateMachineRole", "Allow", "Resource *"): "StateMachineRole",
     ("ReleaseRole", "Allow", "Resource *"): "ReleaseRole",
-    ("ReleaseRole", "Allow", "Resource ${Arn}:*"): "ReleaseRole",
+    **{
+        ("ReleaseRole", "Allow", f"Resource ${{{stem}Function.Arn}}:*"): "ReleaseRole"
+        for stem in ("ComplianceChecking", "FraudDetection", "TransactionValidation")
+    },
     ("AlarmKey", "Allow", "Action kms:*"): "AlarmKey",
     ("AlarmKey", "Allow", "Action kms:GenerateDataKey*"): "AlarmKey",
     ("AlarmKey", "Allow", "Resource *"): "AlarmKey",
@@ -150,7 +153,6 @@ JUSTIFIED = {
     ("DynamodbEndpoint", "Allow", "Principal *"): "endpoints",
     ("S3Endpoint", "Allow", "Principal *"): "endpoints",
     ("S3Endpoint", "Allow", f"Resource {LAYER_BUCKET}/*"): "endpoints",
-    ("StatesEndpoint", "Allow", "Principal *"): "endpoints",
     **{
         (f"{stem}Repository", "Allow", f"Condition {ANY_FUNCTION}"): "repositories"
         for stem in ("ComplianceChecking", "FraudDetection", "TransactionValidation")

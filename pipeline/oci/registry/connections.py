@@ -72,16 +72,18 @@ class Connections:
     """A pool for each proxy in use, and one without; safe for concurrent use."""
 
     def __init__(self) -> None:
-        self._pools: dict[str | None, PoolManager] = {}
+        self._pools: dict[tuple[str | None, bool], PoolManager] = {}
         self._lock = threading.Lock()
 
     def pool(self, url: str) -> PoolManager:
         """The pool for ``url``. Raises Unusable."""
         proxy = proxy_for(url)
+        # Without TLS no bundle is read, so that one of the shell's cannot break what runs on this machine.
+        secure = any(each.startswith("https:") for each in (url.lower(), (proxy or "").lower()))
         with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = _make_pool(proxy)
-            return self._pools[proxy]
+            if (proxy, secure) not in self._pools:
+                self._pools[proxy, secure] = _make_pool(proxy, trusted() if secure else {})
+            return self._pools[proxy, secure]
 
     def close(self) -> None:
         with self._lock:
@@ -89,10 +91,10 @@ class Connections:
                 pool.clear()
 
 
-def _make_pool(proxy: str | None) -> PoolManager:
+def _make_pool(proxy: str | None, certificates: dict[str, str]) -> PoolManager:
     import urllib3
 
-    settings: dict[str, Any] = {"maxsize": _POOL, "blocksize": BLOCK, **trusted()}
+    settings: dict[str, Any] = {"maxsize": _POOL, "blocksize": BLOCK, **certificates}
     if proxy is None:
         pool = urllib3.PoolManager(**settings)
     else:

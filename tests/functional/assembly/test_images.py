@@ -21,6 +21,7 @@ from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.bases.inspection import inspect_images
 from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import Layer
 
 IMAGES = Path(__file__).resolve().parents[3] / "images"
 TARGETS = [Platform(architecture, PythonVersion(3, minor)) for architecture in Architecture for minor in (12, 13, 14)]
@@ -52,9 +53,17 @@ def test_every_function_has_an_image_for_every_target(
         assert max(layer.descriptor.size for layer in layers[2:]) < 15_000
 
 
-def test_functions_share_all_layers_but_their_own(sources: tuple[FunctionSource, ...], store: BlobStore) -> None:
+def test_functions_of_one_lock_share_all_layers_but_their_own(
+    sources: tuple[FunctionSource, ...], store: BlobStore
+) -> None:
     images = [checked.image for checked in _build(sources, TARGETS[0], store)]
-    assert {image.layers[:3] for image in images} == {images[0].layers[:3]}
+    shared: dict[bytes, set[tuple[Layer, ...]]] = {}
+    for source, image in zip(sources, images, strict=True):
+        lock = source.requirements.read_bytes() if source.requirements is not None else b""
+        shared.setdefault(lock, set()).add(image.layers[:3])
+    assert [len(layers) for layers in shared.values()] == [1] * len(shared)
+    assert len(shared) < len(images)
+    assert len({(image.layers[0], image.layers[2]) for image in images}) == 1
     assert len({image.digest for image in images}) == len(images)
 
 

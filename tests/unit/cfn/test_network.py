@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cfn.calls import EXTRA_ENDPOINTS
 from cfn.network import subnet_blocks
-from cfn.settings import Call
+from cfn.settings import Call, FunctionDefinition
 from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, of_type, pipeline, statements
 
@@ -86,7 +87,7 @@ def test_gateways_are_gateways_and_interfaces_have_private_dns(template: dict[st
         made = endpoint(template, name)
         assert made["VpcEndpointType"] == "Gateway"
         assert made["RouteTableIds"] == [{"Ref": "PrivateRoutes"}]
-    made = endpoint(template, "StatesEndpoint")
+    made = endpoint(pipeline(replace(DEV, endpoints=("states",))), "StatesEndpoint")
     assert (made["VpcEndpointType"], made["PrivateDnsEnabled"]) == ("Interface", True)
     assert len(made["SubnetIds"]) == 3
     assert made["SecurityGroupIds"] == [{"Ref": "EndpointsSecurityGroup"}]
@@ -97,11 +98,36 @@ def test_endpoints_follow_from_the_calls() -> None:
     assert endpoints.keys() == {
         "DynamodbEndpoint",
         "S3Endpoint",
-        "StatesEndpoint",
         "SyncStatesEndpoint",
         "SnsEndpoint",
         "SqsEndpoint",
     }
+
+
+def test_an_endpoint_that_costs_is_made_only_where_it_is_used(template: dict[str, Any]) -> None:
+    kinds = {each["Properties"]["VpcEndpointType"] for each in of_type(template, "AWS::EC2::VPCEndpoint").values()}
+    assert kinds == {"Gateway"}
+    assert "EndpointsSecurityGroup" not in template["Resources"]
+    assert "10.20.0.0/20" not in str(endpoint(template, "FunctionsSecurityGroup"))
+
+
+@pytest.mark.parametrize("service", EXTRA_ENDPOINTS)
+def test_settings_can_ask_for_an_endpoint_which_lets_one_call_through(service: str) -> None:
+    template = pipeline(replace(DEV, endpoints=(service,)))
+    [name] = [
+        name
+        for name, each in of_type(template, "AWS::EC2::VPCEndpoint").items()
+        if each["Properties"]["VpcEndpointType"] == "Interface"
+    ]
+    assert endpoint(template, name)["ServiceName"] == {"Fn::Sub": f"com.amazonaws.${{AWS::Region}}.{service}"}
+    [statement] = statements(endpoint(template, name)["PolicyDocument"])
+    [action] = EXTRA_ENDPOINTS[service].actions
+    assert statement["Action"] == [f"{EXTRA_ENDPOINTS[service].service}:{action}"]
+
+
+def test_an_endpoint_that_there_is_none_of_is_refused() -> None:
+    with pytest.raises(SettingsError, match="endpoints has lambda, s3 and there are states, sync-states, sns, sqs"):
+        pipeline(replace(DEV, endpoints=("s3", "states", "lambda")))
 
 
 def test_endpoint_lets_through_what_is_called_for_this_account_only() -> None:
@@ -120,7 +146,8 @@ def test_gateway_that_nobody_uses_lets_nothing_through() -> None:
     assert statement["Effect"] == "Deny"
 
 
-def test_endpoints_admit_the_functions_and_have_a_group_of_their_own(template: dict[str, Any]) -> None:
+def test_endpoints_admit_the_functions_and_have_a_group_of_their_own() -> None:
+    template = pipeline(DEV, SENDING)
     (ingress,) = endpoint(template, "EndpointsSecurityGroup")["SecurityGroupIngress"]
     assert ingress["SourceSecurityGroupId"] == {"Ref": "FunctionsSecurityGroup"}
     assert (ingress["FromPort"], ingress["ToPort"]) == (443, 443)
@@ -137,9 +164,12 @@ def egress(template: dict[str, Any], *, knows_prefix_lists: bool) -> list[dict[s
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_functions_leave_by_https_only_and_every_rule_says_why(template: dict[str, Any], knows: bool) -> None:
-    rules = egress(template, knows_prefix_lists=knows)
-    assert len(rules) == (3 if knows else 2)
+@pytest.mark.parametrize("functions", [FUNCTIONS, SENDING], ids=["gateways", "interfaces"])
+def test_functions_leave_by_https_only_and_every_rule_says_why(
+    functions: tuple[FunctionDefinition, ...], knows: bool
+) -> None:
+    rules = egress(pipeline(DEV, functions), knows_prefix_lists=knows)
+    assert len(rules) == (2 if knows else 1) + (functions is SENDING)
     for rule in rules:
         assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 443, 443)
         assert rule["Description"]

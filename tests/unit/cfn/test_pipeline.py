@@ -9,6 +9,7 @@ import pytest
 from cfn.functions import IMAGE_PATTERN
 from cfn.placeholder import placeholder_digest
 from cfn.settings import Call, Settings
+from cfn.shifting import shifting_seconds
 from cfn.validation import SHIFTING
 from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, of_type, pipeline, role_statements, statements
@@ -168,18 +169,47 @@ def test_all_at_once_needs_no_codedeploy(template: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("preference", SHIFTING)
-def test_shifting_release_is_stopped_by_the_error_alarm(preference: str) -> None:
+def test_a_shift_is_stopped_by_errors_of_the_new_version_behind_the_alias(preference: str) -> None:
     template = pipeline(replace(DEV, release=preference))
     group = template["Resources"]["FraudDetectionRelease"]["Properties"]
     assert group["DeploymentConfigName"] == f"CodeDeployDefault.{preference}"
-    assert group["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": {"Ref": "FraudDetectionErrors"}}]}
+    assert group["AlarmConfiguration"] == {
+        "Enabled": True,
+        "Alarms": [{"Name": {"Ref": "FraudDetectionNewVersionErrors"}}],
+    }
+    alarm = template["Resources"]["FraudDetectionNewVersionErrors"]["Properties"]
+    assert (alarm["MetricName"], alarm["Threshold"]) == ("Errors", 0)
+    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == {
+        "FunctionName": {"Ref": "FraudDetectionFunction"},
+        "Resource": "fraud-detection-dev:live",
+        "ExecutedVersion": {"Fn::GetAtt": ["FraudDetectionVersion", "Version"]},
+    }
     assert group["AutoRollbackConfiguration"]["Enabled"] is True
     assert template["Resources"]["FraudDetectionAlias"]["UpdatePolicy"] == {
         "CodeDeployLambdaAliasUpdate": {
-            "ApplicationName": {"Ref": "Releases"},
-            "DeploymentGroupName": {"Ref": "FraudDetectionRelease"},
+            "Fn::If": [
+                "ShiftsTraffic",
+                {"ApplicationName": {"Ref": "Releases"}, "DeploymentGroupName": {"Ref": "FraudDetectionRelease"}},
+                {"Ref": "AWS::NoValue"},
+            ]
         }
     }
+    assert template["Parameters"]["ShiftTraffic"]["Default"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("preference", "minutes"),
+    [
+        ("AllAtOnce", 0),
+        ("LambdaCanary10Percent5Minutes", 5),
+        ("LambdaCanary10Percent30Minutes", 30),
+        ("LambdaLinear10PercentEvery1Minute", 9),
+        ("LambdaLinear10PercentEvery10Minutes", 90),
+    ],
+)
+def test_how_long_a_shift_takes_follows_from_its_preference(preference: str, minutes: int) -> None:
+    assert shifting_seconds(preference) == minutes * 60
+    assert all(shifting_seconds(each) > 0 for each in SHIFTING)
 
 
 def test_unknown_release_is_refused() -> None:

@@ -286,7 +286,7 @@ def test_too_few_zones(account: FakeAccount) -> None:
 @pytest.mark.parametrize(
     ("offered", "said"),
     [
-        ({"dynamodb": "Gateway", "s3": "Gateway"}, f"no endpoint service com.amazonaws.{REGION}.states"),
+        ({"s3": "Gateway"}, f"no endpoint service com.amazonaws.{REGION}.dynamodb"),
         (
             {"dynamodb": "Interface", "s3": "Gateway", "states": "Interface"},
             "offered as Interface, but the template needs",

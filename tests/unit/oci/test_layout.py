@@ -58,7 +58,7 @@ def test_layout_is_replaced_and_leftovers_go(tmp_path: Path, store: BlobStore) -
 
 def test_folder_that_holds_something_else_is_left_alone(tmp_path: Path, store: BlobStore) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(SourceError, match="it holds something else than an OCI layout"):
+    with pytest.raises(SourceError, match="it holds files other than an OCI layout"):
         write_layout(pair(store), tmp_path, store)
     assert files(tmp_path).keys() >= {"thesis.txt"}
     assert not (tmp_path / "index.json").exists()
@@ -66,7 +66,7 @@ def test_folder_that_holds_something_else_is_left_alone(tmp_path: Path, store: B
 
 def test_file_in_the_way_is_told(tmp_path: Path, store: BlobStore) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(SourceError, match="it holds something else"):
+    with pytest.raises(SourceError, match="it holds files other"):
         write_layout(pair(store), tmp_path / "out", store)
 
 

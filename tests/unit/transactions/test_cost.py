@@ -117,10 +117,15 @@ def test_a_standard_workflow_costs_by_transitions() -> None:
 
 def test_fixed_costs_are_separate() -> None:
     cost = compute_cost(TEMPLATE, PRICE_LIST, transactions=2_000_000)
-    assert cost.fixed[0].name == "Interface endpoints"
-    assert cost.fixed[0].usd == pytest.approx(3 * 730 * 0.01)
+    assert "Interface endpoints" not in [line.name for line in cost.fixed]
     assert cost.total == pytest.approx(2 * cost.per_million + cost.per_month)
-    assert "Interface endpoints" not in [line.name for line in cost.variable]
+
+
+def test_an_interface_endpoint_costs_by_the_hour_and_zone() -> None:
+    cost = compute_cost(template(endpoints=("states", "sqs")), PRICE_LIST)
+    assert cost.fixed[0].name == "Interface endpoints"
+    assert cost.fixed[0].usd == pytest.approx(2 * 3 * 730 * 0.01)
+    assert cost.per_month - compute_cost(TEMPLATE, PRICE_LIST).per_month == pytest.approx(cost.fixed[0].usd)
 
 
 def test_the_table_states_the_date_of_its_prices() -> None:
