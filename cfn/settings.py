@@ -36,14 +36,14 @@ class Call:
 class FunctionDefinition:
     """What the templates need to know of one function; read from its ``function.toml``.
 
-    memory        MB, 128 to 10240
+    memory        MB, 128 to 10240; 1,769 MB is one vCPU (Lambda guide, "Configure Lambda function memory")
     timeout       seconds, 1 to 900
     milliseconds  how long an invocation takes under load; the reserved executions are derived from it
     """
 
     name: str
     description: str = ""
-    memory: int = 3072
+    memory: int = 1769
     timeout: int = 60
     milliseconds: int = 100
     calls: tuple[Call, ...] = ()

@@ -61,7 +61,7 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     handler: str
     description: str = ""
-    memory: int = 3072
+    memory: int = 1769
     timeout: int = 60
     milliseconds: int = 100
     calls: list[_Call] = []

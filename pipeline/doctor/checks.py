@@ -19,7 +19,7 @@ from pipeline.doctor.function_images import check_images, check_repository_polic
 from pipeline.doctor.keys import check_topic_keys
 from pipeline.doctor.load import check_load
 from pipeline.doctor.own_stacks import check_log_groups, check_names, check_stacks
-from pipeline.doctor.quotas import check_concurrency, check_quotas
+from pipeline.doctor.quotas import check_concurrency, check_memory, check_quotas
 from pipeline.doctor.region import check_endpoint_services, check_prefix_lists, check_zones
 from pipeline.doctor.situation import READINGS, Situation, look_at
 from pipeline.doctor.verdict import CheckResult, Verdict, unknown
@@ -38,6 +38,7 @@ CHECKS: Mapping[str, Check] = {
     "log groups": check_log_groups,
     "reserved concurrency": check_concurrency,
     "load": check_load,
+    "memory": check_memory,
     "quotas": check_quotas,
     "zones": check_zones,
     "endpoint services": check_endpoint_services,

@@ -1,4 +1,4 @@
-"""Checks of account quotas: concurrent executions, VPCs and VPC endpoints."""
+"""Checks of account quotas: concurrent executions, memory, VPCs and VPC endpoints."""
 
 from __future__ import annotations
 
@@ -38,6 +38,31 @@ def check_concurrency(situation: Situation) -> Verdict:
         f"`up` reserves {fits or 'none'} instead. To silence this, {cure}; or request a higher quota: aws"
         " service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
         " --desired-value 1000",
+    )
+
+
+# What a new account can give a function at most (MB), and the concurrent executions of an account that is no longer new
+# (Lambda quotas: "New AWS accounts have reduced concurrency and memory quotas"). No call reads the memory quota.
+NEW_ACCOUNT_MEMORY = 3_008
+_FULL_CONCURRENCY = 1_000
+
+
+def check_memory(situation: Situation) -> Verdict:
+    """New accounts give a function at most 3,008 MB. A warning at most, since only Lambda knows the limit."""
+    large = [
+        f"{source.name} ({source.definition.memory:,} MB)"
+        for source in situation.sources
+        if source.definition.memory > NEW_ACCOUNT_MEMORY
+    ]
+    if not large:
+        return ok(f"no function has more than {NEW_ACCOUNT_MEMORY:,} MB, which every account gives")
+    total = situation.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    if total >= _FULL_CONCURRENCY:
+        return ok(f"{', '.join(large)}: an account with {total:,} concurrent executions is not limited as new ones are")
+    return warning(
+        f"{', '.join(large)}: an account with {total:,} concurrent executions is new, and Lambda may refuse more than"
+        f" {NEW_ACCOUNT_MEMORY:,} MB",
+        f"Set memory = {NEW_ACCOUNT_MEMORY} or less in function.toml, or ask AWS Support for more.",
     )
 
 

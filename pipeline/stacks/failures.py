@@ -28,6 +28,8 @@ _TRANSIENT = re.compile(
     r"|Status Code: 5\d\d",
     re.IGNORECASE,
 )
+# What Lambda says to more memory than a new account can give (a quota that no call reads).
+_MEMORY = re.compile(r"MemorySize.*less than or equal to (\d+)", re.IGNORECASE | re.DOTALL)
 _IMAGE = re.compile(r"Source image (\S+?)\.? (?:does not exist|is not valid)", re.IGNORECASE)
 
 
@@ -163,6 +165,17 @@ def _with_validation(cfn: Any, stack_id: str, events: Sequence[StackEvent]) -> t
     return failures
 
 
+def advice(failures: Sequence[ResourceFailure]) -> str:
+    """What to do about the first cause, if it is one with a cure of its own; else ""."""
+    for failure in failures:
+        if not failure.cancelled and (found := _MEMORY.search(failure.reason)):
+            return (
+                f"New accounts have at most {int(found[1]):,} MB a function. Set memory = {found[1]} or less in its"
+                " function.toml, or ask AWS Support for more"
+            )
+    return ""
+
+
 def stack_failed(cfn: Any, what: str, stack: str, stack_id: str, settled: Settled, next_step: str) -> StackFailed:
     """The error of an operation that failed, from its last status and its events."""
     failures = _with_validation(cfn, stack_id, settled.events)
@@ -171,7 +184,7 @@ def stack_failed(cfn: Any, what: str, stack: str, stack_id: str, settled: Settle
     return StackFailed(
         what,
         f"{why}; the stack is in {settled.status}",
-        next_step,
+        advice(failures) or next_step,
         stack=stack,
         status=settled.status,
         failures=failures,

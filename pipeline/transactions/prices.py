@@ -68,7 +68,7 @@ class Traffic:
         }
     )  # fmt: skip
     milliseconds: Mapping[str, float] = field(
-        default_factory=lambda: {"transaction-validation": 3, "fraud-detection": 12, "compliance-checking": 4}
+        default_factory=lambda: {"transaction-validation": 3, "fraud-detection": 4, "compliance-checking": 4}
     )
     log_bytes: Mapping[str, float] = field(
         default_factory=lambda: {"transaction-validation": 819, "fraud-detection": 790, "compliance-checking": 948}

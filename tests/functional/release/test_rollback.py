@@ -42,7 +42,7 @@ def memory(line: CommandLine) -> int:
 
 def test_configuration_goes_back_too(line: CommandLine, first: dict[str, Any], tmp_path: Path) -> None:
     definition = line.project / "images" / "fraud-detection" / "function.toml"
-    definition.write_text(definition.read_text().replace("memory = 3072", "memory = 1024"))
+    definition.write_text(definition.read_text().replace("memory = 1769", "memory = 1024"))
     assert line.json("up")["release"] == 2
     assert (functions(line), memory(line)) == (first, 1024)
     listed = line.run("releases").stdout.splitlines()
@@ -51,7 +51,7 @@ def test_configuration_goes_back_too(line: CommandLine, first: dict[str, Any], t
 
     back = line.json("rollback")
     assert (back["to"], back["changed"], back["release"], back["not_taken_back"]) == (1, True, 3, [])
-    assert (functions(line), memory(line)) == (first, 3072)
+    assert (functions(line), memory(line)) == (first, 1769)
     assert line.run("rollback", "--to", "1").stdout.startswith("dev runs release 1 already\n")
 
     # From another machine, which has nothing of it in its cache.
@@ -89,7 +89,7 @@ def test_a_template_that_is_gone_stays_and_is_told(line: CommandLine, first: dic
             repositoryName="compliance-checking-dev", imageManifest=manifest, imageManifestMediaType=OCI_MANIFEST
         )
     assert line.json("rollback", "--to", "1")["not_taken_back"] == []
-    assert memory(line) == 3072
+    assert memory(line) == 1769
 
 
 def test_a_function_that_came_later_goes_when_that_is_approved(line: CommandLine, first: dict[str, Any]) -> None:

@@ -141,7 +141,7 @@ def test_a_broken_change_of_the_template_is_taken_back_as_a_whole(lab: Lab) -> N
         toml = lab.root / "images" / "fraud-detection" / "function.toml"
         text = toml.read_text()
         try:
-            toml.write_text(text.replace("memory = 3072", "memory = 1024"))
+            toml.write_text(text.replace("memory = 1769", "memory = 1024"))
             with (
                 lab.changed("\nraise RuntimeError('broken at import')\n"),
                 pytest.raises(ReleaseError, match="taken back"),

@@ -218,7 +218,7 @@ def test_a_shared_file_is_live_in_every_function(watch: Watch) -> None:
 
 def test_a_changed_manifest_is_a_whole_release(watch: Watch) -> None:
     manifest = watch.images / "compliance-checking" / "function.toml"
-    manifest.write_text(manifest.read_text().replace("memory = 3072", "memory = 2048"))
+    manifest.write_text(manifest.read_text().replace("memory = 1769", "memory = 2048"))
     watch.says("dev is as the files say")
     configuration = watch.line.client("lambda").get_function_configuration(FunctionName="compliance-checking-dev")
     assert configuration["MemorySize"] == 2048

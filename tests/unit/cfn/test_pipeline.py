@@ -68,7 +68,7 @@ def test_function_is_what_the_design_says(template: dict[str, Any]) -> None:
     properties = template["Resources"]["FraudDetectionFunction"]["Properties"]
     assert properties["FunctionName"] == "fraud-detection-dev"
     assert properties["PackageType"] == "Image"
-    assert (properties["MemorySize"], properties["Timeout"], properties["Architectures"]) == (3072, 60, ["arm64"])
+    assert (properties["MemorySize"], properties["Timeout"], properties["Architectures"]) == (1769, 60, ["arm64"])
     assert not {"Handler", "Runtime", "Layers"} & properties.keys(), "Lambda refuses these with an image"
     assert properties["LoggingConfig"] == {
         "LogFormat": "JSON",

@@ -22,6 +22,7 @@ from pipeline.doctor.verdict import combine, error, ok, unknown, warning
 from pipeline.oci.values import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Digest
 from tests.servers.registry import LoopbackRegistry
 from tests.unit.cfn.examples import DEV, PROD
+from tests.unit.doctor import account as account_module
 from tests.unit.doctor.account import ACCOUNT, REGION, SOURCES, FakeAccount, bodies, endpoint_services, templates
 
 REGISTRY, PIPELINE = Names("dev").registry_stack, Names("dev").pipeline_stack
@@ -258,6 +259,30 @@ def test_our_own_reservations_are_not_counted_twice(account: FakeAccount) -> Non
     verdict = account.verdict("reserved concurrency")
     assert verdict.status is Status.OK
     assert "other functions reserve 0" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("memory", "executions", "status"),
+    [
+        (1_769, 10, Status.OK),
+        (3_008, 10, Status.OK),
+        (3_009, 10, Status.WARNING),
+        (10_240, 999, Status.WARNING),
+        (10_240, 1_000, Status.OK),
+    ],
+)
+def test_more_memory_than_new_accounts_give(
+    account: FakeAccount, monkeypatch: pytest.MonkeyPatch, memory: int, executions: int, status: Status
+) -> None:
+    limit = {"ConcurrentExecutions": executions, "UnreservedConcurrentExecutions": executions}
+    account.answer("lambda.GetAccountSettings", {"AccountLimit": limit})
+    large = replace(SOURCES[0], definition=replace(SOURCES[0].definition, memory=memory))
+    monkeypatch.setattr(account_module, "SOURCES", (large, *SOURCES[1:]))
+    verdict = account.verdict("memory")
+    assert verdict.status is status
+    if status is Status.WARNING:
+        assert f"{large.name} ({memory:,} MB): an account with {executions}" in verdict.evidence
+        assert "memory = 3008" in str(verdict.cure)
 
 
 def test_the_vpc_quota_is_reached(account: FakeAccount) -> None:

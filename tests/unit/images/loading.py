@@ -45,7 +45,7 @@ def context(function: str = "function") -> LambdaContext:
     made._function_name = f"{function}-dev"
     made._function_version = "$LATEST"
     made._invoked_function_arn = f"arn:aws:lambda:us-east-1:000000000000:function:{function}-dev"
-    made._memory_limit_in_mb = 3072
+    made._memory_limit_in_mb = 1769
     made._aws_request_id = "52fdfc07-2182-154f-163f-5f0f9a621d72"
     return made
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from pipeline.stacks import ResourceFailure, StackFailed, StackStatus, missing_images
-from pipeline.stacks.failures import explain, failures_of
+from pipeline.stacks.failures import advice, explain, failures_of
 from pipeline.stacks.stack_events import StackEvent
 
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/pipeline-dev/1"
@@ -91,3 +91,13 @@ def test_the_error_can_be_pickled() -> None:
     assert (str(again), again.stack, again.status, again.failures) == (
         str(error), "s", StackStatus.ROLLBACK_COMPLETE, (failure,),
     )  # fmt: skip
+
+
+def test_more_memory_than_a_new_account_has_is_explained() -> None:
+    reason = (
+        "Resource handler returned message: \"1 validation error detected: Value '3072' at 'memorySize' failed to"
+        ' constraint: Member must have value less than or equal to 3008 (Service: Lambda, Status Code: 400)"'
+    )
+    failure = ResourceFailure("FraudDetectionFunction", "AWS::Lambda::Function", "CREATE_FAILED", reason)
+    assert "Set memory = 3008 or less in its function.toml" in advice((failure,))
+    assert advice((ResourceFailure("Queue", "AWS::SQS::Queue", "CREATE_FAILED", "no"),)) == ""

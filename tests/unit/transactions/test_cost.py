@@ -61,7 +61,7 @@ def test_docs_state_the_cost_of_the_default_settings(architecture: Architecture,
 def test_the_cost_of_an_approval() -> None:
     approved = {"shares": {"approved": 1.0}}
     assert usd("Lambda requests", **approved) == pytest.approx(3 * 0.20)
-    assert usd("Lambda duration", **approved) == pytest.approx((3 + 12 + 4) / 1000 * 3 * 13.3334)
+    assert usd("Lambda duration", **approved) == pytest.approx((3 + 4 + 4) / 1000 * 1769 / 1024 * 13.3334)
     # A claim with its index entry, and the record.
     assert usd("DynamoDB writes", **approved) == pytest.approx(3 * 0.625)
     assert usd("DynamoDB reads", **approved) == pytest.approx(0.5 * 0.125)
