@@ -32,7 +32,10 @@ def submit(
     context: Context, *, transaction: str | None, file: Path | None = None, results: Path | None = None,
     workers: int = 16,
 ) -> Outcome:  # fmt: skip
-    """Submit one transaction, as JSON text or - for standard input, or a whole file, and print the answers."""
+    """Submit one transaction, as JSON text or - for standard input, or a whole file, and print the answers.
+
+    Exit code 1 if a transaction got no answer, or a line of the file was not submitted because it is malformed.
+    """
     if file is not None and transaction is None:
         return _submit_file(context, file, results, workers)
     if transaction is None or file is not None:
@@ -55,15 +58,22 @@ def _submit_one(context: Context, text: str) -> Outcome:
 
 
 def _submit_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
-    """Exit code 1 when a line has no answer yet."""
     from pipeline.target import explained
+    from pipeline.transactions.claims import read_claim
     from pipeline.transactions.submissions import submit_file
 
     with explained(context.target_name, f"{path} was not submitted to its end"):
         target = context.running_target()
         arn = _output(context, target, "StateMachineArn")
+        table = _output(context, target, "StateTableName")
         summary = submit_file(
-            target.client("stepfunctions"), arn, path, results=results, workers=workers, report=context.report
+            target.client("stepfunctions"),
+            arn,
+            path,
+            results=results,
+            workers=workers,
+            decided=lambda identifier: read_claim(target.client("dynamodb"), table, identifier).decided,
+            report=context.report,
         )
     lines = [f"{name:<12} {count:>9,}" for name, count in sorted(summary.counts.items())]
     lines += [f"line {number}: malformed, {why}" for number, why in summary.malformed[:20]]
@@ -74,7 +84,7 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
         lines.append(f"Next: {command_line(context, 'redrive')}")
     elif summary.unanswered:
         lines.append("Next: run the same command again; what is done is not done twice")
-    return Outcome(summary.to_json(), "\n".join(lines), 1 if summary.unanswered else 0)
+    return Outcome(summary.to_json(), "\n".join(lines), 1 if summary.without_answer else 0)
 
 
 @command(

@@ -135,7 +135,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.REPOSITORIES, "ecr:BatchGetImage"),
     ),
     "status": (*_READ_STACKS, *grant(On.FUNCTIONS, "lambda:GetFunction")),
-    "submit": (*_READ_STACKS, *_SUBMIT),
+    # The records of lines that were parked before.
+    "submit": (*_READ_STACKS, *_SUBMIT, *grant(On.TABLE, "dynamodb:GetItem")),
     "explain": (
         *_READ_STACKS,
         *grant(On.TABLE, "dynamodb:GetItem"),
@@ -146,7 +147,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
     "redrive": (
         *_READ_STACKS,
         *_SUBMIT,
-        *grant(On.TABLE, "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+        *grant(On.TABLE, "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
         *grant(
             On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"
         ),

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Report, Submitted, ignore
+from pipeline.transactions.claims import read_claim
 from pipeline.transactions.parked import ParkedMessage, ParkedQueue, ParkedTable, Place, reading_failed
 from pipeline.transactions.submit import Answer, Parked, Unanswered, submit
 
@@ -38,6 +40,7 @@ class Result(StrEnum):
     UNANSWERED = "unanswered"
     REFUSED = "refused"
     UNREADABLE = "unreadable"
+    CLAIMED = "claimed"
     WAITING = "waiting"
 
 
@@ -184,6 +187,9 @@ class _Run:
         # Consecutive submissions without an answer, and the error if there were too many.
         self._silence = 0
         self.gave_up: SubmissionError | None = None
+        # Transactions being submitted, whose other messages wait: one would be parked again for the other's claim.
+        self._busy: set[str] = set()
+        self._exhausted = False
         # Messages received but not started, and messages held until the end because they are to stay parked.
         self._taken: deque[ParkedMessage] = deque()
         self._held: list[tuple[Place, ParkedMessage]] = []
@@ -191,25 +197,23 @@ class _Run:
     def work(self, place: Place) -> Iterator[Redriven]:
         """Yield each message of a place with its result. Submissions run in threads; this thread settles them."""
         running: dict[Future[Redriven], ParkedMessage] = {}
+        self._exhausted = False
         try:
             with ThreadPoolExecutor(self._redriver.workers) as pool:
-                more = True
                 while True:
-                    while more and len(running) < self._redriver.workers:
-                        message = self._next(place)
-                        if message is None:
-                            more = False
-                        elif self._dry_run or not message.readable:
+                    while len(running) < self._redriver.workers and (message := self._next(place)) is not None:
+                        if self._dry_run or not message.readable:
                             self._held.append((place, message))
                             yield _only_looked_at(message)
                         else:
                             execution = f"redrive-{uuid.uuid4()}"
                             self._own.add(execution)
+                            self._busy.add(message.transaction_id or "")
                             running[pool.submit(_submit_again, self._redriver, message, execution)] = message
                     if not running:
                         return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        del running[future]
+                        self._busy.discard(running.pop(future).transaction_id or "")
                         yield self._settle(place, future.result())
         finally:
             self._held += [(place, message) for message in (*running.values(), *self._taken)]
@@ -230,14 +234,27 @@ class _Run:
                     place.put_back(message)
 
     def _next(self, place: Place) -> ParkedMessage | None:
-        """The next message to submit; None if there is none, or the limit or GIVE_UP_AFTER is reached."""
+        """The next message to submit; None if there is none now, or the limit or GIVE_UP_AFTER is reached."""
+        waiting: list[ParkedMessage] = []
+        try:
+            return self._next_free(place, waiting)
+        finally:
+            self._taken.extendleft(reversed(waiting))
+
+    def _next_free(self, place: Place, waiting: list[ParkedMessage]) -> ParkedMessage | None:
+        """The same; messages of transactions that are being submitted are added to ``waiting``."""
         while self._left > 0 and self.gave_up is None:
             if not self._taken:
-                self._taken.extend(place.take(min(self._redriver.workers, 10)))
+                # A message is hidden for a limited time: none is taken while those taken before wait.
+                if not self._exhausted and not waiting:
+                    self._taken.extend(place.take(min(self._redriver.workers, 10)))
+                    self._exhausted = not self._taken
                 if not self._taken:
                     return None
             message = self._taken.popleft()
-            if self._met.get(message.identity) in _SETTLED:
+            if message.transaction_id is not None and message.transaction_id in self._busy:
+                waiting.append(message)
+            elif self._met.get(message.identity) in _SETTLED:
                 place.forget(message)
             elif message.identity in self._met or message.execution in self._own or not self._is_wanted(message):
                 self._held.append((place, message))
@@ -270,6 +287,9 @@ class _Run:
 
 def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) -> Redriven:
     try:
+        if (until := _claimed_until(redriver, message)) is not None:
+            why = f"another execution has claimed it until {until:%H:%M:%S} UTC; run redrive again after that"
+            return Redriven(message, Result.CLAIMED, why=why)
         text = json.dumps(message.input, ensure_ascii=False, separators=(",", ":"))
         answer = submit(redriver.stepfunctions, redriver.state_machine_arn, text, execution=execution)
     except Parked as error:
@@ -281,6 +301,16 @@ def _submit_again(redriver: Redriver, message: ParkedMessage, execution: str) ->
     except RecursionError:
         return Redriven(message, Result.REFUSED, why="it is nested too deeply; it stays parked")
     return Redriven(message, Result.ANSWERED, answer)
+
+
+def _claimed_until(redriver: Redriver, message: ParkedMessage) -> datetime | None:
+    """When another execution's claim ends. Submitting before only parks the message again, but loses nothing."""
+    if not message.transaction_id:
+        return None
+    try:
+        return read_claim(redriver.dynamodb, redriver.table, message.transaction_id).until
+    except (BotoCoreError, ClientError):
+        return None
 
 
 def _only_looked_at(message: ParkedMessage) -> Redriven:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.core.documents import parse_json
 from pipeline.core.errors import SubmissionError
 from pipeline.transactions.transaction_lines import Line
+
+# How every entry begins, and more bytes than one has.
+_BEGINNING = b'{"line": '
+_ENTRY_MAX = 1 << 20
 
 
 def default_results(path: Path) -> Path:
@@ -47,6 +53,15 @@ class Done:
         return document | ({"answer": self.document} if self.document else {})
 
 
+def _parse(line: bytes) -> Done:
+    """An entry of a results file. Raises ValueError, KeyError or TypeError for any other line."""
+    entry = parse_json(line)
+    number, digest, outcome, repeat = entry["line"], entry["digest"], entry["outcome"], entry["repeat"]
+    if not (type(number) is int and isinstance(digest, str) and isinstance(outcome, str) and type(repeat) is bool):
+        raise TypeError("it is not an entry")
+    return Done(number, digest, outcome, repeat, str(entry.get("why", "")), entry.get("transaction_id"))
+
+
 class Results:
     """An open, locked results file; see ``open_results``."""
 
@@ -54,15 +69,17 @@ class Results:
         self._file = file
         self.done: dict[int, Done] = {}
         complete = 0
-        for line in file:
+        while line := file.readline(_ENTRY_MAX):
             if not line.endswith(b"\n"):
-                break  # cut off when a previous run was killed
+                # Cut off when a previous run was killed, or the end of another file.
+                if not line.startswith(_BEGINNING) and not (self.done and _BEGINNING.startswith(line)):
+                    raise ValueError("it does not end in an entry")
+                if len(line) >= _ENTRY_MAX:
+                    raise ValueError("a line of it is too long for an entry")
+                break
             complete += len(line)
-            entry = json.loads(line)
-            self.done[entry["line"]] = Done(
-                entry["line"], entry["digest"], entry["outcome"], entry["repeat"], entry.get("why", ""),
-                entry.get("transaction_id"),
-            )  # fmt: skip
+            done = _parse(line)
+            self.done[done.number] = done
         file.truncate(complete)
         file.seek(complete)
 
@@ -78,9 +95,16 @@ class Results:
 
 @contextmanager
 def open_results(path: Path) -> Iterator[Results]:
-    """Open and lock a results file. Raises SubmissionError if it is locked, cannot be written or is another file."""
+    """Open and lock a results file. Raises SubmissionError if it is locked, cannot be written or is another file.
+
+    Another file is left as it is.
+    """
     try:
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644), "r+b") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SubmissionError(
+                    "the file was not submitted", f"{path} is not a regular file", "Use another --results file."
+                )
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -6,8 +6,10 @@ flight are submitted again and get the same answer.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Report, Submitted, ignore
+from pipeline.core.files import open_regular
 from pipeline.transactions.results_file import Done, Results, default_results, open_results
 from pipeline.transactions.submit import Parked, Unanswered, submit
 from pipeline.transactions.transaction_lines import Line, read_lines
@@ -45,6 +48,11 @@ class Summary:
     results: Path
 
     @property
+    def without_answer(self) -> int:
+        """Lines that have no answer: parked, unanswered or malformed."""
+        return sum(self.counts.get(each, 0) for each in ("malformed", "parked", "unanswered"))
+
+    @property
     def per_second(self) -> float:
         return (self.lines - self.before) / self.seconds if self.seconds else 0.0
 
@@ -69,16 +77,23 @@ def submit_file(
     *,
     results: Path | None = None,
     workers: int = WORKERS,
+    decided: Callable[[str], bool] = lambda _: False,
     report: Report = ignore,
 ) -> Summary:
     """Submit every transaction of a file that an earlier run has not finished; malformed lines are only reported.
 
     workers  concurrent submissions, and lines held in memory
+    decided  whether a transaction has an answer by now: a line parked before, and redriven since, gets that answer
 
     Raises SubmissionError if the file or the results file cannot be used, or after GIVE_UP_AFTER consecutive
     submissions without an answer. The results file keeps everything finished by then.
     """
     results = results or default_results(path)
+    with contextlib.suppress(OSError):  # the results file need not exist yet
+        if results.samefile(path):
+            raise SubmissionError(
+                "the file was not submitted", f"{results} is the file itself", "Use another --results file."
+            )
     total = _count(path)
     started = time.monotonic()
     with open_results(results) as file:
@@ -87,7 +102,10 @@ def submit_file(
             running: set[Future[Done]] = set()
             try:
                 for line in read_lines(path):
-                    if (before := file.find(line)) is not None:
+                    before = file.find(line)
+                    if before is not None and before.outcome == "parked" and decided(before.transaction_id or ""):
+                        before = None
+                    if before is not None:
                         run.count(before, earlier=True)
                     elif line.why:
                         run.finish(Done(line.number, line.digest, "malformed", why=line.why))
@@ -164,9 +182,12 @@ class _FileRun:
 def _count(path: Path) -> int:
     """An upper bound of the number of transactions, for progress only."""
     try:
-        with path.open("rb") as file:
-            return sum(1 for _line in file)
-    except OSError:
+        with open_regular(path) as file:
+            count, last = 0, b"\n"
+            for block in iter(lambda: file.read(1 << 20), b""):
+                count, last = count + block.count(b"\n"), block[-1:]
+            return count + (last != b"\n")
+    except (OSError, ValueError):
         return 0
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from pipeline.core.errors import SubmissionError
+from pipeline.core.files import open_regular
 from pipeline.transactions.submit import parse_transaction
 
 # Far above what Step Functions accepts, far below what fits into memory.
-LINE_MAX_BYTES = 8 * 1024 * 1024
+LINE_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def read_lines(path: Path) -> Iterator[Line]:
             "Use a .jsonl file (one JSON object per line) or a .csv file (the first row holds the field names).",
         )  # fmt: skip
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield from read(path, file)
     except OSError as error:
         raise SubmissionError(f"{path} was not submitted", str(error), "Check the path and its permissions.") from error
@@ -93,27 +93,27 @@ def _decode(line: bytes) -> tuple[str, str]:
 
 def _read_csv(path: Path, file: BinaryIO) -> Iterator[Line]:
     # Bytes that are not UTF-8 become lone surrogates, so one bad row does not abort the file.
-    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        fields: list[str] | None = None
-        for number, row, why in _rows(text):
-            if why:
-                yield Line(number, "", why)
-            elif fields is None:
-                fields = _check_fields(path, row)
-            elif len(row) != len(fields):
-                yield Line(number, "", f"it has {len(row)} cells and the first row names {len(fields)} fields")
-            elif any("\udc80" <= character <= "\udcff" for cell in row for character in cell):
-                yield Line(number, "", "it is not UTF-8")
-            else:
-                document = {name: cell for name, cell in zip(fields, row, strict=True) if cell != ""}
-                yield Line(number, json.dumps(document, ensure_ascii=False))
+    text = (line.decode(errors="surrogateescape") for _number, line in _raw_lines(file))
+    fields: list[str] | None = None
+    for number, row, why in _rows(text):
+        if why:
+            yield Line(number, "", why)
+        elif fields is None:
+            fields = _check_fields(path, row)
+        elif len(row) != len(fields):
+            yield Line(number, "", f"it has {len(row)} cells and the first row names {len(fields)} fields")
+        elif any("\udc80" <= character <= "\udcff" for cell in row for character in cell):
+            yield Line(number, "", "it is not UTF-8")
+        else:
+            document = {name: cell for name, cell in zip(fields, row, strict=True) if cell != ""}
+            yield Line(number, json.dumps(document, ensure_ascii=False))
     if fields is None:
         raise SubmissionError(
             f"{path} was not submitted", "its first row names no fields", "Add a first row with the field names."
         )
 
 
-def _rows(text: TextIO) -> Iterator[tuple[int, list[str], str]]:
+def _rows(text: Iterator[str]) -> Iterator[tuple[int, list[str], str]]:
     """Yield (number of the first line, cells, error or "") for each row that is not blank."""
     rows = csv.reader(text, strict=True)
     while True:

@@ -49,6 +49,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "ssm:GetParameter": "with --to",
     },
     "prune": {"ecr:BatchDeleteImage": "every image is younger than the grace period of an hour"},
+    "submit": {"dynamodb:GetItem": "a line of a file that an earlier run parked"},
     "redrive": {
         "dynamodb:DeleteItem": "a submission parked in the table because the queue was unavailable",
         "dynamodb:UpdateItem": "a submission parked in the table because the queue was unavailable",

@@ -266,6 +266,40 @@ def test_input_that_is_not_a_transaction_is_answered(lab: Lab) -> None:
     assert redriven.answer.outcome == "REJECTED"
 
 
+def claim(lab: Lab, key: str, milliseconds: float) -> None:
+    """A claim of an execution that is still running, or was killed."""
+    lab.client("dynamodb").put_item(
+        TableName=lab.names.table,
+        Item={
+            "transaction_id": {"S": key}, "status": {"S": "CLAIMED"}, "fingerprint": {"S": "f"},
+            "claim_token": {"S": "somebody"}, "lease_until": {"N": str(int(milliseconds))},
+        },
+    )  # fmt: skip
+
+
+def test_a_claimed_transaction_is_not_parked_again_and_says_when_to_come_back(lab: Lab) -> None:
+    park(lab, range(2))
+    until = time.time() + 100
+    claim(lab, "t-0", until * 1000)
+    result = redrive(redriver(lab))
+    assert result.counts == {"answered": 1, "claimed": 1}
+    [claimed] = [each for each in result.messages if each.result is Result.CLAIMED]
+    assert f"until {time.strftime('%H:%M:%S', time.gmtime(until))} UTC" in claimed.why
+    assert result.remaining == 1
+    [left] = lab.parked()
+    assert left["input"]["transaction_id"] == "t-0"
+    assert not left["execution"].startswith("redrive-")  # the message that was there
+
+
+def test_messages_of_one_transaction_are_submitted_one_after_another(lab: Lab) -> None:
+    """Side by side, all but the first would be parked again for its claim."""
+    for _ in range(4):
+        park(lab, range(3))
+    result = redrive(redriver(lab))
+    assert result.counts == {"answered": 12}
+    assert lab.parked() == []
+
+
 def test_two_redrives_at_once_share_the_work(lab: Lab) -> None:
     park(lab, range(30))
     lab.trace()

@@ -18,6 +18,7 @@ from botocore.config import Config
 
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Event, Submitted
+from pipeline.transactions.claims import read_claim
 from pipeline.transactions.results_file import default_results
 from pipeline.transactions.submissions import GIVE_UP_AFTER, submit_file
 from tests.functional.workflow_lab import ROOT, Lab, running_lab
@@ -107,6 +108,23 @@ def test_parked_lines_are_counted_and_not_submitted_again(lab: Lab, tmp_path: Pa
     for _twice in range(2):
         assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 3, "parked": 2}
     assert len(lab.parked()) == 2
+
+
+def test_lines_that_were_redriven_get_their_answer_in_the_next_run(lab: Lab, tmp_path: Path) -> None:
+    path = transactions(tmp_path, 3)
+    lab.faults(lab.fault("Validate", error="PlaceholderImage", times=2))
+    client, dynamodb = lab.client("stepfunctions"), lab.client("dynamodb")
+
+    def decided(transaction_id: str) -> bool:
+        return read_claim(dynamodb, lab.names.table, transaction_id).decided
+
+    assert submit_file(client, lab.machine, path, decided=decided).counts == {"APPROVED": 1, "parked": 2}
+    assert submit_file(client, lab.machine, path, decided=decided).counts == {"APPROVED": 1, "parked": 2}
+    assert len(lab.parked()) == 2
+    for number in range(3):
+        lab.submit({"transaction_id": f"t-{number}", "amount": "1.00", "currency": "USD"})
+    again = submit_file(client, lab.machine, path, decided=decided)
+    assert (again.counts, again.repeats, again.without_answer) == ({"APPROVED": 3}, 2, 0)
 
 
 def test_unanswered_lines_are_submitted_by_the_next_run(lab: Lab, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import SubmissionError
 from pipeline.transactions.results_file import Done, open_results
+from pipeline.transactions.submissions import Summary, submit_file
 from pipeline.transactions.transaction_lines import LINE_MAX_BYTES, Line, read_lines
 
 
@@ -147,3 +150,70 @@ def test_two_processes_do_not_share_a_results_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="results file cannot be written"), open_results(tmp_path / "no" / "r"):
         pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"notes without a final newline",
+        b'{"transaction_id": "t-1"}',
+        b"{",
+        b"\x00" * 5_000_000,
+        b'{"line": 1, "digest": "d", "outcome": "APPROVED", "repeat": "no"}\n',
+        b'{"line": true, "digest": "d", "outcome": "APPROVED", "repeat": false}\n',
+        b'{"line": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n",
+        b"[1, 2]\n",
+        b'{"line": 1, "digest": "d", "outcome": "APPROVED", "repeat": false}\nnotes',
+        b'{"line": ' + b" " * 3_000_000,
+    ],
+)
+def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "r"
+    path.write_bytes(content)
+    with pytest.raises(SubmissionError, match="not a results file"), open_results(path):
+        pass
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/zero", "/dev/null"])
+def test_a_device_is_not_a_results_file(device: str) -> None:
+    with pytest.raises(SubmissionError, match="not a regular file"), open_results(Path(device)):
+        pass
+
+
+def test_the_file_itself_is_not_its_results_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", "{}")
+    (tmp_path / "link").symlink_to(path)
+    for results in (path, tmp_path / "link"):
+        with pytest.raises(SubmissionError, match="is the file itself"):
+            submit_file(None, "", path, results=results)
+    assert path.read_text() == "{}"
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv"])
+def test_a_line_without_end_takes_bounded_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"transaction_id\n")
+    with path.open("r+b") as file:
+        file.truncate(400_000_000)
+    tracemalloc.start()
+    try:
+        lines = list(read_lines(path))
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert [bool(line.why) for line in lines][-1:] == [True]
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.jsonl")
+    with pytest.raises(SubmissionError, match="was not submitted"):
+        list(read_lines(tmp_path / "t.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "without"),
+    [({"APPROVED": 2}, 0), ({"APPROVED": 2, "parked": 1}, 1), ({"malformed": 3}, 3), ({"unanswered": 1}, 1)],
+)
+def test_lines_without_an_answer_are_counted(counts: dict[str, int], without: int) -> None:
+    assert Summary(3, 0, counts, 0, (), (), 1.0, Path("r")).without_answer == without
