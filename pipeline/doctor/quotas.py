@@ -41,7 +41,7 @@ def check_concurrency(situation: Situation) -> Verdict:
     )
 
 
-# What a new account can give a function at most (MB), and the concurrent executions of an account that is no longer new
+# The memory limit (MB) of functions in new accounts, and the concurrent executions of accounts without such limits
 # (Lambda quotas: "New AWS accounts have reduced concurrency and memory quotas"). No call reads the memory quota.
 NEW_ACCOUNT_MEMORY = 3_008
 _FULL_CONCURRENCY = 1_000
@@ -55,10 +55,10 @@ def check_memory(situation: Situation) -> Verdict:
         if source.definition.memory > NEW_ACCOUNT_MEMORY
     ]
     if not large:
-        return ok(f"no function has more than {NEW_ACCOUNT_MEMORY:,} MB, which every account gives")
+        return ok(f"no function has more than {NEW_ACCOUNT_MEMORY:,} MB, which every account allows")
     total = situation.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
     if total >= _FULL_CONCURRENCY:
-        return ok(f"{', '.join(large)}: an account with {total:,} concurrent executions is not limited as new ones are")
+        return ok(f"{', '.join(large)}: an account with {total:,} concurrent executions has no reduced limit")
     return warning(
         f"{', '.join(large)}: an account with {total:,} concurrent executions is new, and Lambda may refuse more than"
         f" {NEW_ACCOUNT_MEMORY:,} MB",

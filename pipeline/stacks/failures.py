@@ -28,7 +28,7 @@ _TRANSIENT = re.compile(
     r"|Status Code: 5\d\d",
     re.IGNORECASE,
 )
-# What Lambda says to more memory than a new account can give (a quota that no call reads).
+# Lambda's error for more memory than a new account allows, a quota that no call reads.
 _MEMORY = re.compile(r"MemorySize.*less than or equal to (\d+)", re.IGNORECASE | re.DOTALL)
 _IMAGE = re.compile(r"Source image (\S+?)\.? (?:does not exist|is not valid)", re.IGNORECASE)
 
@@ -166,7 +166,7 @@ def _with_validation(cfn: Any, stack_id: str, events: Sequence[StackEvent]) -> t
 
 
 def advice(failures: Sequence[ResourceFailure]) -> str:
-    """What to do about the first cause, if it is one with a cure of its own; else ""."""
+    """The specific advice for the first cause; "" if there is none."""
     for failure in failures:
         if not failure.cancelled and (found := _MEMORY.search(failure.reason)):
             return (

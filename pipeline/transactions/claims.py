@@ -1,4 +1,4 @@
-"""The record of a transaction in the state table, as far as it says who works on it: a decision, or a claim."""
+"""Read whether a transaction is decided, or claimed by an execution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the table says of a transaction.
+    """The state of a transaction in the table.
 
     decided  whether its answer is recorded
     until    when the lease of an execution that has claimed it ends; None if there is no lease or it has ended
