@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     ),
 )
 def doctor(context: Context, *, policy: str | None = None) -> Outcome:
-    """Check the account and the region for what would fail, changing nothing. Exit code 1 for an error."""
+    """Check the account and the region for what would fail, changing nothing.
+
+    Exit code 1 for an error, and on AWS for a check that `up` relies on and that could not be made.
+    """
     return _examine(context) if policy is None else _policy(context, policy)
 
 
@@ -43,12 +46,14 @@ def _examine(context: Context) -> Outcome:
 
     started = time.monotonic()
     with explained(context.target_name, f"{context.environment} was not examined"):
-        results = examine(context, context.running_target())
+        target = context.running_target()
+        results = examine(context, target)
+    healthy = not any(_is_bad(each, target) for each in results)
     counts = {str(status): sum(each.status is status for each in results) for status in Status}
     result = {
         "environment": context.environment,
         "target": context.target_name,
-        "healthy": not counts["error"],
+        "healthy": healthy,
         "counts": counts,
         "checks": [_to_json(context, each) for each in results],
         "seconds": round(time.monotonic() - started, 3),
@@ -56,7 +61,16 @@ def _examine(context: Context) -> Outcome:
     lines = [line for each in results for line in _lines(context, each)]
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     lines += ["", f"{len(results)} checks: {said}, {seconds_text(time.monotonic() - started)}"]
-    return Outcome(result, "\n".join(lines), 1 if counts["error"] else 0)
+    return Outcome(result, "\n".join(lines), 0 if healthy else 1)
+
+
+def _is_bad(each: CheckResult, target: Target) -> bool:
+    """Whether a result is an error, or missing though `up` relies on it. The embedded AWS cannot answer all checks."""
+    from pipeline.doctor import Status
+    from pipeline.doctor.checks import RELIED_ON
+
+    missing = each.status is Status.UNKNOWN and each.name in RELIED_ON and not target.is_local
+    return missing or each.status is Status.ERROR
 
 
 def _policy(context: Context, command: str) -> Outcome:
@@ -110,7 +124,9 @@ def require_healthy(context: Context, target: Target) -> None:
     with step(context.report, "doctor") as running:
         results = examine(context, target)
         errors = [each for each in results if each.status is Status.ERROR]
-        warnings = [each for each in results if each.status is Status.WARNING]
+        warnings = [
+            each for each in results if each.status is Status.WARNING or (each not in errors and _is_bad(each, target))
+        ]
         running.detail = f"{len(results)} checks, {len(errors)} errors, {len(warnings)} warnings"
     for each in warnings:
         context.report(Note(f"{each.name}: {each.evidence}. {spelled(context, each.cure)}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform as host_platform
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -148,32 +149,88 @@ def local_target(local: LocalAws, region: str | None) -> Target:
 
 def aws_target(region: str | None, profile: str | None = None) -> Target:
     """AWS with the credentials that botocore finds. Raises CredentialsError when there are none, or no region."""
-    from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
     from pipeline.core.service_models import ServiceModels
 
-    try:
+    with _configuration_explained():
         session = Session(profile=profile)
         session.register_component("data_loader", ServiceModels(session.get_config_variable("data_path")))
         # botocore itself reads AWS_DEFAULT_REGION only; the AWS CLI and all other SDKs read AWS_REGION.
         region = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        session.set_config_variable("region", region)  # where a role is assumed
+    with _credentials_explained(session):
         found = session.get_credentials()
-    except BotoCoreError as problem:
-        raise CredentialsError(
-            "AWS was not reached", str(problem), "Mend the AWS configuration, or name another profile with AWS_PROFILE."
-        ) from problem
     if found is None:
         raise CredentialsError(
-            "AWS was not reached",
+            "AWS was not contacted",
             "no credentials were found in the environment, in ~/.aws or from the machine's role",
             "Run `aws configure` or `aws sso login`, or set AWS_PROFILE. Without AWS: --target local.",
         )
     if region is None:
         raise CredentialsError(
-            "AWS was not reached", "no region is set", "Give --region, or set AWS_REGION or the profile's region."
+            "AWS was not contacted", "no region is set", "Give --region, or set AWS_REGION or the profile's region."
         )
+    with _credentials_explained(session):
+        found.get_frozen_credentials()  # signs in or assumes the role
     return Target("aws", region, session, None)
+
+
+@contextmanager
+def _configuration_explained() -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        yield
+    except (BotoCoreError, UnicodeDecodeError) as problem:
+        raise CredentialsError(
+            "AWS was not contacted",
+            str(problem),
+            "Correct the AWS configuration, or use another profile with AWS_PROFILE.",
+        ) from problem
+
+
+@contextmanager
+def _credentials_explained(session: Any) -> Iterator[None]:
+    """Turn whatever a source of credentials raises into an error with a cause and a next step.
+
+    That is not botocore's exceptions alone: a credential_process that prints no JSON is a ValueError, and an absent
+    token file of a web identity an OSError.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, ValueError, OSError, LookupError, TypeError, AttributeError) as problem:
+        raise _no_credentials("AWS was not contacted", problem, session.profile) from problem
+
+
+def _no_credentials(what: str, problem: Exception, profile: str | None) -> CredentialsError:
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        CredentialRetrievalError,
+        SSOError,
+        TokenRetrievalError,
+        UnauthorizedSSOTokenError,
+    )
+
+    name = profile or os.environ.get("AWS_PROFILE") or "default"
+    signed_out = isinstance(problem, SSOError | TokenRetrievalError | UnauthorizedSSOTokenError)
+    if signed_out or (isinstance(problem, ClientError) and problem.operation_name == "GetRoleCredentials"):
+        return CredentialsError(what, str(problem), f"Sign in: aws sso login --profile {shlex.quote(name)}")
+    if isinstance(problem, CredentialRetrievalError | BotoCoreError | ClientError):
+        return CredentialsError(
+            what, str(problem), f"Renew the credentials of the profile {name}, or use another with AWS_PROFILE."
+        )
+    if isinstance(problem, OSError):
+        why = f"the credentials of the profile {name} were not read: {problem.strerror} ({problem.filename})"
+        return CredentialsError(
+            what, why, "Correct the path in the AWS configuration or in AWS_WEB_IDENTITY_TOKEN_FILE."
+        )
+    # The text of the exception can hold what the process printed, and so a secret.
+    why = f"the credential_process of the profile {name} printed something else than the JSON of credentials"
+    return CredentialsError(what, why, "Correct credential_process in the AWS configuration (~/.aws/config).")
 
 
 _NOT_SIGNED_IN = {
@@ -189,9 +246,11 @@ def explained(target_name: str, what: str) -> Iterator[None]:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        CredentialRetrievalError,
         HTTPClientError,
         NoCredentialsError,
         PartialCredentialsError,
+        SSOError,
         TokenRetrievalError,
         UnauthorizedSSOTokenError,
     )
@@ -203,10 +262,11 @@ def explained(target_name: str, what: str) -> Iterator[None]:
         yield
     except PipelineError:
         raise
-    except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError, UnauthorizedSSOTokenError) as problem:
-        raise CredentialsError(
-            what, str(problem), "Run `aws configure` or `aws sso login`, or set AWS_PROFILE."
-        ) from problem
+    except (
+        CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, SSOError, TokenRetrievalError,
+        UnauthorizedSSOTokenError,
+    ) as problem:  # fmt: skip
+        raise _no_credentials(what, problem, None) from problem
     except ClientError as problem:
         code = problem.response.get("Error", {}).get("Code", "")
         if code in _NOT_SIGNED_IN:
@@ -229,4 +289,6 @@ def explained(target_name: str, what: str) -> Iterator[None]:
             what, f"AWS was not reached ({problem})", "Check the network and the region, then run it again."
         ) from problem
     except BotoCoreError as problem:
-        raise StackError(what, str(problem), "Run it again with other arguments.") from problem
+        raise StackError(
+            what, str(problem), "Correct what botocore names, such as a setting of AWS_* or ~/.aws/config."
+        ) from problem

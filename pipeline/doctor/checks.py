@@ -50,6 +50,12 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
+# The checks whose failure makes `up` fail; if one of them could not be made, that is no good news.
+RELIED_ON = frozenset(CHECKS) - {
+    "clock", "images", "load", "prefix lists", "quotas", "repository policies", "state machine", "topic keys",
+}  # fmt: skip
+
+
 def run_checks(
     target: Target, settings: Settings, sources: Sequence[FunctionSource], names: Names, templates: Templates
 ) -> tuple[CheckResult, ...]:
