@@ -179,7 +179,7 @@ class Command(Generic[P]):
 
     @property
     def name(self) -> str:
-        return self.function.__name__
+        return self.function.__name__.replace("_", "-")
 
     def as_click(self, kind: type[click.Command], run: Callable[[Command[Any], Choices], None]) -> click.Command:
         """The command as a ``kind`` of click's; it calls ``run`` with the parsed options."""

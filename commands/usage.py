@@ -32,6 +32,7 @@ MODULES: Mapping[str, str] = {
     "doctor": "doctor",
     "synth": "releasing",
     "check": "offline",
+    "verify-workflow": "verifying",
     "down": "releasing",
     "watch": "watching",
     "logs": "development",
@@ -41,7 +42,7 @@ MODULES: Mapping[str, str] = {
 
 def find_command(name: str) -> Command[Any]:
     """The declaration of a command in ``MODULES``."""
-    found: Command[Any] = getattr(importlib.import_module(f"commands.{MODULES[name]}"), name)
+    found: Command[Any] = getattr(importlib.import_module(f"commands.{MODULES[name]}"), name.replace("-", "_"))
     return found
 
 

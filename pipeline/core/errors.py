@@ -12,6 +12,7 @@
     │   └── NotApproved      a change that would lose something, and nobody said yes
     ├── FunctionError        a function that does not run what was pushed
     ├── SubmissionError      a transaction that could not be submitted or answered
+    ├── VerificationError    a workflow definition that cannot be read
     ├── CredentialsError     no usable credentials for the target
     ├── AccountError         an account or a region that cannot take what would be deployed
     ├── StorageError         a disk that is full or cannot be written
@@ -88,6 +89,10 @@ class FunctionError(PipelineError):
 
 class SubmissionError(PipelineError):
     """A transaction that could not be submitted or answered."""
+
+
+class VerificationError(PipelineError):
+    """A workflow definition that cannot be read."""
 
 
 class CredentialsError(PipelineError):

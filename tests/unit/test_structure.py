@@ -26,6 +26,7 @@ FLOORS = (
     "pipeline.bases",
     "pipeline.stacks",
     "pipeline.transactions",
+    "pipeline.verification",
     "pipeline.local.invocation",
     "pipeline.local.processes",
     "pipeline.local.host_state",

@@ -111,7 +111,13 @@ def test_whatever_cannot_be_written_is_explained(tmp_path: Path, command: str, u
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("name", MODULES)
 def test_closed_streams_change_no_exit_status(tmp_path: Path, name: str, closed: str) -> None:
-    words = {"synth": f"--out {tmp_path}", "check": "oci:/nowhere", "submit": "-", "explain": "t-1"}
+    words = {
+        "synth": f"--out {tmp_path}",
+        "check": "oci:/nowhere",
+        "submit": "-",
+        "explain": "t-1",
+        "verify-workflow": "README.md",
+    }
     line = f"{name} {words.get(name, '')}" if name != "invoke" else "invoke fraud-detection -"
     done = (
         [

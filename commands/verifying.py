@@ -1,0 +1,109 @@
+"""``verify-workflow``: explore every path of a state machine, and judge mutations of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands.context import Context, Outcome
+from commands.declared import command, file, flag
+from pipeline.core.errors import VerificationError
+
+if TYPE_CHECKING:
+    from pipeline.verification.proof import Proof
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@command(
+    "Explore every path of a state machine.",
+    click.Argument(
+        ["definition"],
+        metavar="[DEFINITION]",
+        required=False,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    ),
+    click.Option(["--executions"], type=click.IntRange(1, 4), default=3, show_default=True, help="Of one id, at once."),
+    click.Option(["--faults"], type=click.IntRange(0, 4), default=2, show_default=True, help="Among all executions."),
+    file("--input", "For a foreign definition: one input as JSON, instead of any.", exists=True, names=("given",)),
+    flag("--mutations", "Break the definition in every known way, and show what refutes each."),
+    file("--svg", "Draw the first counterexample's way through the state machine.", names=("picture",)),
+)
+def verify_workflow(
+    context: Context,
+    *,
+    definition: Path | None,
+    executions: int,
+    faults: int,
+    given: Path | None,
+    mutations: bool,
+    picture: Path | None,
+) -> Outcome:
+    """Prove or refute what a state machine promises, by exploring every path of its definition.
+
+    Without DEFINITION, the transaction workflow as it would be deployed: every interleaving of executions of one id,
+    with every error that their tasks can meet, lost responses, late writes and deaths at any point. DEFINITION is any
+    document in the Amazon States Language. One that does not claim and decide ids is explored as one execution whose
+    data are unknown. Exit code 1 if something is refuted; the shortest trace to it is printed.
+    """
+    from pipeline.verification import report
+    from pipeline.verification.proof import verify
+
+    machine = _read(definition) if definition else _composed(context)
+    if mutations:
+        return _judge_mutations(context, machine)
+    inputs = [_read(given)] if given else []
+    proof = verify(machine, executions=executions, faults=faults, inputs=inputs, report=context.report)
+    result, text = report.document(proof), report.text(proof)
+    if picture is not None and proof.counterexamples:
+        _draw(proof, machine, picture)
+        result["picture"] = str(picture)
+        text += f"\n\nThe way is drawn in {picture}"
+    return Outcome(result, text, 1 if proof.refuted else 0)
+
+
+def _judge_mutations(context: Context, machine: dict[str, Any]) -> Outcome:
+    from pipeline.core.events import step
+    from pipeline.verification.mutations import judge
+
+    result, lines = [], []
+    with step(context.report, "judge", "mutations"):
+        for verdict in judge(machine):
+            result.append({"mutation": verdict.mutation.name, "refuted_by": verdict.refuted_by or None})
+            lines.append(f"{verdict.mutation.name:58} {verdict.refuted_by or 'NOT REFUTED'}")
+    missed = [each["mutation"] for each in result if each["refuted_by"] is None]
+    lines.append(f"{len(result) - len(missed)} of {len(result)} mutations are refuted")
+    return Outcome({"mutations": result}, "\n".join(lines), 1 if missed else 0)
+
+
+def _composed(context: Context) -> dict[str, Any]:
+    """The state machine of the synthesised template."""
+    from pipeline.core.files import cache_folder
+    from pipeline.environment.synth import synthesise
+    from pipeline.transactions.ways import read_definition
+
+    templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
+    return read_definition(json.loads(templates.pipeline))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise VerificationError(
+            "the workflow was not verified", f"{path} is no JSON: {error}", "Give a JSON document."
+        ) from error
+
+
+def _draw(proof: Proof, machine: dict[str, Any], picture: Path) -> None:
+    from pipeline.core.files import storing, write_atomically
+    from pipeline.transactions.drawing import draw
+    from pipeline.verification import report
+
+    example = proof.counterexamples[0]
+    with storing(picture, "name another file"):
+        write_atomically(picture, draw(machine, report.way(example), example.violation.promise).encode())

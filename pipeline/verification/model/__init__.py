@@ -1,0 +1,1 @@
+"""The model: what one execution does next, and every interleaving of several."""

@@ -1,0 +1,369 @@
+"""What a workflow that decides once per id promises, as checks of single moves of the model.
+
+The promises are about a table with one item per id, a queue that takes what could not be decided, and answers:
+
+- at most one decision per id, never overwritten, never expired, made only by the execution that holds the claim;
+- all answers to one id are one answer, but ``CONFLICT`` to another payload; only one of them is not marked ``repeat``;
+- every execution ends in an answer that is on record, or in one parked message, unless queue and table both refused it;
+- it is parked only for a reason, and then holds no claim;
+- whatever a dead execution leaves behind, the next submission after its lease is answered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.verification.language.durations import EXPRESS_SECONDS
+from pipeline.verification.language.integrations import Integration
+from pipeline.verification.language.interned import Values
+from pipeline.verification.language.machine import Machine
+from pipeline.verification.model.exploration import EPOCH, Explorer, item_place
+from pipeline.verification.model.semantics import Semantics
+from pipeline.verification.model.steps import Answers, Effect, Run
+from pipeline.verification.model.world import Abstraction, Bounds, Execution, Move, Violation, World
+
+PROMISES = (
+    "a decision is never overwritten",
+    "a decision can be read again",
+    "only the holder of the claim decides",
+    "the first claim fixes the payload",
+    "an item is claimed or decided",
+    "a claim can be found again",
+    "a claim is taken over only after its lease",
+    "a lease outlives its execution",
+    "only the holder gives a claim back",
+    "an answer is an answer",
+    "an answer is on record",
+    "one id, one answer",
+    "a repeat is marked",
+    "CONFLICT is for another payload",
+    "an unusable id is not recorded",
+    "no submission is lost",
+    "a submission is parked at most once",
+    "a submission is parked only for a reason",
+    "a failure says whether it is parked",
+    "a parked message can be redriven",
+    "what is parked holds no claim",
+    "nothing hangs",
+)
+
+KEY, CONFLICT = "transaction_id", "CONFLICT"
+_STATUS, _DECIDED, _CLAIMED = "status", "DECIDED", "CLAIMED"
+_TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY = "claim_token", "lease_until", "fingerprint", "answer", "expires_at"
+_OBSERVED = frozenset({_STATUS, _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY, "received_at"})
+_PARKED = "parked#"
+# Times that are shown and never compared; without them a decision is the same decision at any time of the clock. The
+# milliseconds stay, which tell one execution's decision from another's.
+_SHOWN = re.compile(r'(\\*"(?:decided_at|received_at|parked_at)\\*":(?:\{\\*"S\\*":)?\\*")\d{4}-[0-9T:-]+\.\d(\d\dZ)')
+
+
+def usable_id(payload: Any) -> bool:
+    """Whether a payload has an id under which a decision can be recorded. A card number is none."""
+    given = payload.get(KEY) if isinstance(payload, dict) else None
+    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", given):
+        return False
+    return not re.search(r"\d(?:[.-]?\d){12}", given)
+
+
+@dataclass(slots=True)
+class Promises:
+    """The promises over one exploration's values and payloads.
+
+    exact  keep everything that is shown, for explorations of one execution
+    twins  the executions are runs of one execution, which may both give its answer
+    """
+
+    values: Values
+    payloads: Mapping[str, Any]
+    exact: bool = False
+    twins: bool = False
+    _changes: dict[tuple[Any, ...], list[Violation]] = field(default_factory=dict)
+    _recovered: dict[int, Violation | None] = field(default_factory=dict)
+    _shown: dict[int, int] = field(default_factory=dict)
+
+    # --- what the world keeps -----------------------------------------------------------------------------------------
+
+    def shared(self, call: Integration, arguments: Any) -> bool:
+        """Whether other executions see it: a request about the item of an id that is being submitted."""
+        if not call.is_table or not isinstance(arguments, dict):
+            return False
+        place = item_place(arguments, call.action, (KEY,))
+        return any(
+            place.endswith(f" {self._place(payload)}") for payload in self.payloads.values() if usable_id(payload)
+        )
+
+    def _place(self, payload: Any) -> str:
+        return json.dumps({KEY: {"S": payload[KEY]}}, separators=(",", ":"))
+
+    def abstraction(self) -> Abstraction:
+        places = frozenset(
+            place
+            for payload in self.payloads.values()
+            if usable_id(payload)
+            for place in (f"${{Table}} {self._place(payload)}",)
+        )
+        return Abstraction(
+            (KEY,), self.noted, self.remembered, (lambda value: value) if self.exact else self.shown, self.aged,
+            _OBSERVED, _EXPIRY, places,
+        )  # fmt: skip
+
+    def noted(self, run: Run, effect: Effect, arguments: Any) -> Any:
+        """A parked submission: where, and what is wrong with its message."""
+        if effect.integration.service == "sqs":
+            return ["queue", self._fault_of(run, arguments.get("MessageBody"))]
+        if effect.integration.is_table:
+            item = arguments.get("Item", {})
+            if str(item.get(KEY, {}).get("S", "")).startswith(_PARKED):
+                return ["table", self._fault_of(run, item.get("message", {}).get("S"))]
+        return None
+
+    def _fault_of(self, run: Run, body: Any) -> str:
+        try:
+            message = json.loads(body) if isinstance(body, str) else body
+        except ValueError:
+            return "is no JSON"
+        if not isinstance(message, dict):
+            return "is no object"
+        payload = self.values[run.payload]
+        if message.get("execution") != self.values[run.name]:
+            return f"names the execution {message.get('execution')!r}"
+        if "input" in message and message["input"] != payload:
+            return "carries another input"
+        if "input" not in message and "excerpt" not in message and "withheld" not in message:
+            return "carries no input"
+        if "withheld" in message and KEY not in message:
+            return "does not say whose input is withheld"
+        missing = [name for name in ("state", "error") if not isinstance(message.get(name), str)]
+        return f"does not name {' and '.join(missing)}" if missing else ""
+
+    def remembered(self, output: Any) -> Any:
+        if not isinstance(output, dict) or output.get("outcome") == CONFLICT:
+            return CONFLICT
+        return {name: output.get(name) for name in ("outcome", "decided_at", "repeat")}
+
+    def shown(self, value: Any) -> Any:
+        text = json.dumps(value, separators=(",", ":"))
+        return json.loads(_SHOWN.sub(r"\g<1>2027-01-15T08:00:00.0\g<2>", text))
+
+    def shown_number(self, number: int) -> int:
+        if number not in self._shown:
+            self._shown[number] = number if self.exact else self.values.add(self.shown(self.values[number]))
+        return self._shown[number]
+
+    @staticmethod
+    def aged(item: Mapping[str, Any], now: int) -> Mapping[str, Any]:
+        """A lease that is over is over, whenever it ended."""
+        if _LEASE in item and "N" in item[_LEASE] and 0 < float(item[_LEASE]["N"]) < now:
+            return {**item, _LEASE: {"N": "0"}}
+        return item
+
+    # --- judging a move -----------------------------------------------------------------------------------------------
+
+    def judge(self, explorer: Explorer, before: World, move: Move, after: World) -> Iterator[Violation]:
+        if before.table != after.table:
+            writer = self.values[move.became.run.name] if move.became is not None else ""
+            key = (before.table, after.table, writer, after.clock)
+            if key not in self._changes:
+                self._changes[key] = list(self._changed(explorer, before, after, writer))
+            yield from self._changes[key]
+            if after.table not in self._recovered:
+                self._recovered[after.table] = self._recover(explorer, after)
+            if (stuck := self._recovered[after.table]) is not None:
+                yield stuck
+        if (became := move.became) is not None:
+            if move.sent:
+                yield from self._parking(before, move, became)
+            if became.ended:
+                yield from self._ending(explorer, before, move, became, after)
+
+    def _changed(self, explorer: Explorer, before: World, after: World, writer: str) -> Iterator[Violation]:
+        old_items, new_items = explorer.table(before), explorer.table(after)
+        now = EPOCH + after.clock
+        for place in {**old_items, **new_items}:
+            old, new = old_items.get(place), new_items.get(place)
+            if old == new:
+                continue
+            status = _text(old, _STATUS), _text(new, _STATUS)
+            if status[0] == _DECIDED and any(
+                (old or {}).get(name) != (new or {}).get(name) for name in (_STATUS, _ANSWER, _FINGERPRINT)
+            ):
+                gone = "is deleted" if new is None else f"becomes {_text(new, _ANSWER) or _text(new, _STATUS)}"
+                yield Violation("a decision is never overwritten", f"{_text(old, _ANSWER)} {gone}")
+                continue
+            if new is None:
+                continue
+            if old is not None and old.get(_FINGERPRINT) != new.get(_FINGERPRINT):
+                yield Violation("the first claim fixes the payload", f"the fingerprint of {place} changes")
+            if status[1] == _DECIDED:
+                yield from self._decided(old, new, writer)
+            elif status[1] == _CLAIMED:
+                yield from self._claimed(old, new, now, writer)
+            else:
+                yield Violation("an item is claimed or decided", f"its status is {status[1]!r}")
+
+    def _decided(self, old: Any, new: Any, writer: str) -> Iterator[Violation]:
+        if _text(old, _STATUS) == _CLAIMED and writer and not _text(old, _TOKEN).startswith(f"{writer}@"):
+            yield Violation(
+                "only the holder of the claim decides", f"{writer} decides under the claim of {_text(old, _TOKEN)}"
+            )
+        try:
+            answer = json.loads(_text(new, _ANSWER))
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or not isinstance(answer.get("outcome"), str):
+            yield Violation("a decision can be read again", f"the record's answer is {_text(new, _ANSWER)!r}")
+
+    def _claimed(self, old: Any, new: Any, now: int, writer: str) -> Iterator[Violation]:
+        lease = new.get(_LEASE, {}).get("N")
+        if lease is None or not _text(new, _TOKEN) or not _text(new, _FINGERPRINT):
+            yield Violation("a claim can be found again", f"it has no lease, token or fingerprint: {sorted(new)}")
+        elif writer and _text(old, _TOKEN) != _text(new, _TOKEN) and float(lease) < now + EXPRESS_SECONDS * 1000:
+            yield Violation(
+                "a lease outlives its execution", f"it ends {(float(lease) - now) / 1000:g} s after the claim"
+            )
+        if _text(old, _STATUS) != _CLAIMED:
+            return
+        ends = float((old or {}).get(_LEASE, {}).get("N", "0"))
+        if _text(old, _TOKEN) == _text(new, _TOKEN):
+            if writer and lease is not None and float(lease) < ends and not _text(old, _TOKEN).startswith(f"{writer}@"):
+                why = f"{writer} ends the lease of {_text(old, _TOKEN)}"
+                yield Violation("only the holder gives a claim back", why)
+        else:
+            if ends >= now + 10:
+                yield Violation(
+                    "a claim is taken over only after its lease", f"{(ends - now) / 1000:g} s before its end"
+                )
+
+    # --- endings ------------------------------------------------------------------------------------------------------
+
+    def _item(self, table: int, payload: Any) -> Any:
+        if not usable_id(payload):
+            return None
+        ending = f" {self._place(payload)}"
+        return next((item for place, item in self.values[table].items() if place.endswith(ending)), None)
+
+    def _parking(self, before: World, move: Move, became: Execution) -> Iterator[Violation]:
+        payload, name = self.values[became.run.payload], self.values[became.run.name]
+        for place, fault in (self.values[each][1] for each in move.sent):
+            if fault:
+                yield Violation("a parked message can be redriven", f"the message in the {place} {fault}")
+        item = self._item(before.table, payload)
+        own = _text(item, _TOKEN).startswith(f"{name}@") and not self.twins
+        others = _text(item, _STATUS) == _CLAIMED and not own
+        if "excused" not in became.marks and not others:
+            yield Violation(
+                "a submission is parked only for a reason",
+                "no error that lasts was met, and no other execution holds the claim",
+            )
+
+    def _ending(
+        self, explorer: Explorer, before: World, move: Move, became: Execution, after: World
+    ) -> Iterator[Violation]:
+        if became.local[0] == "done":
+            yield from self._answered(explorer, after, became)
+            return
+        notes = explorer.notes(before, move, became.run)
+        places = [place for place, _fault in notes]
+        last = became.marks & explorer.semantics.last_resort
+        if not places and len(last) < 2:
+            error, cause = became.local[1], self.values[became.local[2]]
+            yield Violation(
+                "no submission is lost", f"the execution fails with {error}, parked nowhere: {str(cause)[:300]}"
+            )
+        elif became.local[1] != ("Parked" if places else "NotParked"):
+            said = f"fails with {became.local[1]}, while it is {'parked' if places else 'not parked'}"
+            yield Violation("a failure says whether it is parked", f"the execution {said}")
+        if places.count("queue") > 1 and not self.twins:
+            yield Violation(
+                "a submission is parked at most once",
+                f"the queue has {places.count('queue')} messages of one execution",
+            )
+        item = self._item(after.table, self.values[became.run.payload])
+        own = _text(item, _STATUS) == _CLAIMED and _text(item, _TOKEN).startswith(f"{self.values[became.run.name]}@")
+        if (
+            places
+            and own
+            and not last
+            and not self.twins
+            and float(item.get(_LEASE, {}).get("N", "0")) > EPOCH + after.clock + 10
+        ):
+            yield Violation("what is parked holds no claim", "its lease still runs, so a redrive has to wait for it")
+
+    def _answered(self, explorer: Explorer, after: World, became: Execution) -> Iterator[Violation]:
+        output, payload = self.values[became.local[1]], self.values[became.run.payload]
+        if not isinstance(output, dict) or not isinstance(output.get("outcome"), str):
+            yield Violation("an answer is an answer", f"the execution succeeds with {str(output)[:200]}")
+            return
+        item, usable = self._item(after.table, payload), usable_id(payload)
+        given = [explorer.executions[each] for each in after.executions]
+        if output["outcome"] == CONFLICT:
+            if item is None or all(each.run.payload == became.run.payload for each in given):
+                yield Violation("CONFLICT is for another payload", "no other payload was submitted under this id")
+        elif usable:
+            recorded = _text(item, _ANSWER)
+            same = recorded and {**json.loads(recorded), "repeat": None} == {**output, "repeat": None}
+            if _text(item, _STATUS) != _DECIDED or not same:
+                found = recorded or "nothing"
+                yield Violation("an answer is on record", f"answered {output['outcome']}, while the record has {found}")
+        elif item is not None or output.get(KEY) is not None:
+            yield Violation("an unusable id is not recorded", f"answered with the id {output.get(KEY)!r}")
+        if usable:
+            yield from self._together([each for each in given if each.local[0] == "done"])
+
+    def _together(self, answered: list[Execution]) -> Iterator[Violation]:
+        answers = [(each.run.payload, self.values[each.local[1]]) for each in answered]
+        decisions = [(payload, answer) for payload, answer in answers if answer != CONFLICT]
+        different = {(payload, answer["outcome"], answer["decided_at"]) for payload, answer in decisions}
+        if len(different) > 1:
+            outcomes = ", ".join(sorted(outcome for _payload, outcome, _at in different))
+            yield Violation("one id, one answer", f"answered {outcomes}")
+        if any((payload, CONFLICT) in answers for payload, _answer in decisions):
+            yield Violation("one id, one answer", "a payload is answered and then refused with CONFLICT")
+        if sum(answer["repeat"] is False for _payload, answer in decisions) > 1 and not self.twins:
+            yield Violation("a repeat is marked", "two executions give the decision as their own")
+
+    # --- what the dead leave behind -----------------------------------------------------------------------------------
+
+    def _recover(self, explorer: Explorer, after: World) -> Violation | None:
+        """A submission of each payload after every lease, with all other executions dead, must be answered."""
+        bounds = explorer.bounds
+        longest = max(bounds.clock, default=0)
+        clock = (bounds.ticks + 1) * longest
+        begun = {explorer.executions[each].run.payload for each in after.executions}
+        names = {name for name, number in explorer.payloads.items() if number in begun or not self.exact}
+        alone = Bounds(1, 0, {name: bounds.payloads[name] for name in names}, first=25)
+        solo = Explorer(explorer.semantics, alone, explorer.abstraction)
+        world = solo.first()._replace(table=explorer.at_age(after.table, clock), clock=clock)
+        failed: list[str] = []
+
+        def unanswered(_explorer: Explorer, _before: World, move: Move, _after: World) -> Iterator[Violation]:
+            if move.became is not None and move.became.local[0] == "failed":
+                failed.append(str(self.values[move.became.local[2]])[:200])
+                yield Violation("", "")
+
+        found = solo.explore(unanswered, first=world)
+        ended = {each.run.payload for each in solo.executions if each.ended} == set(solo.payloads.values())
+        if found.counterexamples or not ended:
+            how = f"fails: {failed[0]}" if failed else "never ends"
+            return Violation(
+                "nothing hangs", f"with every other execution dead and every lease over, a submission {how}"
+            )
+        return None
+
+
+def _text(item: Any, name: str) -> str:
+    """The text of a typed attribute; "" where there is none."""
+    if not item or name not in item:
+        return ""
+    return str(item[name].get("S", ""))
+
+
+def semantics_of(machine: Machine, promises: Promises, answers: Answers) -> Semantics:
+    """The machine's semantics with what the promises keep."""
+    return Semantics(
+        machine, promises.values, answers, promises.shared, shown=promises.shown_number, same_errors=not promises.exact
+    )

@@ -1,0 +1,1 @@
+"""A DynamoDB table as a value: expressions and requests as pure functions."""
