@@ -53,7 +53,8 @@ SHARED = {
 }
 
 
-# Minutes of kills, faults, soaks and large environments; a file or folder named on the command line runs anyway.
+# Minutes of kills, faults, soaks and large environments; the marker at_length says it of single tests. A file or folder
+# that is named on the command line runs anyway.
 AT_LENGTH = (
     "tests/containers/*",
     "tests/functional/environment/*",
@@ -87,7 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         path = item.nodeid.partition("::")[0]
         if any(path.endswith(each) for each in named) or any(fnmatch.fnmatchcase(path, each) for each in folders):
             return False
-        return any(fnmatch.fnmatchcase(path, each) for each in AT_LENGTH)
+        long = item.get_closest_marker("at_length") is not None
+        return long or any(fnmatch.fnmatchcase(path, each) for each in AT_LENGTH)
 
     left_out = [item for item in items if waits(item)]
     if left_out:

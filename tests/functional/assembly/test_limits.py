@@ -104,6 +104,7 @@ def test_a_store_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path
     assert line.startswith("StorageError|")
 
 
+@pytest.mark.at_length
 def test_memory_grows_with_no_file_and_no_layer(folder: Path, tmp_path: Path) -> None:
     # Larger than the limit that it is held against; a file of 3 GB takes the same memory, and half a minute.
     with (folder / "model.bin").open("wb") as file:
@@ -113,6 +114,7 @@ def test_memory_grows_with_no_file_and_no_layer(folder: Path, tmp_path: Path) ->
     assert memory < 100
 
 
+@pytest.mark.at_length
 def test_a_file_of_3_gb_is_taken_without_reading_it_first(folder: Path) -> None:
     with (folder / "model.bin").open("wb") as file:
         file.truncate(3 * 1024**3)

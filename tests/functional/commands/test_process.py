@@ -108,6 +108,7 @@ def test_whatever_cannot_be_written_is_explained(tmp_path: Path, command: str, u
     assert len(done.stderr.splitlines()) == 3
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("name", MODULES)
 def test_closed_streams_change_no_exit_status(tmp_path: Path, name: str, closed: str) -> None:

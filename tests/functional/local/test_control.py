@@ -121,6 +121,7 @@ def test_a_session_ends_with_its_block(tmp_path: Path) -> None:
     assert all(is_gone(pid) for pid in family)
 
 
+@pytest.mark.at_length
 def test_a_session_ends_with_its_process(tmp_path: Path) -> None:
     code = (
         "import time; from pathlib import Path; from pipeline.local.host.control import local_session\n"
@@ -164,6 +165,7 @@ def test_comes_back_on_the_same_port(folder: Path) -> None:
     assert start_local(folder).endpoint == first.endpoint
 
 
+@pytest.mark.at_length
 def test_state_follows_to_another_port_when_the_old_one_is_taken(folder: Path) -> None:
     first = start_local(folder)
     url = EmbeddedAws.of(first).client("sqs").create_queue(QueueName="parked")["QueueUrl"]
@@ -277,6 +279,7 @@ def remove(folder: Path) -> None:
     wait_for(lambda: shutil.rmtree(folder, ignore_errors=True) or not folder.exists(), 10)
 
 
+@pytest.mark.at_length
 def test_a_host_whose_folder_was_removed_ends_and_leaves_nothing(folder: Path) -> None:
     running = tree(start_local(folder).pid)
     remove(folder)
@@ -284,6 +287,7 @@ def test_a_host_whose_folder_was_removed_ends_and_leaves_nothing(folder: Path) -
     assert not folder.exists()
 
 
+@pytest.mark.at_length
 def test_a_host_whose_folder_was_removed_leaves_the_one_that_was_started_next_alone(folder: Path) -> None:
     running = tree(start_local(folder).pid)
     remove(folder)
@@ -296,6 +300,7 @@ def test_a_host_whose_folder_was_removed_leaves_the_one_that_was_started_next_al
     assert (folder / "work").is_dir()
 
 
+@pytest.mark.at_length
 def test_a_killed_host_leaves_nothing_and_loses_nothing(folder: Path, client_layer: bytes) -> None:
     local = start_local(folder)
     aws = EmbeddedAws.of(local)
@@ -316,6 +321,7 @@ def test_a_killed_host_leaves_nothing_and_loses_nothing(folder: Path, client_lay
     assert Function(EmbeddedAws.of(again), function.name).invoke().error is None
 
 
+@pytest.mark.at_length
 def test_a_killed_emulator_ends_the_host_and_the_next_start_says_what_was_lost(
     folder: Path, client_layer: bytes
 ) -> None:

@@ -103,6 +103,7 @@ def test_chunk_that_is_lost_on_its_way(
     assert b"".join(registry.open_blob(repository, descriptor)) == content
 
 
+@pytest.mark.at_length
 def test_killed_registry_is_an_error_and_the_next_push_finishes(tmp_path: Path, store: BlobStore) -> None:
     images = pair(store, shared=400_000)
     folder = tmp_path / "registry"
@@ -202,6 +203,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.at_length
 def test_large_blob_goes_both_ways_in_little_memory(server: DebianRegistry, tmp_path: Path) -> None:
     """Measured in a process of its own: 200 MB go up and down in less than 30 MB."""
     block = noise(1_000_000)

@@ -102,7 +102,6 @@ def test_synth_writes_what_is_deployed(line: CommandLine, tmp_path: Path) -> Non
     [
         (["submit", "{nope"], "not JSON"),
         (["submit", "{}", "--environment", "nowhere"], "has no state machine"),
-        (["status", "--environment", "Not_A_Name"], "a name is"),
         (["status", "--target", "aws", "--region", "us-east-1"], "no credentials"),
     ],
 )
@@ -117,6 +116,7 @@ def test_bad_input_is_explained(line: CommandLine, released: Any, arguments: lis
 
 def test_wrong_usage_is_exit_code_2(line: CommandLine) -> None:
     assert "No such option" in line.run("up", "--fast", code=2).stderr
+    assert "a name is" in line.json("status", "--environment", "Not_A_Name", code=2)["why"]
 
 
 def _waiting(line: CommandLine, queue: str) -> int:

@@ -233,6 +233,7 @@ def test_held_messages_do_not_count_once_the_transaction_was_found(lab: Lab) -> 
     assert (found.messages, found.held, found.remaining) == ((), 1, 1)
 
 
+@pytest.mark.at_length
 def test_it_stops_after_repeated_unanswered_submissions_and_reports_the_rest(lab: Lab) -> None:
     park(lab, range(40))
     away = redriver(lab, workers=4)
@@ -311,6 +312,7 @@ def test_two_redrives_at_once_share_the_work(lab: Lab) -> None:
     assert [call["state"] for call in lab.trace()].count("Record") == 30
 
 
+@pytest.mark.at_length
 def test_a_killed_redrive_loses_nothing(lab: Lab) -> None:
     park(lab, range(20))
     lab.faults(lab.fault("Compliance", when="slow", seconds=0.2, times=1_000))

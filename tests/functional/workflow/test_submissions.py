@@ -136,6 +136,7 @@ def test_unanswered_lines_are_submitted_by_the_next_run(lab: Lab, tmp_path: Path
     assert (second.counts, second.before, second.repeats) == ({"APPROVED": 5}, 4, 1)
 
 
+@pytest.mark.at_length
 def test_it_stops_after_repeated_unanswered_submissions(lab: Lab, tmp_path: Path) -> None:
     path = transactions(tmp_path, 60)
     nobody = boto3.client(
@@ -149,6 +150,7 @@ def test_it_stops_after_repeated_unanswered_submissions(lab: Lab, tmp_path: Path
     assert submit_file(lab.client("stepfunctions"), lab.machine, path).counts == {"APPROVED": 60}
 
 
+@pytest.mark.at_length
 def test_a_killed_run_is_resumed(lab: Lab, tmp_path: Path) -> None:
     path = transactions(tmp_path, 120)
     code = (
