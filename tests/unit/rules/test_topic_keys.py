@@ -106,7 +106,7 @@ def test_a_publisher_that_can_reach_its_topic_passes(template: str) -> None:
         ALARM % ("!Ref Key", "{Service: sns.amazonaws.com}", USE, *BY_ALARM),
         "Key, the key of T, does not allow cloudwatch.amazonaws.com kms:Decrypt and kms:GenerateDataKey",
     ),
-    half_of_it=(ALARM % ("!GetAtt Key.Arn", CLOUDWATCH, "'kms:GenerateDataKey*'", *BY_ALARM), "use kms:Decrypt"),
+    half_of_it=(ALARM % ("!GetAtt Key.Arn", CLOUDWATCH, "'kms:GenerateDataKey*'", *BY_ALARM), " kms:Decrypt"),
     through_an_alias=(
         ALARM % ("!Ref Alias", "{AWS: 'arn:aws:iam::123456789012:root'}", USE, *BY_ALARM),
         "does not allow",
