@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError
 from pipeline.core.files import read_regular
-from pipeline.core.shown import shorten
+from pipeline.core.shown import shorten, shown
 from pipeline.oci.blobs import BlobStore, WrongContent
 from pipeline.oci.values import (
     DOCKER_CONFIG,
@@ -162,8 +162,8 @@ def read_manifest(content: bytes) -> Manifest:
 def parse_descriptor(entry: object) -> Descriptor:
     """A descriptor of a manifest or an index. Raises ValueError, naming what is wrong."""
     if not isinstance(entry, dict):
-        raise ValueError(f"a descriptor is an object, saw: {entry!r}")
+        raise ValueError(f"a descriptor is an object, saw: {shown(repr(entry))}")
     media_type, size = entry.get("mediaType"), entry.get("size")
     if not isinstance(media_type, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise ValueError(f"a descriptor has a mediaType and a size, saw: {media_type!r} and {size!r}")
+        raise ValueError(f"a descriptor has a mediaType and a size, saw: {shown(repr((media_type, size)))}")
     return Descriptor(media_type, Digest.parse(str(entry.get("digest"))), size)

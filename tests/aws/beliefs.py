@@ -232,7 +232,6 @@ BELIEFS = (
         "--query 'images[0].imageManifest' --output text)\"",
         "`ImageTagAlreadyExistsException` or `ImageAlreadyExistsException`",
         immutable_tag,
-        emulated=False,
     ),
     Belief(
         "Layers: gzip, no hard links, parent directories first",
@@ -246,7 +245,6 @@ BELIEFS = (
         "aws lambda create-function --function-name index --package-type Image --role ROLE --code ImageUri=INDEX",
         "`InvalidParameterValueException`",
         index_refused,
-        emulated=False,
     ),
     Belief(
         "A failed condition has two error names",

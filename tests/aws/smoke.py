@@ -38,8 +38,8 @@ STEP_SECONDS = 3600
 # Where the embedded AWS of a rehearsal is, for the commands, too.
 LOCAL = Path(os.environ.get("TRANSACTION_PIPELINE_LOCAL", ROOT / ".local"))
 USAGE = """It makes one environment and deletes it again, which takes 30 to 60 minutes and costs about {usd:.2f} USD in
-us-east-1 (endpoints and alarms for {hours} hours; the rest is cents). What it could not delete costs money until you
-do: the report lists it.
+us-east-1 (endpoints and alarms for {hours} hours; the rest is cents). What it cannot delete, and says so, costs money
+until you do.
 
     make aws-smoke ACCOUNT=<the 12 digits of the account> [REGION=...]"""
 
@@ -66,11 +66,17 @@ class Step:
     changed: bool = False  # runs the copy of the project whose function was changed
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{each}`" for each in dict.fromkeys(names)) or "nothing"
+
+
 @dataclass
 class Report:
     steps: list[tuple[str, float, str]] = field(default_factory=list)
     beliefs: list[tuple[str, str, str]] = field(default_factory=list)
+    # What `down` left behind, and what could not be deleted after it.
     left: list[str] = field(default_factory=list)
+    stay: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -93,7 +99,7 @@ class Report:
             "|---|---|---|",
             *(f"| {rule} | {result} | {evidence} |" for rule, result, evidence in self.beliefs),
             "",
-            "Left behind: " + (", ".join(f"`{each}`" for each in self.left) or "nothing"),
+            f"Left behind by `down`: {_listed(self.left)}. Still there: {_listed(self.stay)}.",
             "",
         ]
         return re.sub(rf"\b{account}\b", "<account>", "\n".join(lines))
@@ -157,7 +163,7 @@ class Smoke:
         finally:
             if not self._step(LAST, project):
                 self._step(LAST, project)
-            self.report.left += self._left()
+            self._clear()
             if self.name == "local":
                 stop_local(LOCAL)
 
@@ -200,31 +206,70 @@ class Smoke:
             except (ClientError, BotoCoreError) as problem:
                 self.report.beliefs.append((belief.rule, "not checked", str(problem).replace("\n", " ")))
 
-    def _left(self) -> list[str]:
-        """Names with the environment's suffix that are still there."""
-        target = self.target
-        return sorted({name for name in _names(target) if name.endswith(f"-{self.environment}")})
+    def _clear(self) -> None:
+        """Deletes what the last command left behind, which costs money, and writes down what still stays."""
+        target, suffix = self.target, f"-{self.environment}"
+        # A second round for what another resource held.
+        for _ in range(2):
+            for kind, name in sorted(found := {each for each in _names(target) if each[1].endswith(suffix)}):
+                self.progress(f"left behind, and deleted: {kind} {name}")
+                try:
+                    _delete(target, kind, name)
+                except (ClientError, BotoCoreError) as problem:
+                    self.progress(str(problem))
+            self.report.left += [f"{kind} {name}" for kind, name in sorted(found)]
+        self.report.stay += [f"{kind} {name}" for kind, name in sorted(_names(target)) if name.endswith(suffix)]
 
 
-def _names(target: Target) -> Iterator[str]:
-    """Stacks, repositories, functions, tables, queues, topics, state machines and log groups of the account."""
+def _names(target: Target) -> Iterator[tuple[str, str]]:
+    """(kind, name) of the account's resources of the kinds that an environment has."""
 
     def every(service: str, call: str, key: str) -> Iterator[Any]:
         for page in target.client(service).get_paginator(call).paginate():
             yield from page.get(key, ())
 
-    yield from (
-        each["StackName"]
-        for each in every("cloudformation", "list_stacks", "StackSummaries")
-        if each["StackStatus"] != "DELETE_COMPLETE"
-    )
-    yield from (each["repositoryName"] for each in every("ecr", "describe_repositories", "repositories"))
-    yield from (each["FunctionName"] for each in every("lambda", "list_functions", "Functions"))
-    yield from every("dynamodb", "list_tables", "TableNames")
-    yield from (url.rpartition("/")[2] for url in every("sqs", "list_queues", "QueueUrls"))
-    yield from (each["TopicArn"].rpartition(":")[2] for each in every("sns", "list_topics", "Topics"))
-    yield from (each["name"] for each in every("stepfunctions", "list_state_machines", "stateMachines"))
-    yield from (each["logGroupName"] for each in every("logs", "describe_log_groups", "logGroups"))
+    for stack in every("cloudformation", "list_stacks", "StackSummaries"):
+        if stack["StackStatus"] != "DELETE_COMPLETE":
+            yield "stack", stack["StackName"]
+    for repository in every("ecr", "describe_repositories", "repositories"):
+        yield "repository", repository["repositoryName"]
+    for function in every("lambda", "list_functions", "Functions"):
+        yield "function", function["FunctionName"]
+    for table in every("dynamodb", "list_tables", "TableNames"):
+        yield "table", table
+    for url in every("sqs", "list_queues", "QueueUrls"):
+        yield "queue", url.rpartition("/")[2]
+    for topic in every("sns", "list_topics", "Topics"):
+        yield "topic", topic["TopicArn"].rpartition(":")[2]
+    for machine in every("stepfunctions", "list_state_machines", "stateMachines"):
+        yield "state machine", machine["name"]
+    for group in every("logs", "describe_log_groups", "logGroups"):
+        yield "log group", group["logGroupName"]
+
+
+def _delete(target: Target, kind: str, name: str) -> None:
+    region, client = target.region, target.client
+    account = client("sts").get_caller_identity()["Account"]
+    match kind:
+        case "stack":
+            client("cloudformation").delete_stack(StackName=name)
+            client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=name)
+        case "repository":
+            client("ecr").delete_repository(repositoryName=name, force=True)
+        case "function":
+            client("lambda").delete_function(FunctionName=name)
+        case "table":
+            client("dynamodb").update_table(TableName=name, DeletionProtectionEnabled=False)
+            client("dynamodb").delete_table(TableName=name)
+        case "queue":
+            client("sqs").delete_queue(QueueUrl=client("sqs").get_queue_url(QueueName=name)["QueueUrl"])
+        case "topic":
+            client("sns").delete_topic(TopicArn=f"arn:aws:sns:{region}:{account}:{name}")
+        case "state machine":
+            arn = f"arn:aws:states:{region}:{account}:stateMachine:{name}"
+            client("stepfunctions").delete_state_machine(stateMachineArn=arn)
+        case "log group":
+            client("logs").delete_log_group(logGroupName=name)
 
 
 def change(project: Path) -> Path:

@@ -10,11 +10,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from botocore.session import Session
 
 from pipeline.local.host.control import find_local, stop_local
+from pipeline.target import Target
 from tests.aws.beliefs import BELIEFS
-from tests.aws.smoke import END, LAST, ROAD, Smoke, Step
+from tests.aws.smoke import END, LAST, ROAD, Smoke, Step, _names
 from tests.functional.command_line import ROOT
+from tests.functional.conftest import EmbeddedAws
 
 
 def smoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +67,7 @@ def test_the_whole_road(tmp_path: Path) -> None:
     assert report.count("| ok: ") == len(ROAD) + len(END) + 1
     assert report.count("| held |") == sum(belief.emulated for belief in BELIEFS)
     assert LAST.shows in report
-    assert "Left behind: nothing" in report
+    assert "Left behind by `down`: nothing. Still there: nothing." in report
     assert "000000000000" not in report
     assert find_local(tmp_path / "local") is None
 
@@ -84,8 +87,8 @@ class Failing(Smoke):
             return False
         return True
 
-    def _left(self) -> list[str]:
-        return ["transaction-state-smoke"]
+    def _clear(self) -> None:
+        self.report.left.append("table transaction-state-smoke")
 
 
 @pytest.mark.parametrize("problem", [None, KeyboardInterrupt(), subprocess.TimeoutExpired("up", 1)])
@@ -95,4 +98,33 @@ def test_everything_is_deleted_whatever_failed(problem: BaseException | None, tm
         run.run(tmp_path, tmp_path)
     assert run.done == [*ROAD[:4], LAST]
     assert run.report.failed
-    assert "Left behind: `transaction-state-smoke`" in run.report.text("local", "000000000000")
+    assert "Left behind by `down`: `table transaction-state-smoke`." in run.report.text("local", "000000000000")
+
+
+def test_what_down_leaves_behind_is_deleted_and_nothing_else(embedded_aws: EmbeddedAws) -> None:
+    run = Smoke("local", None, "smoke-abc", lambda _: None)
+    target = Target("local", "us-east-1", session(embedded_aws), embedded_aws.endpoint)
+    for name in ("transaction-smoke-abc", "transaction-other-smoke-abcd"):
+        embedded_aws.client("sqs").create_queue(QueueName=name)
+        embedded_aws.client("ecr").create_repository(repositoryName=name)
+        embedded_aws.client("logs").create_log_group(logGroupName=f"/aws/{name}")
+        embedded_aws.client("sns").create_topic(Name=name)
+        embedded_aws.client("dynamodb").create_table(
+            TableName=name, BillingMode="PAY_PER_REQUEST", DeletionProtectionEnabled=True,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Smoke, "target", target)
+        run._clear()
+    assert len(run.report.left) == 5
+    assert run.report.stay == []
+    assert {name for _, name in _names(target) if "smoke" in name} == {
+        "transaction-other-smoke-abcd", "/aws/transaction-other-smoke-abcd"
+    }  # fmt: skip
+
+
+def session(aws: EmbeddedAws) -> Session:
+    made = Session()
+    made.set_credentials(aws.access_key_id, aws.secret_access_key)
+    return made
