@@ -29,6 +29,8 @@ logger = Logger()
 # The only dimension is the service: every value of a dimension is a metric of its own and is billed as one.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "TransactionPipeline"))
 
+# What Powertools adds to every line and the log group and the function's configuration say already: logs cost by the byte.
+_KNOWN = ("function_name", "function_memory_size", "function_arn")
 _EXECUTION = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -92,6 +94,7 @@ def lambda_handler(judge: Callable[[Invocation], Response]) -> Handler:
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handle(event: Any, _context: LambdaContext) -> Response:
         failure: InvocationError
+        logger.remove_keys(_KNOWN)
         try:
             invocation = Invocation.parse(event)
             logger.append_keys(transaction_id=_loggable_id(invocation.document), execution=invocation.execution)

@@ -71,7 +71,7 @@ class Traffic:
         default_factory=lambda: {"transaction-validation": 3, "fraud-detection": 4, "compliance-checking": 4}
     )
     log_bytes: Mapping[str, float] = field(
-        default_factory=lambda: {"transaction-validation": 819, "fraud-detection": 790, "compliance-checking": 948}
+        default_factory=lambda: {"transaction-validation": 676, "fraud-detection": 661, "compliance-checking": 811}
     )
     table_milliseconds: float = 6
     record_bytes: int = 900

@@ -68,7 +68,7 @@ def test_the_cost_of_an_approval() -> None:
     assert usd("Step Functions EXPRESS requests", **approved) == 1.0
     assert usd("Step Functions EXPRESS duration", **approved) == pytest.approx(0.1 * 64 / 1024 * 16.67)
     assert usd("SNS", **approved) == 0
-    assert usd("CloudWatch Logs", **approved) == pytest.approx((819 + 790 + 948) / 1000 * 0.50)
+    assert usd("CloudWatch Logs", **approved) == pytest.approx((676 + 661 + 811) / 1000 * 0.50)
 
 
 def test_a_repeat_invokes_no_function() -> None:
