@@ -29,7 +29,7 @@ logger = Logger()
 # The only dimension is the service: every value of a dimension is a metric of its own and is billed as one.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "TransactionPipeline"))
 
-# What Powertools adds to every line and the log group and the function's configuration say already: logs cost by the byte.
+# What Powertools adds to every line, and the log group and the configuration say already: logs cost by the byte.
 _KNOWN = ("function_name", "function_memory_size", "function_arn")
 _EXECUTION = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
