@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "environments.toml"
+# Beside TRANSACTION_PIPELINE_ENDPOINT: the access key of the root of the AWS there.
+ELSEWHERE_KEY = ("TRANSACTION_PIPELINE_ACCESS_KEY_ID", "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,10 @@ class Context:
 
         if self.target_name == "aws":
             return aws_target(self.region)
+        return local_target(self.running_local(), self.region)
+
+    def running_local(self) -> LocalAws:
+        """The embedded AWS. Raises LocalError when it does not run."""
         from pipeline.local.host.control import find_local
 
         local = self._local_elsewhere() or find_local(self.local_folder)
@@ -175,7 +182,7 @@ class Context:
                 "the local AWS is not running",
                 NextStep("Start it", ("up",)),
             )
-        return local_target(local, self.region)
+        return local
 
     @property
     def runs_elsewhere(self) -> bool:
@@ -189,7 +196,22 @@ class Context:
         from pipeline.local.host.control import LocalAws
 
         endpoint = _endpoint(os.environ["TRANSACTION_PIPELINE_ENDPOINT"])
-        return LocalAws(endpoint, endpoint, "us-east-1", "test", "test", 0, self.local_folder)
+        key, secret = (os.environ.get(name) or self._of_compose(name) for name in ELSEWHERE_KEY)
+        if not (key and secret):
+            raise LocalError(
+                f"{self.environment} was not contacted",
+                f"TRANSACTION_PIPELINE_ENDPOINT is set, and {' and '.join(ELSEWHERE_KEY)} are not",
+                "Set them to the access key of that AWS; for compose, `make compose-context` writes them into .env.",
+            )
+        return LocalAws(endpoint, endpoint, "us-east-1", key, secret, 0, self.local_folder)
+
+    def _of_compose(self, name: str) -> str:
+        """A variable of docker compose's ``.env``, which ``make compose-context`` writes; "" without one."""
+        try:
+            found = re.search(rf"(?m)^{name}=(\S+)$", (self.root / ".env").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return found[1] if found else ""
 
 
 def _endpoint(text: str) -> str:

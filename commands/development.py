@@ -194,7 +194,7 @@ def _debug(
     document = describe_function(target, name, qualifier=LIVE_ALIAS)
     started = time.monotonic()
     outcome = debug_function(
-        document, source, event, context.local_folder, target.endpoint,
+        document, source, event, context.local_folder, target.endpoint, target.registry,
         lambda waiting: tell(_waiting_text(waiting, context.root)), port=port,
     )  # fmt: skip
     log = outcome.log.splitlines()

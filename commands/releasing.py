@@ -268,9 +268,8 @@ def _kept(context: Context, kept: Sequence[Kept], target: Target, *, stopped: bo
         again = command_line(context, "up")
         yield f"Next: {again} takes it into use again; to be rid of it, delete {context.local_folder}"
         return
-    # The names and the word that the embedded AWS takes are no secret.
-    signed = " with AWS_ACCESS_KEY_ID=test and AWS_SECRET_ACCESS_KEY=test" if target.is_local else ""
-    yield f"Kept, and the command that deletes each{signed}:"
+    first = f' after eval "$({command_line(context, "credentials")})"' if target.is_local else ""
+    yield f"Kept, and the command that deletes each{first}:"
     for each in kept:
         yield f"  {each.resource.resource_type} {each.resource.name}"
         yield f"    {_on_target(each.command, target)}"

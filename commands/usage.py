@@ -29,6 +29,7 @@ MODULES: Mapping[str, str] = {
     "explain": "running",
     "cost": "offline",
     "status": "running",
+    "credentials": "local_credentials",
     "doctor": "doctor",
     "synth": "releasing",
     "check": "offline",

@@ -193,6 +193,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
             "ec2:DescribeVpcEndpointServices",
             "ec2:DescribeVpcEndpoints",
             "ec2:DescribeVpcs",
+            "ecr:GetAuthorizationToken",
             "iam:GetRole",
             "iam:SimulatePrincipalPolicy",
             "kms:DescribeKey",

@@ -1,20 +1,54 @@
-"""What a running host says of itself in ``FOLDER/local.json``, and whether it is still true. Light to import."""
+"""What the host of a local folder keeps there for other processes; only the folder's owner can read it.
+
+FOLDER/local.json   where the embedded AWS can be reached, while it runs
+FOLDER/root.json    the access key of its account's root, made once for each folder
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from dataclasses import asdict, dataclass
+import secrets
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 FILE = "local.json"
-# Raised when the file's meaning changes; a file of another format is not read.
-FORMAT = 1
+ROOT_FILE = "root.json"
+# Incremented when the meaning of local.json changes; a file of another format is not read.
+FORMAT = 2
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class RootKey:
+    """The access key of the account's root."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use an embedded AWS.
+
+    token  a secret of one run: what the host itself uses for the registry and for administrative requests
+    hosts  the host names by which it may be addressed, without ports
+    """
+
+    root: RootKey
+    token: str = field(repr=False)
+    hosts: tuple[str, ...] = LOOPBACK_HOSTS
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """``pid`` and ``start_time`` together name one process for good; ``runtime`` is "process" or "docker"."""
+    """``pid`` and ``start_time`` together name one process for good.
+
+    runtime    "process" or "docker"
+    isolation  what keeps functions apart from this machine and from each other, in words
+    """
 
     pid: int
     start_time: int
@@ -22,9 +56,11 @@ class HostState:
     endpoint: str
     region: str
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
+    token: str = field(repr=False)
     fresh: bool
     runtime: str = "process"
+    isolation: str = ""
     format: int = FORMAT
 
     @property
@@ -33,9 +69,9 @@ class HostState:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot, or None when there is no such process or it is a zombie.
+    """When the process started, in clock ticks since boot, or None if there is no such process or it is a zombie.
 
-    A pid with its start time names one process for good; a pid alone is given out again.
+    A pid with its start time names one process for good; a pid alone is reused.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -47,7 +83,7 @@ def start_time(pid: int) -> int | None:
 
 
 def read_state(folder: Path) -> HostState | None:
-    """What the file says, be it true or not; None when there is none or it is not ours."""
+    """What the file says, whether or not it is still true; None if there is none or it has another format."""
     try:
         document = json.loads((folder / FILE).read_bytes())
         return HostState(**document) if document["format"] == FORMAT else None
@@ -56,9 +92,37 @@ def read_state(folder: Path) -> HostState | None:
 
 
 def write_state(folder: Path, state: HostState) -> None:
-    """Write atomically; only the owner may read it, as with any credentials."""
-    temporary = folder / f".{FILE}-{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(state), file, indent=2)
-    temporary.replace(folder / FILE)
+    _write_private(folder / FILE, asdict(state))
+
+
+def root_key(folder: Path) -> RootKey:
+    """The folder's root key; made at random the first time, and again if the file is damaged."""
+    try:
+        return RootKey(**json.loads((folder / ROOT_FILE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        key = new_root_key()
+        _write_private(folder / ROOT_FILE, asdict(key))
+        return key
+
+
+def new_root_key() -> RootKey:
+    """A random key in the form of AWS's: 20 upper-case characters, and a secret of 40."""
+    return RootKey(f"AKIA{base64.b32encode(secrets.token_bytes(10)).decode()}", secrets.token_urlsafe(30))
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _write_private(path: Path, document: dict[str, object]) -> None:
+    """Write atomically; only the owner may read the file."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    with open_private(temporary) as file:
+        file.write(json.dumps(document, indent=2).encode())
+    temporary.replace(path)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open for writing, empty; only the owner may read the file, whatever the umask."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

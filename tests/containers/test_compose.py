@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import time
 import urllib.request
@@ -26,8 +27,15 @@ from pipeline.assembly.dependencies import read_lock
 from pipeline.assembly.model import PythonVersion
 from pipeline.assembly.sources import find_sources
 from pipeline.engine.connection import is_podman
-from pipeline.local.containers.compose_context import locked_closure, prepare_contexts, read_variables
+from pipeline.local.containers.compose_context import (
+    ROOT_KEY,
+    locked_closure,
+    prepare_contexts,
+    read_variables,
+    write_variables,
+)
 from pipeline.local.containers.rie import read_answer
+from pipeline.local.host_state import new_root_key
 from pipeline.local.invocation import Status
 from pipeline.oci.blobs import BlobStore
 from tests.containers.conftest import PYTHON, ROOT, missing
@@ -75,6 +83,22 @@ def test_the_defaults_in_the_file_are_those_of_the_example() -> None:
     # Contexts have no default: without .env they were not made.
     assert used == {(name, value) for name, value in read_variables(ROOT, ROOT / ".env.example").items() if
                     name not in ("BASE_PYTHON", "CONTEXTS")}  # fmt: skip
+
+
+def test_the_key_of_the_embedded_aws_is_made_once_and_is_the_owners_alone(tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    written = write_variables(tmp_path)
+    assert written is not None
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    first = read_variables(tmp_path)
+    assert all(len(first[name]) >= 20 for name in ROOT_KEY)
+    assert write_variables(tmp_path) is None
+    # A file of an earlier version gets the key and keeps the rest.
+    written.write_text("AWS_PORT=4999\n")
+    write_variables(tmp_path)
+    again = read_variables(tmp_path)
+    assert again["AWS_PORT"] == "4999"
+    assert again[ROOT_KEY[1]] != first[ROOT_KEY[1]]
 
 
 def test_only_what_the_service_imports_is_installed_and_all_that_it_needs() -> None:
@@ -127,7 +151,8 @@ class Compose:
     def client(self, service: str) -> Any:
         return boto3.client(
             service, endpoint_url=f"http://127.0.0.1:{self.variables['AWS_PORT']}", region_name="us-east-1",
-            aws_access_key_id="test", aws_secret_access_key="test", config=Config(inject_host_prefix=False),
+            aws_access_key_id=self.variables[ROOT_KEY[0]], aws_secret_access_key=self.variables[ROOT_KEY[1]],
+            config=Config(inject_host_prefix=False),
         )  # fmt: skip
 
     def submit(self, **more: Any) -> Any:
@@ -165,12 +190,14 @@ def compose(
         pytest.skip("Podman runs health checks by systemd alone, and compose waits for them")
     if shutil.which("docker") is None:
         missing("the docker command is not installed")
+    key = new_root_key()
     names = ("AWS_PORT", "VALIDATION_PORT", "FRAUD_PORT", "COMPLIANCE_PORT")
     variables = read_variables(ROOT, ROOT / ".env.example") | dict(zip(names, free_ports(4), strict=True))
     variables |= {
         "COMPOSE_PROJECT_NAME": f"test{os.getpid()}", "BASE_IMAGE": base, "BASE_PYTHON": str(PYTHON),
         "ARCHITECTURE": engine.inspect_image(base)["Architecture"],
         "CONTEXTS": str(tmp_path_factory.mktemp("contexts")), "DOCKER_HOST": docker_host,
+        ROOT_KEY[0]: key.access_key_id, ROOT_KEY[1]: key.secret_access_key,
     }  # fmt: skip
     prepare_contexts(ROOT, variables, store)
     compose = Compose(compose_command(), variables)
@@ -214,7 +241,8 @@ def test_each_function_answers_alone(compose: Compose, port: str) -> None:
 
 
 def test_the_command_line_works_on_it(compose: Compose) -> None:
-    own = os.environ | {"TRANSACTION_PIPELINE_ENDPOINT": f"http://127.0.0.1:{compose.variables['AWS_PORT']}"}
+    own = os.environ | compose.variables
+    own |= {"TRANSACTION_PIPELINE_ENDPOINT": f"http://127.0.0.1:{compose.variables['AWS_PORT']}"}
     done = subprocess.run(
         [ROOT / ".venv/bin/python", ROOT / "bootstrap.py", "submit", "--json",
          json.dumps({"transaction_id": f"compose-{next(_NUMBERS)}", **TRANSACTION})],

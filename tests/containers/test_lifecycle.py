@@ -97,7 +97,7 @@ def test_no_engine_offers_the_process_runtime(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(LocalError) as refused:
         start_local(tmp_path / "local", runtime="docker")
     assert "no container engine answers" in refused.value.why
-    assert "leave out --runtime docker" in str(refused.value.next_step)
+    assert "omit --runtime docker" in str(refused.value.next_step)
     assert find_local(tmp_path / "local") is None
 
 

@@ -78,7 +78,7 @@ def test_runs_in_the_environment_that_lambda_promises(make: Callable[..., Functi
 def test_reaches_the_embedded_aws_and_nothing_else(make: Callable[..., Function]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as own:
         payload = make().invoke({"look": [own.getsockname(), ["192.0.2.1", 80]]}).payload
-    assert payload["aws"] == 200
+    assert payload["aws"] == 403
     assert payload["interfaces"] == ["lo"]
     assert "refused" in payload["outside"][0]
     assert "unreachable" in payload["outside"][1]

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmbeddedAws:
-    """A running emulator. ``access_key_id`` and ``secret_access_key`` are the account root's."""
+    """A running emulator. The access key is the account root's, ``token`` the host's own."""
 
     endpoint: str
     access_key_id: str
     secret_access_key: str
     folder: Path
+    token: str
     region: str = "us-east-1"
     account: str = "000000000000"
 
     @classmethod
     def of(cls, local: LocalAws) -> EmbeddedAws:
-        return cls(local.endpoint, local.access_key_id, local.secret_access_key, local.folder, local.region)
+        key, secret = local.access_key_id, local.secret_access_key
+        return cls(local.endpoint, key, secret, local.folder, local.token, local.region)
 
     @property
     def registry_host(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from commands import development, doctor, history, releasing, running
 from commands.context import Console, Context, Outcome
 from pipeline.core.errors import SubmissionError
+from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.host.control import LocalAws, local_session
 from pipeline.target import Target
 from tests.functional.conftest import EmbeddedAws
@@ -103,7 +104,7 @@ class Deployed:
         request = urllib.request.Request(
             f"{self.local.endpoint}/_ministack/config",
             json.dumps({"stepfunctions._SFN_WAIT_SCALE": "0.01"}).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", TOKEN_HEADER: self.local.token},
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert "_SFN_WAIT_SCALE" in answer.read().decode()

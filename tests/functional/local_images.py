@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,11 @@ class Registry:
     aws: EmbeddedAws
     client_layer: bytes
     pushed: set[tuple[str, str]] = field(default_factory=set)
+
+    @cached_property
+    def login(self) -> str:
+        answer = self.aws.client("ecr").get_authorization_token()
+        return f"Basic {answer['authorizationData'][0]['authorizationToken']}"
 
     def push(self, repository: str, files: Mapping[str, str], **config: Any) -> str:
         """Push an image of the runtime client and the files; returns its URI by digest."""
@@ -156,8 +162,9 @@ class Registry:
 
     def _send(self, method: str, path: str, content: bytes | None = None, media_type: str = MANIFEST) -> bytes:
         request = urllib.request.Request(
-            self.aws.endpoint + path, data=content, method=method, headers={"Content-Type": media_type}
-        )
+            self.aws.endpoint + path, data=content, method=method,
+            headers={"Content-Type": media_type, "Authorization": self.login},
+        )  # fmt: skip
         with urllib.request.urlopen(request, timeout=30) as answer:
             return bytes(answer.read())
 

@@ -25,10 +25,14 @@ from cfn.settings import Settings
 from cfn.workflow.composition import definition
 from cfn.workflow.limits import CALLED_FUNCTIONS, PARKED_CUSTOMER
 from cfn.workflow.state_machine import add_workflow
+from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.emulator.server import environment
+from pipeline.local.host_state import Access, RootKey
 from pipeline.transactions.submit import Answer, submit
 
 REGION = "us-east-1"
+# Fixed, because some tests start processes that import this module again.
+ACCESS = Access(RootKey("AKIAOFTHEWORKFLOWLAB", "the-secret-of-the-workflow-lab-and-no-other"), "lab")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -98,8 +102,8 @@ class Lab:
                     service,
                     endpoint_url=self.endpoint,
                     region_name=REGION,
-                    aws_access_key_id="test",
-                    aws_secret_access_key="test",
+                    aws_access_key_id=ACCESS.root.access_key_id,
+                    aws_secret_access_key=ACCESS.root.secret_access_key,
                     config=Config(inject_host_prefix=False, retries={"total_max_attempts": 1}, max_pool_connections=40),
                 )
             return self.clients[service]
@@ -214,7 +218,7 @@ def running_lab(folder: Path, *, wait_scale: str = "0.01") -> Iterator[Lab]:
     with socket.socket() as listener, theirs:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        variables = environment(folder, port=port, region=REGION, access_key_id="test", secret_access_key="test")
+        variables = environment(folder, port=port, region=REGION, access=ACCESS)
         variables |= {"SFN_WAIT_SCALE": wait_scale, "PERSIST_STATE": "0", "S3_PERSIST": "0", "LOG_LEVEL": "ERROR"}
         with (folder / "emulator.log").open("wb") as log:
             process = subprocess.Popen(
@@ -228,7 +232,8 @@ def running_lab(folder: Path, *, wait_scale: str = "0.01") -> Iterator[Lab]:
         until = time.monotonic() + 30
         while True:
             try:
-                with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=30):
+                health = urllib.request.Request(f"{endpoint}/_ministack/health", headers={TOKEN_HEADER: ACCESS.token})
+                with urllib.request.urlopen(health, timeout=30):
                     break
             except OSError:
                 ended = process.poll() is not None or time.monotonic() > until

@@ -190,8 +190,8 @@ DIFFERENCES: Sequence[Difference] = (
         "The text of a Cause",
         "the service's message with `(Service: …; Status Code: …)`; a function's error as compact JSON with "
         "`/var/task`; a query error with state and field; none for a timeout",
-        "the message alone; JSON with spaces and the folder that the image was unpacked to; another text for a "
-        "query error; `Task timed out after N seconds`",
+        "the message alone; JSON with spaces and, without a sandbox, the folder that the image was unpacked "
+        "to; another text for a query error; `Task timed out after N seconds`",
         lambda name, machine, mismatch: last(mismatch) in ("Cause", "cause") or ".stackTrace" in mismatch.path,
         # To pass it on as it is depends on nothing, and FailedBranch reads what the branch's own Fail state wrote.
         mentioning(r"(?<!\$string\(\$states\.input)(?<!\$string\(\$states\.errorOutput)\.Cause\b"),

@@ -31,6 +31,7 @@ from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import DependencyError, PipelineError, SettingsError
 from pipeline.core.files import cache_folder
 from pipeline.engine.build_context import lay_out_context
+from pipeline.local.host_state import new_root_key, open_private
 from pipeline.oci.blobs import BlobStore
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,6 +39,8 @@ ROOT = Path(__file__).resolve().parents[3]
 _PACKAGES = ("boto3", "click", "cyclonedx-python-lib", "ministack", "msgspec", "packaging", "pathspec", "rich",
              "tenacity", "troposphere", "urllib3")  # fmt: skip
 _PROJECT = ("bootstrap.py", "cfn", "commands", "pipeline", "images")
+# The names of the access key of the embedded AWS's root.
+ROOT_KEY = ("TRANSACTION_PIPELINE_ACCESS_KEY_ID", "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY")
 _ARCHITECTURES = {"amd64": Architecture.X86_64, "arm64": Architecture.ARM64}
 
 
@@ -79,13 +82,25 @@ def platform_of(variables: Mapping[str, str]) -> Platform:
 
 
 def write_variables(root: Path) -> Path | None:
-    """Begin ``.env`` with this machine's architecture, which compose cannot know; None when it is there already."""
+    """Write into ``.env`` what compose cannot know: this machine's architecture, and a random key for the embedded AWS.
+
+    A file that exists only gets what it lacks. Returns its path if it was written. Only the owner may read it.
+    """
     path = root / ".env"
-    if path.exists():
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = text
+    if not text:
+        machine = "arm64" if host_platform.machine().lower() in ("aarch64", "arm64") else "amd64"
+        text = (root / ".env.example").read_text(encoding="utf-8")
+        text = re.sub(r"(?m)^ARCHITECTURE=.*$", f"ARCHITECTURE={machine}", text)
+    if not re.search(rf"(?m)^{ROOT_KEY[0]}=.", text):
+        key = new_root_key()
+        lines = [f"{ROOT_KEY[0]}={key.access_key_id}", f"{ROOT_KEY[1]}={key.secret_access_key}"]
+        text = text.rstrip("\n") + "\n\n# The root of the embedded AWS, made at random.\n" + "\n".join(lines) + "\n"
+    if text == before:
         return None
-    machine = "arm64" if host_platform.machine().lower() in ("aarch64", "arm64") else "amd64"
-    text = (root / ".env.example").read_text(encoding="utf-8")
-    path.write_text(re.sub(r"(?m)^ARCHITECTURE=.*$", f"ARCHITECTURE={machine}", text), encoding="utf-8")
+    with open_private(path) as file:
+        file.write(text.encode())
     return path
 
 

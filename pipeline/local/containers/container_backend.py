@@ -48,20 +48,20 @@ def sweep_folder(engine: Any, folder: Path) -> None:
     if count:
         log.info("%d containers of an earlier run were removed", count)
     earlier = (read_record(place / "images.json") or {}).get("images", [])
-    EngineImages(engine, place, "http://127.0.0.1").remove_all(earlier)
+    EngineImages(engine, place).remove_all(earlier)
     shutil.rmtree(place, ignore_errors=True)
 
 
 class ContainerBackend:
     """A ``Backend`` whose workers are containers. ``engine`` is the result of ``open_engine``."""
 
-    def __init__(self, folder: Path, endpoint: str, engine: Any) -> None:
+    def __init__(self, folder: Path, endpoint: str, token: str, engine: Any) -> None:
         self._folder = folder / "containers"
         sweep_folder(engine, folder)
         self._folder.mkdir(mode=0o700, parents=True)
         self._engine = engine
         self._endpoint = endpoint
-        self._images = EngineImages(engine, self._folder, endpoint)
+        self._images = EngineImages(engine, self._folder, endpoint, token)
         self._gateway = Gateway(engine, self._folder / "sockets", endpoint)
 
     def prepare(self, function: FunctionConfig) -> ContainerProgram:

@@ -25,7 +25,7 @@ from pipeline.local.containers.engine_images import EngineImage
 from pipeline.local.containers.gateway import Gateway
 from pipeline.local.invocation import FunctionConfig
 from pipeline.local.runtime.command import CannotRun, lambda_variables, log_stream_name, refuse_placeholder
-from pipeline.local.runtime.worker_process import Channel, Exit, Failure, StartFailed
+from pipeline.local.runtime.worker_process import Channel, Exit, Failure, StartFailed, exit_status
 
 # Output reaches us through the engine, later than the answer: it is complete when nothing came for this long.
 _OUTPUT_QUIET_SECONDS = 0.004
@@ -254,8 +254,3 @@ class ContainerProcess:
             self._program.gateway.give_back(slot)
         if self._server is not None:
             self._server.close()
-
-
-def exit_status(status: int) -> int:
-    """An engine's exit status, where ``128 + signal`` is a signal's, as ``Exit`` has it."""
-    return -(status - 128) if 0 < status - 128 < signal.NSIG else status

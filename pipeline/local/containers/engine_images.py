@@ -19,11 +19,10 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.records import write_record
 from pipeline.engine.connection import EngineRefused, explain, load_image
 from pipeline.local.containers.confinement import EngineFailure
-from pipeline.local.runtime.image_pull import ImageUnavailable
+from pipeline.local.runtime.image_pull import ImageUnavailable, local_registries
 from pipeline.local.runtime.image_store import KEPT_UNUSED
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import parse_descriptor
-from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import Digest, ImageReference
 
 _NOT_IN_REGISTRY = "is not in the registry; run `up` to push it"
@@ -47,10 +46,11 @@ class EngineImages:
     What was brought into the engine is noted in ``folder/images.json``, so that it can be removed after a crash.
     """
 
-    def __init__(self, engine: Any, folder: Path, endpoint: str) -> None:
+    def __init__(self, engine: Any, folder: Path, endpoint: str = "http://127.0.0.1", token: str = "") -> None:
         self._engine = engine
         self._folder = folder
-        self._endpoint = endpoint
+        self._connect = local_registries(endpoint, token)
+        self._login = {"username": "AWS", "password": token}
         self._host = urlsplit(endpoint).netloc
         self._ready: dict[Digest, EngineImage] = {}
         self._used: dict[Digest, float] = {}
@@ -67,10 +67,11 @@ class EngineImages:
             self._used[digest] = time.monotonic()
             image = self._ready.get(digest)
             if image is None or self._inspect(image.name) is None:
-                image = self._ready[digest] = self._bring(reference.repository, digest)
+                image = self._ready[digest] = self._bring(reference, digest)
         return image
 
-    def _bring(self, repository: str, digest: Digest) -> EngineImage:
+    def _bring(self, reference: ImageReference, digest: Digest) -> EngineImage:
+        repository = reference.repository
         pulled = f"{self._host}/{repository}@{digest}"
         # Of this local folder alone, so that removing it takes nothing from another.
         owner = Digest.of(str(self._folder).encode()).short
@@ -85,7 +86,7 @@ class EngineImages:
         if refusal is not None:
             # An engine in a virtual machine, or one that asks this registry for TLS, as Podman does.
             log.info("%s is loaded into the engine, which could not pull it: %s", pulled, refusal)
-            self._load(repository, digest, loaded, refusal)
+            self._load(reference, digest, loaded, refusal)
             name = loaded
         found = self._inspect(name)
         if found is None:
@@ -111,7 +112,9 @@ class EngineImages:
 
         self._note(name)
         try:
-            for line in self._engine.pull(f"{self._host}/{repository}", tag=str(digest), stream=True, decode=True):
+            name_of = f"{self._host}/{repository}"
+            lines = self._engine.pull(name_of, tag=str(digest), stream=True, decode=True, auth_config=self._login)
+            for line in lines:
                 if "error" in line:
                     return self._judge_refusal(name, str(line["error"]))
         except docker.errors.APIError as error:
@@ -125,15 +128,13 @@ class EngineImages:
             raise ImageUnavailable(f"{name} {_NOT_IN_REGISTRY}")
         return told
 
-    def _load(self, repository: str, digest: Digest, name: str, refusal: str) -> None:
+    def _load(self, reference: ImageReference, digest: Digest, name: str, refusal: str) -> None:
         import docker
         import requests
 
         self._note(name)
-        with (
-            tempfile.TemporaryDirectory(dir=self._folder) as work,
-            Registry(self._host, endpoint_url=self._endpoint) as registry,
-        ):
+        registry, repository = self._connect(reference.registry), reference.repository
+        with tempfile.TemporaryDirectory(dir=self._folder) as work:
             store = BlobStore(Path(work))
             try:
                 found = registry.find_manifest(repository, digest)

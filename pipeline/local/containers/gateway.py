@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from pipeline.engine.connection import explain
 from pipeline.local.containers.confinement import EngineFailure, labels, sandbox_settings
+from pipeline.local.runtime.forwarding import forward_to
 
 RELAY = Path(__file__).with_name("relay.py")
 # Workers that can be there at one time, each with a port of its own for its Runtime API.
@@ -89,7 +90,7 @@ class Gateway:
             if self._container is not None and self._ready.is_set():
                 return self._container
             if not self._servers:
-                await self._listen("aws", self._relay_to_aws)
+                await self._listen("aws", self._forward_to_aws)
                 await self._listen("owner", self._watch)
             self._ready.clear()
             self._container = await asyncio.to_thread(self._start, image)
@@ -159,8 +160,8 @@ class Gateway:
         self._ready.clear()
         writer.close()
 
-    async def _relay_to_aws(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await relay_to(self._aws, reader, writer)
+    async def _forward_to_aws(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await forward_to(self._aws, reader, writer)
 
     async def close(self) -> None:
         """End the gateway's container and every socket."""
@@ -177,32 +178,3 @@ class Gateway:
 
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
             self._engine.remove_container(container, force=True)
-
-
-async def relay_to(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass a connection on to a port of this machine's loopback, until either side ends it."""
-    try:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        writer.close()
-        return
-    ways = [asyncio.create_task(_copy(reader, there_writer)), asyncio.create_task(_copy(there_reader, writer))]
-    _relays.update(ways)  # the loop itself keeps no task
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        _relays.difference_update(ways)
-        there_writer.close()
-        writer.close()
-
-
-_relays: set[asyncio.Task[None]] = set()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()

@@ -25,13 +25,17 @@ import sys
 import threading
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.core.errors import LocalError
+from pipeline.local.emulator.admission import Admission
 from pipeline.local.emulator.bridge_client import InvocationClient
+from pipeline.local.emulator.patches.access import MinistackAccount
 from pipeline.local.emulator.patches.catalogue import patch_ministack, require_version
 from pipeline.local.emulator.patches.patch import Patch
+from pipeline.local.emulator.registry_logins import RegistryLogins
 from pipeline.local.emulator.strict.control_plane import ACCOUNT_VARIABLE, FRESH
+from pipeline.local.host_state import Access, RootKey
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 
 SERVICES = (
@@ -39,6 +43,10 @@ SERVICES = (
     "stepfunctions", "sts",
 )  # fmt: skip
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPYCACHEPREFIX")
+# Variables for this process alone; it removes them from its environment.
+_TOKEN = "LOCAL_TOKEN"  # noqa: S105
+_HOSTS = "LOCAL_HOSTS"
+_ACCOUNT = "000000000000"
 # A file in the state's folder: the last run saved its state completely.
 SAVED = "saved"
 # Time to write the state to disk at the end (seconds); then the process exits without it. 20,000 transactions with
@@ -50,7 +58,7 @@ REFUSED = 3
 ANSWER_SECONDS = 0.1
 
 
-def environment(folder: Path, *, port: int, region: str, access_key_id: str, secret_access_key: str) -> dict[str, str]:
+def environment(folder: Path, *, port: int, region: str, access: Access) -> dict[str, str]:
     """The emulator's whole environment: none of the caller's AWS settings pass through.
 
     ministack reads its settings from variables at import. What it would write to the system's temporary folder goes
@@ -69,8 +77,10 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
         "AWS_DEFAULT_REGION": region,
         "SERVICES": ",".join(SERVICES),
         "AUTH": "true",
-        "AWS_ACCESS_KEY_ID": access_key_id,
-        "AWS_SECRET_ACCESS_KEY": secret_access_key,
+        "AWS_ACCESS_KEY_ID": access.root.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": access.root.secret_access_key,
+        _TOKEN: access.token,
+        _HOSTS: " ".join(access.hosts),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -89,18 +99,26 @@ def environment(folder: Path, *, port: int, region: str, access_key_id: str, sec
     }
 
 
-async def _serve(listener: socket.socket, ending: asyncio.Event) -> None:
+def _admission(access: Access, logins: RegistryLogins) -> Admission:
+    """ministack behind the check of who is calling."""
+    from ministack.app import app
+
+    region, root = os.environ["MINISTACK_REGION"], access.root
+    account = MinistackAccount(root.access_key_id, root.secret_access_key, _ACCOUNT, region)
+    return Admission(app, account, logins, access.token, _ACCOUNT, region, frozenset(access.hosts))
+
+
+async def _serve(listener: socket.socket, application: Admission, ending: asyncio.Event) -> None:
     """Serve until ``ending`` is set; raises what the server raises."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
-    from ministack.app import app
 
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
     # Never triggered: a shutdown waits for every request, and a workflow may take minutes.
-    server = asyncio.create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait))
+    server = asyncio.create_task(serve(cast(Any, application), config, shutdown_trigger=asyncio.Event().wait))
     end = asyncio.create_task(ending.wait())
     await asyncio.wait((server, end), return_when=asyncio.FIRST_COMPLETED)
     if server.done():
@@ -108,7 +126,7 @@ async def _serve(listener: socket.socket, ending: asyncio.Event) -> None:
     await asyncio.sleep(ANSWER_SECONDS)
 
 
-async def _run(listener: socket.socket) -> int:
+async def _run(listener: socket.socket, application: Admission) -> int:
     """Serve until the owner is gone or sends SIGTERM, then save; returns the exit status."""
     ending, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -127,7 +145,7 @@ async def _run(listener: socket.socket) -> int:
     threading.Thread(target=watch_owner, daemon=True, name="owner").start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    await _serve(listener, ending)
+    await _serve(listener, application, ending)
     if not save_state():
         return 1
     (Path(os.environ["STATE_DIR"]) / SAVED).touch()
@@ -168,17 +186,20 @@ def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = ()) -
     die_with_parent(signal.SIGTERM)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    root = RootKey(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+    access = Access(root, os.environ.pop(_TOKEN), tuple(os.environ.pop(_HOSTS).split()))
+    logins = RegistryLogins(access.token, root.access_key_id)
     try:
         require_version()
         client = None
         if chosen.bridge is not None:
             lambda_svc = importlib.import_module("ministack.services.lambda_svc")
             client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
-        patch_ministack(client, faults)
+        patch_ministack(client, logins, faults)
     except LocalError as error:
         sys.stdout.write(json.dumps([error.what, error.why, str(error.next_step)]) + "\n")
         return REFUSED
-    asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket))))
+    asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket), _admission(access, logins))))
     raise AssertionError("the process has ended")
 
 

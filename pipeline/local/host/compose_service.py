@@ -2,8 +2,9 @@
 
     python3 -m pipeline.local.host.compose_service --port 4566 --function NAME=http://HOST:8080 …
 
-It listens on the container's loopback, where it calls itself, and a relay passes on what comes to the container's own
-address, so that the other containers and a published port reach it.
+The access key of its root is in the variables ROOT_KEY, which ``make compose-context`` writes into ``.env``. It listens
+on the container's loopback, where it calls itself, and a relay passes on what comes to the container's own address, so
+that the other containers and a published port reach it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.local.containers.gateway import relay_to
+from pipeline.local.containers.compose_context import ROOT_KEY
 from pipeline.local.containers.rie import EmulatorRuntime
 from pipeline.local.host.main import Host, take_lock
+from pipeline.local.host_state import LOOPBACK_HOSTS, Access, RootKey, new_token
 from pipeline.local.invocation import Runtime
+from pipeline.local.runtime.forwarding import forward_to
+
+SERVICE = "aws"
 
 
 class ComposeHost(Host):
     """A Host whose functions run elsewhere."""
 
-    def __init__(self, folder: Path, port: int, urls: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, port: int, urls: Mapping[str, str], root: RootKey) -> None:
         for name in ("tmp", "state", "s3"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, port, take_lock(folder), os.dup(sys.stdout.fileno()), attached=False)
+        # The other containers address it by its service's name.
+        access = Access(root, new_token(), (*LOOPBACK_HOSTS, SERVICE))
+        super().__init__(folder, port, take_lock(folder), os.dup(sys.stdout.fileno()), attached=False, access=access)
         self._urls = urls
 
     def _start_runtime(self) -> Runtime:
@@ -37,7 +44,7 @@ class ComposeHost(Host):
 
     async def run(self) -> int:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await relay_to(self._port, reader, writer)
+            await forward_to(self._port, reader, writer)
 
         own = socket.gethostbyname(socket.gethostname())
         async with await asyncio.start_server(serve, own, self._port, backlog=512):
@@ -52,11 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     urls = dict(each.split("=", 1) for each in chosen.function)
-    return asyncio.run(_run(chosen.folder, chosen.port, urls))
+    os.umask(0o077)
+    root = RootKey(*(os.environ.pop(name) for name in ROOT_KEY))
+    return asyncio.run(_run(chosen.folder, chosen.port, urls, root))
 
 
-async def _run(folder: Path, port: int, urls: Mapping[str, str]) -> int:
-    return await ComposeHost(folder, port, urls).run()
+async def _run(folder: Path, port: int, urls: Mapping[str, str], root: RootKey) -> int:
+    return await ComposeHost(folder, port, urls, root).run()
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import LocalError, NextStep
 from pipeline.core.events import Note, Report, ignore, step
-from pipeline.local.host_state import HostState, read_state
+from pipeline.local.host_state import HostState, open_private, read_state
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,17 +37,19 @@ _NOT_STARTED = "the embedded AWS was not started"
 
 @dataclass(frozen=True, slots=True)
 class LocalAws:
-    """A running embedded AWS. ``fresh`` when it began empty; the credentials are the emulated account root's."""
+    """A running embedded AWS. ``fresh`` if it began empty; the credentials are the account root's; see HostState."""
 
     endpoint: str
     registry_endpoint: str
     region: str
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
     pid: int
     folder: Path
     fresh: bool = False
     runtime: str = "process"
+    token: str = field(default="", repr=False)
+    isolation: str = ""
 
 
 def find_local(folder: Path) -> LocalAws | None:
@@ -59,7 +61,7 @@ def find_local(folder: Path) -> LocalAws | None:
 def _local_aws(state: HostState, folder: Path) -> LocalAws:
     return LocalAws(
         state.endpoint, state.endpoint, state.region, state.access_key_id, state.secret_access_key, state.pid, folder,
-        state.fresh, state.runtime,
+        state.fresh, state.runtime, state.token, state.isolation,
     )  # fmt: skip
 
 
@@ -88,6 +90,8 @@ def start_local(
             report(Note("The embedded AWS was killed when it ran last; it goes on from the state saved before that."))
         elif running.fresh:
             report(Note(f"The embedded AWS starts empty; its state is kept in {folder}."))
+        if running.isolation:
+            report(Note(f"{running.isolation[0].upper()}{running.isolation[1:]}".rstrip(".") + "."))
     if port is not None and not running.endpoint.endswith(f":{port}"):
         raise LocalError(
             f"the embedded AWS was not started on port {port}",
@@ -200,9 +204,10 @@ def _lock_is_free(folder: Path, seconds: float) -> bool:
 
 def _make_folder(folder: Path) -> None:
     try:
-        for place in (folder, folder / "tmp", folder / "state", folder / "s3"):
+        for place in (folder, *(folder / name for name in ("tmp", "state", "s3"))):
             place.mkdir(parents=True, exist_ok=True)
-        # A folder of state that finds its way into nobody's repository.
+            # It has credentials, data and logs, so no other user may enter, whatever the umask.
+            place.chmod(0o700)
         (folder / ".gitignore").write_text("*\n")
     except OSError as error:
         raise LocalError(
@@ -238,7 +243,7 @@ def _spawn_host(
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer)]
     arguments += ["--runtime", runtime, *options]
-    with os.fdopen(reader, "rb") as answers, (folder / "host.log").open("wb") as log_file:
+    with os.fdopen(reader, "rb") as answers, open_private(folder / "host.log") as log_file:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pipeline.local.host.main", *arguments],

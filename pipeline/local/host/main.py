@@ -31,11 +31,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.core.errors import LocalError
+from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.emulator.bridge import InvocationServer
 from pipeline.local.emulator.patches.catalogue import MINISTACK_VERSION, require_version
 from pipeline.local.emulator.server import REFUSED, SAVE_SECONDS, SAVED, environment
 from pipeline.local.host.control import sweep_containers
-from pipeline.local.host_state import FILE, HostState, read_state, start_time, write_state
+from pipeline.local.host_state import (
+    FILE,
+    Access,
+    HostState,
+    new_token,
+    open_private,
+    read_state,
+    root_key,
+    start_time,
+    write_state,
+)
 from pipeline.local.invocation import Runtime
 from pipeline.local.processes import kill_marked
 from pipeline.local.runtime.function_runtime import FunctionRuntime
@@ -44,8 +55,6 @@ from pipeline.local.runtime.process_backend import ProcessBackend
 REGION = "us-east-1"
 # What the emulator's process runs; a soak puts one with faults in its place.
 EMULATOR = "pipeline.local.emulator.server"
-# ministack takes this key as the account's root and does not look at its signature.
-ACCESS_KEY = "test"
 # How often the host looks whether its folder is still there.
 FOLDER_SECONDS = 2.0
 READY_SECONDS = 90.0
@@ -99,13 +108,13 @@ def bind(port: int, preferred: int) -> socket.socket:
 
 
 def start_emulator(
-    folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO
+    folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO, access: Access
 ) -> subprocess.Popen[bytes]:
     """The emulator as a child that holds ``lock`` too; its end of ``bridge`` and the listener are its own."""
     port = listener.getsockname()[1]
-    variables = environment(folder, port=port, region=REGION, access_key_id=ACCESS_KEY, secret_access_key=ACCESS_KEY)
+    variables = environment(folder, port=port, region=REGION, access=access)
     inherited = [listener.fileno(), bridge.fileno(), lock.fileno()]
-    with (folder / "emulator.log").open("wb") as log_file:
+    with open_private(folder / "emulator.log") as log_file:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", EMULATOR,
              "--socket", str(listener.fileno()), "--bridge", str(bridge.fileno())],
@@ -148,8 +157,9 @@ class Host:
     """The running whole: emulator, bridge and runtime."""
 
     def __init__(
-        self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool, engine: Any = None
-    ) -> None:
+        self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool, engine: Any = None,
+        access: Access | None = None,
+    ) -> None:  # fmt: skip
         kill_marked(folder)  # left by a host and an emulator that were both killed
         self._folder = folder
         # Held open, so that what the folder is called now can be told from what was removed, even with its old number.
@@ -167,7 +177,9 @@ class Host:
         self._unsaved = not self._fresh and not saved.exists()
         saved.unlink(missing_ok=True)
         self._connection, theirs = socket.socketpair()
-        self._emulator = start_emulator(folder, listener, theirs, lock)
+        self._isolation = ""
+        self._access = access or Access(root_key(folder), new_token())
+        self._emulator = start_emulator(folder, listener, theirs, lock, self._access)
 
     async def run(self) -> int:
         """Serve until SIGTERM or until the emulator ends; returns the exit status."""
@@ -218,14 +230,17 @@ class Host:
 
     def _start_runtime(self) -> Runtime:
         if self._engine is None:
-            return FunctionRuntime(ProcessBackend(self._folder, self._endpoint))
+            backend = ProcessBackend(self._folder, self._endpoint, self._access.token)
+            self._isolation = backend.isolation.text
+            return FunctionRuntime(backend)
         from pipeline.local.containers.container_backend import ContainerBackend
 
-        return FunctionRuntime(ContainerBackend(self._folder, self._endpoint, self._engine))
+        self._isolation = "each function runs in containers of its own"
+        return FunctionRuntime(ContainerBackend(self._folder, self._endpoint, self._access.token, self._engine))
 
     async def _ready(self, gone: asyncio.Event) -> None:
         until = time.monotonic() + READY_SECONDS
-        while not await asyncio.to_thread(answers, self._port):
+        while not await asyncio.to_thread(answers, self._port, self._access.token):
             if gone.is_set() or time.monotonic() > until:
                 # Not reaped yet: _end_emulator still signals its process group.
                 ended = os.waitid(os.P_PID, self._emulator.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -240,8 +255,9 @@ class Host:
 
     def _publish(self) -> None:
         state = HostState(
-            os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION, ACCESS_KEY, ACCESS_KEY,
-            self._fresh, "process" if self._engine is None else "docker",
+            os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION,
+            self._access.root.access_key_id, self._access.root.secret_access_key, self._access.token,
+            self._fresh, "process" if self._engine is None else "docker", self._isolation,
         )  # fmt: skip
         write_state(self._folder, state)
         say(self._answer, {"ready": True, "unsaved": self._unsaved})
@@ -258,11 +274,11 @@ class Host:
         os.close(process)
 
 
-def answers(port: int) -> bool:
+def answers(port: int, token: str) -> bool:
     """Whether the emulator serves requests."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
     try:
-        connection.request("GET", "/_ministack/health")
+        connection.request("GET", "/_ministack/health", headers={TOKEN_HEADER: token})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -320,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.attached and os.fork():
         os._exit(0)
+    os.umask(0o077)  # also the emulator's; nothing of this folder is for other users
     os.environ.pop("PYTHONPATH", None)
     os.set_inheritable(chosen.answer, False)
     os.chdir("/")

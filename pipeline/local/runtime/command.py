@@ -1,7 +1,7 @@
 """How a worker process is started: the image's own entrypoint and environment, mapped onto its unpacked tree.
 
 The process runtime gives a function its image's files and this machine's Python. Paths inside the image are mapped
-where Lambda's contract names them (the task root, the module path), not everywhere.
+where Lambda's contract names them (the task root, the module path), or mounted in a sandbox (see ``sandbox``).
 """
 
 from __future__ import annotations
@@ -39,11 +39,15 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """How a worker of a function is started; its Runtime API and its temporary folder are added per worker."""
+    """How a worker of a function is started; its Runtime API and its temporary folder are added per worker.
+
+    rootfs  the image's files; in a sandbox they are mounted where the image has them, and ``folder`` is a path in it
+    """
 
     arguments: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     folder: Path
+    rootfs: Path
     version: str = "$LATEST"
 
 
@@ -80,9 +84,10 @@ def inside(rootfs: Path, path: str) -> Path:
     return rootfs / os.path.normpath("/" + path).lstrip("/")
 
 
-def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str) -> WorkerCommand:
+def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str, *, mapped: bool = True) -> WorkerCommand:
     """The image's entrypoint as a process of this machine. Raises CannotRun.
 
+    mapped  the image's paths are those of its unpacked tree; False in a sandbox, which has them as they are
     ``endpoint`` is the embedded AWS, for the function's SDK.
     """
     refuse_placeholder(function, image.labels)
@@ -110,25 +115,27 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str) -
     variables = dict(image.environment)
     task_root = variables.get("LAMBDA_TASK_ROOT", "/var/task")
     _check_extensions(function, inside(image.rootfs, task_root))
-    folder = inside(image.rootfs, function.working_directory or image.working_directory)
-    if not folder.is_dir():
-        raise CannotRun("Runtime.InvalidWorkingDir", f"the image of {function.name} has no folder {folder}")
+    directory = function.working_directory or image.working_directory
+    if not inside(image.rootfs, directory).is_dir():
+        raise CannotRun("Runtime.InvalidWorkingDir", f"the image of {function.name} has no folder {directory}")
+    root = image.rootfs if mapped else Path("/")
     for name in _PATH_LISTS:
         if name in variables:
-            places = [inside(image.rootfs, path) for path in variables[name].split(":") if path.startswith("/")]
-            variables[name] = ":".join(str(place) for place in places if place.exists())
+            places = [path for path in variables[name].split(":") if path.startswith("/")]
+            found = [inside(root, path) for path in places if inside(image.rootfs, path).exists()]
+            variables[name] = ":".join(map(str, found))
     variables = {"AWS_ENDPOINT_URL": endpoint} | variables | dict(function.environment) | dict(function.credentials)
     variables |= lambda_variables(function, command[0] if command else "") | {
-        "LAMBDA_TASK_ROOT": str(inside(image.rootfs, task_root)),
-        "LAMBDA_RUNTIME_DIR": str(inside(image.rootfs, "/var/runtime")),
+        "LAMBDA_TASK_ROOT": str(inside(root, task_root)),
+        "LAMBDA_RUNTIME_DIR": str(inside(root, "/var/runtime")),
     }
     variables.setdefault("LANG", "C.UTF-8")
     variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     # The host compiles layers when it unpacks them, and an image's tree is read-only.
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
     # -S: no site-packages of this machine; what the function imports comes from its image or the standard library.
-    start = (interpreter(), "-S", *arguments[1:])
-    return WorkerCommand(start, tuple(variables.items()), folder, function.version)
+    start = (str(Path(interpreter()).resolve()), "-S", *arguments[1:])
+    return WorkerCommand(start, tuple(variables.items()), inside(root, directory), image.rootfs, function.version)
 
 
 def _wrong_python(function: FunctionConfig, version: str) -> CannotRun:

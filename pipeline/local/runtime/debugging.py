@@ -31,7 +31,7 @@ from pipeline.local.processes import kill_marked
 from pipeline.local.runtime.byte_code import interpreter
 from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, worker_command
 from pipeline.local.runtime.host_process import HostProgram
-from pipeline.local.runtime.image_pull import ImageUnavailable, local_registry
+from pipeline.local.runtime.image_pull import Connect, ImageUnavailable
 from pipeline.local.runtime.image_store import ImageStore, LocalImage
 from pipeline.local.runtime.worker import Worker, init_failure_outcome
 
@@ -84,7 +84,7 @@ def require_port(port: int) -> None:
 
 
 def debug_function(
-    document: dict[str, Any], source: FunctionSource, event: bytes, folder: Path, endpoint: str,
+    document: dict[str, Any], source: FunctionSource, event: bytes, folder: Path, endpoint: str, connect: Connect,
     on_waiting: Callable[[Waiting], None], *, port: int | None = None,
 ) -> Outcome:  # fmt: skip
     """Run one event in the image of ``document`` (see ``FunctionConfig.parse``), once a debugger is attached.
@@ -97,7 +97,7 @@ def debug_function(
         require_port(port)
     function = FunctionConfig.parse(document)
     with _own_folder(folder / "debug", source.name) as own:
-        image = _lay_out(function, ImageStore(folder, local_registry(endpoint)), own)
+        image = _lay_out(function, ImageStore(folder, connect), own)
         try:
             command = worker_command(function, image, endpoint)
         except CannotRun as error:
@@ -199,7 +199,7 @@ def _debug_command(
         # For editors that are told of no mapping; what one says itself comes first.
         "PATHS_FROM_ECLIPSE_TO_PYTHON": json.dumps([[str(local), str(runs)] for local, runs in mappings]),
     }
-    return WorkerCommand((*arguments, *command.arguments[2:]), tuple(variables.items()), command.folder)
+    return replace(command, arguments=(*arguments, *command.arguments[2:]), environment=tuple(variables.items()))
 
 
 class _Session:

@@ -1,34 +1,49 @@
-"""Workers as processes of this machine."""
+"""Workers as processes of this machine, in a sandbox where there is one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from pipeline.local.processes import MARK, die_with_parent
+from pipeline.local.processes import MARK, children, descendants, die_with_parent
 from pipeline.local.runtime.command import WorkerCommand, log_stream_name
+from pipeline.local.runtime.forwarding import forward_to
+from pipeline.local.runtime.peers import is_held_by
 from pipeline.local.runtime.runtime_api import serve_runtime_api
-from pipeline.local.runtime.worker_process import Channel, Exit, Failure, StartFailed
+from pipeline.local.runtime.sandbox import Sandbox, api_port
+from pipeline.local.runtime.worker_process import Channel, Exit, Failure, StartFailed, exit_status
 
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+# Lambda's quota for one execution environment; see ``containers.confinement``.
+_FILES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class HostProgram:
-    """A command of this machine; each process gets a temporary folder below ``work_folder``."""
+    """A command of this machine.
+
+    work_folder  has a temporary folder for each process that has no sandbox
+    aws_port     where the embedded AWS listens; the only thing besides its Runtime API that a sandboxed process reaches
+    """
 
     command: WorkerCommand
     work_folder: Path
+    aws_port: int = 0
+    sandbox: Sandbox | None = None
 
     def new_process(self, channel: Channel) -> HostProcess:
-        return HostProcess(self.command, self.work_folder, channel)
+        return HostProcess(self, channel)
 
 
 class HostProcess:
@@ -36,12 +51,12 @@ class HostProcess:
 
     limits_memory = False
 
-    def __init__(self, command: WorkerCommand, work_folder: Path, channel: Channel) -> None:
+    def __init__(self, program: HostProgram, channel: Channel) -> None:
         self._loop = asyncio.get_running_loop()
-        self._command = command
-        self._work_folder = work_folder
+        self._program = program
         self._channel = channel
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._serving: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._exits = -1
@@ -49,41 +64,95 @@ class HostProcess:
     async def start(self) -> None:
         """Must run in the main thread: the kernel ends the process with the thread that started it."""
         try:
-            self._server = await serve_runtime_api(self._channel.runtime_api)
-            self._process = self._spawn(self._server.sockets[0].getsockname()[1])
+            if self._program.sandbox is not None:
+                self._start_inside(self._program.sandbox)
+            else:
+                await self._start_outside()
         except BaseException:
             self._clean_up()
             raise
+        assert self._process is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         os.set_blocking(self._process.stdout.fileno(), False)
         self._loop.add_reader(self._process.stdout.fileno(), self._read_output)
         self._exits = os.pidfd_open(self._process.pid)
         self._loop.add_reader(self._exits, self._exited)
 
-    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
-        self._folder = Path(tempfile.mkdtemp(dir=self._work_folder))
-        environment = dict(self._command.environment) | {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": log_stream_name(self._command.version),
-            "TMPDIR": str(self._folder),
-            "HOME": str(self._folder),
-            MARK: str(self._work_folder.parent),
-        }
-        owner = os.getpid()
+    def _start_inside(self, sandbox: Sandbox) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command, port = self._program.command, self._program.aws_port
+            variables = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api_port(port)}", "TMPDIR": "/tmp", "HOME": "/tmp"}  # noqa: S108
+            arguments = sandbox.arguments(command, theirs.fileno(), port)
+            try:
+                self._spawn(arguments, None, variables, [theirs.fileno()])
+            except BaseException:
+                ours.close()
+                raise
+        self._serving = self._loop.create_task(self._serve(ours))
+
+    async def _serve(self, channel: socket.socket) -> None:
+        """Answer on the ports that the sandbox opened; its end before that is reported by its exit."""
+        with channel:
+            ready = self._loop.create_future()
+            self._loop.add_reader(channel.fileno(), ready.set_result, None)
+            try:
+                await ready
+            finally:
+                self._loop.remove_reader(channel.fileno())
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 2)
+        listeners = [socket.socket(fileno=each) for each in descriptors]
+        if len(listeners) == 2:
+            api, aws = listeners
+            self._servers.append(await self._loop.create_server(self._channel.runtime_api, sock=api))
+            port = self._program.aws_port
+            self._servers.append(
+                await asyncio.start_server(lambda reader, writer: forward_to(port, reader, writer), sock=aws)
+            )
+
+    async def _start_outside(self) -> None:
+        server = await serve_runtime_api(lambda: _OwnWorkersOnly(self, self._channel.runtime_api()))
+        self._servers.append(server)
+        self._folder = Path(tempfile.mkdtemp(dir=self._program.work_folder))
+        port = server.sockets[0].getsockname()[1]
+        variables = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}", "TMPDIR": str(self._folder),
+                     "HOME": str(self._folder)}  # fmt: skip
+        self._spawn(self._program.command.arguments, self._program.command.folder, variables, [])
+
+    def _spawn(
+        self, arguments: Sequence[str], folder: Path | None, variables: dict[str, str], inherited: Sequence[int]
+    ) -> None:
+        command, owner = self._program.command, os.getpid()
+        own = {"AWS_LAMBDA_LOG_STREAM_NAME": log_stream_name(command.version),
+               MARK: str(self._program.work_folder.parent)}  # fmt: skip
+
+        def prepare() -> None:
+            die_with_parent(signal.SIGKILL, parent=owner)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES_MAX, _FILES_MAX))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
         try:
-            return subprocess.Popen(
-                self._command.arguments,
-                cwd=self._command.folder,
-                env=environment,
+            self._process = subprocess.Popen(
+                arguments,
+                cwd=folder or "/",
+                env=dict(command.environment) | variables | own,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent=owner),
+                pass_fds=inherited,
+                umask=0o022,
+                preexec_fn=prepare,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            message = f"{self._command.arguments[0]} cannot be started: {error}"
+            message = f"{command.arguments[0]} cannot be started: {error}"
             raise StartFailed(Failure("Runtime.InvalidEntrypoint", message)) from error
+
+    def owns(self, peer: tuple[str, int], own: tuple[str, int]) -> bool:
+        """Whether a connection comes from this process or from one that it started."""
+        if self._process is None:
+            return False
+        return is_held_by([self._process.pid, *descendants(self._process.pid)], peer, own)
 
     @property
     def alive(self) -> bool:
@@ -104,20 +173,21 @@ class HostProcess:
             self._loop.remove_reader(stream.fileno())
 
     def memory_kb(self, *, peak: bool = False) -> int:
+        """Of the process and all that it started."""
         if self._process is None:
             return 0
-        try:
-            if not peak:
-                return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE_KB
-            status = Path(f"/proc/{self._process.pid}/status").read_text()
-            return int(status.split("VmHWM:")[1].split()[0])
-        except (OSError, IndexError, ValueError):
-            return 0
+        return sum(_memory_kb(pid, peak) for pid in (self._process.pid, *descendants(self._process.pid)))
 
     def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._program.sandbox is not None:
+                # The first process of the sandbox, with which all others in it end before bubblewrap itself does.
+                for child in children(self._process.pid):
+                    os.kill(child, signal.SIGKILL)
+                    return
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _exited(self) -> None:
         assert self._process is not None  # noqa: S101
@@ -127,13 +197,49 @@ class HostProcess:
         status = self._process.wait()
         self._read_output()
         self._clean_up()
-        self._channel.on_exit(Exit(status))
+        self._channel.on_exit(Exit(status if self._program.sandbox is None else exit_status(status)))
 
     def _clean_up(self) -> None:
         if self._process is not None and self._process.stdout is not None and not self._process.stdout.closed:
             self._loop.remove_reader(self._process.stdout.fileno())
             self._process.stdout.close()
-        if self._server is not None:
-            self._server.close()
+        if self._serving is not None:
+            self._serving.cancel()
+        for server in self._servers:
+            server.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _OwnWorkersOnly(asyncio.Protocol):
+    """A Runtime API on a port of this machine, which others may connect to: it answers its own worker alone."""
+
+    def __init__(self, process: HostProcess, protocol: asyncio.Protocol) -> None:
+        self._process = process
+        self._protocol = protocol
+        self._admitted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
+        self._admitted = peer is not None and self._process.owns(peer, own)
+        if self._admitted:
+            self._protocol.connection_made(transport)
+        else:
+            cast(asyncio.Transport, transport).abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._admitted:
+            self._protocol.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._admitted:
+            self._protocol.connection_lost(exc)
+
+
+def _memory_kb(pid: int, peak: bool) -> int:
+    try:
+        if not peak:
+            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KB
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.core.documents import parse_json
 from pipeline.local.runtime.unpack import UnsafeLayer
 from pipeline.oci.layout import parse_descriptor
-from pipeline.oci.registry.client import Registry
+from pipeline.oci.registry.client import Credentials, Registry
 from pipeline.oci.registry.retries import Retries
 from pipeline.oci.values import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Digest
 
@@ -26,9 +26,14 @@ class ImageUnavailable(Exception):
     """An image that is missing in the registry, damaged, unsafe, or of a kind that Lambda refuses."""
 
 
-def local_registry(endpoint: str) -> Registry:
-    """The registry of the embedded AWS, which answers on loopback or is gone."""
-    return Registry(urlsplit(endpoint).netloc, endpoint_url=endpoint, retries=Retries(attempts=3))
+# Gives the registry that image URIs call by a host name.
+Connect = Callable[[str], Registry]
+
+
+def local_registries(endpoint: str, token: str) -> Connect:
+    """The registries of the embedded AWS, which are all at ``endpoint``; ``token`` is the host's own login."""
+    login, retries = Credentials("AWS", token), Retries(attempts=3)
+    return functools.cache(lambda host: Registry(host, endpoint_url=endpoint, credentials=login, retries=retries))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.temporary import sweep, temporary_folder
-from pipeline.local.runtime.byte_code import compile_layer
-from pipeline.local.runtime.image_pull import ImageUnavailable, PulledImage, pull_description, pull_layer
+from pipeline.local.runtime.byte_code import compile_layers
+from pipeline.local.runtime.image_pull import Connect, ImageUnavailable, PulledImage, pull_description, pull_layer
 from pipeline.local.runtime.unpack import UnsafeLayer, merge_layers, unpack_layer
 from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.registry.client import Registry
-from pipeline.oci.values import Descriptor, Digest, ImageReference
+from pipeline.oci.values import Digest, ImageReference
 
 # How many unused images are kept for a rollback.
 KEPT_UNUSED = 10
@@ -49,11 +49,11 @@ class LocalImage:
 
 
 class ImageStore:
-    """Images of one registry under ``folder``; safe to use from several threads of one process."""
+    """Images under ``folder``; safe to use from several threads of one process."""
 
-    def __init__(self, folder: Path, registry: Registry) -> None:
+    def __init__(self, folder: Path, connect: Connect) -> None:
         self._folder = folder.resolve()
-        self._registry = registry
+        self._connect = connect
         self._ready: dict[Digest, LocalImage] = {}
         # Pulling and pruning share the layers, so they take turns.
         self._changing = threading.Lock()
@@ -73,7 +73,7 @@ class ImageStore:
             if (image := self._find(digest)) is None:
                 with self._changing:
                     if not self._place(digest).exists():
-                        self._pull(reference.repository, digest)
+                        self._pull(self._connect(reference.registry), reference.repository, digest)
                     image = self._find(digest)
         if image is None:
             raise ImageUnavailable(f"{reference} was removed from {self._folder} meanwhile")
@@ -134,32 +134,31 @@ class ImageStore:
         folder = doomed.enter_context(temporary_folder(self._unpacking))
         place.rename(folder / place.name)
 
-    def _pull(self, repository: str, digest: Digest) -> None:
-        image = pull_description(self._registry, repository, digest)
+    def _pull(self, registry: Registry, repository: str, digest: Digest) -> None:
+        image = pull_description(registry, repository, digest)
         with temporary_folder(self._unpacking) as work:
-            self._ensure_layers(repository, image)
+            self._ensure_layers(registry, repository, image)
             names = [diff_id.hex for _, diff_id in image.layers]
             merge_layers([self._folder / "layers" / name for name in names], work / "rootfs")
             (work / "image.json").write_text(json.dumps({"config": image.config, "layers": names}))
             work.rename(self._place(digest))
 
-    def _ensure_layers(self, repository: str, image: PulledImage) -> None:
-        left = UNPACKED_MAX
-        for layer, diff_id in image.layers:
-            left -= self._ensure_layer(repository, layer, diff_id, left)
-
-    def _ensure_layer(self, repository: str, layer: Descriptor, diff_id: Digest, bytes_max: int) -> int:
-        """Pull and unpack a layer unless it is there; returns its unpacked bytes."""
-        place = self._folder / "layers" / diff_id.hex
-        if not place.exists():
-            with temporary_folder(self._unpacking) as work:
-                archive, unpacked = work / "layer.tar", work / "layer"
-                pull_layer(self._registry, repository, layer, diff_id, archive, bytes_max)
-                size = unpack_layer(archive, unpacked, bytes_max=bytes_max)
-                compile_layer(unpacked / "files", self._folder)
-                (unpacked / "size").write_text(str(size))
+    def _ensure_layers(self, registry: Registry, repository: str, image: PulledImage) -> None:
+        """Pull, unpack and compile the layers that are not there yet."""
+        left, made = UNPACKED_MAX, []
+        with temporary_folder(self._unpacking) as work:
+            for layer, diff_id in image.layers:
+                place = self._folder / "layers" / diff_id.hex
+                unpacked = work / diff_id.hex
+                if not place.exists() and not unpacked.exists():
+                    pull_layer(registry, repository, layer, diff_id, work / "layer.tar", left)
+                    size = unpack_layer(work / "layer.tar", unpacked, bytes_max=left)
+                    (unpacked / "size").write_text(str(size))
+                    made.append((unpacked, place))
+                left -= int(((unpacked if unpacked.exists() else place) / "size").read_text())
+            compile_layers([unpacked / "files" for unpacked, _ in made], self._folder)
+            for unpacked, place in made:
                 unpacked.rename(place)
-        return int((place / "size").read_text())
 
 
 def _layers_of(place: Path) -> set[str]:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.local.invocation import FunctionConfig
 from pipeline.local.runtime.command import worker_command
 from pipeline.local.runtime.host_process import HostProgram
-from pipeline.local.runtime.image_pull import local_registry
+from pipeline.local.runtime.image_pull import local_registries
 from pipeline.local.runtime.image_store import ImageStore
+from pipeline.local.runtime.sandbox import find_isolation
 from pipeline.oci.values import Digest
 
 
 class ProcessBackend:
-    """A ``Backend`` below ``folder``; ``endpoint`` is the embedded AWS, with the registry that images come from."""
+    """A ``Backend`` below ``folder``; ``endpoint`` is the embedded AWS, ``token`` the host's login of its registry."""
 
-    def __init__(self, folder: Path, endpoint: str) -> None:
+    def __init__(self, folder: Path, endpoint: str, token: str) -> None:
         self._work_folder = folder / "work"
         self._work_folder.mkdir(parents=True, exist_ok=True)
-        self._images = ImageStore(folder, local_registry(endpoint))
+        self._images = ImageStore(folder, local_registries(endpoint, token))
         self._endpoint = endpoint
+        self.isolation = find_isolation()
 
     def prepare(self, function: FunctionConfig) -> HostProgram:
-        command = worker_command(function, self._images.ensure(function.image), self._endpoint)
-        return HostProgram(command, self._work_folder)
+        image, sandbox = self._images.ensure(function.image), self.isolation.sandbox
+        command = worker_command(function, image, self._endpoint, mapped=sandbox is None)
+        return HostProgram(command, self._work_folder, urlsplit(self._endpoint).port or 80, sandbox)
 
     def prune(self, used: set[Digest]) -> None:
         self._images.prune(used)

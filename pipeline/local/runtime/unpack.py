@@ -61,7 +61,8 @@ class _Tree:
     """The tree of one layer, as it grows."""
 
     def __init__(self, files: Path) -> None:
-        files.mkdir(parents=True)
+        files.parent.mkdir()
+        _make_open_folder(str(files))
         self._files = files
         # Real folders, so that each file does not look at all that is above it again.
         self._folders = {""}
@@ -98,7 +99,7 @@ class _Tree:
         self._make_folder(posixpath.dirname(path))
         here = self._files / path
         try:
-            here.mkdir()
+            _make_open_folder(str(here))
         except FileExistsError:
             mode = here.lstat().st_mode
             if stat.S_ISLNK(mode):
@@ -152,7 +153,7 @@ def inner_target(path: str, target: str) -> str:
 
 def merge_layers(layers: list[Path], root: Path) -> None:
     """Make the tree of an image out of unpacked layers, lowest first. Files are hard links into the layers."""
-    root.mkdir(parents=True)
+    _make_open_folder(str(root))
     for layer in layers:
         whiteouts: dict[str, Any] = json.loads((layer / "whiteouts.json").read_text())
         for path in whiteouts["opaque"]:
@@ -166,6 +167,12 @@ def merge_layers(layers: list[Path], root: Path) -> None:
         _link_tree(str(layer / "files"), str(root))
 
 
+def _make_open_folder(place: str) -> None:
+    """A folder that any user may enter, as on Lambda: a function may run as another user than the host."""
+    os.mkdir(place)  # noqa: PTH102
+    os.chmod(place, 0o755)  # noqa: PTH101, S103 - whatever the umask
+
+
 def _link_tree(source: str, target: str) -> None:
     # Strings, and no look before the leap: a function's start waits for hundreds of these.
     with os.scandir(source) as entries:
@@ -173,11 +180,11 @@ def _link_tree(source: str, target: str) -> None:
             place = f"{target}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 try:
-                    os.mkdir(place)  # noqa: PTH102
+                    _make_open_folder(place)
                 except FileExistsError:
                     if not stat.S_ISDIR(os.lstat(place).st_mode):
                         os.unlink(place)  # noqa: PTH108
-                        os.mkdir(place)  # noqa: PTH102
+                        _make_open_folder(place)
                 _link_tree(entry.path, place)
                 continue
             try:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -121,3 +122,8 @@ class Program(Protocol):
     """What the workers of one function configuration run; its image is ready."""
 
     def new_process(self, channel: Channel) -> Process: ...
+
+
+def exit_status(status: int) -> int:
+    """The status of a container engine or of bubblewrap, where ``128 + signal`` is a signal's, as ``Exit`` has it."""
+    return -(status - 128) if 0 < status - 128 < signal.NSIG else status

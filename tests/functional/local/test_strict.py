@@ -201,8 +201,10 @@ def a_thousand_tags(place: Place) -> None:
 def push_over_http(place: Place) -> None:
     manifest = place.manifest("strict-immutable", layer=b"over http").encode()
     url = f"{place.aws.endpoint}/v2/strict-immutable/manifests/http"
+    token = place.aws.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    headers = {"Content-Type": MANIFEST, "Authorization": f"Basic {token}"}
     for _ in range(2):
-        request = Request(url, data=manifest, method="PUT", headers={"Content-Type": MANIFEST})
+        request = Request(url, data=manifest, method="PUT", headers=headers)
         try:
             urlopen(request, timeout=30).close()
         except HTTPError as error:

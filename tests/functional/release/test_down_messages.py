@@ -19,12 +19,12 @@ def test_what_is_kept_is_told_with_a_way_to_be_rid_of_it(tmp_path: Path) -> None
     for environment in ("one", "two"):
         line.run("infra", "-e", environment)
     said = line.run("down", "-e", "two", "--keep-data").stdout
-    assert "deletes each with AWS_ACCESS_KEY_ID=test and AWS_SECRET_ACCESS_KEY=test:\n" in said
+    assert 'deletes each after eval "$(./bootstrap.py credentials --environment two)":\n' in said
     (command,) = [each for each in said.splitlines() if "delete-table" in each]
     if shutil.which("aws"):
         subprocess.run(
             shlex.split(command),
-            env={**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
+            env={**os.environ, **line.json("credentials", "-e", "two")},
             check=True,
             timeout=60,
         )
@@ -46,4 +46,4 @@ def test_a_next_step_stays_in_its_environment(tmp_path: Path, environment: str) 
     line = CommandLine(tmp_path / "local", tmp_path / "cache")
     error = line.json("status", "-e", environment, code=1)
     option = "" if environment == "dev" else f" --environment {environment}"
-    assert error["next_step"] == f"Start it with `./bootstrap.py up{option}`."
+    assert error["next_step"] == f"Start it: ./bootstrap.py up{option}"

@@ -25,8 +25,7 @@ PROGRAM = """
 import json, sys
 import boto3
 from pipeline.stacks import (WantedStack, apply_stack, plan_stack, read_stack)
-cfn = boto3.client("cloudformation", endpoint_url=sys.argv[1], region_name="us-east-1", aws_access_key_id="test",
-                   aws_secret_access_key="test")
+cfn = boto3.client("cloudformation", endpoint_url=sys.argv[1], region_name="us-east-1")
 stack = json.loads(sys.stdin.readline())
 wanted = WantedStack(stack["name"], stack["body"], stack["parameters"])
 apply_stack(cfn, plan_stack(read_stack(cfn, wanted.name), wanted))
@@ -45,10 +44,11 @@ class Case:
 class Victim:
     """A process that applies a stack until it is killed."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, aws: EmbeddedAws) -> None:
+        key = {"AWS_ACCESS_KEY_ID": aws.access_key_id, "AWS_SECRET_ACCESS_KEY": aws.secret_access_key}
         self._process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, endpoint], stdin=subprocess.PIPE, cwd=Path(__file__).parents[3],
-            env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"},
+            env={**os.environ, **key, "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"},
         )  # fmt: skip
 
     def kill(self) -> None:
@@ -113,7 +113,9 @@ def test_killed_at_any_call_the_next_run_converges(
     moments = [0, *(index for index, call in enumerate(calls) if not call.startswith(("Describe", "Get", "List")))]
     assert len(moments) >= 3
     with contextlib.ExitStack() as victims:
-        waiting = [victims.enter_context(Victim(proxy.endpoint)) for _ in moments]  # they start side by side
+        waiting = [
+            victims.enter_context(Victim(proxy.endpoint, embedded_aws)) for _ in moments
+        ]  # they start side by side
         for moment, victim in zip(moments, waiting, strict=True):
             case = prepare(embedded_aws, situation)
             proxy.clear()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from pipeline.local.runtime.sandbox import find_isolation
 from tests.functional.conftest import EmbeddedAws
 from tests.recorded.differences import DIFFERENCES, PAGE, Replay, page, replay_all
 from tests.recorded.replay import differences
@@ -23,6 +26,8 @@ def test_every_known_difference_is_still_there(replayed: Replay) -> None:
 
 
 def test_the_page_is_current(replayed: Replay) -> None:
+    if find_isolation().sandbox is None and os.environ.get("REQUIRE_EVERYTHING") != "1":
+        pytest.skip("without a sandbox more recordings differ: paths in the errors of functions are this machine's")
     assert PAGE.read_text() == page(replayed), "if it is meant: make docs"
 
 

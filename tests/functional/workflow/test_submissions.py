@@ -21,7 +21,7 @@ from pipeline.core.events import Event, Submitted
 from pipeline.transactions.claims import read_claim
 from pipeline.transactions.results_file import default_results
 from pipeline.transactions.submissions import GIVE_UP_AFTER, submit_file
-from tests.functional.workflow_lab import ROOT, Lab, running_lab
+from tests.functional.workflow_lab import ACCESS, ROOT, Lab, running_lab
 
 
 @pytest.fixture(scope="module")
@@ -157,10 +157,13 @@ def test_a_killed_run_is_resumed(lab: Lab, tmp_path: Path) -> None:
         "import sys; from pathlib import Path; import boto3; from botocore.config import Config;"
         "from pipeline.transactions.submissions import submit_file;"
         "client = boto3.client('stepfunctions', endpoint_url=sys.argv[1], region_name='us-east-1',"
-        " aws_access_key_id='test', aws_secret_access_key='test', config=Config(inject_host_prefix=False));"
+        " config=Config(inject_host_prefix=False));"
         "submit_file(client, sys.argv[2], Path(sys.argv[3]), workers=4)"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, lab.endpoint, lab.machine, str(path)], cwd=ROOT)
+    key = {"AWS_ACCESS_KEY_ID": ACCESS.root.access_key_id, "AWS_SECRET_ACCESS_KEY": ACCESS.root.secret_access_key}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, lab.endpoint, lab.machine, str(path)], cwd=ROOT, env=os.environ | key
+    )
     results, until = default_results(path), time.monotonic() + 30
     while (not results.exists() or results.read_bytes().count(b"\n") < 20) and time.monotonic() < until:
         time.sleep(0.01)

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.core.errors import LocalError
 from pipeline.local.emulator.bridge_client import InvocationClient
+from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_token_patch
 from pipeline.local.emulator.patches.executions import EXECUTIONS
 from pipeline.local.emulator.patches.invocations import invocation_patches
 from pipeline.local.emulator.patches.patch import Patch, apply, findings, unfit
 from pipeline.local.emulator.patches.replacements import REPLACEMENTS
 from pipeline.local.emulator.patches.state_roles import STATE_ROLES
 from pipeline.local.emulator.patches.uploads import UPLOADS
+from pipeline.local.emulator.registry_logins import RegistryLogins
 from pipeline.local.emulator.strict.gates import GATES
 
 # What is replaced is not a public interface, so one exact version is required.
@@ -45,9 +47,10 @@ RELIED_ON: Mapping[str, str] = {
 }
 
 
-def all_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
+def all_patches(client: InvocationClient | None, logins: RegistryLogins) -> tuple[Patch, ...]:
     """Every row. ``client`` reaches the runtime; None where no runtime is attached."""
-    return (*invocation_patches(client), *UPLOADS, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
+    tokens = registry_token_patch(logins)
+    return (*invocation_patches(client), *UPLOADS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
 
 
 def require_version() -> None:
@@ -66,13 +69,13 @@ def require_version() -> None:
         )
 
 
-def patch_ministack(client: InvocationClient | None, faults: Sequence[Patch] = ()) -> None:
+def patch_ministack(client: InvocationClient | None, logins: RegistryLogins, faults: Sequence[Patch] = ()) -> None:
     """Verify all rows, then apply them.
 
     faults  rows of a test or a soak that make the emulator fail on command; they lie innermost
     Raises LocalError with every finding; nothing is changed then.
     """
-    patches = (*faults, *all_patches(client))
-    if found := findings(patches, RELIED_ON):
+    patches = (*faults, *all_patches(client, logins))
+    if found := findings(patches, {**RELIED_ON, **ACCESS_RELIED_ON}):
         raise unfit(found, MINISTACK_VERSION)
     apply(patches)

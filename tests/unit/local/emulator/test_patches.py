@@ -17,13 +17,15 @@ from pipeline.local.emulator.patches.catalogue import MINISTACK_VERSION, RELIED_
 from pipeline.local.emulator.patches.invocations import invocation_patches
 from pipeline.local.emulator.patches.patch import ABSENT, Patch, apply, find, findings, fingerprint
 from pipeline.local.emulator.patches.replacements import CREATE_ONLY
+from pipeline.local.emulator.registry_logins import RegistryLogins
 from tests.unit.local.test_invocation import RECORD
 
 ROOT = Path(__file__).resolve().parents[4]
 GOLDEN = ROOT / "tests" / "golden"
 
 
-ROWS = all_patches(None)
+LOGINS = RegistryLogins("token", "key")
+ROWS = all_patches(None, LOGINS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.target for row in ROWS])
@@ -54,7 +56,7 @@ def row(target: str, expected: str) -> Patch:
 def test_another_ministack_stops_the_start_before_anything_is_changed(target: str, said: str) -> None:
     before = {each.target: find(each.target)[2] for each in ROWS}
     with pytest.raises(LocalError, match=said) as caught:
-        patch_ministack(None, faults=[row(target, "0" * 16)])
+        patch_ministack(None, LOGINS, faults=[row(target, "0" * 16)])
     assert MINISTACK_VERSION in str(caught.value.next_step)
     assert {each.target: find(each.target)[2] for each in ROWS} == before
 

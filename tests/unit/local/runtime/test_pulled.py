@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.runtime import image_store
+from pipeline.local.runtime import byte_code, image_store
 from pipeline.local.runtime.byte_code import interpreter
-from pipeline.local.runtime.image_pull import ImageUnavailable, local_registry
+from pipeline.local.runtime.image_pull import ImageUnavailable, local_registries
 from pipeline.local.runtime.image_store import ImageStore, LocalImage
 from pipeline.oci.values import (
     DOCKER_LAYER_GZIP,
@@ -81,8 +81,10 @@ def registry() -> Iterator[Registry]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made.asked.append(self.path)
-            content = made.content.get(self.path)
+            path, _, query = self.path.partition("?")
+            assert query == "ns=registry"
+            made.asked.append(path)
+            content = made.content.get(path)
             self.send_response(404 if content is None else 200)
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
@@ -101,7 +103,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def store(tmp_path: Path, registry: Registry) -> ImageStore:
-    return ImageStore(tmp_path / "local folder", local_registry(registry.endpoint))
+    return ImageStore(tmp_path / "local folder", local_registries(registry.endpoint, "token"))
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_what_is_there_is_not_fetched_again(registry: Registry, store: ImageStor
     store.ensure(first)
     registry.asked.clear()
     store.ensure(first)
-    ImageStore(folder, local_registry(registry.endpoint)).ensure(first)
+    ImageStore(folder, local_registries(registry.endpoint, "token")).ensure(first)
     assert registry.asked == []
     store.ensure(registry.image({"base": b"1"}, {"own": b"2"}))
     assert len(registry.asked) == 3  # manifest, config and the one layer that is new
@@ -157,7 +159,7 @@ def test_what_is_damaged_on_disk_is_pulled_again(
             about.write_text('{"config": []}')
         case _:
             shutil.rmtree(place / "rootfs")
-    image = ImageStore(folder, local_registry(registry.endpoint)).ensure(reference)
+    image = ImageStore(folder, local_registries(registry.endpoint, "token")).ensure(reference)
     assert (image.rootfs / "a").read_bytes() == b"1"
     assert not names(folder, "unpacking")
 
@@ -250,7 +252,7 @@ def test_an_image_that_is_absent_says_so(registry: Registry, store: ImageStore) 
 
 
 def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
-    store = ImageStore(tmp_path, local_registry("http://127.0.0.1:9"))
+    store = ImageStore(tmp_path, local_registries("http://127.0.0.1:9", "token"))
     with pytest.raises(ImageUnavailable, match=r"cannot be pulled: .*refused"):
         store.ensure(ImageReference("registry", "app", digest=Digest.of(b"absent")))
 
@@ -309,7 +311,11 @@ def run_python(image: LocalImage, code: str) -> tuple[str, set[str]]:
     return done.stdout, {each.partition(".")[0] for each in compiled}
 
 
-def test_a_layer_is_compiled_once_and_byte_code_follows_its_source(registry: Registry, store: ImageStore) -> None:
+def test_a_layer_is_compiled_once_and_byte_code_follows_its_source(
+    registry: Registry, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byte_code, "_WORTHWHILE", 1)
+
     def image(number: bytes, own: bytes, *more: Mapping[str, bytes]) -> LocalImage:
         packages = {"var/task/pack/__init__.py": b"", "var/task/pack/inner/deep.py": b"NUMBER = " + number}
         own_files = {"var/task/own.py": b"OWN = " + own, "var/task/kept.py": b"import pack.inner.deep"}
@@ -336,10 +342,18 @@ def test_a_layer_is_compiled_once_and_byte_code_follows_its_source(registry: Reg
     ],
 )
 def test_a_layer_that_does_not_compile_is_unpacked_all_the_same(
-    registry: Registry, store: ImageStore, files: dict[str, bytes]
+    registry: Registry, store: ImageStore, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(byte_code, "_WORTHWHILE", 1)
     image = store.ensure(registry.image(files | {"var/task/own.py": b"print('own')"}))
     assert run_python(image, "import own")[0] == "own\n"
+
+
+def test_a_few_modules_are_left_to_the_worker(registry: Registry, store: ImageStore) -> None:
+    image = store.ensure(registry.image({f"var/task/m{number}.py": b"" for number in range(19)}))
+    assert run_python(image, "import m1, m2")[1] == {"m1", "m2"}
+    image = store.ensure(registry.image({f"var/task/n{number}.py": b"" for number in range(20)}))
+    assert run_python(image, "import n1, n2")[1] == set()
 
 
 def test_an_image_that_is_damaged_on_disk_is_no_other_ones_trouble(registry: Registry, store: ImageStore) -> None:

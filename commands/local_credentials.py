@@ -1,0 +1,37 @@
+"""The way for other tools into the embedded AWS: its endpoint, and the access key of its account's root."""
+
+from __future__ import annotations
+
+import shlex
+
+from commands.context import Context, Outcome
+from commands.declared import command
+from pipeline.core.errors import CredentialsError
+
+# Settings of the user's own that would win over what is printed.
+_OVERRIDING = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
+
+
+@command("Let other tools into the local AWS.")
+def credentials(context: Context) -> Outcome:
+    """Print the local AWS's endpoint and access key, for the AWS CLI and other tools.
+
+    In a shell: eval "$(./bootstrap.py credentials)"
+    """
+    if context.target_name != "local":
+        raise CredentialsError(
+            "no credentials were printed",
+            "only the embedded AWS has credentials that this program knows",
+            "For AWS use the AWS CLI: aws configure export-credentials --format env",
+        )
+    local = context.running_local()
+    region = context.region or local.region
+    variables = {
+        "AWS_ACCESS_KEY_ID": local.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": local.secret_access_key,
+        "AWS_ENDPOINT_URL": local.endpoint,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return Outcome(variables, "\n".join([*lines, f"unset {' '.join(_OVERRIDING)}"]))

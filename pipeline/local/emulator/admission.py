@@ -1,0 +1,213 @@
+"""The only way into the embedded AWS: every request proves who sent it, and none comes from a web page.
+
+ministack takes some access keys without looking at their signatures, answers any Host, allows every origin and has
+administrative paths that need no credentials. On a developer's machine other users and every web page in a browser
+reach its port. So this ASGI application stands before it:
+
+    a Host that is no loopback name, or a header that only browsers send     refused
+    /v2/…                a login of GetAuthorizationToken, and the permission of whoever it was issued to
+    /_ministack/…        the host's token; a ResponseURL, which names an unguessable token itself
+    everything else      a signature of version 4 by a key that this embedded AWS issued
+
+and no answer carries a CORS header. Policies are then evaluated by ministack.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from pipeline.local.emulator.patches.access import verified_key
+from pipeline.local.emulator.registry_logins import RegistryLogins, registry_permission
+from pipeline.local.emulator.signatures import Refused, Request, read_claim, verify
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+TOKEN_HEADER = "x-local-token"  # noqa: S105
+# The path of a custom resource's ResponseURL, a presigned URL on AWS.
+_RESPONSE_PATHS = ("/_ministack/cfn-response/", "/_ministack/cfn-signal/")
+# A signed body is held in memory until it is verified, as ministack itself does.
+BODY_MAX = 512 << 20
+
+
+class Account(Protocol):
+    """What is asked of ministack."""
+
+    def secret(self, access_key: str, token: str) -> str:
+        """The secret of an access key that this account issued. Raises Refused."""
+        ...
+
+    def permit(self, access_key: str, action: str, resource: str) -> None:
+        """Raises Refused if the key's policies do not allow the action."""
+        ...
+
+    def awaits(self, path: str) -> bool:
+        """Whether ``path`` is a ResponseURL that was given out and not answered yet."""
+        ...
+
+    def refusal(self, request: Request, refused: Refused) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of a refusal in the protocol of the service that was called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An ASGI application before ``application``.
+
+    hosts  the host names, without ports, that this embedded AWS is reached by
+    token  a secret of this run that its own host knows
+    """
+
+    application: Application
+    account: Account
+    logins: RegistryLogins
+    token: str
+    account_id: str
+    region: str
+    hosts: frozenset[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "lifespan":
+                await self.application(scope, receive, send)
+            case "http":
+                await self._http(scope, receive, send)
+            case _:  # nothing here needs a web socket, and a web page may open one to anywhere
+                await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request(scope)
+        path = str(scope["path"])
+        try:
+            self._refuse_browsers(request)
+            if path == "/v2" or path.startswith("/v2/"):
+                self._admit_registry(request, path)
+            elif path.startswith(_RESPONSE_PATHS) and request.method == "PUT" and self.account.awaits(path):
+                pass
+            elif path.startswith("/_"):
+                self._admit_host(request)
+            else:
+                body = await _read_body(receive)
+                request = Request(request.method, request.target, request.headers, body)
+                self._admit_signed(request)
+                receive = _replay(body, receive)
+        except _Unauthorized:
+            await _answer(send, 401, {"WWW-Authenticate": 'Basic realm="ecr"'}, _REGISTRY_ERROR % b"UNAUTHORIZED")
+        except _Closed as closed:
+            await _answer(send, 403, {"Content-Type": "text/plain"}, f"{closed}\n".encode())
+        except Refused as refused:
+            if path.startswith("/v2/"):
+                await _answer(send, 403, {"Content-Type": "application/json"}, _REGISTRY_ERROR % b"DENIED")
+            else:
+                await _answer(send, *self.account.refusal(request, refused))
+        else:
+            await self.application(scope, receive, _without_cors(send))
+
+    def _refuse_browsers(self, request: Request) -> None:
+        hosts = [value for name, value in request.headers if name == "host"]
+        if len(hosts) != 1 or hosts[0].rpartition(":")[0 if ":" in hosts[0] else 2].lower() not in self.hosts:
+            raise _Closed("the Host header is not that of this embedded AWS")
+        for name, value in request.headers:
+            if name in ("origin", "access-control-request-method") or (
+                name.startswith("sec-fetch-") and not (name == "sec-fetch-site" and value == "none")
+            ):
+                raise _Closed("web pages have no access to this embedded AWS")
+
+    def _admit_host(self, request: Request) -> None:
+        if not secrets.compare_digest(request.header(TOKEN_HEADER).encode(), self.token.encode()):
+            raise _Closed("this path is for the host of this embedded AWS alone")
+
+    def _admit_registry(self, request: Request, path: str) -> None:
+        caller = self.logins.caller(request.header("authorization"))
+        if caller is None:
+            raise _Unauthorized
+        permission = registry_permission(request.method, path, self.account_id, self.region)
+        if permission is not None:
+            self.account.permit(caller, *permission)
+
+    def _admit_signed(self, request: Request) -> None:
+        claim = read_claim(request)
+        verify(request, claim, self.account.secret(claim.access_key, claim.token), datetime.now(UTC))
+        verified_key.set(claim.access_key)
+
+
+class _Closed(Exception):
+    """A request that no credentials would open."""
+
+
+class _Unauthorized(Exception):
+    """A registry request without a valid login."""
+
+
+_REGISTRY_ERROR = b'{"errors":[{"code":"%b","message":"log in with a token of ecr:GetAuthorizationToken"}]}'
+
+
+def _request(scope: Scope) -> Request:
+    raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    query: bytes = scope.get("query_string", b"")
+    target = (raw_path + (b"?" + query if query else b"")).decode("latin-1")
+    headers = [(name.decode("latin-1").lower(), _decode(value)) for name, value in scope["headers"]]
+    if authority := scope.get("authority"):  # HTTP/2
+        headers.append(("host", str(authority)))
+    return Request(scope["method"], target, headers)
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+async def _read_body(receive: Receive) -> bytes:
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Closed("the request was cut off")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > BODY_MAX:
+            raise _Closed(f"a request has at most {BODY_MAX} bytes")
+    return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body once, and then what comes after it."""
+    pending: Sequence[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+    messages = list(pending)
+
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+def _without_cors(send: Send) -> Send:
+    async def filtered(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            kept = [
+                (name, value)
+                for name, value in message.get("headers", ())
+                if not name.lower().startswith((b"access-control-", b"timing-allow-origin"))
+            ]
+            # A page that embeds an answer without CORS learns nothing of it.
+            message = {**message, "headers": [*kept, (b"cross-origin-resource-policy", b"same-origin")]}
+        await send(message)
+
+    return filtered
+
+
+async def _answer(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    lines = [(name.lower().encode(), str(value).encode()) for name, value in headers.items()]
+    lines = [line for line in lines if line[0] != b"content-length"]
+    lines.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
