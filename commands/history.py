@@ -17,7 +17,7 @@ from commands.next_steps import command_line
 
 if TYPE_CHECKING:
     from pipeline.ledger.releases import Release
-    from pipeline.release.planning import CostDecision, LoadDecision, StackDecision
+    from pipeline.release.planning import CostDecision, FunctionDecision, LoadDecision, StackDecision
 
 
 @command("What `up` would change.")
@@ -34,17 +34,18 @@ def plan(context: Context) -> Outcome:
         "changes": planned.changes,
         "stacks": [_stack(decision) for decision in planned.stacks],
         "functions": [
-            {"name": each.name, "from": each.before, "to": each.after, "changes": each.changes}
+            {
+                "name": each.name,
+                "from": each.before,
+                "to": each.after,
+                "changes": each.changes,
+                "missing": each.missing,
+            }
             for each in planned.functions
         ],
     }
     lines = [line for decision in planned.stacks for line in _stack_lines(decision)]
-    lines += [
-        f"{each.name:<40} {_short(each.before)} → {_short(each.after)}"
-        if each.changes
-        else f"{each.name:<40} {_short(each.after)}  unchanged"
-        for each in planned.functions
-    ]
+    lines += [_function_line(each) for each in planned.functions]
     if planned.cost is not None:
         result["cost"] = _cost(planned.cost)
         lines += ["", _cost_line(planned.cost)]
@@ -249,6 +250,14 @@ def _load_line(load: LoadDecision) -> str:
         now = f"{load.before:,} → {now}"
     wanted = f"{load.wanted:,} are wanted, {load.burst:g} times as many at the peak"
     return f"carries {now} transactions a minute ({load.narrowest.name}); {wanted}"
+
+
+def _function_line(each: FunctionDecision) -> str:
+    if each.missing:
+        return f"{each.name:<40} {_short(each.after)}  is missing from its repository and is pushed again"
+    if each.changes:
+        return f"{each.name:<40} {_short(each.before)} → {_short(each.after)}"
+    return f"{each.name:<40} {_short(each.after)}  unchanged"
 
 
 _MARKS = {"Add": "+", "Remove": "-", "Modify": "~", "Import": "<"}

@@ -108,7 +108,12 @@ _FIND_EXISTING = (
 )
 # Corrects a function whose image or alias was changed outside the stack.
 _SWITCH = grant(
-    On.FUNCTIONS, "lambda:GetFunction", "lambda:PublishVersion", "lambda:UpdateAlias", "lambda:UpdateFunctionCode"
+    On.FUNCTIONS,
+    "lambda:GetAlias",
+    "lambda:GetFunction",
+    "lambda:PublishVersion",
+    "lambda:UpdateAlias",
+    "lambda:UpdateFunctionCode",
 )
 _PREPARE = (
     *_CHANGE_STACKS,

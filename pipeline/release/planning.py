@@ -63,15 +63,19 @@ class StackDecision:
 
 @dataclass(frozen=True, slots=True)
 class FunctionDecision:
-    """Which image a function has and would get, as URIs; None for its placeholder."""
+    """Which image a function has and would get, as URIs; None for its placeholder.
+
+    missing  whether the image that it has, and keeps, was deleted from its repository, so that it is pushed again
+    """
 
     name: str
     before: str | None
     after: str
+    missing: bool = False
 
     @property
     def changes(self) -> bool:
-        return self.before != self.after
+        return self.before != self.after or self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,23 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         return ReleasePlan(
             tuple(pool.map(partial(_describe, deployment, report), plans)),
             tuple(
-                FunctionDecision(deployment.names.function(name), before.get(image_parameter(name)), uri)
-                for name, uri in sorted(after.items())
+                pool.map(
+                    lambda each: _function(deployment, each[0], before.get(image_parameter(each[0])), each[1]),
+                    sorted(after.items()),
+                )
             ),
             _cost(pipeline, deployment.templates.pipeline),
             _load(deployment, pipeline, wanted.parameters),
         )
+
+
+def _function(deployment: Deployment, name: str, before: str | None, after: str) -> FunctionDecision:
+    missing = False
+    if before == after:
+        image = ImageReference.parse(after)
+        assert image.digest is not None  # noqa: S101  (stack 2 has images by digest)
+        missing = deployment.target.registry(image.registry).find_manifest(image.repository, image.digest) is None
+    return FunctionDecision(deployment.names.function(name), before, after, missing)
 
 
 def _repository(deployment: Deployment, registry: StackState, function: str) -> str:

@@ -85,11 +85,11 @@ def verify_function(
 def restore_function(
     lambda_client: Any, name: str, pushed: PushedImage, *, alias: str | None = None, timeout: float = 300.0
 ) -> bool:
-    """See that the function, and its alias, run the pushed image; put back what was pointed elsewhere by hand.
+    """Verify that the function, and all traffic of its alias, run the pushed image; correct what does not.
 
-    For a stack that stands as it should while its function does not: CloudFormation has nothing to change then, and
-    Lambda is told directly what the stack says anyway. False when nothing had to be done. timeout in seconds, for each
-    wait. Raises FunctionError as ``verify_function`` does.
+    For a function that was changed outside of its stack, or an alias that an interrupted canary left shared between two
+    versions: CloudFormation sees nothing to change, so Lambda is called directly. Returns whether anything was
+    corrected. timeout in seconds, for each wait. Raises FunctionError as ``verify_function`` does.
     """
     mended = _restore_code(lambda_client, name, pushed, timeout)
     if alias is None:
@@ -101,10 +101,26 @@ def restore_function(
     except FunctionError:
         # The same code again gives the same version again (API_PublishVersion).
         version = lambda_client.publish_version(FunctionName=name)["Version"]
-        lambda_client.update_alias(FunctionName=name, Name=alias, FunctionVersion=version)
+        lambda_client.update_alias(
+            FunctionName=name, Name=alias, FunctionVersion=version, RoutingConfig={"AdditionalVersionWeights": {}}
+        )
         verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
         return True
-    return mended
+    return _end_sharing(lambda_client, name, alias) or mended
+
+
+def _end_sharing(lambda_client: Any, name: str, alias: str) -> bool:
+    """Send all traffic of the alias to its version, if another version has a share of it; whether one had."""
+    found = lambda_client.get_alias(FunctionName=name, Name=alias)
+    if not found.get("RoutingConfig", {}).get("AdditionalVersionWeights"):
+        return False
+    lambda_client.update_alias(
+        FunctionName=name,
+        Name=alias,
+        FunctionVersion=found["FunctionVersion"],
+        RoutingConfig={"AdditionalVersionWeights": {}},
+    )
+    return True
 
 
 def _restore_code(lambda_client: Any, name: str, pushed: PushedImage, timeout: float) -> bool:

@@ -27,7 +27,7 @@ _EMPTY = ("The submitted information didn't contain changes", "No updates are to
 # Error messages that mean that another deployment was faster: read the stack again.
 _BUSY = re.compile(
     r"is in \S+ state and can ?not be updated"
-    r"|does not exist"
+    r"|\b(?:stack|change ?set)\b[^.]*\bdoes not exist"  # not a bucket, a role or an image
     r"|cannot be executed in its current"
     r"|is in \S+_IN_PROGRESS state"
     r"|already exists",

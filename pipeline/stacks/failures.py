@@ -23,6 +23,8 @@ _TRANSIENT = re.compile(
     r"cannot be assumed by Lambda"
     r"|role (?:defined|is invalid or) .*cannot be assumed"
     r"|Invalid principal in policy"
+    r"|does not have permissions to call CreateNetworkInterface"
+    r"|Lambda does not have permission to access the ECR image"
     r"|Source image \S+ does not exist"
     r"|Rate exceeded|Throttling|TooManyRequests|ServiceUnavailable|InternalFailure|Internal Failure"
     r"|Status Code: 5\d\d",

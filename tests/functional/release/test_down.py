@@ -230,7 +230,7 @@ def test_on_aws_the_name_is_asked_for(lab: Lab, answer: str, goes_on: bool, monk
     if goes_on:
         confirm_name(asked, yes=False)
     else:
-        with pytest.raises(ReleaseError, match="was not taken down"):
+        with pytest.raises(ReleaseError, match="was not deleted"):
             confirm_name(asked, yes=False)
     assert len(terminal.questions) == 1
     confirm_name(Context("prod", target_name="aws"), yes=True)

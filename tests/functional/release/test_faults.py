@@ -200,6 +200,26 @@ def test_a_function_that_was_switched_by_hand_is_put_back(lab: Lab, standing: st
     assert any(isinstance(event, Note) and "changed outside of its stack" in event.text for event in events)
 
 
+def test_an_alias_that_shares_its_traffic_gets_all_of_it_back(lab: Lab, standing: str) -> None:
+    """As a progressive release leaves it that was interrupted: the version is right, and half of the traffic is not."""
+    lab.release(standing)
+    client, name = lab.aws.client("lambda"), f"fraud-detection-{standing}"
+    alias = client.get_alias(FunctionName=name, Name="live")
+    versions = client.list_versions_by_function(FunctionName=name)["Versions"]
+    other = next(
+        (each["Version"] for each in versions if each["Version"] not in ("$LATEST", alias["FunctionVersion"])), "1"
+    )
+    client.update_alias(
+        FunctionName=name, Name="live", FunctionVersion=alias["FunctionVersion"],
+        RoutingConfig={"AdditionalVersionWeights": {other: 0.5}},
+    )  # fmt: skip
+    again, events = lab.release(standing)
+    assert not client.get_alias(FunctionName=name, Name="live").get("RoutingConfig", {}).get("AdditionalVersionWeights")
+    assert again.changed
+    assert any(isinstance(event, Note) and "changed outside of its stack" in event.text for event in events)
+    assert not lab.release(standing)[0].changed
+
+
 def placeholder_of(deployment: Deployment) -> str:
     from cfn.placeholder import placeholder_digest
 

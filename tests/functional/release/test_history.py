@@ -48,6 +48,19 @@ def two_releases(line: CommandLine) -> list[dict[str, Any]]:
     return [first, digests(line)]
 
 
+def test_a_plan_says_that_a_deleted_image_is_pushed_again(
+    line: CommandLine, two_releases: list[dict[str, Any]]
+) -> None:
+    ran = two_releases[1]["fraud-detection-dev"]
+    ecr = line.client("ecr")
+    ecr.batch_delete_image(repositoryName="fraud-detection-dev", imageIds=[{"imageDigest": ran}])
+    planned = line.json("plan", code=2)
+    assert [each["name"] for each in planned["functions"] if each["missing"]] == ["fraud-detection-dev"]
+    assert "is missing from its repository and is pushed again" in line.run("plan", code=2).stdout
+    line.json("up")
+    assert not line.json("plan", code=0)["changes"]
+
+
 def test_one_changed_line_switches_one_function(two_releases: list[dict[str, Any]]) -> None:
     first, second = two_releases
     assert [name for name in first if first[name] != second[name]] == ["fraud-detection-dev"]

@@ -139,9 +139,13 @@ def test_a_run_that_is_overtaken_plans_again(
     assert read_stack(cfn, name).parameters == {"Seconds": "30"}
 
 
-def test_a_permanent_refusal_is_not_retried(cfn: Any, proxy: FaultProxy, name: str) -> None:
-    proxy.add(error("CreateChangeSet", "ValidationError", "Template format error: unsupported structure", times=None))
-    with pytest.raises(ClientError, match="unsupported structure"):
+@pytest.mark.parametrize(
+    "message",
+    ["Template format error: unsupported structure", "S3 error: The specified bucket does not exist"],
+)
+def test_a_permanent_refusal_is_not_retried(cfn: Any, proxy: FaultProxy, name: str, message: str) -> None:
+    proxy.add(error("CreateChangeSet", "ValidationError", message, times=None))
+    with pytest.raises(ClientError, match=message):
         up(cfn, wanted(name))
     assert proxy.calls.count("CreateChangeSet") == 1
 

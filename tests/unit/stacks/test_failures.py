@@ -62,6 +62,8 @@ def test_without_a_failed_resource_the_reason_of_the_stack_is_used() -> None:
         ("The role defined for the function cannot be assumed by Lambda. (Service: Lambda, Status Code: 400)", True),
         ("Invalid principal in policy: \"AWS\":\"arn:aws:iam::1:role/x\"", True),
         (f"Source image {IMAGE} does not exist. Provide a valid source image.", True),
+        ("The provided execution role does not have permissions to call CreateNetworkInterface on EC2", True),
+        ("Lambda does not have permission to access the ECR image. Check the ECR permissions.", True),
         ("Rate exceeded (Service: Sns, Status Code: 400)", True),
         ("Internal Failure", True),
         ("Table already exists: transaction-state-dev", False),
