@@ -14,9 +14,10 @@ from commands.context import Context, Outcome
 from commands.declared import command
 from commands.next_steps import arguments, spelled
 from commands.progress import seconds_text
+from pipeline.core.errors import NextStep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pipeline.doctor import CheckResult
     from pipeline.target import Target
@@ -47,7 +48,7 @@ def _examine(context: Context) -> Outcome:
     started = time.monotonic()
     with explained(context.target_name, f"{context.environment} was not examined"):
         target = context.running_target()
-        results = examine(context, target)
+        results = (*examine(context, target), *_isolation(context, target))
     healthy = not any(_is_bad(each, target) for each in results)
     counts = {str(status): sum(each.status is status for each in results) for status in Status}
     result = {
@@ -62,6 +63,15 @@ def _examine(context: Context) -> Outcome:
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     lines += ["", f"{len(results)} checks: {said}, {seconds_text(time.monotonic() - started)}"]
     return Outcome(result, "\n".join(lines), 0 if healthy else 1)
+
+
+def _isolation(context: Context, target: Target) -> Iterator[CheckResult]:
+    """What keeps local functions apart; nothing on AWS, and for an embedded AWS that runs elsewhere."""
+    from pipeline.doctor import CheckResult, Status
+
+    if target.is_local and (local := context.running_local()).isolation:
+        status = Status.WARNING if local.unsafe else Status.OK
+        yield CheckResult("isolation", status, local.isolation, NextStep(local.unsafe))
 
 
 def _is_bad(each: CheckResult, target: Target) -> bool:

@@ -48,6 +48,7 @@ class HostState:
 
     runtime    "process" or "docker"
     isolation  what keeps functions apart from this machine and from each other, in words
+    unsafe     what to do where nothing does, or ""
     """
 
     pid: int
@@ -61,6 +62,7 @@ class HostState:
     fresh: bool
     runtime: str = "process"
     isolation: str = ""
+    unsafe: str = ""
     format: int = FORMAT
 
     @property

@@ -50,6 +50,7 @@ class LocalAws:
     runtime: str = "process"
     token: str = field(default="", repr=False)
     isolation: str = ""
+    unsafe: str = ""
 
 
 def find_local(folder: Path) -> LocalAws | None:
@@ -61,7 +62,7 @@ def find_local(folder: Path) -> LocalAws | None:
 def _local_aws(state: HostState, folder: Path) -> LocalAws:
     return LocalAws(
         state.endpoint, state.endpoint, state.region, state.access_key_id, state.secret_access_key, state.pid, folder,
-        state.fresh, state.runtime, state.token, state.isolation,
+        state.fresh, state.runtime, state.token, state.isolation, state.unsafe,
     )  # fmt: skip
 
 
@@ -91,7 +92,8 @@ def start_local(
         elif running.fresh:
             report(Note(f"The embedded AWS starts empty; its state is kept in {folder}."))
         if running.isolation:
-            report(Note(f"{running.isolation[0].upper()}{running.isolation[1:]}".rstrip(".") + "."))
+            text = f"{running.isolation[0].upper()}{running.isolation[1:]}."
+            report(Note(f"{text} {running.unsafe}".strip()))
     if port is not None and not running.endpoint.endswith(f":{port}"):
         raise LocalError(
             f"the embedded AWS was not started on port {port}",

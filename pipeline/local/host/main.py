@@ -177,7 +177,7 @@ class Host:
         self._unsaved = not self._fresh and not saved.exists()
         saved.unlink(missing_ok=True)
         self._connection, theirs = socket.socketpair()
-        self._isolation = ""
+        self._isolation = self._unsafe = ""
         self._access = access or Access(root_key(folder), new_token())
         self._emulator = start_emulator(folder, listener, theirs, lock, self._access)
 
@@ -231,7 +231,7 @@ class Host:
     def _start_runtime(self) -> Runtime:
         if self._engine is None:
             backend = ProcessBackend(self._folder, self._endpoint, self._access.token)
-            self._isolation = backend.isolation.text
+            self._isolation, self._unsafe = backend.isolation.text, backend.isolation.cure
             return FunctionRuntime(backend)
         from pipeline.local.containers.container_backend import ContainerBackend
 
@@ -258,6 +258,7 @@ class Host:
             os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION,
             self._access.root.access_key_id, self._access.root.secret_access_key, self._access.token,
             self._fresh, "process" if self._engine is None else "docker", self._isolation,
+            self._unsafe,
         )  # fmt: skip
         write_state(self._folder, state)
         say(self._answer, {"ready": True, "unsaved": self._unsaved})

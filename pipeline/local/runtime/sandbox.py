@@ -129,7 +129,7 @@ class Isolation:
         if self.sandbox is not None:
             return f"each function runs in a sandbox of its own (bubblewrap {self.sandbox.version})"
         user = "root" if os.geteuid() == 0 else "you"
-        return f"functions run without a sandbox, as {user}, because {self.why_not}. {self.cure}"
+        return f"functions run without a sandbox, as {user}, because {self.why_not}"
 
 
 def find_isolation() -> Isolation:
