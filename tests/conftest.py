@@ -66,7 +66,7 @@ AT_LENGTH = (
     "tests/functional/assembly/test_imports.py",
     "tests/functional/test_collection.py",
     *(f"tests/functional/cfn/test_{name}.py" for name in ("rules_loading", "lint_fifty")),
-    "tests/unit/rules/test_never_crash.py",
+    *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "builtin")),
 )
 
 
