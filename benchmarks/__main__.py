@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+MAIN = 'if __name__ == "__main__":'
 # In this order. By name only: container_init, which needs an engine and a base, and those that measure no speed.
 ALL = ("against_sam", "unchanged", "memory", "watch", "release", "throughput", "init_time")
 
@@ -20,12 +21,8 @@ def main() -> int:
     chosen, options = (sys.argv[1:2], sys.argv[2:]) if len(sys.argv) > 1 else (ALL, [])
     missed = []
     for name in chosen:
-        script = FOLDER / f"{name}.py"
-        if not script.exists():
-            if chosen is ALL:
-                continue
-            known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in _SHARED))
-            sys.exit(f"error: there is no benchmark {name}. There are: {known}")
+        if name not in benchmarks():
+            sys.exit(f"error: there is no benchmark {name}. There are: {', '.join(benchmarks())}")
         print(f"\n== {name}", flush=True)
         if subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}", *options], cwd=FOLDER.parent, check=False
@@ -36,7 +33,10 @@ def main() -> int:
     return 0
 
 
-_SHARED = {"__main__", "measure", "sam_project", "soak_check", "soak_model", "faulty_emulator"}
+def benchmarks() -> list[str]:
+    """The modules of this folder that run by themselves."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__main__" and MAIN in path.read_text())
+
 
 if __name__ == "__main__":
     sys.exit(main())
