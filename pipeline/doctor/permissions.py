@@ -125,7 +125,14 @@ _SUBMIT = grant(On.STATE_MACHINE, "states:StartSyncExecution")
 
 # Without sts:GetCallerIdentity, which needs no permission (API_GetCallerIdentity).
 CALLED: Mapping[str, tuple[Permission, ...]] = {
-    "up": (*_PREPARE, *_PUSH, *_SWITCH, *_WRITE_LEDGER, *_SUBMIT, *grant(On.REPOSITORIES, "ecr:DescribeImages")),
+    "up": (
+        *_PREPARE,
+        *_PUSH,
+        *_SWITCH,
+        *_WRITE_LEDGER,
+        *_SUBMIT,
+        *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:DescribeImages"),
+    ),
     "infra": _PREPARE,
     "plan": (
         *_READ_STACKS,
@@ -165,7 +172,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_READ_LEDGER,
         *_WRITE_LEDGER,
         *grant(On.LEDGER, "ssm:GetParameter"),
-        *grant(On.REPOSITORIES, "ecr:PutImage"),
+        *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:PutImage"),
         # The template stored with the images of the release.
         *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
         *grant(On.REPOSITORIES, "ecr:GetDownloadUrlForLayer"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import zlib
 from collections.abc import Collection, Mapping
@@ -26,6 +27,12 @@ from pipeline.stacks.state import canonical_template
 
 # A standard parameter, the one that costs nothing, holds so many bytes, an advanced one twice that (API_PutParameter).
 STANDARD_MAX, VALUE_MAX = 4096, 8192
+# As many versions of a parameter as AWS keeps (Systems Manager quotas), and so releases in the ledger.
+KEPT = 100
+_RELEASE_TAG = re.compile(r"release-(\d+)-[0-9a-f]{8}")
+_AT_ONCE_MAX = 10
+# Images of one BatchDeleteImage (API_BatchDeleteImage).
+_DELETE_MAX = 100
 # The version whose images are all tagged.
 _TAGGED = "tagged"
 _PACKED = "zlib:"
@@ -137,6 +144,7 @@ def record_release(
     if new or tagged != release.number:
         for function, digest in sorted(content.images.items()):
             _tag_image(ecr, repositories[function], digest, release)
+            _untag_image(ecr, repositories[function], digest, release)
         ssm.label_parameter_version(Name=parameter_name(environment), ParameterVersion=release.number, Labels=[_TAGGED])
     return release, new
 
@@ -318,6 +326,23 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
             _expect_tag(ecr, repository, digest, release)
         elif _code(problem) != "ImageAlreadyExistsException":
             raise
+
+
+def _untag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> None:
+    """Remove the tags of releases that the ledger no longer has: ECR takes 1,000 tags for an image, and no more.
+
+    The image keeps the tag of this release, so it is not deleted with a tag (API_BatchDeleteImage).
+    """
+    found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": str(digest)}])["imageDetails"]
+    tags = sorted({tag for each in found for tag in each.get("imageTags", [])} - {release.tag})
+    numbers = {tag: int(match[1]) for tag in tags if (match := _RELEASE_TAG.fullmatch(tag))}
+    # A number far above is of a ledger that was deleted; one just above may be of another release at this moment.
+    old = [
+        tag for tag, number in numbers.items() if not release.number - KEPT < number <= release.number + _AT_ONCE_MAX
+    ]
+    for first in range(0, len(old), _DELETE_MAX):
+        batch = [{"imageTag": tag} for tag in old[first : first + _DELETE_MAX]]
+        ecr.batch_delete_image(repositoryName=repository, imageIds=batch)
 
 
 def _expect_tag(ecr: Any, repository: str, digest: Digest, release: Release) -> None:

@@ -34,13 +34,14 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     "up": {
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
         "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
-        "ecr:DescribeImages": "an image that already has the tag of the release",
+        "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
         "ecr:GetDownloadUrlForLayer": "pulls the image of an earlier release when its base is not in the cache",
         "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
     },
     "rollback": {
+        "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
         "ecr:GetDownloadUrlForLayer": "a template that is not in the local cache",
         "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
@@ -56,9 +57,14 @@ class Place:
                     "annotations": {"name": name}}  # fmt: skip
         text = json.dumps(manifest)
         more = {"imageTag": tag} if tag else {}
-        self.aws.client("ecr").put_image(
-            repositoryName=self.repository, imageManifest=text, imageManifestMediaType=OCI_MANIFEST, **more
-        )
+        ecr = self.aws.client("ecr")
+        with contextlib.suppress(ecr.exceptions.LayerAlreadyExistsException):
+            upload = ecr.initiate_layer_upload(repositoryName=self.repository)["uploadId"]
+            ecr.upload_layer_part(
+                repositoryName=self.repository, uploadId=upload, partFirstByte=0, partLastByte=1, layerPartBlob=b"{}"
+            )
+            ecr.complete_layer_upload(repositoryName=self.repository, uploadId=upload, layerDigests=[config["digest"]])
+        ecr.put_image(repositoryName=self.repository, imageManifest=text, imageManifestMediaType=OCI_MANIFEST, **more)
         return Digest.of(text.encode())
 
     def record(self, name: str, *, ssm: Any = None, ecr: Any = None, **parameters: str) -> tuple[Release, bool]:
@@ -102,6 +108,18 @@ def test_a_release_that_is_not_there_is_named(place: Place) -> None:
 def test_the_images_of_a_release_are_tagged(place: Place) -> None:
     release, _ = place.record("a")
     assert place.tags(release.images["fraud"]) == (release.tag,)
+
+
+def test_an_image_keeps_only_the_tags_of_releases_that_the_ledger_has(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.ledger.releases.KEPT", 3)
+    for tag in ("image-1", "release-900-deadbeef", "release-of-somebody"):
+        place.push("a", tag)
+    recorded = [place.record("a", Zones=str(number))[0] for number in range(6)]
+    assert set(place.tags(recorded[0].images["fraud"])) == {
+        "image-1", "release-of-somebody", *(each.tag for each in recorded[-3:])
+    }  # fmt: skip
 
 
 def test_a_tag_that_belongs_to_another_image_is_not_passed_over(place: Place) -> None:
