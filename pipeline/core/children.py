@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
@@ -24,21 +25,23 @@ def run_child(
     OSError for a program that cannot be started.
     """
     ends = time.monotonic() + seconds if seconds is not None else float("inf")
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
-        waiting: bytes | None = content
-        try:
-            while True:
-                interruption.check()
-                try:
-                    out, errors = child.communicate(waiting, timeout=min(_STEP, max(0.0, ends - time.monotonic())))
-                except subprocess.TimeoutExpired:
-                    waiting = None  # communicate goes on with what it was given
-                    if time.monotonic() >= ends:
-                        raise subprocess.TimeoutExpired(command, seconds or 0.0) from None
-                else:
-                    return subprocess.CompletedProcess(command, child.returncode, out, errors)
-        except BaseException:
-            child.kill()
-            raise
+    # From a file, because Popen.communicate forgets what it has not written yet when it is called again after a timeout.
+    with tempfile.TemporaryFile() as source:
+        source.write(content)
+        source.seek(0)
+        with subprocess.Popen(
+            command, env=environment, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as child:
+            try:
+                while True:
+                    interruption.check()
+                    try:
+                        out, errors = child.communicate(timeout=min(_STEP, max(0.0, ends - time.monotonic())))
+                    except subprocess.TimeoutExpired:
+                        if time.monotonic() >= ends:
+                            raise subprocess.TimeoutExpired(command, seconds or 0.0) from None
+                    else:
+                        return subprocess.CompletedProcess(command, child.returncode, out, errors)
+            except BaseException:
+                child.kill()
+                raise
