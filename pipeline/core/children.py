@@ -25,7 +25,7 @@ def run_child(
     OSError for a program that cannot be started.
     """
     ends = time.monotonic() + seconds if seconds is not None else float("inf")
-    # From a file, because Popen.communicate forgets what it has not written yet when it is called again after a timeout.
+    # From a file: called again after a timeout, Popen.communicate forgets what it has not written yet.
     with tempfile.TemporaryFile() as source:
         source.write(content)
         source.seek(0)
