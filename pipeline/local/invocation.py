@@ -21,7 +21,7 @@ PAYLOAD_MAX = 6_291_556
 
 @dataclass(frozen=True, slots=True)
 class FunctionConfig:
-    """An image function as the control plane has it at one moment: everything that decides what runs.
+    """The configuration of an image function at one moment: everything that decides what runs.
 
     Two equal values may share warm workers; any difference asks for new ones, as on Lambda.
 
@@ -75,7 +75,7 @@ class FunctionConfig:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What stays the same when the function is updated: its ARN and version."""
+        """The identity that survives updates: ARN and version."""
         return self.arn, self.version
 
 
@@ -124,7 +124,7 @@ class Runtime(Protocol):
         ...
 
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
-        """The functions that exist now. Anything else may be retired; those in ``warm`` will likely be invoked soon."""
+        """Set the functions that exist now. Others may be retired; those in ``warm`` will likely be invoked soon."""
         ...
 
     async def close(self) -> None:

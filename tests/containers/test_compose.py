@@ -23,6 +23,7 @@ import pytest
 import yaml
 from botocore.config import Config
 
+from cfn.workflow.limits import HISTORY_ENTRIES, HISTORY_SECONDS
 from pipeline.assembly.dependencies import read_lock
 from pipeline.assembly.model import PythonVersion
 from pipeline.assembly.sources import find_sources
@@ -236,7 +237,9 @@ def test_each_function_answers_alone(compose: Compose, port: str) -> None:
     event = {"transaction": {"transaction_id": "t", **TRANSACTION}, "received_at": now, "execution": "e"}
     valid = compose.invoke("VALIDATION_PORT", event)
     assert valid["valid"] is True
-    answer = compose.invoke(port, event | {"transaction": valid["transaction"]})
+    since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - HISTORY_SECONDS))
+    history = {"since": since, "limit": HISTORY_ENTRIES, "transactions": []}
+    answer = compose.invoke(port, event | {"transaction": valid["transaction"], "history": history})
     assert {"valid", "score", "compliant"} & set(answer)
 
 

@@ -1,4 +1,4 @@
-"""Prepares what docker compose builds from, since nothing is fetched inside a build.
+"""Prepares the build contexts of docker compose, since nothing is fetched inside a build.
 
     python -m pipeline.local.containers.compose_context [--environment-file .env]
 
@@ -35,7 +35,7 @@ from pipeline.local.host_state import new_root_key, open_private
 from pipeline.oci.blobs import BlobStore
 
 ROOT = Path(__file__).resolve().parents[3]
-# What the service imports; a builder and an engine are not in it.
+# What the service imports, which excludes building images and container engines.
 _PACKAGES = ("boto3", "click", "cyclonedx-python-lib", "ministack", "msgspec", "packaging", "pathspec", "rich",
              "tenacity", "troposphere", "urllib3")  # fmt: skip
 _PROJECT = ("bootstrap.py", "cfn", "commands", "pipeline", "images")
@@ -121,7 +121,7 @@ def prepare_contexts(root: Path, variables: Mapping[str, str], store: BlobStore)
 
 
 def _write_service(root: Path, platform: Platform, folder: Path) -> Path:
-    """The context of the embedded AWS. Its packages are installed anew only when the lock or the platform changed."""
+    """The context of the embedded AWS. Its packages are installed again only if the lock or the platform changed."""
     lock = locked_closure(read_lock(root / "requirements.lock"), _PACKAGES, platform.python)
     mark = f"{platform}\n" + "".join(sorted(lock))
     packages, marked = folder / "site-packages", folder / "installed.txt"
@@ -150,7 +150,7 @@ def _write_service(root: Path, platform: Platform, folder: Path) -> Path:
 
 
 def locked_closure(lock: Lock, names: Iterable[str], python: PythonVersion) -> list[str]:
-    """The lock's lines for packages and all they need on ``python``, as this environment's metadata tells it."""
+    """The lock's lines for packages and everything they need on ``python``, by this environment's metadata."""
     environment = {
         "python_version": str(python), "python_full_version": f"{python}.0", "sys_platform": "linux",
         "platform_system": "Linux", "os_name": "posix", "implementation_name": "cpython",

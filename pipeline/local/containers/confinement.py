@@ -1,4 +1,4 @@
-"""How containers of the local target are confined and recognised."""
+"""How containers of the local target are confined and identified."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _FILES_MAX = 1024
 
 
 class EngineFailure(OSError):
-    """The engine did not do what it was asked to, or does not answer; the invocation may be tried again."""
+    """The engine failed or does not answer; the invocation may be retried."""
 
 
 def labels(folder: Path, *, role: str, function: str = "") -> dict[str, str]:
-    """What says whose a container is: the local folder, the role in it, and the function."""
+    """The labels of a container: its local folder, its role, and its function."""
     about = {LABEL: str(folder), f"{LABEL}.role": role}
     return about | ({f"{LABEL}.function": function} if function else {})
 
 
 def sandbox_settings(memory_mb: int) -> dict[str, Any]:
-    """What every container gets: as on Lambda a root that cannot be written, a /tmp, no privileges, no swap.
+    """The host settings of every container: as on Lambda a read-only root, a /tmp, no privileges, no swap.
 
-    Its log is read while it is written and kept nowhere else.
+    Its output is read while it is written and not stored.
     """
     return {
         "read_only": True,
@@ -47,9 +47,9 @@ def sandbox_settings(memory_mb: int) -> dict[str, Any]:
 
 
 def sweep(engine: Any, folder: Path) -> int:
-    """Remove every container of the local folder, running or not; what a killed run left, or this one at its end.
+    """Remove every container of the local folder, running or not, and return their number.
 
-    Raises LocalError when the engine does not let them go.
+    Raises LocalError if the engine fails.
     """
     import docker
     import requests
@@ -58,9 +58,9 @@ def sweep(engine: Any, folder: Path) -> int:
 
     try:
         found = engine.containers(all=True, filters={"label": f"{LABEL}={folder}"})
-        # The gateway last: the others live in its network, and Podman keeps it as long as they are there.
+        # The gateway last: the others use its network, and Podman keeps it while they exist.
         for container in sorted(found, key=lambda each: (each.get("Labels") or {}).get(f"{LABEL}.role") == "gateway"):
-            # It may be on its way out by itself, which the engine tells as a conflict.
+            # If it is ending already, the engine reports a conflict.
             with contextlib.suppress(docker.errors.NotFound):
                 try:
                     engine.remove_container(container["Id"], force=True)

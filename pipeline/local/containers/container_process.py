@@ -189,8 +189,8 @@ class ContainerProcess:
             self._call(self._exited, Exit(lost=f"the container engine stopped answering ({explain(error)})"))
             return
         self._remove(container)
-        # The first process of a container cannot kill itself. Unless the memory limit or we did, somebody outside
-        # killed it, which is a lost machine and not the function's fault.
+        # The first process of a container cannot kill itself. If neither the memory limit nor this process did, it was
+        # killed from outside, which is a lost machine and not the function's fault.
         if status == _KILLED and not state.get("OOMKilled") and not self._killed:
             self._call(self._exited, Exit(lost=f"the container {container[:12]} was killed from outside"))
         else:

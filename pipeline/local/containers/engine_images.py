@@ -1,4 +1,4 @@
-"""Pushed images in the engine: pulled by digest from the emulated ECR, or loaded where the engine cannot reach it."""
+"""Pushed images in the engine: pulled by digest from the emulated ECR, or loaded if the engine cannot reach it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("pipeline.local.docker")
 
 @dataclass(frozen=True, slots=True)
 class EngineImage:
-    """An image that the engine has. ``name`` is what containers are made from; the rest is its config's own."""
+    """An image in the engine. ``name`` is what containers are made from; the rest is from its config."""
 
     name: str
     entry_point: tuple[str, ...]
@@ -43,7 +43,7 @@ class EngineImage:
 class EngineImages:
     """The images of one emulated registry in an engine; safe to use from several threads.
 
-    What was brought into the engine is noted in ``folder/images.json``, so that it can be removed after a crash.
+    ``folder/images.json`` lists what was brought into the engine, so that it can be removed after a crash.
     """
 
     def __init__(self, engine: Any, folder: Path, endpoint: str = "http://127.0.0.1", token: str = "") -> None:
@@ -73,7 +73,7 @@ class EngineImages:
     def _bring(self, reference: ImageReference, digest: Digest) -> EngineImage:
         repository = reference.repository
         pulled = f"{self._host}/{repository}@{digest}"
-        # Of this local folder alone, so that removing it takes nothing from another.
+        # Unique to this local folder, so that removing it does not affect another one.
         owner = Digest.of(str(self._folder).encode()).short
         loaded = f"transaction-pipeline.local/{owner}/{repository}:{digest.hex}"
         for name in (pulled, loaded):
@@ -106,7 +106,7 @@ class EngineImages:
         return found
 
     def _pull(self, repository: str, digest: Digest, name: str) -> str | None:
-        """None when it was pulled, or why not. Raises ImageUnavailable when the registry does not have it."""
+        """None if it was pulled, else the reason. Raises ImageUnavailable if the registry does not have it."""
         import docker
         import requests
 
@@ -123,10 +123,10 @@ class EngineImages:
             raise EngineFailure(f"the container engine does not answer ({explain(error)})") from error
         return None
 
-    def _judge_refusal(self, name: str, told: str) -> str:
-        if "manifest unknown" in told or "name unknown" in told or "not found" in told:
+    def _judge_refusal(self, name: str, reason: str) -> str:
+        if "manifest unknown" in reason or "name unknown" in reason or "not found" in reason:
             raise ImageUnavailable(f"{name} {_NOT_IN_REGISTRY}")
-        return told
+        return reason
 
     def _load(self, reference: ImageReference, digest: Digest, name: str, refusal: str) -> None:
         import docker
@@ -160,14 +160,14 @@ class EngineImages:
             write_record(self._notes, {"images": self._noted})
 
     def prune(self, used: Collection[Digest]) -> None:
-        """Remove images that nothing uses, but for the latest few."""
+        """Remove unused images except the latest few."""
         with self._changing:
             unused = sorted(set(self._ready) - set(used), key=lambda digest: self._used[digest], reverse=True)
             for digest in unused[KEPT_UNUSED:]:
                 self._remove(self._ready.pop(digest).name)
 
     def remove_all(self, earlier: Collection[str] = ()) -> None:
-        """Remove what this run brought into the engine, and ``earlier`` names."""
+        """Remove what this run brought into the engine, and the images named in ``earlier``."""
         with self._changing:
             for name in [*earlier, *self._noted]:
                 self._remove(name)
@@ -178,8 +178,8 @@ class EngineImages:
         import docker
         import requests
 
-        # By force, since a container of ours may still be on its way out; under another name an image stays. Names that
-        # never came into the engine are not found.
+        # Forced, because a container of ours may still be ending; an image with another name stays. Names that never
+        # reached the engine are not found.
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
             self._engine.remove_image(name, force=True)
         with contextlib.suppress(ValueError):

@@ -1,10 +1,10 @@
-"""The one way between functions in containers and this machine, without listening anywhere but on loopback.
+"""The only connection between functions in containers and this machine, without listening beyond loopback.
 
 All containers of one host share the network of a small gateway container, which has a loopback interface and nothing
 else. In it a relay (``docker_relay``) listens where the functions expect the embedded AWS and their Runtime APIs, and
 passes connections on to Unix sockets of this machine, whose folder is mounted into the gateway alone. So a function
 reaches the embedded AWS and its Runtime API, as in a subnet without a way out, and nothing else: neither this machine's
-other ports nor the internet. Nobody else reaches the containers.
+other ports nor the internet, and nothing else reaches the containers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.local.containers.confinement import EngineFailure, labels, sandbox
 from pipeline.local.runtime.forwarding import forward_to
 
 RELAY = Path(__file__).with_name("relay.py")
-# Workers that can be there at one time, each with a port of its own for its Runtime API.
+# The most workers at a time, each with its own port for its Runtime API.
 SLOTS = 256
 START_SECONDS = 20.0
 _FIRST_PORT = 9001
@@ -38,7 +38,7 @@ log = logging.getLogger("pipeline.local.docker")
 
 
 class Gateway:
-    """The sockets of this machine and the container that leads to them. ``ensure`` starts it when it is not there."""
+    """The sockets of this machine and the container that leads to them, which ``ensure`` starts."""
 
     def __init__(self, engine: Any, folder: Path, endpoint: str) -> None:
         self._engine = engine
@@ -62,7 +62,7 @@ class Gateway:
         return self._ports[slot]
 
     def take(self) -> int:
-        """A free slot. Raises EngineFailure when all are taken."""
+        """A free slot. Raises EngineFailure if all are taken."""
         if not self._free:
             raise EngineFailure(f"{SLOTS} containers run already")
         return self._free.pop()
@@ -82,7 +82,7 @@ class Gateway:
         return f"/proc/self/fd/{self._directory}/{name}"
 
     async def ensure(self, image: str) -> str:
-        """The id of the running gateway; started from ``image``, which has a Python, if need be.
+        """The id of the running gateway, started from ``image``, which has a Python, if necessary.
 
         Raises EngineFailure.
         """
@@ -152,7 +152,7 @@ class Gateway:
         return f"it is {state['Status']}"
 
     async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The gateway's own connection: as long as it is open, the gateway is there, and the other way round."""
+        """The gateway's own connection, which stays open as long as the gateway and this process run."""
         with contextlib.suppress(ConnectionError):
             await reader.readexactly(5)
             self._ready.set()

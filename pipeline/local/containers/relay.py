@@ -1,9 +1,9 @@
 """The program of the gateway container: relays TCP on the containers' loopback to sockets of the host.
 
-    python3 -c "$(cat docker_relay.py)" '{"9001": "worker-0", "4566": "aws"}'
+    python3 -c "$(cat relay.py)" '{"9001": "worker-0", "4566": "aws"}'
 
-It runs out of a function's image with nothing but Python's standard library, in the network that the functions'
-containers share, which has no other way out. It ends when the host's process does: then the ``owner`` socket ends.
+It runs from a function's image with Python's standard library only, in the network that the functions' containers
+share, which has no other way out. It ends with the host's process, when the ``owner`` socket closes.
 """
 
 import asyncio

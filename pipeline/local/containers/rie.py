@@ -1,7 +1,7 @@
-"""Functions that run elsewhere, each under the Runtime Interface Emulator in a container that docker compose starts.
+"""Functions in containers of docker compose, each under the Runtime Interface Emulator.
 
-What the emulator leaves out is put back here: it takes one invocation at a time (two panic, its issue #97), and it
-tells a function's error (#20) and a timeout (#21) from an answer in no way but the text.
+What the emulator lacks is added here: it takes one invocation at a time (it panics at two, its issue #97), and it
+marks a function's error (#20) and a timeout (#21) by their text only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class EmulatorRuntime:
         return read_answer(status, body)
 
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
-        """Containers are docker compose's business."""
+        """Docker compose starts and stops the containers."""
 
     async def close(self) -> None:
         """Nothing was started."""

@@ -2,10 +2,10 @@
 
 ministack takes some access keys without looking at their signatures, answers any Host, allows every origin and has
 administrative paths that need no credentials. On a developer's machine other users and every web page in a browser
-reach its port. So this ASGI application stands before it:
+reach its port. So every request passes this ASGI application first:
 
     a Host that is no loopback name, or a header that only browsers send     refused
-    /v2/…                a login of GetAuthorizationToken, and the permission of whoever it was issued to
+    /v2/…                a login of GetAuthorizationToken, and the permissions of its caller
     /_ministack/…        the host's token; a ResponseURL, which names an unguessable token itself
     everything else      a signature of version 4 by a key that this embedded AWS issued
 
@@ -38,7 +38,7 @@ BODY_MAX = 512 << 20
 
 
 class Account(Protocol):
-    """What is asked of ministack."""
+    """What admission needs to know from ministack."""
 
     def secret(self, access_key: str, token: str) -> str:
         """The secret of an access key that this account issued. Raises Refused."""

@@ -235,7 +235,7 @@ class Host:
             return FunctionRuntime(backend)
         from pipeline.local.containers.container_backend import ContainerBackend
 
-        self._isolation = "each function runs in containers of its own"
+        self._isolation = "each worker runs in its own container"
         return FunctionRuntime(ContainerBackend(self._folder, self._endpoint, self._access.token, self._engine))
 
     async def _ready(self, gone: asyncio.Event) -> None:

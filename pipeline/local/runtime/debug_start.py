@@ -1,4 +1,4 @@
-"""Runs in a worker under debug, before the function's own runtime: load debugpy, wait for a debugger, go on.
+"""Runs in a worker under debug before its runtime client: loads debugpy and waits for a debugger.
 
     python -S …/debug_start.py SITE PORTS ANSWER -m MODULE ARGUMENT…
 
@@ -31,14 +31,14 @@ def main() -> None:
     if option != "-m":
         raise SystemExit(f"not a module: {option}")
     debugpy = load_debugpy(site)
-    # The adapter is a process of its own; what the image puts on Python's path is not for it.
+    # The adapter is a separate process, which must not import the image's packages.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     debugpy.configure(subProcess=False, pythonEnv=clean)
     said: dict[str, object] = {}
     for port in ports.split(","):
         try:
             host, chosen = debugpy.listen(("127.0.0.1", int(port)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the answer tells it
+        except Exception as error:  # noqa: BLE001 - reported through the answer
             said = {"error": str(error)}
         else:
             said = {"host": host, "port": chosen}

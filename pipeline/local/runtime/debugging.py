@@ -1,4 +1,4 @@
-"""A function's image under a debugger: one invocation in a worker of its own, which waits until somebody attaches.
+"""A function's image under a debugger: one invocation in a separate worker, which waits for a debugger to attach.
 
 The image is the one that the control plane names, from the emulated registry, with the role's credentials and the
 function's variables. It lies in a folder whose name stays, so that an editor's settings do too:
@@ -37,7 +37,7 @@ from pipeline.local.runtime.worker import Worker, init_failure_outcome
 
 # debugpy's usual port; editors offer it.
 PORT = 5678
-# Whoever debugs may take as long as they like; the runtime wants a number (seconds).
+# Debugging has no time limit; the runtime needs a number (seconds).
 NO_LIMIT = 7 * 24 * 3600
 # What the debugger itself needs beside the function (MB).
 _DEBUGGER_MEMORY = 1024
@@ -115,7 +115,7 @@ def debug_function(
 
 
 def differing_files(mappings: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:
-    """The Python files of the project that are not what runs, such as those saved after the last release."""
+    """The project's Python files that differ from what runs, such as those saved after the last release."""
     found = []
     for local, runs in mappings:
         for entry in collect_files(local, local.name):
@@ -132,7 +132,7 @@ def differing_files(mappings: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _own_folder(parent: Path, function: str) -> Iterator[Path]:
-    """The function's folder for as long as it is debugged; what a killed run left in it is ended and removed."""
+    """The function's folder while it is debugged. What a killed run left there is ended and removed first."""
     own = (parent / function).resolve()
     parent.mkdir(parents=True, exist_ok=True)
     with (parent / f"{function}.lock").open("wb") as lock:
@@ -140,7 +140,7 @@ def _own_folder(parent: Path, function: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LocalError(
-                f"{function} was not debugged", "somebody debugs it already, from this folder",
+                f"{function} was not debugged", "it is being debugged already, from this folder",
                 "End that one first; functions can be debugged side by side, each once.",
             ) from error  # fmt: skip
         _clear(own)
@@ -152,13 +152,13 @@ def _own_folder(parent: Path, function: str) -> Iterator[Path]:
 
 
 def _clear(own: Path) -> None:
-    # debugpy's adapter is nobody's child; it carries the folder's mark.
+    # debugpy's adapter has no parent left; it carries the folder's mark.
     kill_marked(own)
     shutil.rmtree(own, ignore_errors=True)
 
 
 def _lay_out(function: FunctionConfig, store: ImageStore, own: Path) -> LocalImage:
-    """The image in the folder that keeps its name, made of links."""
+    """The image as hard links in a folder whose name does not change."""
     try:
         image = store.ensure(function.image)
     except ImageUnavailable as error:
@@ -196,14 +196,14 @@ def _debug_command(
     )
     variables = dict(command.environment) | {
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # For editors that are told of no mapping; what one says itself comes first.
+        # For editors without path mappings; an editor's own mappings take precedence.
         "PATHS_FROM_ECLIPSE_TO_PYTHON": json.dumps([[str(local), str(runs)] for local, runs in mappings]),
     }
     return replace(command, arguments=(*arguments, *command.arguments[2:]), environment=tuple(variables.items()))
 
 
 class _Session:
-    """One worker from its start to the answer of its one invocation."""
+    """One worker, from its start to the answer of its only invocation."""
 
     def __init__(self, function: FunctionConfig, command: WorkerCommand, own: Path) -> None:
         self._function = replace(function, timeout=NO_LIMIT, memory=function.memory + _DEBUGGER_MEMORY)

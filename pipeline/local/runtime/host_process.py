@@ -47,7 +47,7 @@ class HostProgram:
 
 
 class HostProcess:
-    """A ``Process`` in a session of its own, so that whatever the handler started ends with it."""
+    """A ``Process`` in a separate session, so that everything that the handler started ends with it."""
 
     limits_memory = False
 

@@ -127,7 +127,7 @@ class Isolation:
     @property
     def text(self) -> str:
         if self.sandbox is not None:
-            return f"each function runs in a sandbox of its own (bubblewrap {self.sandbox.version})"
+            return f"each worker runs in its own sandbox (bubblewrap {self.sandbox.version})"
         user = "root" if os.geteuid() == 0 else "you"
         return f"functions run without a sandbox, as {user}, because {self.why_not}"
 

@@ -1,4 +1,4 @@
-"""Layers onto the disk, without trusting them.
+"""Unpacks layers without trusting them.
 
 A layer is unpacked once, under its diff id, and image trees are linked together from unpacked layers, so an image that
 differs in one small layer costs that layer. Nothing an archive says leads out of its folder: no absolute or climbing
@@ -23,7 +23,7 @@ from pipeline.oci.archive import UNPACKED_MAX, Archive, BadArchive, Entry, Judge
 
 
 class UnsafeLayer(ValueError):
-    """A layer that leads out of its folder, holds what is no file, or is larger than allowed."""
+    """A layer that leads out of its folder, contains special files, or is larger than allowed."""
 
 
 def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) -> int:
@@ -58,13 +58,13 @@ def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) 
 
 
 class _Tree:
-    """The tree of one layer, as it grows."""
+    """The tree of one layer while it is written."""
 
     def __init__(self, files: Path) -> None:
         files.parent.mkdir()
         _make_open_folder(str(files))
         self._files = files
-        # Real folders, so that each file does not look at all that is above it again.
+        # Folders that are known to be real, so that each file does not check its parents again.
         self._folders = {""}
 
     def write(self, entry: Entry, content: Iterator[bytes]) -> None:
@@ -152,7 +152,7 @@ def inner_target(path: str, target: str) -> str:
 
 
 def merge_layers(layers: list[Path], root: Path) -> None:
-    """Make the tree of an image out of unpacked layers, lowest first. Files are hard links into the layers."""
+    """Make the tree of an image from unpacked layers, lowest first. Files are hard links into the layers."""
     _make_open_folder(str(root))
     for layer in layers:
         whiteouts: dict[str, Any] = json.loads((layer / "whiteouts.json").read_text())

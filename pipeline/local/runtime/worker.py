@@ -66,7 +66,7 @@ class Worker:
         return not self._killed and self._next is not None and self._next.open and self._process.alive
 
     async def start(self) -> None:
-        """Start the process and return; ``ready`` tells how INIT went. Raises OSError as ``Process.start`` does."""
+        """Start the process and return; ``ready`` resolves after INIT. Raises OSError as ``Process.start`` does."""
         try:
             await self._process.start()
         except StartFailed as failed:

@@ -18,6 +18,8 @@ if [ ! -f "$dir/base.tar" ]; then
   debootstrap --variant=minbase --include=ca-certificates,python3-minimal,libpython3-stdlib bookworm "$root" >"$dir/debootstrap.log" 2>&1 \
     || { tail -n 20 "$dir/debootstrap.log" >&2; exit 1; }
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale} "$root"/var/log/*
+  # Devices are not part of an image: the engine makes them.
+  rm -rf "$root"/dev/*
   mkdir -p "$root/var/task" "$root/var/runtime" "$root/usr/local/bin"
   "$python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: --python-version 3.11 \
     --implementation cp --target "$root/var/runtime" --require-hashes -r "$here/../../../pipeline/assembly/runtime-requirements.txt"

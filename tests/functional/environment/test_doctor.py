@@ -47,7 +47,7 @@ def test_what_keeps_functions_apart_is_said(deployed: Deployed) -> None:
     found = by_name(deployed.outcomes["doctor"].result)["isolation"]
     sandboxed = find_isolation().sandbox is not None
     assert found["status"] == ("ok" if sandboxed else "warning")
-    assert ("in a sandbox of its own" in found["evidence"]) is sandboxed
+    assert ("in its own sandbox" in found["evidence"]) is sandboxed
     assert bool(found["cure"]) is not sandboxed
 
 

@@ -1,4 +1,4 @@
-"""The embedded AWS answers whoever proves to be one of its own identities, and neither web pages nor other programs."""
+"""The embedded AWS answers signed requests of the identities that it issued keys to, and nothing else."""
 
 from __future__ import annotations
 

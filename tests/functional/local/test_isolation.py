@@ -118,7 +118,7 @@ def host_of(aws: EmbeddedAws) -> int:
 def test_the_start_says_what_keeps_functions_apart(sandboxed: EmbeddedAws) -> None:
     state = read_state(sandboxed.folder)
     assert state is not None
-    assert state.isolation.startswith("each function runs in a sandbox of its own (bubblewrap ")
+    assert state.isolation.startswith("each worker runs in its own sandbox (bubblewrap ")
 
 
 def test_runs_as_lambdas_user_without_any_privilege(make: Callable[..., Function]) -> None:
