@@ -64,7 +64,10 @@ class Place:
                 repositoryName=self.repository, uploadId=upload, partFirstByte=0, partLastByte=1, layerPartBlob=b"{}"
             )
             ecr.complete_layer_upload(repositoryName=self.repository, uploadId=upload, layerDigests=[config["digest"]])
-        ecr.put_image(repositoryName=self.repository, imageManifest=text, imageManifestMediaType=OCI_MANIFEST, **more)
+        with contextlib.suppress(ecr.exceptions.ImageAlreadyExistsException):
+            ecr.put_image(
+                repositoryName=self.repository, imageManifest=text, imageManifestMediaType=OCI_MANIFEST, **more
+            )
         return Digest.of(text.encode())
 
     def record(self, name: str, *, ssm: Any = None, ecr: Any = None, **parameters: str) -> tuple[Release, bool]:

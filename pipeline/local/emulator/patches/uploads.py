@@ -90,16 +90,34 @@ def _drop_repository(delete_repository: Any, ecr: Any) -> Any:
 
 def _drop_manifests(delete_images: Any, ecr: Any) -> Any:
     def _batch_delete_image(data: dict[str, Any]) -> Any:
-        answer = delete_images(data)
-        if answer[0] == 200:
-            name = data["repositoryName"]
-            left = {image.get("imageDigest") for image in ecr._images.get(name, [])}
-            for deleted in json.loads(answer[2])["imageIds"]:
-                if deleted.get("imageDigest") not in left:
-                    ecr._manifest_blobs.get(name, {}).pop(deleted.get("imageDigest"), None)
-        return answer
+        name = data.get("repositoryName", "")
+        untagged = [each for each in data.get("imageIds", []) if _remove_tag(ecr, name, each)]
+        rest = [each for each in data.get("imageIds", []) if each not in untagged]
+        answer = delete_images({**data, "imageIds": rest})
+        if answer[0] != 200:
+            return answer
+        document = json.loads(answer[2])
+        left = {image.get("imageDigest") for image in ecr._images.get(name, [])}
+        for deleted in document["imageIds"]:
+            if deleted.get("imageDigest") not in left:
+                ecr._manifest_blobs.get(name, {}).pop(deleted.get("imageDigest"), None)
+        return ecr.json_response({**document, "imageIds": [*untagged, *document["imageIds"]]})
 
     return _batch_delete_image
+
+
+def _remove_tag(ecr: Any, repository: str, image_id: dict[str, str]) -> bool:
+    """Remove the tag that is named without a digest, unless it is the image's last; whether it was removed."""
+    tag = image_id.get("imageTag")
+    if "imageDigest" in image_id or tag is None:
+        return False
+    for image in ecr._images.get(repository, []):
+        tags = image.get("imageTags", [])
+        if tag in tags and len(tags) > 1:
+            tags.remove(tag)
+            image["imageId"] = {**image["imageId"], "imageTag": tags[0]}
+            return True
+    return False
 
 
 def _no_repository(ecr: Any, data: dict[str, Any]) -> Any:
@@ -153,8 +171,8 @@ UPLOADS = (
     Patch(
         "services.ecr:_batch_delete_image",
         "65fc8eea27383f76",
-        "leaves the manifest of a deleted image, which can still be pulled by digest",
-        "a deleted image cannot be pulled",
+        "deletes an image with any of its tags, and leaves its manifest, which can still be pulled by digest",
+        "a tag is removed alone unless it is the last, and a deleted image cannot be pulled",
         "D ECR API_BatchDeleteImage",
         _drop_manifests,
     ),
