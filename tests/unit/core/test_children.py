@@ -43,8 +43,8 @@ def wait_for(path: Path) -> int:
 def test_output_and_status_are_returned() -> None:
     # Slower than one look at the child, and more than a pipe holds.
     echo = (
-        "import sys, time; time.sleep(0.5); data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data);"
-        " sys.stderr.write('e'); sys.exit(3)"
+        "import sys, time; time.sleep(0.5); data = sys.stdin.buffer.read();"
+        "sys.stdout.buffer.write(data); sys.stderr.write('e'); sys.exit(3)"
     )
     done = run_child([sys.executable, "-c", echo], content=b"x" * 300_000)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 300_000, b"e")
