@@ -60,10 +60,16 @@ AT_LENGTH = (
     "tests/functional/environment/*",
     "tests/functional/operations/*",
     *SHARED["release"],
-    *(f"tests/functional/release/test_{name}.py" for name in ("ledger", "many_functions", "smoke", "watch")),
+    *(
+        f"tests/functional/release/test_{name}.py"
+        for name in ("ledger", "many_functions", "other_compressor", "regions", "rollback", "smoke", "watch")
+    ),
+    *(f"tests/functional/commands/test_{name}.py" for name in ("hostile_arguments", "surroundings")),
+    *(f"tests/functional/local/test_{name}.py" for name in ("isolation", "proxies")),
     *(f"tests/functional/stacks/test_{name}.py" for name in ("faults", "killed")),
     *(f"tests/functional/workflow/test_{name}.py" for name in ("invariants", "model", "soak")),
     "tests/functional/assembly/test_imports.py",
+    "tests/functional/registry/test_timeout.py",
     "tests/functional/test_collection.py",
     *(f"tests/functional/cfn/test_{name}.py" for name in ("rules_loading", "lint_fifty")),
     *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "builtin")),
