@@ -13,7 +13,7 @@ from typing import Any
 from troposphere import GetAtt, Ref, Sub
 
 from cfn.names import Names
-from cfn.settings import Call, FunctionDefinition
+from cfn.settings import Call, FunctionDefinition, Settings
 
 # Logical ids.
 STATE_TABLE, ALERT_TOPIC, DEAD_LETTER_QUEUE = "StateTable", "AlertTopic", "DeadLetterQueue"
@@ -81,8 +81,13 @@ def endpoint_service(call: Call, action: str) -> str:
     return "sync-states" if (call.service, action) == ("states", "StartSyncExecution") else call.service
 
 
-def calls_by_endpoint(functions: Sequence[FunctionDefinition]) -> dict[str, tuple[Call, ...]]:
-    """Everything that the functions call, by the endpoint that it goes through."""
+def interface_endpoints(settings: Settings, functions: Sequence[FunctionDefinition]) -> list[str]:
+    """The interface endpoints of a network: those that calls go through, and those that the settings add."""
+    return [service for service in calls_by_endpoint(settings, functions) if service not in GATEWAY_SERVICES]
+
+
+def calls_by_endpoint(settings: Settings, functions: Sequence[FunctionDefinition]) -> dict[str, tuple[Call, ...]]:
+    """Everything that the functions call, by the endpoint that it goes through, and what the settings add."""
     found: dict[str, list[Call]] = {}
     for function in functions:
         for call in function.calls:
@@ -90,4 +95,6 @@ def calls_by_endpoint(functions: Sequence[FunctionDefinition]) -> dict[str, tupl
                 found.setdefault(endpoint_service(call, action), []).append(
                     Call(call.service, (action,), call.resource)
                 )
+    for service in settings.endpoints:
+        found.setdefault(service, []).append(EXTRA_ENDPOINTS[service])
     return {service: tuple(calls) for service, calls in sorted(found.items())}

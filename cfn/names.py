@@ -14,6 +14,7 @@ ENVIRONMENT_MAX = 16
 # Parameters of the pipeline stack that only the account or the region can fill.
 DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
 S3_PREFIX_LIST = "S3PrefixListId"
+ZONES = "Zones"
 RESERVED_CONCURRENCY = "ReservedConcurrency"
 # Whether aliases move to new versions as the settings' ``release`` says ("true"), or at once ("false").
 SHIFT_TRAFFIC = "ShiftTraffic"

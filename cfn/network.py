@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, Select, Sub, Tags, Template, ec2
+from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, Select, Split, Sub, Tags, Template, ec2
 
-from cfn.calls import EXTRA_ENDPOINTS, GATEWAY_SERVICES, call_statements, calls_by_endpoint, resource_arn
-from cfn.names import DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, Names, pascal_case
+from cfn.calls import GATEWAY_SERVICES, call_statements, calls_by_endpoint, interface_endpoints, resource_arn
+from cfn.names import DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, ZONES, Names, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
 
-_KNOWS_PREFIX_LISTS = "KnowsPrefixLists"
+_KNOWS_PREFIX_LISTS, _KNOWS_ZONES = "KnowsPrefixLists", "KnowsZones"
 
 SUBNET_MIN_ADDRESSES = 16  # Amazon VPC user guide: a subnet is a /28 or larger
 
@@ -74,6 +74,7 @@ def add_network(
     )
     # One table for all: there is no NAT and no internet gateway, so nothing differs between the zones.
     routes = template.add_resource(ec2.RouteTable("PrivateRoutes", VpcId=Ref(vpc)))
+    zones = _add_zones(template)
     subnets = []
     for number, block in enumerate(blocks, start=1):
         subnet = template.add_resource(
@@ -81,7 +82,7 @@ def add_network(
                 f"PrivateSubnet{number}",
                 VpcId=Ref(vpc),
                 CidrBlock=block,
-                AvailabilityZone=Select(number - 1, GetAZs()),
+                AvailabilityZone=Select(number - 1, zones),
                 MapPublicIpOnLaunch=False,
                 Tags=Tags(Name=f"{names.pipeline_stack}-private-{number}"),
             )
@@ -92,15 +93,23 @@ def add_network(
             )
         )
         subnets.append(subnet)
-    calls = calls_by_endpoint(functions)
-    for service in settings.endpoints:
-        calls[service] = (*calls.get(service, ()), EXTRA_ENDPOINTS[service])
-    interfaces = {service: made for service, made in sorted(calls.items()) if service not in GATEWAY_SERVICES}
+    calls = calls_by_endpoint(settings, functions)
+    interfaces = {service: calls[service] for service in interface_endpoints(settings, functions)}
     group = _add_functions_group(template, settings, vpc, outliving, interfaces=bool(interfaces))
     _add_gateways(template, names, calls, vpc, routes)
     if interfaces:
         _add_interfaces(template, names, interfaces, vpc, subnets, group)
     return Network(vpc=Ref(vpc), subnets=tuple(Ref(subnet) for subnet in subnets), functions_group=Ref(group))
+
+
+def _add_zones(template: Template) -> Any:
+    """The parameter with the zones, which ``pipeline.environment.zones`` chooses. Empty: the region's first ones, of
+    which Lambda or an endpoint may not support each."""
+    template.add_parameter(
+        Parameter(ZONES, Type="String", Default="", Description="As eu-west-1a,eu-west-1b. Empty: the first ones")
+    )
+    template.add_condition(_KNOWS_ZONES, Not(Equals(Ref(ZONES), "")))
+    return If(_KNOWS_ZONES, Split(",", Ref(ZONES)), GetAZs())
 
 
 def _add_functions_group(
@@ -113,9 +122,8 @@ def _add_functions_group(
                 Type="String",
                 Default="",
                 AllowedPattern="^(pl-[0-9a-f]{8,17})?$",
-                ConstraintDescription="must be a prefix list such as pl-02cd2c6b, or empty",
                 # CloudFormation has no attribute for it (DescribeManagedPrefixLists finds it).
-                Description=f"Prefix list of {service}. Empty: HTTPS to any address, routed to the endpoints only",
+                Description=f"Prefix list of {service}. Empty: egress to any address",
             )
         )
     template.add_condition(

@@ -115,10 +115,18 @@ _SWITCH = grant(
     "lambda:UpdateAlias",
     "lambda:UpdateFunctionCode",
 )
+# For the parameters that only the account knows.
+_ASK_ACCOUNT = grant(
+    On.ANYTHING,
+    "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeManagedPrefixLists",
+    "ec2:DescribeVpcEndpointServices",
+    "lambda:GetAccountSettings",
+)
 _PREPARE = (
     *_CHANGE_STACKS,
     *_FIND_EXISTING,
-    *grant(On.ANYTHING, "ec2:DescribeManagedPrefixLists", "lambda:GetAccountSettings"),
+    *_ASK_ACCOUNT,
 )
 _READ_IMAGES = grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:DescribeImages")
 _SUBMIT = grant(On.STATE_MACHINE, "states:StartSyncExecution")
@@ -137,7 +145,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
     "plan": (
         *_READ_STACKS,
         *_FIND_EXISTING,
-        *grant(On.ANYTHING, "ec2:DescribeManagedPrefixLists", "lambda:GetAccountSettings"),
+        *_ASK_ACCOUNT,
         *grant(
             On.STACKS,
             "cloudformation:CreateChangeSet",

@@ -5,23 +5,27 @@ from __future__ import annotations
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, combine, error, ok, unknown, warning
 from pipeline.environment.parameters import read_prefix_lists
+from pipeline.environment.zones import read_zones
 
 
 def check_zones(situation: Situation) -> Verdict:
-    """The region has at least as many zones as the settings ask for, not counting Local and Wavelength Zones."""
-    answer = situation.client("ec2").describe_availability_zones(
-        Filters=[
-            {"Name": "state", "Values": ["available"]},
-            {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},
-        ]
-    )
-    zones = [each["ZoneName"] for each in answer["AvailabilityZones"]]
-    wanted = situation.settings.zones
-    if len(zones) >= wanted:
-        return ok(f"{situation.target.region} has {len(zones)} zones, and {wanted} are used")
+    """The region has enough zones in which Lambda and every interface endpoint of the template can be used."""
+    if situation.target.is_local:
+        return ok("the embedded AWS does not attach its functions to a network")
+    region, wanted = situation.target.region, situation.settings.zones
+    services = [
+        _service_name(properties["ServiceName"], region)
+        for _, _, properties in situation.resources("AWS::EC2::VPCEndpoint")
+        if properties["VpcEndpointType"] == "Interface"
+    ]
+    found = read_zones(situation.client("ec2"), services)
+    but = "".join(f"; not {name}: {why}" for name, why in found.refused.items())
+    said = f"{region} has {len(found.fitting)} zones for Lambda and the endpoints"
+    if len(found.fitting) >= wanted:
+        return ok(f"{said}, and {wanted} are used{but}")
     return error(
-        f"{situation.target.region} has {len(zones)} zones, but the settings ask for {wanted}",
-        f"Set zones = {len(zones)}, or use another region.",
+        f"{said}, but the settings ask for {wanted}{but}",
+        f"Set zones = {len(found.fitting)}, or use another region.",
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cfn.names import DYNAMODB_PREFIX_LIST, RESERVED_CONCURRENCY, S3_PREFIX_LIST, image_parameter
+from cfn.names import DYNAMODB_PREFIX_LIST, RESERVED_CONCURRENCY, S3_PREFIX_LIST, ZONES, image_parameter
 from pipeline.assembly.model import PushedImage
 from pipeline.core.events import Note, Report
+from pipeline.environment.zones import choose_zones, read_zones
 from pipeline.target import Target
 
 # AWS documentation, Lambda concurrency: at least 100 executions of an account stay unreserved.
@@ -33,17 +34,27 @@ def image_parameters(pushed: Iterable[PushedImage]) -> dict[str, str]:
 
 
 def account_parameters(
-    target: Target, functions: int, reserved: int, current: Mapping[str, str], report: Report
+    target: Target,
+    functions: int,
+    reserved: int,
+    current: Mapping[str, str],
+    report: Report,
+    *,
+    zones: int,
+    services: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Values for the prefix lists and the reserved concurrency.
+    """Values for the prefix lists, the zones and the reserved concurrency.
 
     functions  how many functions reserve
     reserved   executions wanted for each; 0 for none
-    current    the stack's parameters as they are: what it knows already is not asked again
+    current    the stack's parameters, {} for a stack that is to be created: what it knows is not asked again
+    zones      how many subnets there are
+    services   the interface endpoints
     """
     lists = {name: current.get(name, "") for name in (DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST)}
     if not all(lists.values()):
         lists = read_prefix_lists(target.client("ec2"), target.region)
+    lists[ZONES] = _zones(target, zones, services, current, report)
     return {**lists, RESERVED_CONCURRENCY: _reserved(target, functions, reserved, current, report)}
 
 
@@ -62,6 +73,20 @@ def read_prefix_lists(ec2: Any, region: str) -> dict[str, str]:
         if each["PrefixListName"] in names:
             found[names[each["PrefixListName"]]] = each["PrefixListId"]
     return found
+
+
+def _zones(target: Target, wanted: int, services: Sequence[str], current: Mapping[str, str], report: Report) -> str:
+    """The subnets' zones; "" leaves them to CloudFormation, as in a stack that was created so."""
+    known = current.get(ZONES, "")
+    # The embedded AWS does not attach its functions to a network.
+    if target.is_local or (current and not known) or (known and len(known.split(",")) >= wanted):
+        return known
+    try:
+        found = read_zones(target.client("ec2"), [f"com.amazonaws.{target.region}.{service}" for service in services])
+    except ClientError as problem:
+        report(Note(f"the zones of {target.region} were not read ({problem}); CloudFormation takes the first"))
+        return known
+    return choose_zones(found, wanted, known)
 
 
 def _reserved(target: Target, functions: int, wanted: int, current: Mapping[str, str], report: Report) -> str:

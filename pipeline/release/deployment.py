@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
+from cfn.calls import interface_endpoints
 from cfn.concurrency import reservation
 from cfn.names import Names, image_parameter
 from cfn.settings import Settings
@@ -114,7 +115,13 @@ class Asked:
 def ask_account(deployment: Deployment, state: StackState, report: Report) -> Asked:
     """What the account knows of stack 2, coming from ``state``."""
     parameters = account_parameters(
-        deployment.target, len(deployment.sources), deployment.reservation, state.parameters, report
+        deployment.target,
+        len(deployment.sources),
+        deployment.reservation,
+        {} if state.status.gone else state.parameters,
+        report,
+        zones=deployment.settings.zones,
+        services=interface_endpoints(deployment.settings, [source.definition for source in deployment.sources]),
     )
     return Asked(state, parameters, left_behind(deployment, state, deployment.templates.pipeline))
 

@@ -105,6 +105,14 @@ def immutable_tag(account: Account) -> str:
     )
 
 
+def zones_supported(account: Account) -> str:
+    function = account.client("lambda").get_function(FunctionName=account.names.function("fraud-detection"))
+    expect("the state", function["Configuration"]["State"], "Active")
+    own = [{"Name": "vpc-id", "Values": [account.stack_resource("Vpc")]}]
+    subnets = account.client("ec2").describe_subnets(Filters=own)
+    return f"active in {', '.join(sorted(each['AvailabilityZone'] for each in subnets['Subnets']))}"
+
+
 def layers_accepted(account: Account) -> str:
     function = account.client("lambda").get_function(FunctionName=account.names.function("fraud-detection"))
     expect("the state", function["Configuration"]["State"], "Active")
@@ -224,6 +232,13 @@ def index_refused(account: Account) -> str:
 
 
 BELIEFS = (
+    Belief(
+        "Lambda supports subnets in every zone but `use1-az3`",
+        "aws lambda get-function-configuration --function-name fraud-detection-ENV "
+        "--query '[State,VpcConfig.SubnetIds]'",
+        "`Active`, and a subnet for each zone",
+        zones_supported,
+    ),
     Belief(
         "PutImage of an existing tag of an immutable repository is `ImageTagAlreadyExistsException`, for the same "
         "digest too",

@@ -29,9 +29,14 @@ REGISTRY = (
     (r"GET /v2/.+/referrers/.*", "ecr:BatchGetImage"),
     (r"GET /v2/", ""),
 )
+ZONES = {
+    "ec2:DescribeAvailabilityZones": "the embedded AWS does not attach its functions to a network",
+    "ec2:DescribeVpcEndpointServices": "the embedded AWS does not support it",
+}
 # Listed actions that a run on the embedded AWS does not call, and why the command needs them.
 NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     "up": {
+        **ZONES,
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
         "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
         "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
@@ -40,6 +45,8 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
     },
+    "infra": ZONES,
+    "plan": ZONES,
     "rollback": {
         "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
@@ -64,7 +71,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     },
     "doctor": {
         "codedeploy:GetApplication": "only with gradual releases",
-        "ec2:DescribeVpcEndpointServices": "the embedded AWS does not support it",
+        **ZONES,
         "iam:GetRole": "only for a session of a role",
         "iam:SimulatePrincipalPolicy": "not for the root user",
         "servicequotas:GetServiceQuota": "the embedded AWS has no quotas",

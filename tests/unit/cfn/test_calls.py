@@ -51,7 +51,7 @@ def test_synchronous_executions_go_through_an_endpoint_of_their_own() -> None:
     function = FunctionDefinition(
         "caller", calls=(Call("states", ("StartSyncExecution", "StartExecution"), "state-machine"),)
     )
-    assert calls_by_endpoint([function]) == {
+    assert calls_by_endpoint(DEV, [function]) == {
         "states": (Call("states", ("StartExecution",), "state-machine"),),
         "sync-states": (Call("states", ("StartSyncExecution",), "state-machine"),),
     }

@@ -45,8 +45,12 @@ def test_nothing_leads_to_the_internet(template: dict[str, Any]) -> None:
 
 def test_three_zones_have_a_routed_subnet_each(template: dict[str, Any]) -> None:
     subnets = of_type(template, "AWS::EC2::Subnet")
-    zones = [subnet["Properties"]["AvailabilityZone"]["Fn::Select"][0] for subnet in subnets.values()]
-    assert sorted(zones) == [0, 1, 2]
+    zones = [subnet["Properties"]["AvailabilityZone"]["Fn::Select"] for subnet in subnets.values()]
+    assert sorted(number for number, _ in zones) == [0, 1, 2]
+    split = {"Fn::Split": [",", {"Ref": "Zones"}]}
+    # Without the parameter, from the console say, the region's first zones.
+    assert all(each == {"Fn::If": ["KnowsZones", split, {"Fn::GetAZs": ""}]} for _, each in zones)
+    assert template["Parameters"]["Zones"]["Default"] == ""
     routed = of_type(template, "AWS::EC2::SubnetRouteTableAssociation").values()
     assert {each["Properties"]["SubnetId"]["Ref"] for each in routed} == subnets.keys()
 

@@ -21,7 +21,7 @@ from pipeline.doctor.keys import allows_service
 from pipeline.doctor.verdict import combine, error, ok, unknown, warning
 from pipeline.oci.values import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Digest
 from tests.servers.registry import LoopbackRegistry
-from tests.unit.cfn.examples import DEV, PROD
+from tests.unit.cfn.examples import DEV, PROD, pipeline
 from tests.unit.doctor import account as account_module
 from tests.unit.doctor.account import ACCOUNT, REGION, SOURCES, FakeAccount, bodies, endpoint_services, templates
 
@@ -306,6 +306,19 @@ def test_too_few_zones(account: FakeAccount) -> None:
     account.answer("ec2.DescribeAvailabilityZones", {"AvailabilityZones": [{"ZoneName": "a"}, {"ZoneName": "b"}]})
     verdict = account.verdict("zones")
     assert (verdict.status, str(verdict.cure)) == (Status.ERROR, "Set zones = 2, or use another region.")
+
+
+def test_zones_without_the_endpoints_do_not_count(account: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(DEV, endpoints=("states",))
+    detail = {"ServiceName": f"com.amazonaws.{REGION}.states", "ServiceType": [{"ServiceType": "Interface"}]}
+    zones = [f"{REGION}a", f"{REGION}b"]
+    account.answer("ec2.DescribeVpcEndpointServices", {"ServiceDetails": [{**detail, "AvailabilityZones": zones}]})
+    assert account.verdict("zones").status is Status.OK
+    templates = replace(bodies(), pipeline=json.dumps(pipeline(settings)))
+    monkeypatch.setattr(account_module, "bodies", lambda: templates)
+    verdict = account.verdict("zones", settings)
+    assert verdict.status is Status.ERROR
+    assert f"not {REGION}c: com.amazonaws.{REGION}.states is not offered there" in verdict.evidence
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ class Account:
     """A target with Lambda's account limits and no prefix lists."""
 
     region = "us-east-1"
+    is_local = False
 
     def __init__(self, limit: int, unreserved: int) -> None:
         self._clients: dict[str, Any] = {}
@@ -39,7 +40,9 @@ class Account:
 def reserved(functions: int, *, limit: int, unreserved: int, now: int = 0) -> tuple[int, list[Event]]:
     events: list[Event] = []
     account, current = cast(Target, Account(limit, unreserved)), {RESERVED_CONCURRENCY: str(now)}
-    return int(account_parameters(account, functions, 10, current, events.append)[RESERVED_CONCURRENCY]), events
+    return int(
+        account_parameters(account, functions, 10, current, events.append, zones=3)[RESERVED_CONCURRENCY]
+    ), events
 
 
 def test_a_roomy_account_gives_what_is_wanted() -> None:
