@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,17 @@ from pipeline.core.errors import StorageError
 
 
 def cache_folder() -> Path:
-    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder. Raises StorageError."""
+    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder. Raises StorageError.
+
+    It is made for its user alone, whatever the umask; one that exists keeps its mode, since others may share it.
+    """
+    folder = _cache_place()
+    with suppress(OSError):  # it exists, or writing into it says why it cannot be made
+        folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def _cache_place() -> Path:
     chosen = os.environ.get("TRANSACTION_PIPELINE_CACHE")
     if chosen:
         return Path(chosen)

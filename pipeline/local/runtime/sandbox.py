@@ -50,9 +50,10 @@ class Sandbox:
         program, *options = command.arguments
         split = options.index("-S") + 1
         start = [program, *options[:split], _START_INSIDE, str(channel), str(api_port(aws_port)), str(aws_port)]
-        return self._wrap(command.rootfs, str(command.folder), [*start, *options[split:]])
+        return self.wrap(command.rootfs, str(command.folder), [*start, *options[split:]])
 
-    def _wrap(self, rootfs: Path | None, folder: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    def wrap(self, rootfs: Path | None, folder: str, arguments: Sequence[str]) -> tuple[str, ...]:
+        """The command line that runs ``arguments`` in a sandbox with the folders of ``rootfs``, if any."""
         wrapped = [
             self.bubblewrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
             "--die-with-parent", "--hostname", "sandbox",
@@ -63,7 +64,8 @@ class Sandbox:
         wrapped += ["--perms", "0755", "--dir", "/run", "--ro-bind", str(_START), _START_INSIDE]
         for mount in _mounts(rootfs):
             wrapped += mount
-        wrapped += ["--chdir", folder, "--"]
+        # Started by a user, the function owns the folders between the mounts.
+        wrapped += ["--remount-ro", "/", "--chdir", folder, "--"]
         if self.setpriv:
             wrapped += [
                 self.setpriv, f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--inh-caps=-all",
@@ -144,9 +146,7 @@ def find_isolation() -> Isolation:
             return Isolation(None, "setpriv is not installed", "Install util-linux.")
     said = _run([bubblewrap, "--version"])
     sandbox = Sandbox(bubblewrap, (re.findall(r"[0-9.]+", said.stdout) or ["of unknown version"])[0], setpriv)
-    tried = _run(
-        list(sandbox._wrap(None, "/", [str(Path(interpreter()).resolve()), "-I", "-S", "-c", "import socket"]))
-    )
+    tried = _run(list(sandbox.wrap(None, "/", [str(Path(interpreter()).resolve()), "-I", "-S", "-c", "import socket"])))
     if tried.returncode == 0:
         return Isolation(sandbox)
     reason = (tried.stderr.strip().splitlines() or [f"it ended with status {tried.returncode}"])[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import http.client
 import itertools
@@ -9,7 +10,9 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ import pytest
 from pipeline.local.host.control import LocalAws, local_session
 from pipeline.local.host_state import read_state
 from pipeline.local.processes import descendants
+from pipeline.local.runtime.byte_code import interpreter
 from pipeline.local.runtime.sandbox import GROUP, USER, find_isolation
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import Function, Registry, make_role, runtime_client, tar
@@ -212,6 +216,30 @@ def test_the_runtime_api_of_a_sandbox_cannot_be_reached_from_this_machine(
         socket.create_connection(("127.0.0.1", 9001), 1)
     host = host_of(sandboxed)
     assert runtime_api_ports(host) == set()
+
+
+def test_the_sandbox_of_a_user_without_privileges_is_as_closed(sandboxed: EmbeddedAws) -> None:
+    sandbox = find_isolation().sandbox
+    assert sandbox is not None
+    code = """
+import os
+said = [os.getuid(), os.getgid(), sorted(os.listdir("/"))]
+for path in ("/own", "/run/own", "/usr/own", "/tmp/own"):
+    try:
+        open(path, "w").close()
+        said.append("written")
+    except OSError as error:
+        said.append(type(error).__name__)
+print(said)
+"""
+    arguments = replace(sandbox, setpriv="").wrap(None, "/", [str(Path(interpreter()).resolve()), "-S", "-c", code])
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=30)
+    if "No permissions to create" in done.stderr or "Operation not permitted" in done.stderr:
+        pytest.skip("this kernel gives no user namespaces")
+    user, group, root, *written = ast.literal_eval(done.stdout)
+    assert (user, group) == (USER, GROUP)
+    assert not {"home", "mnt", "srv", "sys", "boot"} & set(root)
+    assert written == ["OSError", "OSError", "OSError", "written"]
 
 
 @pytest.fixture(scope="module")

@@ -89,3 +89,16 @@ def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("TRANSACTION_PIPELINE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "transaction-pipeline"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_new_cache_is_for_its_user_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, umask: int) -> None:
+    monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(tmp_path / "cache"))
+    before = os.umask(umask)
+    try:
+        assert stat.S_IMODE(cache_folder().stat().st_mode) == 0o700
+        # One that others share stays so.
+        (tmp_path / "cache").chmod(0o775)
+        assert stat.S_IMODE(cache_folder().stat().st_mode) == 0o775
+    finally:
+        os.umask(before)
