@@ -171,11 +171,15 @@ class Context:
             return aws_target(self.region)
         return local_target(self.running_local(), self.region)
 
-    def running_local(self) -> LocalAws:
-        """The embedded AWS. Raises LocalError when it does not run."""
+    def local_aws(self) -> LocalAws | None:
+        """The embedded AWS, if it runs."""
         from pipeline.local.host.control import find_local
 
-        local = self._local_elsewhere() or find_local(self.local_folder)
+        return self._local_elsewhere() or find_local(self.local_folder)
+
+    def running_local(self) -> LocalAws:
+        """The embedded AWS. Raises LocalError when it does not run."""
+        local = self.local_aws()
         if local is None:
             raise LocalError(
                 f"{self.environment} was not contacted",

@@ -69,7 +69,8 @@ def _isolation(context: Context, target: Target) -> Iterator[CheckResult]:
     """What keeps local functions apart; nothing on AWS, and for an embedded AWS that runs elsewhere."""
     from pipeline.doctor import CheckResult, Status
 
-    if target.is_local and (local := context.running_local()).isolation:
+    local = context.local_aws() if target.is_local else None
+    if local is not None and local.isolation:
         status = Status.WARNING if local.unsafe else Status.OK
         yield CheckResult("isolation", status, local.isolation, NextStep(local.unsafe))
 

@@ -1,3 +1,5 @@
+import os
+import stat
 from pathlib import Path
 
 import pytest
