@@ -53,7 +53,9 @@ def _judged_path(
     return _judged(kind, value, param, ctx)
 
 
-class _Path(click.Path):
+class FilePath(click.Path):
+    """A path that can be printed again."""
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(_judged_path(self, value, param, ctx), param, ctx)
 
@@ -100,13 +102,13 @@ def omit(name: str, what: str, text: str) -> click.Option:
 def file(name: str, text: str, *, exists: bool = False, **more: Any) -> click.Option:
     """An option that names a file."""
     return click.Option(
-        [name, *more.pop("names", ())], type=_Path(exists=exists, dir_okay=False, path_type=Path), help=text
+        [name, *more.pop("names", ())], type=FilePath(exists=exists, dir_okay=False, path_type=Path), help=text
     )
 
 
 def folder(name: str, text: str, **more: Any) -> click.Option:
     """An option that names a folder."""
-    return click.Option([name], type=_Path(file_okay=False, path_type=Path), help=text, **more)
+    return click.Option([name], type=FilePath(file_okay=False, path_type=Path), help=text, **more)
 
 
 SHARED = (

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.context import Context, Outcome
-from commands.declared import command, file, flag
+from commands.declared import FilePath, command, file, flag
 from pipeline.core.errors import VerificationError
 
 if TYPE_CHECKING:
     from pipeline.verification.proof import Proof
 
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+# What Step Functions takes as a definition (its quotas).
+_DEFINITION_MAX = 1024 * 1024
 
 
 @command(
@@ -25,7 +26,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
         ["definition"],
         metavar="[DEFINITION]",
         required=False,
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FilePath(exists=True, dir_okay=False, path_type=Path),
     ),
     click.Option(["--executions"], type=click.IntRange(1, 4), default=3, show_default=True, help="Of one id, at once."),
     click.Option(["--faults"], type=click.IntRange(0, 4), default=2, show_default=True, help="Among all executions."),
@@ -91,8 +92,11 @@ def _composed(context: Context) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
+    from pipeline.core.documents import parse_json
+    from pipeline.core.files import read_regular
+
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(read_regular(path, _DEFINITION_MAX))
     except (ValueError, OSError) as error:
         raise VerificationError(
             "the workflow was not verified", f"{path} is no JSON: {error}", "Give a JSON document."

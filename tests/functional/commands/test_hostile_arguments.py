@@ -36,6 +36,7 @@ NEEDED = {
     "submit": ["{}"],
     "explain": ["t-1"],
     "invoke": ["fraud-detection", "event.json"],
+    "verify-workflow": ["machine.json"],
 }
 
 
@@ -51,6 +52,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     (folder / "event.json").write_text("{}")
+    (folder / "machine.json").write_text('{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}')
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("TRANSACTION_PIPELINE_LOCAL", str(tmp_path / "file" / "local"))

@@ -20,6 +20,7 @@ def examined(
     target: Any = SimpleNamespace(is_local=is_local)
     monkeypatch.setattr(Context, "running_target", lambda _self: target)
     monkeypatch.setattr(command, "examine", lambda *_: tuple(results))
+    monkeypatch.setattr(command, "_isolation", lambda *_: ())
     outcome = command.doctor(Context(target_name="local" if is_local else "aws"))
     return outcome.exit_code, outcome.result["healthy"]
 
