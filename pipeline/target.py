@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.core.errors import CredentialsError, LocalError, NextStep, PipelineError, StackError
+from pipeline.core.errors import AccountError, CredentialsError, LocalError, NextStep, PipelineError, StackError
 
 if TYPE_CHECKING:
     from pipeline.local.host.control import LocalAws
     from pipeline.oci.registry.client import Registry
 
 DEFAULT_REGION = "us-east-1"
+# The partition that the templates are written for.
+PARTITION = "aws"
 # The embedded AWS answers or is gone, which should be known in seconds.
 LOCAL_ATTEMPTS = 3
 
@@ -147,8 +149,28 @@ def local_target(local: LocalAws, region: str | None) -> Target:
     return Target("local", region or DEFAULT_REGION, session, local.endpoint)
 
 
+def _check_partition(session: Any, region: str) -> None:
+    """Raises AccountError for a region whose services and ARNs have other names than the templates write."""
+    from botocore.exceptions import UnknownRegionError
+
+    try:
+        partition = session.get_partition_for_region(region)
+    except UnknownRegionError:
+        return  # newer than botocore, or misspelt; ``doctor`` asks AWS
+    if partition != PARTITION:
+        raise AccountError(
+            "AWS was not contacted",
+            f"the region {region} belongs to the partition {partition}, and the templates are written for {PARTITION}:"
+            " the state machine's integrations and the endpoints have other names there",
+            f"Use a region of the partition {PARTITION}, such as {DEFAULT_REGION}.",
+        )
+
+
 def aws_target(region: str | None, profile: str | None = None) -> Target:
-    """AWS with the credentials that botocore finds. Raises CredentialsError when there are none, or no region."""
+    """AWS with the credentials that botocore finds.
+
+    Raises CredentialsError if there are none, or no region, and AccountError for a region of another partition.
+    """
     from botocore.session import Session
 
     from pipeline.core.service_models import ServiceModels
@@ -159,6 +181,8 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
         # botocore itself reads AWS_DEFAULT_REGION only; the AWS CLI and all other SDKs read AWS_REGION.
         region = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         session.set_config_variable("region", region)  # where a role is assumed
+    if region is not None:
+        _check_partition(session, region)
     with _credentials_explained(session):
         found = session.get_credentials()
     if found is None:
