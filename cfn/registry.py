@@ -162,7 +162,9 @@ def _add_repository(template: Template, settings: Settings, names: Names, functi
             ],
             ImageScanningConfiguration=ecr.ImageScanningConfiguration(ScanOnPush=True),
             EncryptionConfiguration=ecr.EncryptionConfiguration(EncryptionType=settings.encryption),
-            EmptyOnDelete=not settings.protect_data,
+            # A protected repository is retained, so CloudFormation deletes it only when it rolls its creation back. The
+            # placeholder is in it by then, and a repository that is not emptied would end that in ROLLBACK_FAILED.
+            EmptyOnDelete=True,
             RepositoryPolicyText=PULL_POLICY,
             # Once for all repositories: it is a third of what each of them would add to the template.
             LifecyclePolicy=ecr.LifecyclePolicy(LifecyclePolicyText=FindInMap("Lifecycle", "Repositories", "Policy")),

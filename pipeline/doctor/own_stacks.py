@@ -22,7 +22,7 @@ from pipeline.stacks import (
     WantedStack,
     plan_stack,
 )
-from pipeline.stacks.existing import call_succeeds, exists
+from pipeline.stacks.existing import IMPORTABLE, call_succeeds, find_identifier
 
 
 def check_stacks(situation: Situation) -> Verdict:
@@ -56,10 +56,6 @@ def _judge(stack: DeployedStack, body: str) -> Verdict:
             return ok(said)
         case other:
             assert_never(other)
-
-
-# Types that ``up`` imports into a stack that it creates (pipeline.stacks.existing).
-ADOPTED = ("AWS::DynamoDB::Table", "AWS::ECR::Repository", "AWS::Logs::LogGroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +104,15 @@ def _taken(situation: Situation, kinds: Mapping[str, _Kind]) -> Iterator[Verdict
                 continue
             said = f"the {kinds[kind].what} {name} already exists outside the stacks"
             delete = kinds[kind].delete.format(name=name)
-            # CloudFormation imports existing resources only on creation (API_CreateChangeSet, ImportExistingResources).
-            if kind in ADOPTED and situation.stack(template).state.status.gone:
+            # `up` imports into a new stack only (pipeline.stacks.existing).
+            if kind in IMPORTABLE and situation.stack(template).state.status.gone:
                 yield warning(said, f"`up` imports it into the stack as {logical_id}. To start afresh: {delete}")
             else:
                 yield error(said, f"Use another --environment, or delete it: {delete}")
 
 
 def _importable(kind: str) -> Callable[[Situation, str], bool]:
-    return lambda situation, name: exists(situation.client, kind, name)
+    return lambda situation, name: find_identifier(situation.client, kind, name) is not None
 
 
 def _function(situation: Situation, name: str) -> bool:

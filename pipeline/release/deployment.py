@@ -24,6 +24,7 @@ from pipeline.stacks import (
     CleanUpReview,
     ContinueRollback,
     Create,
+    ExistingResource,
     NoChange,
     Refuse,
     ReplaceFailed,
@@ -109,7 +110,7 @@ class Asked:
 
     before: StackState
     parameters: Mapping[str, str]
-    existing: tuple[str, ...]
+    existing: tuple[ExistingResource, ...]
 
 
 def ask_account(deployment: Deployment, state: StackState, report: Report) -> Asked:
@@ -138,7 +139,7 @@ def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: As
     )
 
 
-def left_behind(deployment: Deployment, state: StackState, template: str) -> tuple[str, ...]:
+def left_behind(deployment: Deployment, state: StackState, template: str) -> tuple[ExistingResource, ...]:
     """Resources of a template that an earlier stack left behind; looked for only where no stack is."""
     return find_existing(deployment.target.client, template) if state.status.gone else ()
 
@@ -218,7 +219,7 @@ def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Ste
         if lost := losses(deployment, update, report):
             deployment.approve(update.wanted.name, lost)
 
-    def existing(template: str) -> tuple[str, ...]:
+    def existing(template: str) -> tuple[ExistingResource, ...]:
         return find_existing(deployment.target.client, template)
 
     while True:

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from pipeline.core.errors import NextStep, StackError
 from pipeline.core.events import Note, Report, ignore
 from pipeline.stacks.changeset import (
+    DONE,
     ChangeSet,
     Kind,
     Overtaken,
@@ -22,7 +23,7 @@ from pipeline.stacks.changeset import (
     unique_name,
 )
 from pipeline.stacks.deletion import delete_stack
-from pipeline.stacks.existing import with_retained
+from pipeline.stacks.existing import import_template
 from pipeline.stacks.failures import StackFailed, explain, missing_images, read_failures, stack_failed
 from pipeline.stacks.follow import Deadline, Pause, Settled, follow, wait_until_settled
 from pipeline.stacks.plan import (
@@ -30,6 +31,7 @@ from pipeline.stacks.plan import (
     CleanUpReview,
     ContinueRollback,
     Create,
+    ExistingResource,
     NoChange,
     Refuse,
     ReplaceFailed,
@@ -43,7 +45,7 @@ from pipeline.stacks.state import StackOutputs, StackState, StackStatus, read_ou
 
 # Retries after transient failures.
 _RETRIES = 2
-_GOOD = (StackStatus.CREATE_COMPLETE, StackStatus.UPDATE_COMPLETE)
+_GOOD = (StackStatus.CREATE_COMPLETE, StackStatus.UPDATE_COMPLETE, StackStatus.IMPORT_COMPLETE)
 
 
 def apply_stack(
@@ -53,7 +55,7 @@ def apply_stack(
     *,
     timeout: float = 3600.0,
     approve: Callable[[Update], None] | None = None,
-    existing: Callable[[str], tuple[str, ...]] | None = None,
+    existing: Callable[[str], tuple[ExistingResource, ...]] | None = None,
     upload: Upload | None = None,
 ) -> StackOutputs:
     """Bring a stack to what its plan wants and return its outputs.
@@ -63,7 +65,7 @@ def apply_stack(
 
     timeout   seconds for everything together
     approve   called before each update, including those planned on the way; it raises to abort
-    existing  for a stack that turns out to be gone: gives the logical ids to import (``find_existing``)
+    existing  for a stack that turns out to be gone: gives the resources to import (``find_existing``)
     upload    uploads a template that is too large for a request and gives its URL
               (``templates_bucket.upload_template``); without it such a template is an error
 
@@ -92,8 +94,8 @@ def apply_stack(
                 case Create(wanted=wanted):
                     return run.execute(wanted, "CREATE", wanted.name)
                 case Adopt(wanted=wanted):
-                    report(Note(f"{wanted.name} imports {', '.join(wanted.existing)}"))
-                    run.execute(_adopting(wanted), "CREATE", wanted.name)
+                    report(Note(f"{wanted.name} imports {', '.join(each.logical_id for each in wanted.existing)}"))
+                    run.execute(_import_only(wanted), "IMPORT", wanted.name)
                     changed = True
                 case CleanUpReview(wanted=wanted, state=state):
                     drop_leftovers(cfn, state.change_sets)
@@ -145,10 +147,8 @@ class _Run:
             raise Overtaken("none of its events came from this run")
         if settled.status is StackStatus.ABSENT:
             raise Overtaken("the stack was deleted or replaced")
-        verb = "created" if kind == "CREATE" else "updated"
-        raise stack_failed(
-            self.cfn, f"the stack {wanted.name} was not {verb}", wanted.name, made.stack_id, settled, _advice(settled)
-        )
+        what = f"the stack {wanted.name} was not {DONE[kind]}"
+        raise stack_failed(self.cfn, what, wanted.name, made.stack_id, settled, _advice(settled))
 
     def replace(self, state: StackState) -> None:
         """Delete a stack whose creation failed, after reporting why it failed."""
@@ -182,9 +182,9 @@ class _Run:
         raise failed
 
 
-def _adopting(wanted: WantedStack) -> WantedStack:
-    """The stack with its existing resources retained, as an import requires; a following update restores the policy."""
-    return replace(wanted, template_body=with_retained(wanted.template_body, wanted.existing))
+def _import_only(wanted: WantedStack) -> WantedStack:
+    """The stack with its existing resources alone; the update that follows adds the rest."""
+    return replace(wanted, template_body=import_template(wanted.template_body, wanted.existing), parameters={})
 
 
 def _start(cfn: Any, made: ChangeSet, token: str) -> None:

@@ -94,9 +94,9 @@ def describe_change(
     match plan:
         case NoChange() | Refuse() | Wait() | ContinueRollback():
             return ()
-        case Create(wanted=wanted) | Adopt(wanted=wanted) | CleanUpReview(wanted=wanted):
+        case Create(wanted=wanted) | CleanUpReview(wanted=wanted):
             return _preview(cfn, wanted, None, Deadline(timeout), upload) if validate else _added(wanted)
-        case ReplaceFailed(wanted=wanted):
+        case Adopt(wanted=wanted) | ReplaceFailed(wanted=wanted):
             return _added(wanted)
         case Update(wanted=wanted, state=state):
             return _preview(cfn, wanted, state, Deadline(timeout), upload)
@@ -106,8 +106,9 @@ def describe_change(
 
 def _added(wanted: WantedStack) -> tuple[ResourceChange, ...]:
     resources: Mapping[str, Any] = json.loads(wanted.template_body).get("Resources", {})
+    imported = {each.logical_id for each in wanted.existing}
     return tuple(
-        ResourceChange(logical_id, each["Type"], "Import" if logical_id in wanted.existing else "Add")
+        ResourceChange(logical_id, each["Type"], "Import" if logical_id in imported else "Add")
         for logical_id, each in resources.items()
     )
 

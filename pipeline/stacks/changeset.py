@@ -18,7 +18,9 @@ from pipeline.stacks.follow import Deadline, Pause
 from pipeline.stacks.plan import WantedStack
 from pipeline.stacks.state import ChangeSetSummary, StackStatus, maker, read_change_sets, read_status
 
-Kind = Literal["CREATE", "UPDATE"]
+Kind = Literal["CREATE", "UPDATE", "IMPORT"]
+# What a failure of each kind did not do.
+DONE = {"CREATE": "created", "UPDATE": "updated", "IMPORT": "created from existing resources"}
 # Uploads a template that is too large for a request and gives a URL that CloudFormation can read.
 Upload = Callable[[str], str]
 PREFIX = "transaction-pipeline-"
@@ -82,6 +84,7 @@ def make_change_set(
     """Create a change set and wait for it; an empty or failed one is deleted.
 
     target  the name of the stack, or its id for an update
+    kind    IMPORT takes ``wanted.existing`` into a new stack, whose template has nothing else (``import_template``)
 
     Raises Overtaken, StackFailed with CloudFormation's findings, and StackError for a large template without
     ``upload``.
@@ -97,14 +100,23 @@ def make_change_set(
             {"ParameterKey": key, "ParameterValue": value} for key, value in sorted(wanted.parameters.items())
         ],
         "Capabilities": list(wanted.capabilities),
-        "Tags": [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())],
         # Explicit, because the API has two exclusive ways to set it, with different defaults (API_CreateChangeSet,
         # API_ExecuteChangeSet). A rolled back stack keeps its events and the previous version.
         "OnStackFailure": "ROLLBACK",
         "Description": maker(),
     }
-    if wanted.existing and kind == "CREATE":
-        request["ImportExistingResources"] = True
+    if kind == "IMPORT":
+        # An import sets no tags; the update that follows does (CloudFormation user guide, Import AWS resources).
+        request["ResourcesToImport"] = [
+            {
+                "ResourceType": each.resource_type,
+                "LogicalResourceId": each.logical_id,
+                "ResourceIdentifier": dict(each.identifier),
+            }
+            for each in wanted.existing
+        ]
+    else:
+        request["Tags"] = [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())]
     with overtaken_by_others():
         try:
             made = cfn.create_change_set(**request)
@@ -142,13 +154,13 @@ def dropped_on_failure(cfn: Any, change_set: ChangeSet) -> Iterator[None]:
 
 
 def drop_change_set(cfn: Any, change_set: ChangeSet) -> None:
-    """Delete a change set and, for a creation, its REVIEW_IN_PROGRESS stack if that has no other change set."""
+    """Delete a change set and, for a new stack, that REVIEW_IN_PROGRESS stack if it has no other change set."""
     try:
         cfn.delete_change_set(ChangeSetName=change_set.change_set_id)
     except ClientError as problem:
         if problem.response.get("Error", {}).get("Code") not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
             raise
-    if change_set.kind != "CREATE" or read_status(cfn, change_set.stack_id) is not StackStatus.REVIEW_IN_PROGRESS:
+    if change_set.kind == "UPDATE" or read_status(cfn, change_set.stack_id) is not StackStatus.REVIEW_IN_PROGRESS:
         return
     others = [
         each for each in read_change_sets(cfn, change_set.stack) if each.change_set_id != change_set.change_set_id
@@ -179,9 +191,8 @@ def _wait_for(cfn: Any, change_set: ChangeSet, deadline: Deadline) -> ChangeSet:
                     drop_change_set(cfn, change_set)
                     return replace(change_set, empty=True)
                 failures = validation_failures(cfn, ChangeSetName=change_set.change_set_id)
-                verb = "created" if change_set.kind == "CREATE" else "updated"
                 raise StackFailed(
-                    f"the stack {change_set.stack} was not {verb}, and nothing was changed",
+                    f"the stack {change_set.stack} was not {DONE[change_set.kind]}, and nothing was changed",
                     explain(failures, reason),
                     "Fix it, then run the same command again.",
                     stack=change_set.stack,

@@ -1,7 +1,8 @@
 """Find resources that a deleted stack left behind, so that a new stack can import them.
 
-A retained table, repository or log group keeps its name, so a stack that creates it again fails. CloudFormation imports
-resources that the template names and retains on deletion (API_CreateChangeSet, ImportExistingResources).
+A retained table, queue, repository or log group keeps its name, so a stack that creates it again fails. They are
+imported by an explicit IMPORT change set with their identifiers. ImportExistingResources would adopt by name only those
+whose identifier is not read-only, and a queue's is its URL (API_CreateChangeSet; resource schemas, primaryIdentifier).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+from pipeline.stacks.plan import ExistingResource
 
 _AT_ONCE = 8
 RETAINING = ("Retain", "RetainExceptOnCreate")
@@ -37,8 +40,8 @@ def data_resources(template_body: str) -> tuple[RetainedResource, ...]:
     return tuple(each for each, _ in _named_resources(template_body))
 
 
-def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[str, ...]:
-    """Logical ids of the ``data_resources`` whose names exist, for ``WantedStack.existing``.
+def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[ExistingResource, ...]:
+    """The ``data_resources`` whose names exist, for ``WantedStack.existing``.
 
     clients  gives the boto3 client of a service, such as ``Target.client``
 
@@ -46,19 +49,59 @@ def find_existing(clients: Callable[[str], Any], template_body: str) -> tuple[st
     """
     named = [each for each, _ in _named_resources(template_body)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = pool.map(lambda each: exists(clients, each.resource_type, each.name), named)
-        return tuple(each.logical_id for each, is_there in zip(named, found, strict=True) if is_there)
+        found = pool.map(lambda each: find_identifier(clients, each.resource_type, each.name), named)
+        return tuple(
+            ExistingResource(each.logical_id, each.resource_type, identifier)
+            for each, identifier in zip(named, found, strict=True)
+            if identifier is not None
+        )
 
 
-def exists(clients: Callable[[str], Any], resource_type: str, name: str) -> bool:
-    """Whether a table, queue, repository or log group with this name exists."""
-    return _LOOKUPS[resource_type].exists(clients, name)
+def find_identifier(clients: Callable[[str], Any], resource_type: str, name: str) -> Mapping[str, str] | None:
+    """The identifier of the table, queue, repository or log group with this name; None if there is none."""
+    return _LOOKUPS[resource_type].identifier(clients, name)
+
+
+def import_template(template_body: str, existing: Collection[ExistingResource]) -> str:
+    """A template with nothing but the existing resources and their literal properties, for an IMPORT change set. Pure.
+
+    An import creates nothing, so its template has no resource that is not imported, and no output; it does not change
+    what it imports, so properties that refer to other resources may wait for the update that follows. Until that update
+    nothing that is imported is deleted with the stack (CloudFormation user guide, Import AWS resources).
+    """
+    resources = json.loads(template_body).get("Resources", {})
+    reduced = {
+        each.logical_id: {
+            "Type": each.resource_type,
+            "DeletionPolicy": "Retain",
+            "UpdateReplacePolicy": "Retain",
+            "Properties": {
+                name: value
+                for name, value in resources[each.logical_id].get("Properties", {}).items()
+                if _is_literal(value)
+            },
+        }
+        for each in existing
+    }
+    return json.dumps({"Resources": reduced}, sort_keys=True, separators=(",", ":"))
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether a property's value is free of intrinsic functions."""
+    match value:
+        case dict():
+            return not any(key == "Ref" or key.startswith("Fn::") for key in value) and all(
+                map(_is_literal, value.values())
+            )
+        case list():
+            return all(map(_is_literal, value))
+    return True
 
 
 def with_retained(template_body: str, logical_ids: Collection[str]) -> str:
     """The template with a retaining ``DeletionPolicy`` on these resources; unchanged if they have one. Pure.
 
-    CloudFormation imports only resources that are retained.
+    CloudFormation keeps only such resources when it deletes a stack.
     """
     template = json.loads(template_body)
     resources = template.get("Resources", {})
@@ -88,10 +131,14 @@ def _named_resources(template_body: str) -> Iterator[tuple[RetainedResource, str
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """How to look up a type. name: the property that holds the name; exists: whether one with that name exists."""
+    """How to look up a type.
+
+    name        the property that holds the name
+    identifier  finds the primary identifier by the name
+    """
 
     name: str
-    exists: Callable[[Callable[[str], Any], str], bool]
+    identifier: Callable[[Callable[[str], Any], str], Mapping[str, str] | None]
 
 
 def call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
@@ -105,29 +152,37 @@ def call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
     return True
 
 
-def _table_exists(clients: Callable[[str], Any], name: str) -> bool:
-    return call_succeeds(lambda: clients("dynamodb").describe_table(TableName=name), "ResourceNotFoundException")
+def _table(clients: Callable[[str], Any], name: str) -> Mapping[str, str] | None:
+    found = call_succeeds(lambda: clients("dynamodb").describe_table(TableName=name), "ResourceNotFoundException")
+    return {"TableName": name} if found else None
 
 
-def _repository_exists(clients: Callable[[str], Any], name: str) -> bool:
+def _repository(clients: Callable[[str], Any], name: str) -> Mapping[str, str] | None:
     ecr = clients("ecr")
-    return call_succeeds(lambda: ecr.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
+    found = call_succeeds(lambda: ecr.describe_repositories(repositoryNames=[name]), "RepositoryNotFoundException")
+    return {"RepositoryName": name} if found else None
 
 
-def _log_group_exists(clients: Callable[[str], Any], name: str) -> bool:
+def _log_group(clients: Callable[[str], Any], name: str) -> Mapping[str, str] | None:
     groups = clients("logs").describe_log_groups(logGroupNamePrefix=name).get("logGroups", [])
-    return any(each["logGroupName"] == name for each in groups)
+    return {"LogGroupName": name} if any(each["logGroupName"] == name for each in groups) else None
 
 
-def _queue_exists(clients: Callable[[str], Any], name: str) -> bool:
-    sqs = clients("sqs")
-    absent = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
-    return call_succeeds(lambda: sqs.get_queue_url(QueueName=name), *absent)
+def _queue(clients: Callable[[str], Any], name: str) -> Mapping[str, str] | None:
+    try:
+        return {"QueueUrl": clients("sqs").get_queue_url(QueueName=name)["QueueUrl"]}
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") in _NO_QUEUE:
+            return None
+        raise
 
 
+_NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 _LOOKUPS = {
-    "AWS::DynamoDB::Table": _Lookup("TableName", _table_exists),
-    "AWS::ECR::Repository": _Lookup("RepositoryName", _repository_exists),
-    "AWS::Logs::LogGroup": _Lookup("LogGroupName", _log_group_exists),
-    "AWS::SQS::Queue": _Lookup("QueueName", _queue_exists),
+    "AWS::DynamoDB::Table": _Lookup("TableName", _table),
+    "AWS::ECR::Repository": _Lookup("RepositoryName", _repository),
+    "AWS::Logs::LogGroup": _Lookup("LogGroupName", _log_group),
+    "AWS::SQS::Queue": _Lookup("QueueName", _queue),
 }
+# The types that are imported; ``doctor`` reports others whose name exists as errors.
+IMPORTABLE = tuple(_LOOKUPS)

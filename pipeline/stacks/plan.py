@@ -15,12 +15,24 @@ REVIEW_PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
+class ExistingResource:
+    """A resource that exists already, under a name that a template gives to ``logical_id``.
+
+    identifier  the primary identifier of its type's schema: {"QueueUrl": "https://…"}
+    """
+
+    logical_id: str
+    resource_type: str
+    identifier: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class WantedStack:
     """The wanted state of a stack.
 
     parameters  complete: an omitted parameter gets its default, not its current value
     tags        complete: an omitted tag is removed
-    existing    logical ids of existing resources to import when the stack is created (``find_existing``)
+    existing    resources to import before anything else is created (``find_existing``)
     """
 
     name: str
@@ -28,7 +40,7 @@ class WantedStack:
     parameters: Mapping[str, str] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ("CAPABILITY_NAMED_IAM",)
     tags: Mapping[str, str] = field(default_factory=dict)
-    existing: tuple[str, ...] = ()
+    existing: tuple[ExistingResource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """There is no stack, but an earlier one left resources behind: create it and import them."""
+    """There is no stack, but an earlier one left resources behind: import them into a new stack, then update it."""
 
     wanted: WantedStack
 

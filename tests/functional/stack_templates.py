@@ -37,6 +37,10 @@ def table(name: str, **attributes: Any) -> dict[str, Any]:
     }
 
 
+def log_group(name: str, **attributes: Any) -> dict[str, Any]:
+    return {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": name}, **attributes}
+
+
 def parameter(name: str) -> dict[str, Any]:
     """A resource whose name may be taken, which the emulator refuses as AWS does."""
     return {"Type": "AWS::SSM::Parameter", "Properties": {"Name": name, "Type": "String", "Value": "x"}}

@@ -15,6 +15,7 @@ from pipeline.stacks import (
     CleanUpReview,
     ContinueRollback,
     Create,
+    ExistingResource,
     NoChange,
     ReplaceFailed,
     StackFailed,
@@ -32,7 +33,17 @@ from pipeline.stacks import (
 )
 from pipeline.stacks.plan import REVIEW_PATIENCE
 from tests.functional.conftest import EmbeddedAws
-from tests.functional.stack_templates import Provider, decide, history, parameter, table, template, up, wanted
+from tests.functional.stack_templates import (
+    Provider,
+    decide,
+    history,
+    log_group,
+    parameter,
+    table,
+    template,
+    up,
+    wanted,
+)
 
 
 @pytest.fixture
@@ -208,7 +219,7 @@ def test_resources_kept_by_a_deleted_stack_are_imported(
     up(cfn, wanted(name, body=body))
     assert delete_keeping(cfn, name, ["Table"])
     existing = find_existing(embedded_aws.client, json.dumps(body))
-    assert existing == ("Table",)
+    assert existing == (ExistingResource("Table", "AWS::DynamoDB::Table", {"TableName": f"{name}-table"}),)
     plan = decide(cfn, wanted(name, body=body, existing=existing))
     assert isinstance(plan, Adopt)
     actions = {each.logical_id: each.action for each in describe_change(cfn, plan)}
@@ -217,6 +228,39 @@ def test_resources_kept_by_a_deleted_stack_are_imported(
     resources = cfn.describe_stack_resources(StackName=name)["StackResources"]
     assert f"{name}-table" in [each["PhysicalResourceId"] for each in resources]
     assert isinstance(decide(cfn, wanted(name, body=body)), NoChange)
+
+
+def test_a_kept_queue_is_imported_by_its_url_with_its_messages(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
+    """Its identifier is read-only, so CloudFormation cannot adopt it by its name."""
+    properties = {"QueueName": name, "Tags": [{"Key": "of", "Value": {"Ref": "AWS::StackName"}}]}
+    queue = {"Type": "AWS::SQS::Queue", "DeletionPolicy": "Retain", "Properties": properties}
+    body = template(Queue=queue, Log=log_group(name, DeletionPolicy="Retain"))
+    url = up(cfn, wanted(name, body=body))["QueueUrl"]
+    embedded_aws.client("sqs").send_message(QueueUrl=url, MessageBody="parked")
+    assert delete_stack(cfn, name)
+    existing = find_existing(embedded_aws.client, json.dumps(body))
+    assert [each.identifier for each in existing] == [{"QueueUrl": url}, {"LogGroupName": name}]
+    with_tags = wanted(name, body=body, existing=existing, tags={"made-by": "test"})
+    assert apply_stack(cfn, decide(cfn, with_tags))["QueueUrl"] == url
+    assert [*history(cfn, name)][:3] == ["REVIEW_IN_PROGRESS", "IMPORT_IN_PROGRESS", "IMPORT_COMPLETE"]
+    [message] = embedded_aws.client("sqs").receive_message(QueueUrl=url)["Messages"]
+    assert message["Body"] == "parked"
+    assert isinstance(decide(cfn, with_tags), NoChange)
+
+
+def test_what_was_imported_outlives_a_failure_after_it(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": name}}
+    embedded_aws.client("sqs").create_queue(QueueName=name)
+    taken = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": f"{name}-taken"}}
+    embedded_aws.client("sns").create_topic(Name=f"{name}-taken")
+    body = template(Queue=queue, Taken=taken)
+    existing = find_existing(embedded_aws.client, json.dumps(body))
+    with pytest.raises(StackFailed, match="already exists"):
+        apply_stack(cfn, decide(cfn, wanted(name, body=body, existing=existing)))
+    assert read_stack(cfn, name).status is StackStatus.UPDATE_ROLLBACK_COMPLETE
+    assert embedded_aws.client("sqs").get_queue_url(QueueName=name)
+    up(cfn, wanted(name, body=template(Queue=queue)))
+    assert read_stack(cfn, name).status is StackStatus.UPDATE_COMPLETE
 
 
 def test_a_deletion_keeps_the_resources_to_retain(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:

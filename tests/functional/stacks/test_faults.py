@@ -16,6 +16,7 @@ from botocore.retries.standard import ExponentialBackoff
 from pipeline.core.errors import StackError
 from pipeline.core.events import Event, Note
 from pipeline.stacks import (
+    ExistingResource,
     NoChange,
     StackFailed,
     StackStatus,
@@ -265,12 +266,13 @@ def test_an_empty_stack_with_a_foreign_change_set_is_kept(cfn: Any, direct: Any,
 
 
 def test_a_failed_change_set_is_reported_with_its_reason(cfn: Any, name: str) -> None:
-    """The emulator rejects it: an existing resource can be imported only if it is retained."""
+    """CloudFormation rejects it: the resource belongs to another stack."""
     body = template(Thing=parameter(f"{name}-kept"))
     up(cfn, wanted(name, body=body))
     other = f"{name}-other"
+    thing = (ExistingResource("Thing", "AWS::SSM::Parameter", {"Name": f"{name}-kept"}),)
     with pytest.raises(StackFailed, match="nothing was changed"):
-        apply_stack(cfn, plan_stack(read_stack(cfn, other), wanted(other, body=body, existing=("Thing",))))
+        apply_stack(cfn, plan_stack(read_stack(cfn, other), wanted(other, body=body, existing=thing)))
     assert read_stack(cfn, other).status.gone
 
 

@@ -180,6 +180,29 @@ def test_a_transaction_that_meets_a_placeholder_is_parked_with_the_reason(standi
     assert parked["error"] == "PlaceholderImage", parked
 
 
+def test_a_failed_production_creation_is_rolled_back_with_the_placeholders_in_it(embedded_aws: EmbeddedAws) -> None:
+    """Those of a creation that failed are not retained: their names would block the next."""
+    settings = Settings("unlucky", protect_data=True)
+    template = json.loads(render(registry_template(settings, FUNCTIONS)))
+    pushers = [name for name, each in template["Resources"].items() if each["Type"] == "Custom::PlaceholderImage"]
+    template["Resources"]["Last"] = {
+        "Type": "AWS::SQS::Queue", "DependsOn": pushers, "Properties": {"QueueName": "unlucky-taken"}
+    }  # fmt: skip
+    embedded_aws.client("sqs").create_queue(QueueName="unlucky-taken")
+    names = Names("unlucky")
+    environment = Environment(embedded_aws, settings)
+    body = json.dumps(template)
+    embedded_aws.client("cloudformation").create_stack(
+        StackName=names.registry_stack, TemplateBody=body, Capabilities=["CAPABILITY_IAM"], RetainExceptOnCreate=True
+    )
+    assert environment.wait(names.registry_stack) == "ROLLBACK_COMPLETE", environment.failures(names.registry_stack)
+    ecr = embedded_aws.client("ecr")
+    for function in FUNCTIONS:
+        with pytest.raises(ecr.exceptions.RepositoryNotFoundException):
+            ecr.describe_repositories(repositoryNames=[names.repository(function.name)])
+    environment.delete(names.registry_stack)
+
+
 def test_one_image_switches_one_function_and_moves_its_alias_alone(embedded_aws: EmbeddedAws) -> None:
     environment = Environment(embedded_aws, Settings("switching"))
     environment.create_both()

@@ -154,7 +154,7 @@ TAKEN = [
     ),
     ("lambda.GetFunctionConfiguration", {}, "the function fraud-detection-dev already exists", Status.ERROR),
     ("sns.GetTopicAttributes", {"Attributes": {}}, "the topic fraud-alerts-dev already exists", Status.ERROR),
-    ("sqs.GetQueueUrl", {"QueueUrl": "u"}, "the queue transaction-dlq-dev already exists", Status.ERROR),
+    ("sqs.GetQueueUrl", {"QueueUrl": "u"}, "the queue transaction-dlq-dev already exists", Status.WARNING),
     (
         "stepfunctions.DescribeStateMachine",
         {

@@ -20,6 +20,7 @@ from pipeline.stacks import (
     CleanUpReview,
     ContinueRollback,
     Create,
+    ExistingResource,
     NoChange,
     Refuse,
     ReplaceFailed,
@@ -165,7 +166,7 @@ def test_a_yaml_template_is_left_to_cloudformation() -> None:
 
 
 def test_existing_resources_are_imported_on_creation() -> None:
-    wanted = replace(WANTED, existing=("Queue",))
+    wanted = replace(WANTED, existing=(ExistingResource("Queue", "AWS::SQS::Queue", {"QueueUrl": "https://q"}),))
     assert isinstance(plan_stack(StackState("pipeline-dev", StackStatus.ABSENT), wanted), Adopt)
     assert isinstance(plan_stack(DEPLOYED, wanted), NoChange)
 

@@ -30,7 +30,10 @@ def _not_updatable(parameters: Mapping[str, Any]) -> Fields:
     if parameters.get("ChangeSetType", "UPDATE") == "CREATE" or stack is None:
         return None
     status = stack["StackStatus"]
-    return {"stack": stack["StackId"], "status": status} if status in NOT_UPDATABLE else None
+    # A deleted stack is found by its id only; its name is free.
+    if status not in NOT_UPDATABLE or (status == "DELETE_COMPLETE" and parameters["StackName"] != stack["StackId"]):
+        return None
+    return {"stack": stack["StackId"], "status": status}
 
 
 def _updated_in_review(parameters: Mapping[str, Any]) -> Fields:
