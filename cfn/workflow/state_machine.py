@@ -22,7 +22,6 @@ _REPEATED = {
     "Input": "$states.context.Execution.Input",
     "Unchanged": "{% $states.input %}",
     "Execution": "$states.context.Execution.Name",
-    "OnTable": "arn:aws:states:::dynamodb:",
     "Throughput": "DynamoDB.ProvisionedThroughputExceededException",
     "RequestLimit": "DynamoDB.RequestLimitExceededException",
     "InternalError": "DynamoDB.InternalServerErrorException",
