@@ -245,7 +245,8 @@ def test_a_switch_of_the_image_loses_no_invocation(
 
 def test_an_image_deleted_from_the_registry_is_told(make: Callable[..., Function], probe: Probe) -> None:
     uri = probe.push(9, "deleted")
-    Registry(probe.aws, b"").take_manifest("deleted", uri.partition("@")[2])
+    # A function on an image that does not exist is refused, so a layer is removed, as ECR does after a deletion.
+    Registry(probe.aws, b"").take_layer("deleted", uri.partition("@")[2])
     payload = make(uri).invoke().payload
     assert payload["errorType"] == "ImageUnavailable"
     assert "is not in the registry" in payload["errorMessage"]
