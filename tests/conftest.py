@@ -123,3 +123,15 @@ class ByServers(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | None:
     return ByServers(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends every embedded AWS that a test started by a command, and could not end because the run was stopped."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    if hasattr(config, "workerinput") or factory is None:
+        return
+    from pipeline.local.host.control import stop_local
+
+    for depth in range(1, 5):
+        for state in factory.getbasetemp().glob("/".join(["*"] * depth) + "/local.json"):
+            stop_local(state.parent)

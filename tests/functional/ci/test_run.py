@@ -54,7 +54,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def running(tree: Path) -> Iterator[subprocess.Popen[bytes]]:
-    variables = {"TREE": str(tree), "PATH": f"{tree / 'bin'}:{os.environ['PATH']}"}
+    variables = {"TREE": str(tree), "CI_FOLDER": str(tree), "PATH": f"{tree / 'bin'}:{os.environ['PATH']}"}
     process = subprocess.Popen([tree / ".ci" / "run"], env=os.environ | variables, start_new_session=True)
     try:
         yield process
@@ -91,6 +91,7 @@ def test_a_signal_to_it_alone_ends_its_tests_and_its_engine(
     assert running.wait(60) == status
     assert not is_alive(child)
     assert (tree / "engine").read_text().split() == ["start", "stop"]
+    assert [*tree.glob("ci-*")] == []
 
 
 def test_its_steps_end_when_it_is_killed(tree: Path, running: subprocess.Popen[bytes]) -> None:

@@ -427,7 +427,7 @@ class TestWithoutItsEnvironment:
     def test_down_ends_it(self, watching: Watch) -> None:
         done = watching.line.run("down")
         error = watching.ended()
-        assert error["what"] == "dev is not watched any longer"
+        assert error["what"] == "dev is no longer watched"
         assert re.fullmatch(r"`\./bootstrap\.py down` \(process \d+\) deletes it", error["why"])
         assert error["next_step"] == "Bring it up again: ./bootstrap.py watch"
         told = f"ended `watch` (process {watching.process.pid}); ./bootstrap.py watch brings dev up again"
