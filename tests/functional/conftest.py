@@ -42,6 +42,15 @@ class EmbeddedAws:
         """``127.0.0.1:PORT``, where the registry's HTTP API answers."""
         return self.endpoint.removeprefix("http://")
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a command that is to use this embedded AWS."""
+        return {
+            "TRANSACTION_PIPELINE_ENDPOINT": self.endpoint,
+            "TRANSACTION_PIPELINE_ACCESS_KEY_ID": self.access_key_id,
+            "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
+
     def client(self, service: str, **more: Any) -> Any:
         """A boto3 client of the account root; keywords of ``boto3.client`` replace the defaults."""
         settings = {

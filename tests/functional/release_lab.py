@@ -75,15 +75,16 @@ def _name(step: str, subject: str, environment: str) -> str:
 class Order:
     """What a process is to do.
 
-    local    the folder with the locks; another one is another machine
-    kill_at  the moment at which it kills itself
-    slow     seconds that each build takes
+    variables  how the embedded AWS is reached
+    local      the folder with the locks; another one is another machine
+    kill_at    the moment at which it kills itself
+    slow       seconds that each build takes
     """
 
     environment: str
     root: str
     cache: str
-    endpoint: str
+    variables: dict[str, str]
     witness: str
     local: str = ""
     kill_at: str = ""
@@ -96,7 +97,7 @@ def run_up(order: Order) -> None:
     os.setsid()  # whatever it starts is known by the session
     os.environ |= {
         "TRANSACTION_PIPELINE_CACHE": order.cache,
-        "TRANSACTION_PIPELINE_ENDPOINT": order.endpoint,
+        **order.variables,
         "TRANSACTION_PIPELINE_LOCAL": order.local or str(Path(order.root) / "local"),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
@@ -200,7 +201,8 @@ class Lab:
 
     def begin(self, environment: str, *, endpoint: str = "", **more: Any) -> Run:
         witness = self.cache.parent / f"witness-{uuid.uuid4().hex}"
-        order = Order(environment, str(self.root), str(self.cache), endpoint or self.aws.endpoint, str(witness), **more)
+        variables = self.aws.variables | ({"TRANSACTION_PIPELINE_ENDPOINT": endpoint} if endpoint else {})
+        order = Order(environment, str(self.root), str(self.cache), variables, str(witness), **more)
         process = _PROCESSES.Process(target=run_up, args=(order,), daemon=True)
         process.start()
         run = Run(order, process)

@@ -36,7 +36,8 @@ class Terminal:
 @pytest.fixture(autouse=True)
 def place(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands of this process speak to the lab's embedded AWS."""
-    monkeypatch.setenv("TRANSACTION_PIPELINE_ENDPOINT", lab.aws.endpoint)
+    for name, value in lab.aws.variables.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(lab.cache))
     monkeypatch.setenv("TRANSACTION_PIPELINE_LOCAL", str(lab.root / "local"))
 

@@ -75,7 +75,7 @@ def test_ctrl_c_leaves_at_once_and_the_next_run_goes_on(lab: Lab, moment: str) -
 def test_ctrl_c_on_the_command_line_is_exit_code_130_and_says_how_to_go_on(lab: Lab, tmp_path: Path) -> None:
     with lab.environment() as environment:
         environ = {
-            **os.environ, "TRANSACTION_PIPELINE_ENDPOINT": lab.aws.endpoint,
+            **os.environ, **lab.aws.variables,
             "TRANSACTION_PIPELINE_CACHE": str(tmp_path / "an empty cache, so that builds take a while"),
         }  # fmt: skip
         process = subprocess.Popen(

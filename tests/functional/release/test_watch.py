@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 
 from pipeline.core.interruption import PATIENCE
+from pipeline.local.host.control import find_local
 from tests.functional.command_line import CommandLine, copy_project
+from tests.functional.conftest import EmbeddedAws
 
 SECONDS = 30.0
 
@@ -453,8 +455,9 @@ class TestWithoutItsEnvironment:
     def test_stacks_that_were_deleted_from_another_machine_are_told_of(
         self, other: None, watching: Watch, manifest: Path, tmp_path: Path, saved: str
     ) -> None:
-        endpoint = json.loads((watching.line.local / "local.json").read_text())["endpoint"]
-        CommandLine(tmp_path, watching.line.cache).run("down", TRANSACTION_PIPELINE_ENDPOINT=endpoint)
+        local = find_local(watching.line.local)
+        assert local is not None
+        CommandLine(tmp_path, watching.line.cache).run("down", **EmbeddedAws.of(local).variables)
         file = manifest.with_name(saved)
         file.write_text(file.read_text() + "# saved afterwards\n")
         assert watching.ended()["why"] == "its stacks were deleted"
