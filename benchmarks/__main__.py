@@ -14,7 +14,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 MAIN = 'if __name__ == "__main__":'
 # In this order. By name only: container_init, which needs an engine and a base, and those that measure no speed.
-ALL = ("against_sam", "unchanged", "memory", "watch", "release", "throughput", "init_time")
+ALL = ("against_sam", "unchanged", "memory", "watch", "release", "throughput", "init_time", "verification")
 
 
 def main() -> int:

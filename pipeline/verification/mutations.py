@@ -181,7 +181,6 @@ MUTATIONS = (
     Mutation("Claim is not tried again", lambda states: states["Claim"].pop("Retry")),
     Mutation("Claim leaves Release without the token", _catch_all_assigns("Claim", "token", "")),
     Mutation("Validate catches nothing", lambda states: states["Validate"].pop("Catch")),
-    Mutation("Validate does not catch a result that is too large", _drop_catch("Validate", "DataLimitExceeded")),
     Mutation("Validate takes any answer for a verdict", _set("Validate", "{% $states.result.Payload %}", "Output")),
     Mutation("Assess catches nothing", lambda states: states["Assess"].pop("Catch")),
     Mutation("Assess does not catch a result that is too large", _drop_catch("Assess", "DataLimitExceeded")),
@@ -210,7 +209,7 @@ MUTATIONS = (
     Mutation("RecordRefusal does not catch another decision", _drop_catch("RecordRefusal", "ConditionalCheckFailed")),
     Mutation(
         "an id is read off an array",
-        _replace_all("$type($states.context.Execution.Input) = 'object' and $type($id)", "$type($id)"),
+        _replace_all("'id': $object ?", "'id': true ?"),
     ),
     Mutation("Known does not compare payloads", _drop_rule("Known", "$not($states.input.same)")),
     Mutation("Known does not look for a decision", _drop_rule("Known", "DECIDED")),

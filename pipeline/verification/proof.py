@@ -125,11 +125,14 @@ def scopes(machine: Machine, *, executions: int, faults: int, ticks: int = 2) ->
     clock = clock_steps(machine)
     usual: Mapping[str, Any] = {"payloads": samples.PAYLOADS, "alike": samples.ALIKE, "clock": clock}
     every_input = Bounds(1, min(faults, 1), samples.ODD, clock=clock, ticks=1)
-    found = [Scope("two executions", Bounds(2, faults, ticks=ticks, **usual))] if executions >= 2 else []
-    found.append(Scope("one execution, every input and answer", every_input, wide=True, exact=True))
+    found = []
     if executions >= 2:
         twice = Bounds(2, faults, ticks=min(ticks, 1), twins=True, **usual)
-        found.append(Scope("two runs of one execution", twice))
+        found = [
+            Scope("two executions", Bounds(2, faults, ticks=ticks, **usual)),
+            Scope("two runs of one execution", twice),
+        ]
+    found.append(Scope("one execution, every input and answer", every_input, wide=True, exact=True))
     found += [
         Scope(f"{count} executions", Bounds(count, faults, ticks=ticks, **usual), rejects=False)
         for count in range(3, executions + 1)

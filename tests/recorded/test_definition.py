@@ -27,7 +27,7 @@ NOT_RECORDED = {
     ),
     *(
         f"Lambda.{name}Exception"
-        for name in ("AWSLambda", "ClientExecutionTimeout", "SdkClient", "Service", "TooManyRequests")
+        for name in ("AWSLambda", "ClientExecutionTimeout", "EC2Throttled", "SdkClient", "Service", "TooManyRequests")
     ),
 }  # fmt: skip
 

@@ -227,11 +227,20 @@ class TestSizes:
         answer = lab.submit(json.dumps(transaction(pad="🙂" * 65_600), ensure_ascii=False))
         assert (answer.outcome, answer.execution) == ("REJECTED", "")
 
-    def test_a_large_input_whose_refusal_cannot_be_recorded_is_answered(self, lab: Lab) -> None:
+    def test_a_large_input_whose_refusal_cannot_be_recorded_is_parked(self, lab: Lab) -> None:
         lab.faults(lab.fault("RecordRefusal", times=9))
-        answer = lab.submit(json.dumps(self.padded(100_000)))
-        assert (answer.outcome, answer.transaction_id) == ("REJECTED", "t-1")
+        large = self.padded(50_000)
+        park(lab, large)
+        (message,) = lab.parked()
+        assert (message["state"], message["input"]) == ("RecordRefusal", large)
         assert lab.record("t-1") is None
+
+    def test_a_large_input_under_a_decided_id_is_never_answered_otherwise(self, lab: Lab) -> None:
+        assert lab.submit(transaction()).outcome == "APPROVED"
+        lab.faults(lab.fault("RecordRefusal"))
+        park(lab, self.padded(9_000))
+        assert lab.submit(self.padded(9_000)).outcome == "CONFLICT"
+        assert lab.submit(transaction()).outcome == "APPROVED"
 
     @pytest.mark.parametrize(
         "strange",

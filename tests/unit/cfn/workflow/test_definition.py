@@ -29,6 +29,7 @@ LAMBDA_ERRORS = [
     "Lambda.SdkClientException",
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.TooManyRequestsException",
+    "Lambda.EC2ThrottledException",
 ]
 DEFINITION = definition()
 
