@@ -123,6 +123,10 @@ class Runtime(Protocol):
         """Run the event with exactly ``function.image``; never raises for what a function does."""
         ...
 
+    async def prepare(self, function: FunctionConfig) -> None:
+        """Return when the function's image is ready, or cannot be had; ``invoke`` reports that."""
+        ...
+
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
         """Set the functions that exist now. Others may be retired; those in ``warm`` will likely be invoked soon."""
         ...

@@ -52,6 +52,9 @@ class EmulatorRuntime:
             self._turns[function.name].release()
         return read_answer(status, body)
 
+    async def prepare(self, function: FunctionConfig) -> None:
+        """Docker compose built the images."""
+
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
         """Docker compose starts and stops the containers."""
 

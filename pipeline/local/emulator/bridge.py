@@ -4,6 +4,7 @@ Frames of several parts, many invocations at a time in any order, told apart by 
 pair, nothing listens, and each side sees the other's end as the end of the stream.
 
     emulator -> runtime   {"kind": "invoke", "id", "request_id", "arn", "trace_id"}, function, event
+    emulator -> runtime   {"kind": "prepare", "id"}, function
     emulator -> runtime   {"kind": "functions", "warm": [index…]}, function…
     runtime -> emulator   {"id", "status", "log"}, payload
 
@@ -22,7 +23,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Runtime
+from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Runtime, Status
 
 _COUNT = struct.Struct("!I")
 _ENDING = "the runtime of the functions is ending"
@@ -74,7 +75,7 @@ class InvocationServer:
                     if not self._ending:
                         self._follow(parts[1:], header["warm"])
                 else:
-                    task = asyncio.create_task(self._answer(header, parts[1], parts[2], writer))
+                    task = asyncio.create_task(self._answer(header, parts[1:], writer))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
         finally:
@@ -110,12 +111,18 @@ class InvocationServer:
             function = self._parsed[document] = FunctionConfig.parse(json.loads(document))
         return function
 
-    async def _answer(self, header: dict[str, Any], document: bytes, event: bytes, out: asyncio.StreamWriter) -> None:
-        outcome = await self._outcome(header, document, event)
+    async def _answer(self, header: dict[str, Any], parts: Sequence[bytes], out: asyncio.StreamWriter) -> None:
+        outcome = await (self._prepare(parts[0]) if header["kind"] == "prepare" else self._outcome(header, *parts))
         answer = {"id": header["id"], "status": outcome.status, "log": outcome.log}
         with contextlib.suppress(ConnectionError):
             out.write(pack(json.dumps(answer).encode(), outcome.payload))
             await out.drain()
+
+    async def _prepare(self, document: bytes) -> Outcome:
+        """Ends when the function's image is ready, or cannot be had, which its invocation reports."""
+        with contextlib.suppress(ValueError):
+            await self._runtime.prepare(self._parse(document))
+        return Outcome(Status.OK, b"")
 
     async def _outcome(self, header: dict[str, Any], document: bytes, event: bytes) -> Outcome:
         if self._ending:

@@ -70,30 +70,36 @@ class InvocationClient:
 
     def invoke(self, config: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         """The result in the form of ministack's executors. Raises the exception that becomes a Lambda service error."""
-        number, waiting = next(self._numbers), _Waiting()
         head = {
             "kind": "invoke",
-            "id": number,
             "request_id": request_id,
             "arn": config.get("FunctionArn", ""),
             "trace_id": self._lambda._xray_trace_id_for_invocation(config) or "",
         }
         function = describe_function(config, self._credentials(config))
-        frame = pack(json.dumps(head).encode(), function, json.dumps(event, ensure_ascii=False).encode())
+        answer = self._ask(head, function, json.dumps(event, ensure_ascii=False).encode())
+        return self._result(*answer, config)
+
+    def prepare(self, config: dict[str, Any]) -> None:
+        """Wait until the image of a function is ready, or cannot be had. Raises like ``invoke``."""
+        self._ask({"kind": "prepare"}, describe_function(config, self._credentials(config)))
+
+    def _ask(self, head: dict[str, Any], function: bytes, *parts: bytes) -> tuple[dict[str, str], bytes]:
+        number, waiting = next(self._numbers), _Waiting()
         self._waiting[number] = waiting
         try:
-            self._send(frame)
+            self._send(pack(json.dumps({**head, "id": number}).encode(), function, *parts))
             # Created, invoked and deleted between two looks: the runtime keeps its workers until the next frame.
             if function not in self._sent:
                 self._stale = True
-            # The timeout is for an invocation that was registered just as the runtime went away.
+            # The timeout is for a request that was registered just as the runtime went away.
             while not waiting.arrived.wait(1.0) and not self._closed:
                 pass
         finally:
             del self._waiting[number]
         if waiting.header is None:
             raise service_error("the runtime of the functions is gone")
-        return self._result(waiting.header, waiting.payload, config)
+        return waiting.header, waiting.payload
 
     def _credentials(self, config: dict[str, Any]) -> dict[str, str]:
         """A session of the function's role: one per version, not one per alias, so that aliases share workers."""

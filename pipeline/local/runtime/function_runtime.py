@@ -7,12 +7,15 @@ new configuration start at once and those of the old one end after their invocat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
+from pipeline.local.runtime.command import CannotRun
+from pipeline.local.runtime.image_pull import ImageUnavailable
 from pipeline.local.runtime.pool import WorkerPool
 from pipeline.local.runtime.worker_process import Program
 from pipeline.oci.values import Digest
@@ -61,6 +64,10 @@ class FunctionRuntime:
 
     async def invoke(self, function: FunctionConfig, invocation: Invocation) -> Outcome:
         return await self._pool(function).invoke(invocation)
+
+    async def prepare(self, function: FunctionConfig) -> None:
+        with contextlib.suppress(CannotRun, ImageUnavailable, OSError):
+            await self._pool(function).prepare()
 
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
         self._current = {function.place: function for function in functions}

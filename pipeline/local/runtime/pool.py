@@ -42,7 +42,7 @@ class WorkerPool:
     ) -> None:
         self.function = function
         self.retired = False
-        self._prepare = prepare
+        self._make_ready = prepare
         self._starts = starts
         self._invocations = 0
         self._program: asyncio.Task[Program] | None = None
@@ -70,7 +70,7 @@ class WorkerPool:
 
     async def _invoke(self, invocation: Invocation) -> Outcome:
         try:
-            await self._prepared()
+            await self.prepare()
         except CannotRun as error:
             return Outcome.error(error.error_type, error.message)
         except ImageUnavailable as error:
@@ -92,17 +92,17 @@ class WorkerPool:
         if self.retired:
             return
         try:
-            await self._prepared()
+            await self.prepare()
         except (CannotRun, ImageUnavailable):
             return
         if not self._workers and not self._starting and not self.retired:
             self._grow()
             await asyncio.wait(self._starting, timeout=START_SECONDS)
 
-    async def _prepared(self) -> Program:
-        """What workers run, once the image is ready. A failure is retried with the next invocation."""
+    async def prepare(self) -> Program:
+        """What workers run, once the image is ready. Raises as the ``prepare`` of the pool; retried the next time."""
         if self._program is None or (self._program.done() and self._program.exception() is not None):
-            self._program = asyncio.create_task(asyncio.to_thread(self._prepare, self.function))
+            self._program = asyncio.create_task(asyncio.to_thread(self._make_ready, self.function))
         return await asyncio.shield(self._program)
 
     async def _acquire(self) -> Worker | tuple[Failure, str]:
@@ -138,7 +138,7 @@ class WorkerPool:
             # Workers that became free meanwhile may have served the invocation that this one was meant for.
             if self._workers and not self._waiting:
                 return
-            worker = Worker(self.function, await self._prepared(), self._release, self._ended)
+            worker = Worker(self.function, await self.prepare(), self._release, self._ended)
             self._workers.add(worker)
             try:
                 await worker.start()

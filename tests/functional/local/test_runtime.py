@@ -353,6 +353,36 @@ def test_an_image_that_was_unavailable_runs_once_it_is_there(make: Callable[...,
     assert function.invoke().payload["version"] == 5
 
 
+def test_a_function_is_pending_until_its_image_was_fetched(
+    make: Callable[..., Function], registry: Registry, embedded_aws: EmbeddedAws
+) -> None:
+    # Modules enough to take the host a second.
+    modules = {f"module_{number}.py": "x = [" + "1, " * 20_000 + "]" for number in range(40)}
+    client = embedded_aws.client("lambda")
+    function = make(handler() | modules)
+    assert client.get_function_configuration(FunctionName=function.name)["State"] == "Pending"
+    states = []
+    while (state := client.get_function_configuration(FunctionName=function.name)["State"]) == "Pending":
+        states.append(state)
+        time.sleep(0.02)
+    assert state == "Active"
+    assert len(states) > 5
+    assert function.invoke().seconds < 5
+    function.update(registry.push(function.name, handler(2) | {"other.py": ""} | modules))
+    client.get_waiter("function_updated_v2").wait(FunctionName=function.name, WaiterConfig={"Delay": 1})
+    assert function.invoke().payload["version"] == 2
+
+
+def test_a_function_whose_image_is_damaged_becomes_active_and_says_so_when_it_is_invoked(
+    make: Callable[..., Function], embedded_aws: EmbeddedAws
+) -> None:
+    function = make(image={"lie": True})
+    embedded_aws.client("lambda").get_waiter("function_active_v2").wait(
+        FunctionName=function.name, WaiterConfig={"Delay": 1, "MaxAttempts": 10}
+    )
+    assert function.invoke().payload["errorType"] == "ImageUnavailable"
+
+
 def test_twenty_invocations_run_at_once(make: Callable[..., Function], workers: Workers) -> None:
     function = make(Timeout=60)
     with ThreadPoolExecutor(20) as threads:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
+import importlib
+import logging
+import threading
 from typing import Any
 
 from pipeline.local.emulator.bridge_client import InvocationClient, service_error, throttled
@@ -9,9 +13,11 @@ from pipeline.local.emulator.patches.patch import Patch
 from pipeline.local.emulator.strict.function_refusals import INVOCATION
 from pipeline.local.emulator.strict.table import first_refusal
 
-# How long a changed function stays "InProgress": long enough for the response of the change to say so (seconds).
+# How long a function at least stays "InProgress": long enough for the response of the change to say so (seconds).
 TRANSITION_SECONDS = 0.01
 _RUNTIME = "runtime:"
+
+log = logging.getLogger("pipeline.local.emulator.patches.invocations")
 
 
 def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
@@ -34,12 +40,20 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             lambda original, module: _execute(original, module, client),
         ),
         Patch(
-            "services.lambda_svc:_LAMBDA_STATE_TRANSITION_DELAY",
-            "d2cbad71ff333de6",
-            "keeps a changed function InProgress for a fixed half second, in place of the time to fetch its image",
-            "the time depends on the image; here the runtime really fetches it, and the next invocation waits for that",
+            "services.lambda_svc:_schedule_state_transition",
+            "f072b21e2fd9fe3c",
+            "keeps a changed function InProgress for half a second, in place of the time to fetch its image",
+            "a function is Pending or InProgress until its image has been fetched, and then Active and Successful",
             "D Lambda developer guide, Lambda function states",
-            lambda _original, _module: TRANSITION_SECONDS,
+            lambda original, module: _become_active(original, module, client),
+        ),
+        Patch(
+            "services.cloudformation.stacks:_provision_resource",
+            "3b8f01fb187141b6",
+            "creates a function as Active",
+            "a function is Pending until its image has been fetched, and then Active",
+            "D Lambda developer guide, Lambda function states",
+            _create_pending,
         ),
     )
 
@@ -50,6 +64,38 @@ def _route(proxy_url_for: Any, _module: Any) -> Any:
         return url or (_RUNTIME if config.get("PackageType") == "Image" else None)
 
     return _proxy_url_for
+
+
+def _become_active(schedule: Any, lambda_svc: Any, client: InvocationClient | None) -> Any:
+    def _schedule_state_transition(func_name: str, delay: float) -> None:  # noqa: ARG001
+        config = (lambda_svc._functions.get(func_name) or {}).get("config") or {}
+        if client is None or config.get("PackageType") != "Image":
+            schedule(func_name, TRANSITION_SECONDS)
+            return
+
+        def fetch() -> None:
+            try:
+                client.prepare(config)
+            except Exception as error:  # noqa: BLE001 - the runtime is ending; an invocation reports it
+                log.info("the image of %s was not fetched: %s", func_name, error)
+            schedule(func_name, TRANSITION_SECONDS)
+
+        # ministack keeps account and region in the context.
+        threading.Thread(target=contextvars.copy_context().run, args=(fetch,), daemon=True, name="fetch-image").start()
+
+    return _schedule_state_transition
+
+
+def _create_pending(provision: Any, _module: Any) -> Any:
+    def _provision_resource(resource_type: str, logical_id: str, props: Any, stack_name: str) -> Any:
+        created = provision(resource_type, logical_id, props, stack_name)
+        if resource_type == "AWS::Lambda::Function":
+            lambda_svc = importlib.import_module("ministack.services.lambda_svc")
+            lambda_svc._functions[created[0]]["config"]["State"] = "Pending"
+            lambda_svc._schedule_state_transition(created[0], TRANSITION_SECONDS)
+        return created
+
+    return _provision_resource
 
 
 def _execute(execute_function_proxy: Any, lambda_svc: Any, client: InvocationClient | None) -> Any:

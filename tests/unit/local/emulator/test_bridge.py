@@ -26,6 +26,11 @@ class Echo:
     def __init__(self) -> None:
         self.followed: list[list[str]] = []
         self.warm: list[list[str]] = []
+        self.prepared: list[str] = []
+
+    async def prepare(self, function: FunctionConfig) -> None:
+        await asyncio.sleep(0.1)
+        self.prepared.append(function.name)
 
     async def invoke(self, function: FunctionConfig, invocation: Invocation) -> Outcome:
         event = json.loads(invocation.event)
@@ -82,6 +87,18 @@ def test_an_answer_comes_back_with_its_log() -> None:
     with bridge(Echo(), fake_lambda()) as (client, _, _):
         result = client.invoke(RECORD, {"é": 1}, "id")
     assert result == {"body": ["name-dev", {"é": 1}], "log": "a log", "log_source": "rie"}
+
+
+def test_an_image_is_waited_for_until_it_is_ready() -> None:
+    echo = Echo()
+    with bridge(echo, fake_lambda()) as (client, _, _):
+        client.prepare(RECORD)
+        assert echo.prepared == ["name-dev"]
+        # One that the runtime could never have is not waited for.
+        client.prepare(RECORD | {"ImageUri": "registry/name:latest"})
+    assert echo.prepared == ["name-dev"]
+    with pytest.raises(Exception, match="is gone"):
+        client.prepare(RECORD)
 
 
 def test_an_error_is_an_error_with_its_body() -> None:
