@@ -127,6 +127,13 @@ def can_connect(host, port):
         return str(error)
     return "connected"
 
+def take_event(port):
+    try:
+        url = f"http://127.0.0.1:{port}/2018-06-01/runtime/invocation/next"
+        return str(urllib.request.urlopen(url, timeout=2).status)
+    except OSError as error:
+        return str(error)
+
 def handle(event, context):
     print("event", sorted(event))
     if "write" in event:
@@ -143,6 +150,9 @@ def handle(event, context):
         "version": VERSION, "container": CONTAINER, "started": STARTED, "id": context.aws_request_id,
         "arn": context.invoked_function_arn, "left": context.get_remaining_time_in_millis(),
     }
+    if "next" in event:
+        own = int(os.environ["AWS_LAMBDA_RUNTIME_API"].partition(":")[2])
+        answer["next"] = {port: take_event(port) for port in event["next"] if port != own}
     if "look" in event:
         try:
             urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"], timeout=5)

@@ -64,7 +64,8 @@ def test_runs_in_the_environment_that_lambda_promises(make: Callable[..., Functi
     assert answer.error is None, answer.payload
     payload, variables = answer.payload, answer.payload["environment"]
     assert payload["cwd"] == variables["LAMBDA_TASK_ROOT"] == "/var/task"
-    assert payload["user"] == [993, 990]
+    assert payload["user"][0] >= 700_000
+    assert payload["user"][1] == 990
     assert variables["_HANDLER"] == "handler.handle"
     assert variables["AWS_LAMBDA_FUNCTION_NAME"] == function.name
     assert variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
@@ -82,6 +83,15 @@ def test_reaches_the_embedded_aws_and_nothing_else(make: Callable[..., Function]
     assert payload["interfaces"] == ["lo"]
     assert "refused" in payload["outside"][0]
     assert "unreachable" in payload["outside"][1]
+
+
+def test_no_function_reaches_the_runtime_api_of_another(make: Callable[..., Function]) -> None:
+    one, other = make(), make()
+    assert one.invoke().error is None
+    answers = other.invoke({"next": list(range(9001, 9009))}).payload["next"]
+    assert len(answers) >= 7
+    assert all("closed" in each or "reset" in each or "refused" in each for each in answers.values()), answers
+    assert one.invoke().error is None
 
 
 def test_log_has_the_platform_lines_around_what_the_handler_wrote(make: Callable[..., Function]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.core.errors import LocalError
 
 LABEL = "transaction-pipeline.local"
-# The user and group that Lambda runs functions as.
-USER = "993:990"
+# The group that Lambda runs functions as. Their user is 993 there; here each container has its own.
+GROUP = 990
 # Lambda's /tmp has 512 MB unless a function asks for more, and programs in it may be run.
 _TMP = "rw,exec,nosuid,nodev,size=512m,mode=1777"
 # Lambda's quotas for one execution environment (AWS documentation, Lambda quotas).

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.connection import explain
-from pipeline.local.containers.confinement import USER, EngineFailure, labels, sandbox_settings
+from pipeline.local.containers.confinement import GROUP, EngineFailure, labels, sandbox_settings
 from pipeline.local.containers.engine_images import EngineImage
 from pipeline.local.containers.gateway import Gateway
 from pipeline.local.invocation import FunctionConfig
@@ -92,7 +92,7 @@ class ContainerProcess:
         self._slot = self._program.gateway.take()
         try:
             self._server = await self._program.gateway.serve_worker(self._slot, self._channel.runtime_api)
-            await asyncio.to_thread(self._run, gateway, self._program.gateway.port(self._slot))
+            await asyncio.to_thread(self._run, gateway, self._slot)
         except BaseException:
             self._gone = True
             self._clean_up()
@@ -100,13 +100,13 @@ class ContainerProcess:
         if self._killed:
             self.kill()
 
-    def _run(self, gateway: str, port: int) -> None:
+    def _run(self, gateway: str, slot: int) -> None:
         import docker
         import requests
 
         function, engine, created = self._program.function, self._engine, None
         variables = dict(self._program.environment) | {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._program.gateway.port(slot)}",
             "AWS_LAMBDA_LOG_STREAM_NAME": log_stream_name(function.version),
         }
         settings = sandbox_settings(function.memory) | {"network_mode": f"container:{gateway}"}
@@ -118,7 +118,7 @@ class ContainerProcess:
                 command=list(function.command) if function.command else None,
                 working_dir=function.working_directory,
                 environment=variables,
-                user=USER,
+                user=f"{self._program.gateway.user(slot)}:{GROUP}",
                 labels=labels(self._program.folder, role="function", function=function.name),
                 # As Lambda: no grace period. Podman would wait for it even when a container is removed by force.
                 stop_timeout=0,

@@ -30,6 +30,8 @@ RELAY = Path(__file__).with_name("relay.py")
 SLOTS = 256
 START_SECONDS = 20.0
 _FIRST_PORT = 9001
+# Beyond the users of any distribution and image.
+_FIRST_USER = 700_000
 _MEMORY_MB = 128
 # Two for each connection, one for each slot.
 _FILES_MAX = 8192
@@ -60,6 +62,10 @@ class Gateway:
     def port(self, slot: int) -> int:
         """Where the worker of ``slot`` finds its Runtime API on its loopback."""
         return self._ports[slot]
+
+    def user(self, slot: int) -> int:
+        """The user of the container of ``slot``, by which the gateway recognises it."""
+        return _FIRST_USER + slot
 
     def take(self) -> int:
         """A free slot. Raises EngineFailure if all are taken."""
@@ -113,7 +119,10 @@ class Gateway:
         import docker
         import requests
 
-        ports = {str(port): f"worker-{slot}" for slot, port in self._ports.items()} | {str(self._aws): "aws"}
+        ports: dict[str, tuple[str, int | None]] = {
+            str(port): (f"worker-{slot}", self.user(slot)) for slot, port in self._ports.items()
+        }
+        ports[str(self._aws)] = ("aws", None)
         engine = self._engine
         settings = sandbox_settings(_MEMORY_MB) | {
             "network_mode": "none",

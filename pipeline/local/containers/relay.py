@@ -1,9 +1,11 @@
 """The program of the gateway container: relays TCP on the containers' loopback to sockets of the host.
 
-    python3 -c "$(cat relay.py)" '{"9001": "worker-0", "4566": "aws"}'
+    python3 -c "$(cat relay.py)" '{"9001": ["worker-0", 20000], "4566": ["aws", null]}'
 
 It runs from a function's image with Python's standard library only, in the network that the functions' containers
-share, which has no other way out. It ends with the host's process, when the ``owner`` socket closes.
+share, which has no other way out. Each container has a user of its own, and a port with a user accepts connections of
+that user only, so no function answers for another one. It ends with the host's process, when the ``owner`` socket
+closes.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import contextlib
 import functools
 import json
 import os
+import socket
 import sys
 
 FOLDER = "/host"
@@ -24,7 +27,23 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             await writer.drain()
 
 
-async def relay(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def user_of(peer: tuple[str, int], own: tuple[str, int]) -> int | None:
+    """The user whose socket is at the other end of a connection (proc(5), "/proc/net/tcp")."""
+    local, remote = (f"{socket.inet_aton(host)[::-1].hex().upper()}:{port:04X}" for host, port in (peer, own))
+    with open("/proc/net/tcp") as table:  # noqa: PTH123
+        for line in table:
+            fields = line.split()
+            if fields[1:3] == [local, remote]:
+                return int(fields[7])
+    return None
+
+
+async def relay(name: str, user: int | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if user is not None:
+        peer, own = (writer.get_extra_info(each) for each in ("peername", "sockname"))
+        if peer is None or user_of(peer, own) != user:
+            writer.close()
+            return
     try:
         there_reader, there_writer = await asyncio.open_unix_connection(f"{FOLDER}/{name}")
     except OSError:
@@ -42,8 +61,8 @@ async def relay(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamW
 
 async def main() -> None:
     owner, ready = await asyncio.open_unix_connection(f"{FOLDER}/owner")
-    for port, name in json.loads(sys.argv[1]).items():
-        await asyncio.start_server(functools.partial(relay, name), "127.0.0.1", int(port), backlog=512)
+    for port, (name, user) in json.loads(sys.argv[1]).items():
+        await asyncio.start_server(functools.partial(relay, name, user), "127.0.0.1", int(port), backlog=512)
     ready.write(b"ready")
     await owner.read()
     os._exit(0)
