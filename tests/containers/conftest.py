@@ -28,6 +28,7 @@ from pipeline.engine.export import read_image
 from pipeline.local.host.control import local_session
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
+from pipeline.oci.registry.ecr import ecr_credentials
 from pipeline.oci.values import Digest
 from pipeline.release.push import push_image
 from pipeline.target import host_architecture
@@ -203,7 +204,8 @@ class Probe:
             uri = ecr.create_repository(repositoryName=repository)["repository"]["repositoryUri"]
         except ecr.exceptions.RepositoryAlreadyExistsException:
             uri = ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"]
-        registry = Registry(uri.partition("/")[0], endpoint_url=self.aws.endpoint)
+        login = ecr_credentials(self.aws.client("ecr"))
+        registry = Registry(uri.partition("/")[0], endpoint_url=self.aws.endpoint, credentials=login)
         return push_image(registry, uri, check_image(image, source, self.store), self.store).uri
 
 

@@ -216,7 +216,7 @@ def test_ctrl_c_ends_a_function_that_waits_for_a_debugger(line: CommandLine, tmp
     waiting(process)
     assert marked(line.local / "debug" / "fraud-detection")
     taken = line.run("invoke", "--debug", "fraud-detection", str(tmp_path / "event.json"), code=1)
-    assert "debugs it already" in taken.stderr
+    assert "being debugged already" in taken.stderr
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
