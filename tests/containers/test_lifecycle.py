@@ -116,7 +116,7 @@ class CannotPull:
 
 def test_an_image_that_the_engine_cannot_pull_is_loaded(probe: Probe, engine: Any, tmp_path: Path) -> None:
     image_uri = probe.push(7, "loaded")
-    images = EngineImages(CannotPull(engine), tmp_path, probe.aws.endpoint)
+    images = EngineImages(CannotPull(engine), tmp_path, probe.aws.endpoint, probe.aws.token)
     engine.remove_image("transaction-pipeline/loaded:latest", force=True)
     try:
         image = images.ensure(ImageReference.parse(image_uri))

@@ -23,6 +23,7 @@ from pipeline.local.runtime.image_pull import ImageUnavailable, local_registries
 from pipeline.local.runtime.image_store import KEPT_UNUSED
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import parse_descriptor
+from pipeline.oci.registry.refusals import RegistryRefused
 from pipeline.oci.values import Digest, ImageReference
 
 _NOT_IN_REGISTRY = "is not in the registry; run `up` to push it"
@@ -149,8 +150,10 @@ class EngineImages:
             except EngineRefused as error:
                 raise ImageUnavailable(f"{name} was not loaded: {error.why}") from error
             except (PipelineError, ValueError, KeyError) as error:
+                if isinstance(error, RegistryRefused) and error.status == 404:
+                    raise ImageUnavailable(f"a blob of {repository}@{digest} {_NOT_IN_REGISTRY}") from error
                 why = error.why if isinstance(error, PipelineError) else str(error)
-                raise ImageUnavailable(f"{repository}@{digest} cannot be had: {why}") from error
+                raise ImageUnavailable(f"{repository}@{digest} cannot be pulled: {why}") from error
             except (docker.errors.DockerException, requests.RequestException, OSError) as error:
                 raise EngineFailure(f"the engine neither pulls ({refusal}) nor loads ({explain(error)})") from error
 
