@@ -20,7 +20,7 @@ from pipeline.core.events import Note
 
 if TYPE_CHECKING:
     from pipeline.assembly.model import FunctionSource
-    from pipeline.local.runtime.debugging import Waiting
+    from pipeline.local.debugger.debugging import Waiting
     from pipeline.operations.invoke import Invoked
     from pipeline.operations.logs import LogSource
     from pipeline.target import Target
@@ -180,8 +180,8 @@ def _debug(
     context: Context, target: Target, source: FunctionSource, event: bytes, port: int | None, tell: Write
 ) -> Invoked:
     from cfn.names import LIVE_ALIAS
+    from pipeline.local.debugger.debugging import debug_function
     from pipeline.local.invocation import Status
-    from pipeline.local.runtime.debugging import debug_function
     from pipeline.operations.invoke import Invoked, describe_function, read_payload, read_report
 
     if not target.is_local or target.endpoint is None:

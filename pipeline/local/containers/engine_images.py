@@ -19,8 +19,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.records import write_record
 from pipeline.engine.connection import EngineRefused, explain, load_image
 from pipeline.local.containers.confinement import EngineFailure
-from pipeline.local.runtime.image_pull import ImageUnavailable, local_registries
-from pipeline.local.runtime.image_store import KEPT_UNUSED
+from pipeline.local.images.image_pull import ImageUnavailable, local_registries
+from pipeline.local.images.image_store import KEPT_UNUSED
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.registry.refusals import RegistryRefused

@@ -242,7 +242,9 @@ def _spawn_host(
         with contextlib.suppress(FileNotFoundError):
             (folder / name).replace(folder / f"{name}.previous")
     reader, writer = os.pipe()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    # The user's own AWS credentials and settings are not for anything that runs there.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer)]
     arguments += ["--runtime", runtime, *options]
     with os.fdopen(reader, "rb") as answers, open_private(folder / "host.log") as log_file:

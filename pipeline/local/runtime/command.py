@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.local.images.byte_code import interpreter
+from pipeline.local.images.image_store import LocalImage
 from pipeline.local.invocation import FunctionConfig
-from pipeline.local.runtime.byte_code import interpreter
-from pipeline.local.runtime.image_store import LocalImage
 
 PLACEHOLDER_LABEL = "transaction-pipeline.placeholder"
 _PYTHON = re.compile(r"python3?(?:\.(\d+))?")

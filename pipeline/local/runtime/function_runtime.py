@@ -13,9 +13,9 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
+from pipeline.local.images.image_pull import ImageUnavailable
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.runtime.command import CannotRun
-from pipeline.local.runtime.image_pull import ImageUnavailable
 from pipeline.local.runtime.pool import WorkerPool
 from pipeline.local.runtime.worker_process import Program
 from pipeline.oci.values import Digest

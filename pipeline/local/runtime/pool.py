@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
+from pipeline.local.images.image_pull import ImageUnavailable
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
 from pipeline.local.runtime.command import CannotRun
-from pipeline.local.runtime.image_pull import ImageUnavailable
 from pipeline.local.runtime.worker import Worker, init_failure_outcome
 from pipeline.local.runtime.worker_process import Failure, Program
 

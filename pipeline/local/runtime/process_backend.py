@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.local.images.image_pull import local_registries
+from pipeline.local.images.image_store import ImageStore
 from pipeline.local.invocation import FunctionConfig
 from pipeline.local.runtime.command import worker_command
 from pipeline.local.runtime.host_process import HostProgram
-from pipeline.local.runtime.image_pull import local_registries
-from pipeline.local.runtime.image_store import ImageStore
 from pipeline.local.runtime.sandbox import find_isolation
 from pipeline.oci.values import Digest
 

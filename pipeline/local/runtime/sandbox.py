@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.local.runtime.byte_code import interpreter
+from pipeline.local.images.byte_code import interpreter
 from pipeline.local.runtime.command import WorkerCommand
 
 # The user and group that Lambda runs functions as.

@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 
 from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.host.control import local_session
+from pipeline.local.processes import descendants
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import Registry, digest, make_role
 
@@ -265,6 +266,14 @@ def test_a_folder_has_one_key_and_each_folder_another(tmp_path: Path) -> None:
             aws_secret_access_key=again.secret_access_key,
         )  # fmt: skip
         assert sts.get_caller_identity()["Account"] == "000000000000"
+
+
+def test_the_credentials_of_the_shell_reach_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.setenv(name, "of-the-user")
+    with local_session(tmp_path / "local") as local:
+        for pid in (local.pid, *descendants(local.pid)):
+            assert b"of-the-user" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_no_other_user_can_enter_the_folder_or_read_its_files(embedded_aws: EmbeddedAws) -> None:

@@ -19,8 +19,8 @@ import pytest
 
 from pipeline.local.host.control import LocalAws, local_session
 from pipeline.local.host_state import read_state
+from pipeline.local.images.byte_code import interpreter
 from pipeline.local.processes import descendants
-from pipeline.local.runtime.byte_code import interpreter
 from pipeline.local.runtime.sandbox import GROUP, USER, find_isolation
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import Function, Registry, make_role, runtime_client, tar

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.temporary import sweep, temporary_file, temporary_folder
-from pipeline.local.runtime.image_store import ImageStore
+from pipeline.local.images.image_store import ImageStore
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.work import sweep_store, work_folder

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.assembly.layer_facts import read_facts
-from pipeline.local.runtime.unpack import UnsafeLayer, unpack_layer
+from pipeline.local.images.unpack import UnsafeLayer, unpack_layer
 from pipeline.oci.archive import Archive, BadArchive, Entry, Inflated, Judge
 from tests.fuzzing import corpus, fuzzed
 

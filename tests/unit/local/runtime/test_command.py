@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.local.images.image_store import LocalImage
 from pipeline.local.invocation import FunctionConfig
 from pipeline.local.runtime.command import CannotRun, inside, worker_command
-from pipeline.local.runtime.image_store import LocalImage
 from pipeline.oci.values import Digest, ImageReference
 
 MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.runtime import byte_code, image_store
-from pipeline.local.runtime.byte_code import interpreter
-from pipeline.local.runtime.image_pull import ImageUnavailable, local_registries
-from pipeline.local.runtime.image_store import ImageStore, LocalImage
+from pipeline.local.images import byte_code, image_store
+from pipeline.local.images.byte_code import interpreter
+from pipeline.local.images.image_pull import ImageUnavailable, local_registries
+from pipeline.local.images.image_store import ImageStore, LocalImage
 from pipeline.oci.values import (
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,

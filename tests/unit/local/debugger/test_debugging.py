@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import LocalError
-from pipeline.local.runtime import debug_start
-from pipeline.local.runtime.debugging import differing_files, find_debugpy, require_port
+from pipeline.local.debugger import debug_start
+from pipeline.local.debugger.debugging import differing_files, find_debugpy, require_port
 
 
 def test_files_that_are_not_what_runs_are_named(tmp_path: Path) -> None:

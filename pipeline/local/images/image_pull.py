@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.documents import parse_json
-from pipeline.local.runtime.unpack import UnsafeLayer
+from pipeline.local.images.unpack import UnsafeLayer
 from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.registry.client import Credentials, Registry
 from pipeline.oci.registry.retries import Retries

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.local.runtime.unpack import UnsafeLayer, inner_target, merge_layers, unpack_layer
+from pipeline.local.images.unpack import UnsafeLayer, inner_target, merge_layers, unpack_layer
 
 
 def entry(

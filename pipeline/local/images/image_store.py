@@ -23,9 +23,9 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.temporary import sweep, temporary_folder
-from pipeline.local.runtime.byte_code import compile_layers
-from pipeline.local.runtime.image_pull import Connect, ImageUnavailable, PulledImage, pull_description, pull_layer
-from pipeline.local.runtime.unpack import UnsafeLayer, merge_layers, unpack_layer
+from pipeline.local.images.byte_code import compile_layers
+from pipeline.local.images.image_pull import Connect, ImageUnavailable, PulledImage, pull_description, pull_layer
+from pipeline.local.images.unpack import UnsafeLayer, merge_layers, unpack_layer
 from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import Digest, ImageReference
