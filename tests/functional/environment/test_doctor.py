@@ -141,8 +141,8 @@ def test_a_user_who_lacks_one_action(deployed: Deployed) -> None:
 
 def test_up_on_aws_stops_before_any_change(deployed: Deployed) -> None:
     """AWS_ENDPOINT_URL points the target ``aws`` to the embedded AWS."""
-    sqs = deployed.aws.client("sqs")
-    url = sqs.create_queue(QueueName="transaction-dlq-stopped")["QueueUrl"]
+    sns = deployed.aws.client("sns")
+    topic = sns.create_topic(Name="fraud-alerts-stopped")["TopicArn"]
     variables = {
         **os.environ,
         "AWS_ENDPOINT_URL": deployed.local.endpoint,
@@ -160,8 +160,8 @@ def test_up_on_aws_stops_before_any_change(deployed: Deployed) -> None:
     assert run.returncode == 1, run.stdout + run.stderr
     error = json.loads(run.stdout)
     assert error["what"] == "stopped was not released, and nothing was changed"
-    assert "the queue transaction-dlq-stopped already exists" in error["why"]
+    assert "the topic fraud-alerts-stopped already exists" in error["why"]
     assert "--skip-doctor" in error["next_step"]
     names = [each["StackName"] for each in deployed.aws.client("cloudformation").describe_stacks()["Stacks"]]
     assert not any("stopped" in name for name in names)
-    sqs.delete_queue(QueueUrl=url)
+    sns.delete_topic(TopicArn=topic)
