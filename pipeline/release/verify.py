@@ -79,7 +79,7 @@ def verify_function(
                 NextStep("Look again in a while", ("status",)),
             )
         interruption.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        pause = min(pause * 1.2, _LONGEST_PAUSE)
 
 
 def restore_function(

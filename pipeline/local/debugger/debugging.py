@@ -26,12 +26,11 @@ from typing import Any
 from pipeline.assembly.layers import collect_files
 from pipeline.assembly.model import FunctionSource
 from pipeline.core.errors import LocalError, NextStep
-from pipeline.local.images.byte_code import interpreter
 from pipeline.local.images.image_pull import Connect, ImageUnavailable
 from pipeline.local.images.image_store import ImageStore, LocalImage
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
 from pipeline.local.processes import kill_marked
-from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, worker_command
+from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, interpreter, worker_command
 from pipeline.local.runtime.host_process import HostProgram
 from pipeline.local.runtime.worker import Worker, init_failure_outcome
 

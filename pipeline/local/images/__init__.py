@@ -1,1 +1,1 @@
-"""Images of the emulated ECR on disk: pulled, verified, unpacked and compiled."""
+"""Images of the emulated ECR on disk: pulled, verified and unpacked."""

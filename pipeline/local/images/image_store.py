@@ -23,7 +23,6 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.temporary import sweep, temporary_folder
-from pipeline.local.images.byte_code import compile_layers
 from pipeline.local.images.image_pull import Connect, ImageUnavailable, PulledImage, pull_description, pull_layer
 from pipeline.local.images.unpack import UnsafeLayer, merge_layers, unpack_layer
 from pipeline.oci.archive import UNPACKED_MAX
@@ -144,21 +143,18 @@ class ImageStore:
             work.rename(self._place(digest))
 
     def _ensure_layers(self, registry: Registry, repository: str, image: PulledImage) -> None:
-        """Pull, unpack and compile the layers that are not there yet."""
-        left, made = UNPACKED_MAX, []
-        with temporary_folder(self._unpacking) as work:
-            for layer, diff_id in image.layers:
-                place = self._folder / "layers" / diff_id.hex
-                unpacked = work / diff_id.hex
-                if not place.exists() and not unpacked.exists():
-                    pull_layer(registry, repository, layer, diff_id, work / "layer.tar", left)
-                    size = unpack_layer(work / "layer.tar", unpacked, bytes_max=left)
+        """Pull and unpack the layers that are not there yet."""
+        left = UNPACKED_MAX
+        for layer, diff_id in image.layers:
+            place = self._folder / "layers" / diff_id.hex
+            if not place.exists():
+                with temporary_folder(self._unpacking) as work:
+                    archive, unpacked = work / "layer.tar", work / "layer"
+                    pull_layer(registry, repository, layer, diff_id, archive, left)
+                    size = unpack_layer(archive, unpacked, bytes_max=left)
                     (unpacked / "size").write_text(str(size))
-                    made.append((unpacked, place))
-                left -= int(((unpacked if unpacked.exists() else place) / "size").read_text())
-            compile_layers([unpacked / "files" for unpacked, _ in made], self._folder)
-            for unpacked, place in made:
-                unpacked.rename(place)
+                    unpacked.rename(place)
+            left -= int((place / "size").read_text())
 
 
 def _layers_of(place: Path) -> set[str]:

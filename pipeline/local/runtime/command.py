@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.local.images.byte_code import interpreter
 from pipeline.local.images.image_store import LocalImage
 from pipeline.local.invocation import FunctionConfig
 
@@ -79,6 +78,12 @@ def refuse_placeholder(function: FunctionConfig, labels: Iterable[tuple[str, str
         raise CannotRun("PlaceholderImage", message)
 
 
+def interpreter() -> str:
+    """This Python without its virtual environment, so that a function sees its image's packages and no others."""
+    base: str = getattr(sys, "_base_executable", "") or sys.executable
+    return str(Path(base).resolve())
+
+
 def inside(rootfs: Path, path: str) -> Path:
     """Where an absolute path of the image is on this machine."""
     return rootfs / os.path.normpath("/" + path).lstrip("/")
@@ -131,10 +136,10 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str, *
     }
     variables.setdefault("LANG", "C.UTF-8")
     variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    # The host compiles layers when it unpacks them, and an image's tree is read-only.
+    # An image's tree is read-only; byte code that the image has is used.
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
     # -S: no site-packages of this machine; what the function imports comes from its image or the standard library.
-    start = (str(Path(interpreter()).resolve()), "-S", *arguments[1:])
+    start = (interpreter(), "-S", *arguments[1:])
     return WorkerCommand(start, tuple(variables.items()), inside(root, directory), image.rootfs, function.version)
 
 

@@ -18,8 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.local.images.byte_code import interpreter
-from pipeline.local.runtime.command import WorkerCommand
+from pipeline.local.runtime.command import WorkerCommand, interpreter
 
 # The user and group that Lambda runs functions as.
 USER, GROUP = 993, 990
@@ -89,7 +88,7 @@ def _mounts(rootfs: Path | None) -> Iterator[list[str]]:
             yield ["--ro-bind", str(place), str(place)]
     yield from (["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"] for name in _ETC)
     yield ["--ro-bind-try", "/nix/store", "/nix/store"]
-    python = {Path(sys.base_prefix).resolve(), Path(interpreter()).resolve().parents[1]}
+    python = {Path(sys.base_prefix).resolve(), Path(interpreter()).parents[1]}
     own = sorted(each for each in python if not each.is_relative_to("/usr") and each != Path("/"))
     if rootfs is not None:
         yield from _image_mounts(rootfs, Path("/"), own)
@@ -146,7 +145,7 @@ def find_isolation() -> Isolation:
             return Isolation(None, "setpriv is not installed", "Install util-linux.")
     said = _run([bubblewrap, "--version"])
     sandbox = Sandbox(bubblewrap, (re.findall(r"[0-9.]+", said.stdout) or ["of unknown version"])[0], setpriv)
-    tried = _run(list(sandbox.wrap(None, "/", [str(Path(interpreter()).resolve()), "-I", "-S", "-c", "import socket"])))
+    tried = _run(list(sandbox.wrap(None, "/", [interpreter(), "-I", "-S", "-c", "import socket"])))
     if tried.returncode == 0:
         return Isolation(sandbox)
     reason = (tried.stderr.strip().splitlines() or [f"it ended with status {tried.returncode}"])[-1]

@@ -19,8 +19,8 @@ import pytest
 
 from pipeline.local.host.control import LocalAws, local_session
 from pipeline.local.host_state import read_state
-from pipeline.local.images.byte_code import interpreter
 from pipeline.local.processes import descendants
+from pipeline.local.runtime.command import interpreter
 from pipeline.local.runtime.sandbox import GROUP, USER, find_isolation
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local_images import Function, Registry, make_role, runtime_client, tar
@@ -232,7 +232,7 @@ for path in ("/own", "/run/own", "/usr/own", "/tmp/own"):
         said.append(type(error).__name__)
 print(said)
 """
-    arguments = replace(sandbox, setpriv="").wrap(None, "/", [str(Path(interpreter()).resolve()), "-S", "-c", code])
+    arguments = replace(sandbox, setpriv="").wrap(None, "/", [interpreter(), "-S", "-c", code])
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=30)
     if "No permissions to create" in done.stderr or "Operation not permitted" in done.stderr:
         pytest.skip("this kernel gives no user namespaces")

@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import shutil
-import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.images import byte_code, image_store
-from pipeline.local.images.byte_code import interpreter
+from pipeline.local.images import image_store
 from pipeline.local.images.image_pull import ImageUnavailable, local_registries
-from pipeline.local.images.image_store import ImageStore, LocalImage
+from pipeline.local.images.image_store import ImageStore
 from pipeline.oci.values import (
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
@@ -294,66 +292,6 @@ def test_old_images_that_nothing_uses_are_removed_with_their_layers(
     assert not names(folder, "unpacking")
     # What was removed can be had again.
     assert (store.ensure(made[1]).rootfs / "own").read_bytes() == b"\x01"
-
-
-def run_python(image: LocalImage, code: str) -> tuple[str, set[str]]:
-    """What a worker of the image prints, and the modules under /var/task whose byte code it did not find."""
-    task_root = image.rootfs / "var" / "task"
-    done = subprocess.run(
-        [interpreter(), "-S", "-v", "-c", code],
-        env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(task_root)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    prefix = f"# code object from {task_root}/"
-    compiled = [line.removeprefix(prefix) for line in done.stderr.splitlines() if line.startswith(prefix)]
-    return done.stdout, {each.partition(".")[0] for each in compiled}
-
-
-def test_a_layer_is_compiled_once_and_byte_code_follows_its_source(
-    registry: Registry, store: ImageStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(byte_code, "_WORTHWHILE", 1)
-
-    def image(number: bytes, own: bytes, *more: Mapping[str, bytes]) -> LocalImage:
-        packages = {"var/task/pack/__init__.py": b"", "var/task/pack/inner/deep.py": b"NUMBER = " + number}
-        own_files = {"var/task/own.py": b"OWN = " + own, "var/task/kept.py": b"import pack.inner.deep"}
-        return store.ensure(registry.image(packages, own_files, *more))
-
-    code = "import own, kept; print(kept.pack.inner.deep.NUMBER, own.OWN, kept.pack.inner.deep.__file__)"
-    # Sources of one size and one time, which is all that Python's byte code would go by.
-    for made, numbers in ((image(b"1", b"1"), "1 1"), (image(b"1", b"2"), "1 2"), (image(b"3", b"1"), "3 1")):
-        place = made.rootfs / "var/task/pack/inner/deep.py"
-        assert run_python(made, code) == (f"{numbers} {place}\n", set())
-    # A layer above that replaces a source and brings byte code that is not its own.
-    stale = next((made.rootfs / "var/task/__pycache__").glob("own.*.pyc"))
-    above = {"var/task/own.py": b"OWN = 9", f"var/task/__pycache__/{stale.name}": stale.read_bytes()}
-    assert run_python(image(b"1", b"1", above), code)[0].startswith("1 9 ")
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"var/task/broken.py": b"def handle(:"},
-        {"var/task/deep.py": b"(" * 100_000},
-        {"var/task/__pycache__": b"a file"},
-        {"elsewhere/pack.py": b""},
-    ],
-)
-def test_a_layer_that_does_not_compile_is_unpacked_all_the_same(
-    registry: Registry, store: ImageStore, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(byte_code, "_WORTHWHILE", 1)
-    image = store.ensure(registry.image(files | {"var/task/own.py": b"print('own')"}))
-    assert run_python(image, "import own")[0] == "own\n"
-
-
-def test_a_few_modules_are_left_to_the_worker(registry: Registry, store: ImageStore) -> None:
-    image = store.ensure(registry.image({f"var/task/m{number}.py": b"" for number in range(19)}))
-    assert run_python(image, "import m1, m2")[1] == {"m1", "m2"}
-    image = store.ensure(registry.image({f"var/task/n{number}.py": b"" for number in range(20)}))
-    assert run_python(image, "import n1, n2")[1] == set()
 
 
 def test_an_image_that_is_damaged_on_disk_is_no_other_ones_trouble(registry: Registry, store: ImageStore) -> None:
