@@ -130,8 +130,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     factory = getattr(config, "_tmp_path_factory", None)
     if hasattr(config, "workerinput") or factory is None:
         return
-    from pipeline.local.host.control import stop_local
+    left = [
+        state.parent
+        for depth in range(1, 5)
+        for state in factory.getbasetemp().glob("/".join(["*"] * depth) + "/local.json")
+    ]
+    if left:
+        from pipeline.local.host.control import stop_local
 
-    for depth in range(1, 5):
-        for state in factory.getbasetemp().glob("/".join(["*"] * depth) + "/local.json"):
-            stop_local(state.parent)
+        for folder in left:
+            stop_local(folder)
