@@ -7,6 +7,12 @@ Progress goes to stderr, the result to stdout; with --json the result is one JSO
 
 from __future__ import annotations
 
+import signal
+
+# Until a command runs there is nothing to finish: Ctrl-C just ends the process, wherever it comes.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 try:
     import os
     import sys
@@ -40,8 +46,6 @@ try:
     from pipeline.core.errors import PipelineError, StorageError
     from pipeline.core.events import Report
     from pipeline.core.surroundings import exhausted, raise_open_files, require_time_zone
-except KeyboardInterrupt:
-    raise SystemExit(130) from None
 except ModuleNotFoundError as missing:
     if missing.name not in ("click", "msgspec"):
         raise
@@ -73,6 +77,8 @@ def run(command: Command[Any], choices: Choices) -> None:
         **choices.context,
     )
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with progress(f"{command.name} {choices.environment} on {choices.target}", output) as report:
             require_time_zone()
             context.report = report
