@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 
 from cfn.settings import FunctionDefinition, Settings
+from cfn.workflow.limits import CALLED_FUNCTIONS
 
 # Synchronous invocations a second that each execution carries (Lambda developer guide, quotas).
 INVOCATIONS_PER_EXECUTION = 10
@@ -28,12 +29,17 @@ def executions_for(per_second: float, milliseconds: float) -> int:
     return math.ceil(max(per_second * milliseconds / 1000, per_second / INVOCATIONS_PER_EXECUTION))
 
 
-def reservation(settings: Settings, functions: Iterable[FunctionDefinition]) -> int:
-    """The executions to reserve for each function: what the settings say, else what their load needs; 0 reserves none.
+def loaded(functions: Iterable[FunctionDefinition]) -> list[FunctionDefinition]:
+    """The functions that carry the load of transactions. The others reserve nothing: they share what is unreserved."""
+    return [function for function in functions if function.name in CALLED_FUNCTIONS]
 
-    Each transaction invokes each function once. The slowest function decides, since all reserve the same.
+
+def reservation(settings: Settings, functions: Iterable[FunctionDefinition]) -> int:
+    """The executions to reserve for each function of ``loaded``: what the settings say, else what their load needs.
+
+    0 reserves none. The slowest decides, since all reserve the same.
     """
     if settings.reserved_concurrency is not None:
         return settings.reserved_concurrency
     peak = settings.transactions_per_minute / 60 * settings.burst * HEADROOM
-    return max((executions_for(peak, function.milliseconds) for function in functions), default=0)
+    return max((executions_for(peak, function.milliseconds) for function in loaded(functions)), default=0)

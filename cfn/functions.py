@@ -27,7 +27,7 @@ from troposphere import (
 )
 
 from cfn.calls import call_statements
-from cfn.concurrency import reservation
+from cfn.concurrency import loaded, reservation
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
@@ -165,7 +165,7 @@ def add_functions(
             Default=reservation(settings, functions),
             MinValue=0,
             # At least 100 executions of an account must stay unreserved, and new accounts have 10 in all.
-            Description="Executions reserved for each function. 0 reserves none, which small accounts need",
+            Description="Executions reserved for each function of the workflow. 0: none, as small accounts need",
         )
     )
     template.add_condition(_RESERVES, Not(Equals(Ref(RESERVED_CONCURRENCY), "0")))
@@ -211,15 +211,16 @@ def _add_function(
     # In the configuration itself too: a template that says the same in other words changes the fingerprint, and Lambda
     # refuses a new version of a function that did not change.
     variables["CONFIGURATION"] = fingerprint
+    reserved = If(_RESERVES, Ref(RESERVED_CONCURRENCY), NoValue)
     resource = template.add_resource(
         awslambda.Function(
             f"{stem}Function",
             FunctionName=names.function(function.name),
             PackageType="Image",
             Code=awslambda.Code(ImageUri=image),
-            ReservedConcurrentExecutions=If(_RESERVES, Ref(RESERVED_CONCURRENCY), NoValue),
             Environment=awslambda.Environment(Variables=variables),
             **versioned,
+            **({"ReservedConcurrentExecutions": reserved} if loaded([function]) else {}),
         )
     )
     version = template.add_resource(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 VALIDATION, FRAUD, COMPLIANCE = "transaction-validation", "fraud-detection", "compliance-checking"
+# Each transaction invokes each of them once.
 CALLED_FUNCTIONS = (VALIDATION, FRAUD, COMPLIANCE)
 
 # Characters of a transaction as compact JSON. Far above any real one, far below what a state, a message, an item and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cfn.concurrency import reservation
+from cfn.concurrency import loaded, reservation
 from cfn.names import RESERVED_CONCURRENCY
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, ok, warning
@@ -12,9 +12,9 @@ from pipeline.transactions.capacity import capacity
 
 def check_load(situation: Situation) -> Verdict:
     """The limits allow the transactions per minute in the settings, and their peaks."""
-    functions = [source.definition for source in situation.sources]
+    functions = loaded(source.definition for source in situation.sources)
     if not functions:
-        return ok("there are no functions")
+        return ok("no function carries transactions")
     limit = situation.client("lambda").get_account_settings()["AccountLimit"]
     state = situation.pipeline.state
     own = 0 if state.status.gone else int(state.parameters.get(RESERVED_CONCURRENCY) or 0) * len(functions)

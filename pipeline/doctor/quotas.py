@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cfn.concurrency import reservation
+from cfn.concurrency import loaded, reservation
 from cfn.names import RESERVED_CONCURRENCY
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, combine, error, ok, unknown, warning
@@ -19,8 +19,8 @@ def check_concurrency(situation: Situation) -> Verdict:
 
     GetAccountSettings counts all reservations of the account as taken, including those of these functions.
     """
-    count = len(situation.sources)
-    wanted = reservation(situation.settings, [source.definition for source in situation.sources])
+    functions = loaded(source.definition for source in situation.sources)
+    count, wanted = len(functions), reservation(situation.settings, functions)
     if not wanted or not count:
         return ok("nothing is reserved")
     limit = situation.client("lambda").get_account_settings()["AccountLimit"]

@@ -8,9 +8,9 @@ from functools import partial
 from typing import assert_never
 
 from cfn.calls import interface_endpoints
-from cfn.concurrency import reservation
+from cfn.concurrency import loaded, reservation
 from cfn.names import Names, image_parameter
-from cfn.settings import Settings
+from cfn.settings import FunctionDefinition, Settings
 from pipeline.assembly.build import Build
 from pipeline.assembly.model import FunctionSource
 from pipeline.core.errors import BaseImageError, NextStep, RegistryError
@@ -76,12 +76,11 @@ class Deployment:
 
     @property
     def templates(self) -> Templates:
-        return synthesise(self.settings, [source.definition for source in self.sources], self.build.store.root)
+        return synthesise(self.settings, self.definitions, self.build.store.root)
 
     @property
-    def reservation(self) -> int:
-        """The executions wanted for each function; see ``cfn.concurrency``."""
-        return reservation(self.settings, [source.definition for source in self.sources])
+    def definitions(self) -> list[FunctionDefinition]:
+        return [source.definition for source in self.sources]
 
     @property
     def tags(self) -> dict[str, str]:
@@ -117,12 +116,12 @@ def ask_account(deployment: Deployment, state: StackState, report: Report) -> As
     """What the account knows of stack 2, coming from ``state``."""
     parameters = account_parameters(
         deployment.target,
-        len(deployment.sources),
-        deployment.reservation,
+        len(loaded(deployment.definitions)),
+        reservation(deployment.settings, deployment.definitions),
         {} if state.status.gone else state.parameters,
         report,
         zones=deployment.settings.zones,
-        services=interface_endpoints(deployment.settings, [source.definition for source in deployment.sources]),
+        services=interface_endpoints(deployment.settings, deployment.definitions),
     )
     return Asked(state, parameters, left_behind(deployment, state, deployment.templates.pipeline))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
+from cfn.concurrency import loaded
 from cfn.names import RESERVED_CONCURRENCY, image_parameter, repository_output
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report
@@ -197,8 +198,8 @@ def _cost(state: StackState, template: str) -> CostDecision | None:
 
 
 def _load(deployment: Deployment, state: StackState, parameters: Mapping[str, str]) -> LoadDecision | None:
-    """From the reservations alone; None without functions."""
-    functions = [source.definition for source in deployment.sources]
+    """From the reservations alone; None without functions that carry it."""
+    functions = loaded(deployment.definitions)
     if not functions:
         return None
 

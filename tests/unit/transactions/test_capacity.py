@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from benchmarks.load import simulate
-from cfn.concurrency import executions_for, reservation
+from cfn.concurrency import executions_for, loaded, reservation
 from cfn.pipeline import pipeline_template
 from cfn.render import render
 from cfn.settings import FunctionDefinition, Settings
+from cfn.workflow.limits import CALLED_FUNCTIONS, FRAUD
 from pipeline.transactions.capacity import capacity
 from pipeline.transactions.ways import read_definition
 from tests.unit.cfn.examples import FUNCTIONS as SHIPPED
 
-FUNCTIONS = tuple(FunctionDefinition(name, milliseconds=20) for name in ("validation", "fraud", "compliance"))
+FUNCTIONS = tuple(FunctionDefinition(name, milliseconds=20) for name in CALLED_FUNCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -46,17 +47,17 @@ def test_the_defaults_carry_ten_thousand_a_minute_three_times_over() -> None:
 
 def test_ten_reserved_executions_carry_six_thousand_a_minute() -> None:
     carried = capacity(FUNCTIONS, 10, unreserved=970)
-    assert (carried.per_minute, carried.narrowest.name) == (6_000, "Lambda rate, validation")
+    assert (carried.per_minute, carried.narrowest.name) == (6_000, "Lambda rate, transaction-validation")
 
 
 def test_a_slow_function_is_limited_by_its_concurrency() -> None:
     slow = (*FUNCTIONS[:2], replace(FUNCTIONS[2], milliseconds=500))
     carried = capacity(slow, 10, unreserved=970)
-    assert (carried.per_minute, carried.narrowest.name) == (1_200, "Lambda concurrency, compliance")
+    assert (carried.per_minute, carried.narrowest.name) == (1_200, "Lambda concurrency, compliance-checking")
 
 
 def test_measured_durations_count_instead_of_declared_ones() -> None:
-    assert capacity(FUNCTIONS, 10, 970, {"fraud": 600}).per_minute == 1_000
+    assert capacity(FUNCTIONS, 10, 970, {FRAUD: 600}).per_minute == 1_000
 
 
 def test_without_a_reservation_the_functions_share_the_account() -> None:
@@ -73,6 +74,12 @@ def test_what_is_set_is_reserved_whatever_the_load() -> None:
     assert reservation(Settings("dev", reserved_concurrency=7), FUNCTIONS) == 7
     assert reservation(Settings("dev", reserved_concurrency=0), FUNCTIONS) == 0
     assert reservation(Settings("dev"), ()) == 0
+
+
+def test_a_function_that_no_transaction_invokes_reserves_nothing() -> None:
+    slow = replace(FUNCTIONS[0], name="monthly-report", milliseconds=60_000)
+    assert loaded([*FUNCTIONS, slow]) == list(FUNCTIONS)
+    assert reservation(Settings("dev"), [*FUNCTIONS, slow]) == reservation(Settings("dev"), FUNCTIONS)
 
 
 def test_the_load_and_its_burst_are_reserved_for() -> None:
