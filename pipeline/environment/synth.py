@@ -1,7 +1,7 @@
-"""Both templates of an environment as text, remembered by everything that they are made from.
+"""Both templates of an environment as text, cached by everything that they are made from.
 
-Importing the template library takes longer than all else that a run with nothing changed does, so the text is kept
-under a key of the template code, the library's version, the settings and the functions.
+Importing the template library takes longer than the rest of a run without changes, so the text is cached under a key of
+the template code, the library's version, the settings and the functions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import LazyLoader, find_spec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +33,21 @@ class Templates:
 
 
 def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], store: Path) -> Templates:
-    """Templates for ``settings`` and ``functions``; kept in the folder ``store``, which may be deleted at any time."""
+    """Templates for ``settings`` and ``functions``, cached in the folder ``store``, which may be deleted at any time."""
     path = store / "templates" / f"{_key(settings, functions)}.json"
     try:
         kept = json.loads(path.read_bytes())
         return Templates(registry=kept["registry"], pipeline=kept["pipeline"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not made yet, or damaged: make it anew
+        pass  # not cached yet, or damaged
     templates = build_templates(settings, functions)
-    with contextlib.suppress(OSError):  # where nothing can be kept, they are made each time
+    with contextlib.suppress(OSError):  # without a cache they are built each time
         write_atomically(path, json.dumps(dataclasses.asdict(templates)).encode())
     return templates
 
 
 def build_templates(settings: Settings, functions: Sequence[FunctionDefinition]) -> Templates:
-    """The same without the memory."""
-    # Half of troposphere's import is a library for YAML, which nothing here writes.
-    if "troposphere" not in sys.modules:
-        sys.meta_path.insert(0, _Postponed("cfn_flip"))
+    """The same, without the cache."""
     from cfn.pipeline import pipeline_template
     from cfn.registry import registry_template
     from cfn.render import render
@@ -60,22 +55,6 @@ def build_templates(settings: Settings, functions: Sequence[FunctionDefinition])
     return Templates(
         registry=render(registry_template(settings, functions)), pipeline=render(pipeline_template(settings, functions))
     )
-
-
-class _Postponed:
-    """Finds a module that is loaded when somebody looks into it, and finds it once."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = LazyLoader(spec.loader)
-        return spec
 
 
 def as_file(template_body: str) -> str:
