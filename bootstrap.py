@@ -40,7 +40,7 @@ try:
     from commands.declared import Choices, Command
     from commands.display import JsonLines, LateView, PlainLines
     from commands.log_lines import wants_colour
-    from commands.next_steps import error_document
+    from commands.next_steps import error_document, program_name
     from commands.usage import Commands, writing
     from pipeline.core import interruption
     from pipeline.core.errors import PipelineError, StorageError
@@ -72,7 +72,7 @@ def run(command: Command[Any], choices: Choices) -> None:
         choices.environment,
         choices.target,
         choices.region,
-        root=ROOT,
+        project=choices.project,
         console=console(output),
         **choices.context,
     )
@@ -178,15 +178,17 @@ def typed_line() -> str:
     return line.rstrip("\n")
 
 
+PROGRAM = program_name()
+
 main = Commands(
-    name="bootstrap.py",
+    name=PROGRAM,
     run=run,
     write=write_result,
     help="Container-image Lambda functions that deploy in two phases and never meet a missing image.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[],
 )
-click.version_option("0.1.0", prog_name="bootstrap.py")(main)
+click.version_option("0.1.0", prog_name=PROGRAM)(main)
 
 
 def program() -> None:

@@ -17,13 +17,12 @@ from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.core.errors import LocalError, NextStep, SettingsError
 from pipeline.core.events import Report, ignore
 from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
+from pipeline.environment.project import SETTINGS_FILE, find_project
 from pipeline.target import Target
 
 if TYPE_CHECKING:
     from pipeline.local.host.control import LocalAws
 
-ROOT = Path(__file__).resolve().parent.parent
-SETTINGS_FILE = "environments.toml"
 # Beside TRANSACTION_PIPELINE_ENDPOINT: the access key of the root of the AWS there.
 ELSEWHERE_KEY = ("TRANSACTION_PIPELINE_ACCESS_KEY_ID", "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY")
 
@@ -57,7 +56,8 @@ class Console:
 class Context:
     """The options that every command takes, and what follows from them, computed on first use.
 
-    ask  asks the user a question and returns the answer; None without a terminal
+    project  the folder of the project; None searches for it from the current folder up
+    ask      asks the user a question and returns the answer; None without a terminal
 
     Raises SettingsError for an environment with a name that no environment can have.
     """
@@ -67,7 +67,7 @@ class Context:
     region: str | None = None
     report: Report = field(default=ignore)
     ask: Callable[[str], str] | None = None
-    root: Path = ROOT
+    project: Path | None = None
     base: str | None = None
     builder: str = "layers"
     chosen_runtime: str | None = None
@@ -76,6 +76,11 @@ class Context:
 
     def __post_init__(self) -> None:
         self.names = Names(self.environment)
+
+    @cached_property
+    def root(self) -> Path:
+        """The project's folder. Raises SettingsError where there is none."""
+        return self.project.absolute() if self.project is not None else find_project(Path.cwd())
 
     @property
     def local_folder(self) -> Path:
@@ -102,6 +107,10 @@ class Context:
     @property
     def images_folder(self) -> Path:
         return self.root / "images"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "bases.toml"
 
     @cached_property
     def choices(self) -> Choices:

@@ -112,6 +112,10 @@ def folder(name: str, text: str, **more: Any) -> click.Option:
 
 
 SHARED = (
+    click.Option(
+        ["--project"], metavar="FOLDER", type=FilePath(exists=True, file_okay=False, path_type=Path),
+        help="The project; default: the nearest from here up.",
+    ),
     click.Option(["--environment", "-e"], metavar="NAME", type=_Environment(), default="dev", show_default=True),
     click.Option(["--target"], type=click.Choice(["local", "aws"]), default="local", show_default=True),
     click.Option(
@@ -157,6 +161,7 @@ class Choices:
     context: Mapping[str, Any]
     own: Mapping[str, Any]
     timeout: int | None = None
+    project: Path | None = None
 
 
 # Options that become part of the context, with its names for them.
@@ -187,7 +192,7 @@ class Command(Generic[P]):
         """The command as a ``kind`` of click's; it calls ``run`` with the parsed options."""
 
         def callback(**options: Any) -> None:
-            names = ("environment", "target", "region", "timeout", "as_json", "events")
+            names = ("project", "environment", "target", "region", "timeout", "as_json", "events")
             shared = {name: options.pop(name) for name in names}
             of_context = {ours: options.pop(name) for name, ours in _OF_CONTEXT.items() if name in options}
             run(self, Choices(**shared, context=of_context, own=options))

@@ -46,6 +46,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         builder=context.builder,
         labels=labels,
         commit=partial(clean_commit, context.root, context.sources, labels),
+        pins=context.pins,
     )
 
 

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 from cfn.problems import Command, NextStep
 from commands.context import Context
 from pipeline.core.errors import PipelineError
 
+# The console command of the distribution.
+INSTALLED = "transaction-pipeline"
+
+
+def program_name() -> str:
+    """The name in usage lines: the installed command's, or bootstrap.py."""
+    return INSTALLED if Path(sys.argv[0]).name == INSTALLED else "bootstrap.py"
+
 
 def program() -> str:
-    """How this program is called: ``$TRANSACTION_PIPELINE_PROGRAM``, or its path in a clone."""
-    return os.environ.get("TRANSACTION_PIPELINE_PROGRAM") or "./bootstrap.py"
+    """How this program is called: ``$TRANSACTION_PIPELINE_PROGRAM``, the installed command, or its path in a clone."""
+    if named := os.environ.get("TRANSACTION_PIPELINE_PROGRAM"):
+        return named
+    name = program_name()
+    return name if name == INSTALLED else f"./{name}"
 
 
 def arguments(context: Context, command: Command) -> list[str]:
     """The whole command for the context's environment, target and region, as a shell would pass it on."""
     name, *rest = command
     options = []
+    if context.project is not None:
+        options += ["--project", str(context.project)]
     if context.environment != "dev":
         options += ["--environment", context.environment]
     if context.target_name != "local":

@@ -1,4 +1,4 @@
-"""Commands that need no target: check, cost."""
+"""Commands that need no target: check, rules, cost."""
 
 from __future__ import annotations
 
@@ -57,6 +57,21 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
                 }
             )
     return Outcome({"images": result}, "\n".join(lines), 0 if all(each["accepted"] for each in result) else 1)
+
+
+@command("Where the cfn-lint rules are.")
+def rules(_context: Context) -> Outcome:
+    """Print the folder of the cfn-lint rules, for any template: cfn-lint -a "$(./bootstrap.py rules)" -t template.yaml
+
+    cfn-lint has no plugin entry points; -a takes a folder.
+    """
+    from importlib.util import find_spec
+
+    found = find_spec("cfn.rules")
+    if found is None or found.origin is None:
+        raise AssertionError("the package has its rules")
+    folder = Path(found.origin).parent
+    return Outcome({"rules": str(folder)}, str(folder))
 
 
 @command(

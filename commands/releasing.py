@@ -174,7 +174,7 @@ def _move_base(context: Context) -> None:
     from pipeline.core.events import Note
 
     platforms = [Platform(architecture, context.platform.python) for architecture in Architecture]
-    moved = update_base(platforms, BlobStore(cache_folder()))
+    moved = update_base(platforms, BlobStore(cache_folder()), pins=context.pins)
     for platform, (before, after) in moved.items():
         old = before.digest.short if before is not None and before.digest is not None else "nothing"
         new = after.digest.short if after.digest is not None else "nothing"

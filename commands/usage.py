@@ -33,6 +33,7 @@ MODULES: Mapping[str, str] = {
     "doctor": "doctor",
     "synth": "releasing",
     "check": "offline",
+    "rules": "offline",
     "verify-workflow": "verifying",
     "down": "releasing",
     "watch": "watching",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.assembly.image import assemble
 from pipeline.assembly.layers import SharedPackages, lay_out
@@ -21,6 +22,7 @@ class Build:
     builder  "layers" for our own, "docker" for an engine and each function's Dockerfile
     sbom     whether each image gets a bill of materials that refers to it
     labels   function → labels of its image, such as the commit that it comes from
+    pins     the project's file of pinned bases, for an empty ``base``
     commit   finds the commit that everything is made from, or ""; asked when a release is recorded
     """
 
@@ -33,6 +35,7 @@ class Build:
     builder: str = "layers"
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     commit: Callable[[], str] = str
+    pins: Path = Path("bases.toml")
 
 
 def build_image(

@@ -27,6 +27,8 @@ from pipeline.core.tables import WrongTable, convert, read_toml
 
 MANIFEST = "function.toml"
 LOCK = "requirements.txt"
+# A folder with one of these is meant to be a function.
+_PARTS = ("handler.py", "Dockerfile", LOCK, "requirements.in")
 # Lambda takes 64 characters, and a function is called <name>-<environment>.
 NAME_MAX = 64 - ENVIRONMENT_MAX - 1
 # Stricter than ECR (which also takes ".", "_" and "/"): the name is a function, a log group and a logical id as well.
@@ -68,6 +70,14 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     environment: dict[str, str] = {}
 
 
+def looks_like_functions(images: Path) -> bool:
+    """Whether a folder in ``images`` is a function, or is meant to become one. False where it cannot be read."""
+    try:
+        return any((folder / name).exists() for folder in images.iterdir() for name in (MANIFEST, *_PARTS))
+    except OSError:
+        return False
+
+
 def find_sources(images: Path, *, python: PythonVersion | None = None) -> tuple[FunctionSource, ...]:
     """Every function below ``images``, by name. ``python`` is the version that will run them (default: this one).
 
@@ -94,7 +104,7 @@ def find_sources(images: Path, *, python: PythonVersion | None = None) -> tuple[
             findings += found
             if source is not None:
                 sources.append(source)
-        elif any((folder / name).exists() for name in ("handler.py", "Dockerfile", LOCK, "requirements.in")):
+        elif any((folder / name).exists() for name in _PARTS):
             findings.append(f"{folder.name}: it has no {MANIFEST}, which says what the function's handler is")
     findings += _twins(source.name for source in sources)
     if findings:

@@ -14,7 +14,7 @@ from pipeline.assembly.image import empty_base
 from pipeline.assembly.model import Base, Platform
 from pipeline.bases.from_engine import engine_base
 from pipeline.bases.parsing import parse_base
-from pipeline.bases.pins import PINS, move_pins, pinned_base
+from pipeline.bases.pins import FILE, move_pins, pinned_base
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError, RegistryError
 from pipeline.core.events import Report, ignore, step
@@ -41,13 +41,13 @@ def choose_base(
     platform: Platform,
     store: BlobStore,
     *,
-    pins: Path = PINS,
+    pins: Path = Path(FILE),
     open_registry: Connect | None = None,
     report: Report = ignore,
 ) -> Base:
     """The base that ``text`` names.
 
-    ""                    the pinned base of the platform (see ``base_pins``)
+    ""                    the base that the file ``pins`` has for the platform
     "empty"               no base: the image has its own layers only
     "oci:DIR"             the OCI layout in DIR, or a path of one; "oci:DIR:NAME" when it holds several images
     "docker-daemon:NAME"  what the container engine calls NAME; the prefix is that of containers-transports(5)
@@ -122,7 +122,7 @@ def fetch_base(
 
 
 def update_base(
-    platforms: Sequence[Platform], store: BlobStore, *, pins: Path = PINS, open_registry: Connect = connect
+    platforms: Sequence[Platform], store: BlobStore, *, pins: Path, open_registry: Connect = connect
 ) -> dict[Platform, tuple[ImageReference | None, ImageReference]]:
     """Pin, in the file ``pins``, the images that the default references name today; gives each pin before and after.
 

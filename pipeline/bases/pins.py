@@ -1,4 +1,4 @@
-"""The default base images, pinned by digest; only ``build --update-base`` moves a pin."""
+"""The default base images, pinned by digest in the project's ``bases.toml``, which ``build --update-base`` writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.core.errors import BaseImageError, NextStep
 from pipeline.core.tables import read_toml
 from pipeline.oci.values import Digest, ImageReference
 
-PINS = Path(__file__).with_name("bases.toml")
+FILE = "bases.toml"
 _HEADER = """\
 # The base image of each Python version, and the digest of its image for each architecture.
 # Written by `build --update-base`; a build uses exactly these digests.
@@ -32,7 +32,7 @@ def default_reference(python: PythonVersion) -> ImageReference:
     return ImageReference("public.ecr.aws", "lambda/python", str(python))
 
 
-def pinned_base(platform: Platform, path: Path = PINS) -> ImageReference:
+def pinned_base(platform: Platform, path: Path) -> ImageReference:
     """The reference and digest that are pinned for a platform. Raises BaseImageError when there is none."""
     pin = _read(path).get(platform.python)
     digest = pin.digests.get(platform.architecture) if pin is not None else None
@@ -52,7 +52,7 @@ def move_pins(
     platforms: Sequence[Platform],
     resolve: Callable[[ImageReference, Platform], ImageReference],
     *,
-    path: Path = PINS,
+    path: Path,
 ) -> dict[Platform, tuple[ImageReference | None, ImageReference]]:
     """Pin what the references name today; gives the pin before (or None) and after, by platform.
 

@@ -30,6 +30,9 @@ from cfn.problems import NextStep as NextStep
 from cfn.problems import PipelineError as PipelineError
 from cfn.problems import SettingsError as SettingsError
 
+# The next step where a package of the extra ``local`` is missing.
+INSTALL_LOCAL = "Install the program with its extra: pip install 'transaction-pipeline[local]'"
+
 
 class SourceError(PipelineError):
     """A function folder that cannot become an image."""

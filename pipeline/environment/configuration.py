@@ -1,4 +1,4 @@
-"""The settings of an environment, read from ``environments.toml`` beside ``bootstrap.py``.
+"""The settings of an environment, read from the project's ``environments.toml``.
 
     [defaults]
     architecture = "arm64"

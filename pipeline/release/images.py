@@ -22,7 +22,7 @@ from pipeline.stacks import StackOutputs
 
 def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     """Build and check every function's image; functions with the same dependencies share a layer."""
-    base = choose_base(build.base, build.platform, build.store, report=report)
+    base = choose_base(build.base, build.platform, build.store, pins=build.pins, report=report)
     images, shared = [], SharedPackages()
     for source in build.sources:
         with step(report, "build", source.name) as running:

@@ -78,7 +78,7 @@ def _remembered(reference: ImageReference, digest: Digest, build: Build) -> Imag
 
 def _with_base(layers: tuple[Layer, ...], build: Build) -> tuple[Layer, ...]:
     """The layers, those of the base with the place that they can be fetched from."""
-    base = choose_base(build.base, build.platform, build.store)
+    base = choose_base(build.base, build.platform, build.store, pins=build.pins)
     places = {layer.descriptor.digest: layer.source for layer in base.layers}
     return tuple(
         Layer(each.descriptor, each.diff_id, each.title, places.get(each.descriptor.digest)) for each in layers

@@ -26,7 +26,7 @@ from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Platform
 from pipeline.assembly.revision import SourceLabels
 from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
 from pipeline.bases.choose import choose_base
-from pipeline.core.errors import LocalError, NextStep, SourceError, StackError
+from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep, SourceError, StackError
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
 from pipeline.oci.values import ImageReference
@@ -111,9 +111,7 @@ def saved_files(images: Path) -> Iterator[set[Path]]:
     try:
         from watchfiles import watch
     except ModuleNotFoundError as error:
-        raise LocalError(
-            "nothing is watched", "the package watchfiles is not installed", "Run: pip install '.[local]'"
-        ) from error
+        raise LocalError("nothing is watched", "the package watchfiles is not installed", INSTALL_LOCAL) from error
     events = watch(
         images, watch_filter=None, debounce=LONGEST_MS, step=QUIET_MS, rust_timeout=_LOOK_MS, yield_on_timeout=True
     )
@@ -201,7 +199,7 @@ class QuickRelease:
                 NextStep("Deploy it", ("up",)),
             )
         self._registry = StackOutputs(registry.name, registry.stack_id, registry.outputs, changed=False)
-        self._base: Base = choose_base(build.base, build.platform, build.store)
+        self._base: Base = choose_base(build.base, build.platform, build.store, pins=build.pins)
         self._images = build.sources[0].folder.parent if build.sources else None
         names = [source.name for source in build.sources]
         self._live = current_images(deployment, pipeline)

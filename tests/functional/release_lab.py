@@ -116,7 +116,7 @@ def run_up(order: Order) -> None:
             if order.slow and isinstance(event, StepStarted) and event.step == "build":
                 time.sleep(order.slow)
 
-        context = Context(order.environment, report=report, root=Path(order.root))
+        context = Context(order.environment, report=report, project=Path(order.root))
         try:
             outcome = up(context, smoke=order.smoke, sbom=True, yes=False)
         except PipelineError as error:
@@ -252,7 +252,7 @@ class Lab:
 
     def deployment(self, environment: str, endpoint: str = "") -> Deployment:
         """What a release in this process is made from."""
-        context = Context(environment, root=self.root)
+        context = Context(environment, project=self.root)
         build = dataclasses.replace(build_of(context), store=BlobStore(self.cache))
         return deployment_of(context, self.target(endpoint), build)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from pipeline.assembly.layers import collect_files
 from pipeline.assembly.model import FunctionSource
-from pipeline.core.errors import LocalError, NextStep
+from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep
 from pipeline.local.images.image_pull import Connect, ImageUnavailable
 from pipeline.local.images.image_store import ImageStore, LocalImage
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome
@@ -64,7 +64,7 @@ def find_debugpy() -> Path:
     """The folder that debugpy is installed in. Raises LocalError."""
     found = importlib.util.find_spec("debugpy")
     if found is None or found.origin is None:
-        raise LocalError("nothing was debugged", "the package debugpy is not installed", "Run: pip install '.[local]'")
+        raise LocalError("nothing was debugged", "the package debugpy is not installed", INSTALL_LOCAL)
     return Path(found.origin).parents[1]
 
 

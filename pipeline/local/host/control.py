@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import LocalError, NextStep
+from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep
 from pipeline.core.events import Note, Report, ignore, step
 from pipeline.local.host_state import HostState, open_private, read_state
 
@@ -223,7 +223,11 @@ def _require_ministack() -> None:
     import importlib.util
 
     if importlib.util.find_spec("ministack") is None:
-        raise LocalError(_NOT_STARTED, "the package ministack is not installed", "Run: pip install '.[local]'")
+        raise LocalError(
+            _NOT_STARTED,
+            "the package ministack is not installed",
+            INSTALL_LOCAL,
+        )
 
 
 def _start_host(folder: Path, port: int | None, runtime: str) -> dict[str, Any]:

@@ -47,9 +47,8 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     function.mkdir(parents=True)
     (function / "handler.py").write_text("def handle(event, context):\n    return event\n")
     (function / "function.toml").write_text('handler = "handler.handle"\n')
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path / "project")
     (tmp_path / "file").touch()
-    folder = tmp_path / "a" / "b"
+    folder = tmp_path / "project" / "a" / "b"
     folder.mkdir(parents=True)
     (folder / "event.json").write_text("{}")
     (folder / "machine.json").write_text('{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}')

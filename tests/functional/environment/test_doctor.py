@@ -112,7 +112,7 @@ def test_a_repository_that_lambda_cannot_pull_from(deployed: Deployed) -> None:
 
 def test_a_user_who_lacks_one_action(deployed: Deployed) -> None:
     iam = deployed.aws.client("iam")
-    context = Context("nowhere", root=deployed.root)
+    context = Context("nowhere", project=deployed.root)
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     lacking = "lambda:UpdateFunctionCode"
     wanted = permissions_of("up", (templates.registry, templates.pipeline))

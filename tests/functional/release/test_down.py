@@ -43,7 +43,7 @@ def place(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def context(lab: Lab, environment: str, root: Path | None = None, terminal: Terminal | None = None) -> Context:
-    return Context(environment, root=root or lab.root, ask=terminal)
+    return Context(environment, project=root or lab.root, ask=terminal)
 
 
 def up(lab: Lab, environment: str, root: Path | None = None, *, yes: bool = False, **more: Any) -> Outcome:

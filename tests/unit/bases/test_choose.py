@@ -13,7 +13,7 @@ from cfn.settings import Architecture
 from pipeline.assembly.model import Base, CheckedImage, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
 from pipeline.bases.choose import choose_base, fetch_base, hub_name, layout_base, update_base
-from pipeline.bases.pins import PINS, pinned_base
+from pipeline.bases.pins import default_reference, pinned_base
 from pipeline.core.errors import BaseImageError
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
@@ -386,9 +386,9 @@ class TestChoice:
     def test_names_of_docker_hub(self, text: str, full: str) -> None:
         assert str(hub_name(ImageReference.parse(text))) == full
 
-    def test_pins_of_the_package_name_the_base_images_of_aws(self) -> None:
-        text = PINS.read_text()
-        assert all(f'reference = "public.ecr.aws/lambda/python:3.{minor}"' in text for minor in (12, 13, 14))
+    @pytest.mark.parametrize("minor", [11, 12, 13, 14])
+    def test_the_default_is_the_base_image_of_aws(self, minor: int) -> None:
+        assert str(default_reference(PythonVersion(3, minor))) == f"public.ecr.aws/lambda/python:3.{minor}"
 
     def test_pinned_base_is_used(
         self,

@@ -146,14 +146,14 @@ def test_submit_says_that_it_takes_a_transaction_or_a_file() -> None:
 
 @pytest.mark.parametrize("chosen", [None, "empty"])
 def test_processes_stand_on_nothing(chosen: str | None, tmp_path: Path) -> None:
-    assert base_of(Context(root=tmp_path, base=chosen, chosen_runtime="process")) == "empty"
+    assert base_of(Context(project=tmp_path, base=chosen, chosen_runtime="process")) == "empty"
 
 
 def test_containers_with_nothing_but_the_function_in_them_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="has no operating system"):
-        base_of(Context(root=tmp_path, base="empty", chosen_runtime="docker"))
-    assert base_of(Context(root=tmp_path, base="oci:layout", chosen_runtime="docker")) == "oci:layout"
-    assert base_of(Context(root=tmp_path, base="empty", target_name="aws")) == "empty"
+        base_of(Context(project=tmp_path, base="empty", chosen_runtime="docker"))
+    assert base_of(Context(project=tmp_path, base="oci:layout", chosen_runtime="docker")) == "oci:layout"
+    assert base_of(Context(project=tmp_path, base="empty", target_name="aws")) == "empty"
 
 
 def test_a_bug_keeps_its_traceback() -> None:
@@ -194,11 +194,11 @@ def test_templates_need_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_progressive_switch_is_checked_and_left_out_where_nothing_shifts(tmp_path: Path) -> None:
     file = tmp_path / "environments.toml"
     file.write_text('[defaults]\nrelease = "LambdaCanary10Percent5Minutes"\n')
-    assert Context(root=tmp_path).settings.release == "AllAtOnce"
-    assert Context(root=tmp_path, target_name="aws").settings.release == "LambdaCanary10Percent5Minutes"
+    assert Context(project=tmp_path).settings.release == "AllAtOnce"
+    assert Context(project=tmp_path, target_name="aws").settings.release == "LambdaCanary10Percent5Minutes"
     file.write_text('[defaults]\nrelease = "LambdaCanary"\n')
     with pytest.raises(SettingsError, match="release is 'LambdaCanary' and CodeDeploy has"):
-        _ = Context(root=tmp_path).settings
+        _ = Context(project=tmp_path).settings
 
 
 def test_doctor_prints_the_least_policy_of_each_command_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 
-from pipeline.core.errors import LocalError
+from pipeline.core.errors import INSTALL_LOCAL, LocalError
 from pipeline.local.emulator.bridge_client import InvocationClient
 from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_token_patch
 from pipeline.local.emulator.patches.executions import EXECUTIONS
@@ -59,7 +59,7 @@ def require_version() -> None:
         found = importlib.metadata.version("ministack")
     except importlib.metadata.PackageNotFoundError as error:
         raise LocalError(
-            "the embedded AWS was not started", "the package ministack is not installed", "Run: pip install '.[local]'"
+            "the embedded AWS was not started", "the package ministack is not installed", INSTALL_LOCAL
         ) from error
     if found != MINISTACK_VERSION:
         raise LocalError(
