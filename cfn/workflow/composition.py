@@ -17,7 +17,7 @@ Rules that every state keeps:
 - Errors of DynamoDB are named after classes of the Java SDK (recorded); what has no class of its own, such as most
   throttling, is ``AmazonDynamoDBException``.
 - No field of a Parallel or a Succeed state shapes data; only Pass, Task and Choice do.
-- Every Task has TimeoutSeconds, and the longest way ends before EXPRESS does (``cfn.workflow.duration``).
+- Every Task has TimeoutSeconds, and the longest way ends before EXPRESS does (``pipeline.verification``).
 """
 
 from __future__ import annotations

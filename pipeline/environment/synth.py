@@ -33,7 +33,7 @@ class Templates:
 
 
 def synthesise(settings: Settings, functions: Sequence[FunctionDefinition], store: Path) -> Templates:
-    """Templates for ``settings`` and ``functions``, cached in the folder ``store``, which may be deleted at any time."""
+    """Templates for ``settings`` and ``functions``, cached in the folder ``store``, which may be deleted any time."""
     path = store / "templates" / f"{_key(settings, functions)}.json"
     try:
         kept = json.loads(path.read_bytes())

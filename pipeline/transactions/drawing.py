@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Any
 from xml.sax.saxutils import escape
 
-from cfn.workflow.duration import followers
-from pipeline.transactions.ways import TURNS, follow
+from pipeline.transactions.ways import TURNS, follow, followers
 
 _WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28
 # Columns from left to right: these states, other states off the main path, the main path, states that can only fail.

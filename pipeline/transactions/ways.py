@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.core.errors import NextStep, SubmissionError
@@ -45,6 +45,19 @@ def read_definition(template: Mapping[str, Any]) -> dict[str, Any]:
         "the template has no state machine",
         NextStep("Use the pipeline template, written by", ("synth", "--out", "DIR")),
     )
+
+
+def followers(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(kind, name) of every state that may come next: kind is "next", "choice", "default" or "catch"."""
+    if "Next" in state and state["Type"] not in ("Choice", "Succeed", "Fail"):
+        yield "next", state["Next"]
+    for rule in state.get("Choices", []):
+        if "Next" in rule:
+            yield "choice", rule["Next"]
+    if "Default" in state:
+        yield "default", state["Default"]
+    for catcher in state.get("Catch", []):
+        yield "catch", catcher.get("Next", "")
 
 
 def follow(definition: Mapping[str, Any], turns: Mapping[str, str], start: str | None = None) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.transactions.ways import followers
 from pipeline.verification.language.integrations import integration_of
-from pipeline.verification.language.machine import WHOLE, Machine, Scope, State, followers
+from pipeline.verification.language.machine import WHOLE, Machine, Scope, State
 
 # Step Functions quotas: an EXPRESS workflow runs at most five minutes.
 EXPRESS_SECONDS = 300

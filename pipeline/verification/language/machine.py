@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.errors import VerificationError
+from pipeline.transactions.ways import followers
 
 State = Mapping[str, Any]
 Scope = tuple[str, int]
@@ -111,19 +112,6 @@ def inner_machines(state: State) -> Iterator[Any]:
             yield from state.get("Branches", [])
         case "Map":
             yield state.get("ItemProcessor", state.get("Iterator"))
-
-
-def followers(state: State) -> Iterator[tuple[str, str]]:
-    """(kind, name) of every state that may come next: kind is "next", "choice", "default" or "catch"."""
-    if "Next" in state and state["Type"] not in ("Choice", "Succeed", "Fail"):
-        yield "next", state["Next"]
-    for rule in state.get("Choices", []):
-        if "Next" in rule:
-            yield "choice", rule["Next"]
-    if "Default" in state:
-        yield "default", state["Default"]
-    for catcher in state.get("Catch", []):
-        yield "catch", catcher.get("Next", "")
 
 
 def expressions(value: Any) -> Iterator[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.transactions.ways import followers
 from pipeline.verification.language.integrations import Integration, errors_of, matches, may_have_happened, passes
-from pipeline.verification.language.machine import WHOLE, Machine, State, followers
+from pipeline.verification.language.machine import WHOLE, Machine, State
 from pipeline.verification.model.steps import Fault
 
 _NATURAL = ("ConditionalCheckFailedException", "ValidationException")

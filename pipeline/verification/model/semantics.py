@@ -18,10 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.transactions.ways import followers
 from pipeline.verification.language.expressions import CLOCK, Language, QueryError, moment
 from pipeline.verification.language.integrations import QUERY_ERROR, Integration, integration_of
 from pipeline.verification.language.interned import UNDEFINED, UNKNOWN, Values
-from pipeline.verification.language.machine import Machine, Scope, State, expressions, followers, own_fields
+from pipeline.verification.language.machine import Machine, Scope, State, expressions, own_fields
 from pipeline.verification.model.faults import catcher_of, faults_of, last_resort, live_variables, retrier
 from pipeline.verification.model.steps import (
     Answers,

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from cfn.workflow.composition import definition
-from cfn.workflow.duration import longest_way
 from pipeline.core.errors import VerificationError
 from pipeline.transactions.drawing import draw
 from pipeline.verification import mutations, report
@@ -41,10 +40,6 @@ def test_every_end_is_met(proof: Proof) -> None:
     ends = {end for each in proof.explored for end in each.ends}
     outcomes = {f"answers {outcome}" for outcome in ("APPROVED", "REVIEW", "DECLINED", "REJECTED", "CONFLICT")}
     assert ends == {*outcomes, "fails with Parked", "fails with NotParked"}
-
-
-def test_the_longest_way_is_that_of_the_definition(proof: Proof) -> None:
-    assert proof.longest.seconds == longest_way(DEFINITION).seconds
 
 
 def test_the_clock_moves_past_the_patience_and_the_lease() -> None:

@@ -16,10 +16,10 @@ from cfn.names import Names, pascal_case
 from cfn.settings import Settings
 from cfn.workflow import composition
 from cfn.workflow.composition import DOCUMENT, EXPRESSIONS, RESOURCES, compact, definition, definition_text, expressions
-from cfn.workflow.duration import followers
 from cfn.workflow.limits import CALLED_FUNCTIONS
 from cfn.workflow.state_machine import add_workflow
 from pipeline.core.errors import SettingsError
+from pipeline.transactions.ways import followers
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "workflow.asl.json"
 # The service's errors, not the function's (Step Functions guide, "Handle transient Lambda service exceptions").
