@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 def build_of(context: Context, *, sbom: bool = True) -> Build:
     """What the context's functions are built from."""
     from pipeline.assembly.build import Build
-    from pipeline.assembly.revision import SourceLabels, clean_commit
+    from pipeline.assembly.revision import SourceRevisions, clean_commit
 
     store = BlobStore(cache_folder())
     with storing(store.root):  # before anything is started that would have to be stopped again
         store.root.mkdir(parents=True, exist_ok=True)
     sweep_store(store)
-    labels = SourceLabels(context.sources, store.root / "revisions")
+    revisions = SourceRevisions(context.sources, store.root / "revisions")
     return Build(
         context.sources,
         context.platform,
@@ -44,8 +44,8 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         slim_of(context),
         sbom=sbom,
         builder=context.builder,
-        labels=labels,
-        commit=partial(clean_commit, context.root, context.sources, labels),
+        revisions=revisions,
+        commit=partial(clean_commit, context.root, context.sources, revisions),
         pins=context.pins,
     )
 

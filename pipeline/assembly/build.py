@@ -18,12 +18,12 @@ from pipeline.oci.blobs import BlobStore
 class Build:
     """What images are built from; needs no account and no credentials.
 
-    base     a registry reference, the path of an OCI layout, or "empty"
-    builder  "layers" for our own, "docker" for an engine and each function's Dockerfile
-    sbom     whether each image gets a bill of materials that refers to it
-    labels   function → labels of its image, such as the commit that it comes from
-    pins     the project's file of pinned bases, for an empty ``base``
-    commit   finds the commit that everything is made from, or ""; asked when a release is recorded
+    base       a registry reference, the path of an OCI layout, or "empty"
+    builder    "layers" for our own, "docker" for an engine and each function's Dockerfile
+    sbom       whether each image gets a bill of materials that refers to it
+    revisions  function → the commit that its files come from, or ""
+    pins       the project's file of pinned bases, for an empty ``base``
+    commit     finds the commit that everything is made from, or ""; asked when a release is recorded
     """
 
     sources: tuple[FunctionSource, ...]
@@ -33,7 +33,7 @@ class Build:
     slim: Slim
     sbom: bool = True
     builder: str = "layers"
-    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    revisions: Mapping[str, str] = field(default_factory=dict)
     commit: Callable[[], str] = str
     pins: Path = Path("bases.toml")
 
@@ -45,17 +45,15 @@ def build_image(
     store: BlobStore,
     *,
     slim: Slim | None = None,
-    labels: Mapping[str, str] | None = None,
     shared: SharedPackages | None = None,
     report: Report = ignore,
 ) -> Image:
     """The image of a function on ``base``; its own layers are in ``store``, the base's need not be.
 
     slim    what is left out of dependencies; ``Slim.for_sources(all sources)`` lets functions share their layers
-    labels  besides the title, such as ``SourceLabels`` gives
     shared  of the run that this is part of
 
     The same inputs give the same digest. Raises SourceError, DependencyError, BaseImageError and StorageError.
     """
     layers = lay_out(source, platform, store, slim=slim, runtime=not base.layers, shared=shared, report=report)
-    return assemble(base, layers, source=source, platform=platform, labels=labels)
+    return assemble(base, layers, source=source, platform=platform)

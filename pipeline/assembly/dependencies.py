@@ -6,6 +6,7 @@ The lock is a requirements file with one ``name==version`` and its SHA-256 hashe
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -16,18 +17,19 @@ from functools import lru_cache
 from pathlib import Path
 
 from cfn.settings import Architecture
+from pipeline.assembly.glibc import glibc_of, manylinux_of
 from pipeline.assembly.model import Platform
 from pipeline.core.children import run_child
 from pipeline.core.errors import DependencyError, StorageError
 from pipeline.core.files import storing
+from pipeline.core.shown import without_secrets
 
-# Lambda's Python 3.12 and newer run on Amazon Linux 2023 with glibc 2.34; 2.28 is what wheels are commonly built for.
-_GLIBC = "manylinux_2_28"
 _COMPILE = "uv pip compile --universal --generate-hashes requirements.in -o requirements.txt"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _REQUIREMENT = re.compile(
     rf"(?P<name>{_NAME})(?:\[[^\]]*\])?\s*(?P<how>===?|@)\s*(?P<what>[^\s;]+)(?:\s*;\s*(?P<marker>.*))?"
 )
+_INCLUDES = re.compile(r"(?:-r|-c|--requirements?|--constraints?)[ =]*(?P<path>[^\s#]+)")
 _HASH = re.compile(r"--hash=sha256:(?P<hex>[0-9a-f]{64})(?=\s|$)")
 
 
@@ -46,13 +48,13 @@ class LockedPackage:
 class Lock:
     """A requirements file that was read and found to pin everything by hash.
 
-    wanted  the requirements of the ``.in`` file beside it, from which it was compiled
+    wanted  the ``.in`` file beside it, from which it was compiled, and the files which that includes
     """
 
     path: Path
     content: bytes
     packages: tuple[LockedPackage, ...]
-    wanted: tuple[str, ...] = ()
+    wanted: tuple[bytes, ...] = ()
 
 
 def read_lock(path: Path) -> Lock:
@@ -84,46 +86,18 @@ def _parse_lock(text: str) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
     return tuple(packages), tuple(problems)
 
 
-def _wanted(path: Path) -> tuple[str, ...]:
-    """The requirements of an ``.in`` file, without its options; none where there is no such file."""
+def _wanted(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[bytes, ...]:
+    """The content of an ``.in`` file and of every file that it includes; () where there is no such file."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+        content = path.read_bytes()
+    except OSError:
         return ()
-    return tuple(line for _, line in _logical_lines(text) if not line.startswith("-"))
-
-
-def judge_age(lock: Lock) -> None:
-    """Raises DependencyError for a lock that was not compiled again after its ``.in`` file was changed.
-
-    Such a lock installs without a complaint, and the function fails where it imports what is missing.
-    """
-    if not lock.wanted:
-        return
-    from packaging.requirements import InvalidRequirement, Requirement  # costs more than a build without changes
-    from packaging.version import InvalidVersion
-
-    problems = []
-    for text in lock.wanted:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:  # a path or an address: the resolver's matter
-            continue
-        versions = [package.version for package in lock.packages if package.name == _canonical(requirement.name)]
-        try:
-            fits = any(not version or requirement.specifier.contains(version, True) for version in versions)
-        except InvalidVersion:
-            continue
-        if not versions:
-            problems.append(f"{text} is not in it")
-        elif not fits:
-            problems.append(f"{text} is wanted, and it has {', '.join(versions)}")
-    if problems:
-        raise DependencyError(
-            f"the dependencies of {lock.path.parent.name} were not installed",
-            f"{lock.path} is older than its {lock.path.with_suffix('.in').name}: {'; '.join(problems)}",
-            f"Write it again: `{_COMPILE}`.",
-        )
+    contents = [content]
+    for _, line in _logical_lines(content.decode("utf-8-sig", errors="replace")):
+        included = _INCLUDES.match(line)
+        if included is not None and (inner := path.parent / included["path"]) not in seen:
+            contents += _wanted(inner, seen | {path, inner})
+    return tuple(contents)
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -152,7 +126,7 @@ def _parse(line: str) -> LockedPackage | str:
     requirement, _, hashes = line.partition("--hash=")
     match = _REQUIREMENT.fullmatch(requirement.strip())
     if match is None or "*" in match["what"]:
-        return f"{requirement.strip()!r} is not pinned with =="
+        return f"{without_secrets(requirement.strip())!r} is not pinned with =="
     digests = tuple(_HASH.findall("--hash=" + hashes)) if hashes else ()
     if not digests or _HASH.sub("", "--hash=" + hashes).strip():
         return f"{match['name']} has no hash, or one that is not 64 hexadecimal digits of SHA-256"
@@ -182,21 +156,51 @@ def install(lock: Lock, platform: Platform, target: Path, *, offline: bool = Fal
     package has no wheel for the target, a hash differs, a dependency is missing from the lock or the index cannot be
     reached; StorageError when the disk is full.
     """
-    machine = "aarch64" if platform.architecture is Architecture.ARM64 else "x86_64"
-    uv = _uv()
     with storing(target.parent), tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # What was read is installed, even if the lock is written to meanwhile.
         copy = Path(folder) / "requirements.txt"
         copy.write_bytes(lock.content)
-        command = [uv, "pip", "install", "--target", str(target), "--requirement", str(copy)]
-        command += ["--require-hashes", "--only-binary", ":all:", "--no-compile", "--no-progress", "--color", "never"]
-        command += ["--python", sys.executable, "--python-version", str(platform.python)]
-        command += ["--python-platform", f"{machine}-{_GLIBC}"]
+        command = [*_pip_install(platform, target), "--requirement", str(copy), "--require-hashes", "--no-compile"]
         said = _refused([*command, "--offline"] if offline else command)
         if said is not None and not offline and _NETWORK.search(said) and _refused([*command, "--offline"]) is None:
             said = None
     if said is not None:
         raise _refusal(lock, platform, said)
+
+
+def judge_lock(lock: Lock, platform: Platform, installed: Path) -> None:
+    """Raises DependencyError for a lock whose installation lacks something that its ``.in`` file asks for.
+
+    The resolver itself judges, without a network: markers, extras and included files mean what they mean to it. Such a
+    lock installs without a complaint, and the function fails where it imports what is missing.
+    """
+    if not lock.wanted:
+        return
+    wanted = lock.path.with_suffix(".in")
+    command = [*_pip_install(platform, installed), "--requirement", str(wanted), "--dry-run", "--no-index", "--offline"]
+    # Wheels lying elsewhere must not stand in for what the lock leaves out.
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("UV_FIND_LINKS", "UV_INDEX")}
+    done = run_child(command, environment=surroundings)
+    said = done.stderr.decode(errors="replace")
+    if done.returncode == 0 and "Would make no changes" in said:
+        return
+    missing = re.findall(r"^ \+ (\S+)", said, flags=re.MULTILINE)
+    why = f"{', '.join(missing)} is missing from it" if missing else _told(said)
+    raise DependencyError(
+        f"the dependencies of {lock.path.parent.name} were not installed",
+        f"{lock.path} does not satisfy its {wanted.name}: "
+        + why.replace("in the provided package locations", "in the lock"),
+        f"Write it again: `{_COMPILE}`.",
+    )
+
+
+def _pip_install(platform: Platform, target: Path) -> list[str]:
+    """The resolver's command, for wheels of ``platform`` in ``target``."""
+    machine = "aarch64" if platform.architecture is Architecture.ARM64 else "x86_64"
+    command = [_uv(), "pip", "install", "--target", str(target), "--only-binary", ":all:"]
+    command += ["--python", sys.executable, "--python-version", str(platform.python)]
+    command += ["--python-platform", f"{machine}-{manylinux_of(platform.python)}"]
+    return [*command, "--no-progress", "--color", "never"]
 
 
 def _refused(command: list[str]) -> str | None:
@@ -217,7 +221,8 @@ _CURES = (
     (re.compile("no trusted hash"), f"The lock leaves it out. Write the lock again: `{_COMPILE}`."),
     (
         re.compile("wheel"),
-        "Choose a version that has a wheel for {platform}, or replace the package: nothing is built from source.",
+        "Choose a version that has a wheel for {platform} with glibc {glibc} or older, or replace the package: nothing "
+        "is built from source.",
     ),
 )
 
@@ -227,14 +232,19 @@ def _refusal(lock: Lock, platform: Platform, said: str) -> DependencyError | Sto
     what = f"the dependencies of {lock.path.parent.name} were not installed for {platform}"
     if _FULL.search(said):
         return StorageError(what, "the disk is full", "Free some space, or set TRANSACTION_PIPELINE_CACHE elsewhere.")
-    # "error: …", "cause: …" and "hint: …", each up to the next one; hints speak of uv's options.
-    parts = re.split(r"^\s*(error|cause|hint|warning): ", said, flags=re.MULTILINE)
-    parts_said = [" ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True) if kind in _TOLD]
-    why = ": ".join(parts_said) or " ".join(said.split()) or "uv gave no reason"
+    why = _told(said)
     step = next((cure for pattern, cure in _CURES if pattern.search(said)), None)
     if step is None:
         return DependencyError(what, why, f"Mend requirements.in and write the lock again: `{_COMPILE}`.")
-    return DependencyError(what, why, step.format(platform=platform))
+    return DependencyError(what, why, step.format(platform=platform, glibc=glibc_of(platform.python)))
 
 
 _TOLD = ("error", "cause")
+
+
+def _told(said: str) -> str:
+    """The reason that uv gives, on one line."""
+    # "error: …", "cause: …" and "hint: …", each up to the next one; hints speak of uv's options.
+    parts = re.split(r"^\s*(error|cause|hint|warning): ", said, flags=re.MULTILINE)
+    reasons = [" ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True) if kind in _TOLD]
+    return ": ".join(reasons) or " ".join(said.split()) or "uv gave no reason"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -60,9 +59,8 @@ def assemble(
     *,
     source: FunctionSource,
     platform: Platform,
-    labels: Mapping[str, str] | None = None,
 ) -> Image:
-    """The image of a function: the base with ``layers`` on top, the handler as command, and ``labels``.
+    """The image of a function: the base with ``layers`` on top, the handler as command, the name as title.
 
     Of the base's config only the command, labels and missing variables change. The manifest has one family of media
     types throughout, the base's. Raises BaseImageError for a base whose config does not fit its layers or platform.
@@ -78,11 +76,7 @@ def assemble(
     run["Cmd"] = [source.handler]
     run["Env"] = _environment(run.get("Env") or [])
     run.setdefault("WorkingDir", TASK_ROOT)
-    run["Labels"] = {
-        **(run.get("Labels") or {}),
-        "org.opencontainers.image.title": source.name,
-        **(labels or {}),
-    }
+    run["Labels"] = {**(run.get("Labels") or {}), "org.opencontainers.image.title": source.name}
     config_bytes = canonical_json(config)
     media_type, config_type, layer_type = (
         (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP)

@@ -16,13 +16,15 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.assembly import model
-from pipeline.assembly.dependencies import Lock, install, judge_age, read_lock
+from pipeline.assembly.byte_code import compile_tree
+from pipeline.assembly.dependencies import Lock, install, judge_lock, read_lock
+from pipeline.assembly.distribution import is_record, normalise_record
 from pipeline.assembly.ignore import IgnoreRules, read_rules
 from pipeline.assembly.model import FunctionSource, Platform
-from pipeline.assembly.slim import Slim, compile_tree, shipped_files
+from pipeline.assembly.slim import Slim, select_files
 from pipeline.core.errors import SourceError
 from pipeline.core.events import Report, ignore, step
 from pipeline.core.files import storing
@@ -40,7 +42,10 @@ RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
 _MODULES = (
     __name__,
     "pipeline.assembly.slim",
+    "pipeline.assembly.byte_code",
+    "pipeline.assembly.distribution",
     "pipeline.assembly.dependencies",
+    "pipeline.assembly.glibc",
     "pipeline.oci.tarball",
 )
 # Files up to this size are read and kept; larger ones are streamed into their layer.
@@ -293,8 +298,8 @@ def _dependency_layers(
 ) -> list[Layer]:
     """The layers of locks by title, none for a lock without packages; missing ones are installed side by side."""
     for lock in locks.values():
-        if not lock.packages:
-            judge_age(lock)
+        if lock.wanted and not lock.packages:
+            _judge_empty(lock, platform, store)
     wanted = [_Installation(lock, title, platform, store, slim) for title, lock in locks.items() if lock.packages]
     known = [each.known() for each in wanted]
     missing = [each for each, layer in zip(wanted, known, strict=True) if layer is None]
@@ -304,6 +309,16 @@ def _dependency_layers(
         with ThreadPoolExecutor(len(missing)) as pool:
             list(pool.map(lambda each: each.layer(report), missing))
     return [layer if layer is not None else each.layer(report) for each, layer in zip(wanted, known, strict=True)]
+
+
+def _judge_empty(lock: Lock, platform: Platform, store: BlobStore) -> None:
+    """Judge a lock that installs nothing, once per content and target."""
+    key = Digest.of(repr((_code_version(), str(platform), lock.wanted)).encode())
+    record = store.root / "locks" / f"{key.hex}.json"
+    if read_record(record) is None:
+        with work_folder(store) as root:
+            judge_lock(lock, platform, root)
+        write_record(record, {"empty": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +334,7 @@ class _Installation:
     @property
     def record(self) -> Path:
         # By what is pinned, not by the file: comments say where the file lies, and indexes only where wheels come from.
-        # What is wanted changes no layer, but a lock is held against it only before it is installed.
+        # What is wanted changes no layer, but a lock is held against it only when it is installed.
         pinned = sorted(repr(package) for package in self.lock.packages)
         wanted = sorted(self.lock.wanted)
         key = repr((_code_version(), str(self.platform), self.slim.key(self.platform.python), pinned, wanted))
@@ -337,7 +352,6 @@ class _Installation:
             known = self.known()
             if known is not None:
                 return known
-            judge_age(self.lock)
             subject = self.lock.path.parent.name if self.title == "dependencies" else self.title
             with step(report, "install", subject):
                 return _record(self.record, self._install())
@@ -346,17 +360,27 @@ class _Installation:
         with work_folder(self.store) as root:
             target = root / "installed"
             install(self.lock, self.platform, target)
-            files = shipped_files(target, self.slim)
+            judge_lock(self.lock, self.platform, target)
+            files = list(select_files(target, self.slim).shipped)
             if self.slim.compiles_for(self.platform.python):
                 # Files of uv's cache are only read: byte code goes into new files, beside shipped modules only.
                 compile_tree(target, f"/{TASK_ROOT}")
                 files += [pyc for file in files if file.suffix == ".py" for pyc in _compiled(file)]
-            entries = [_file_entry(file, f"{TASK_ROOT}/{file.relative_to(target).as_posix()}") for file in files]
+            entries = [_installed_entry(file, target, files) for file in files]
             return store_layer(self.store, entries, self.title)
 
 
 def _compiled(module: Path) -> list[Path]:
     return sorted((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc"))
+
+
+def _installed_entry(file: Path, target: Path, shipped: list[Path]) -> TarEntry:
+    path = PurePosixPath(file.relative_to(target).as_posix())
+    place = f"{TASK_ROOT}/{path}"
+    if is_record(path):
+        content = normalise_record(file, target, shipped)
+        return TarEntry(place, "file", content, len(content))
+    return _file_entry(file, place)
 
 
 def _file_entry(file: Path, place: str, *, keep: bool = False) -> TarEntry:

@@ -14,14 +14,12 @@ from pipeline.assembly.model import FunctionSource
 from pipeline.core.records import read_record, write_record
 from pipeline.oci.values import Digest
 
-LABEL = "org.opencontainers.image.revision"
 
-
-class SourceLabels(Mapping[str, Mapping[str, str]]):
-    """Function → the label with its revision, or none. Git runs in the background; reading a label waits for it.
+class SourceRevisions(Mapping[str, str]):
+    """Function → its revision, or "". Git runs in the background; reading a revision waits for it.
 
     The revision is the last commit that changed what the function is built from, not the newest one: a commit
-    elsewhere must not give the function a new digest. There is none outside a Git repository, in a shallow clone
+    elsewhere does not change where the function comes from. It is "" outside a Git repository, in a shallow clone
     (where every file seems to come from its first commit), and while a file that would be shipped is not committed.
 
     records  a folder that keeps what each head of the repository has answered: a function's history can be long
@@ -39,11 +37,10 @@ class SourceLabels(Mapping[str, Mapping[str, str]]):
         """The newest commit when they were looked for; "" outside of a repository."""
         return self._found.result()[0]
 
-    def __getitem__(self, name: str) -> Mapping[str, str]:
+    def __getitem__(self, name: str) -> str:
         if name not in self._names:
             raise KeyError(name)
-        revision = self._found.result()[1].get(name)
-        return {LABEL: revision} if revision else {}
+        return self._found.result()[1].get(name, "")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -73,10 +70,10 @@ def _find_revisions(sources: Sequence[FunctionSource], records: Path | None) -> 
     }
 
 
-def clean_commit(project: Path, sources: Sequence[FunctionSource], built: SourceLabels | None = None) -> str:
+def clean_commit(project: Path, sources: Sequence[FunctionSource], built: SourceRevisions | None = None) -> str:
     """The newest commit, if it alone says what is released from ``project``; else "".
 
-    built  the labels of the images: a commit that came after they were looked for is not what they were built from
+    built  the revisions of the images: a commit made after they were read is not what the images were built from
 
     Nothing that Git knows may be changed there, since templates and settings are released too, and nothing that it
     does not know may be part of a function, of ``cfn`` or of the settings.

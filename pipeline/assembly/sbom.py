@@ -18,6 +18,7 @@ from pipeline.assembly.layers import runtime_lock
 from pipeline.assembly.model import FunctionSource, Image, Platform
 from pipeline.assembly.referrers import make_referrer
 from pipeline.core.records import code_version, read_record, write_record
+from pipeline.core.shown import without_secrets
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import CREATED
 from pipeline.oci.values import Artifact, Digest
@@ -36,7 +37,8 @@ def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Art
     bases = sorted({str(layer.source) for layer in image.layers if layer.source})
     made_from = [source.name, str(image.platform), bases, [Digest.of(lock.content).hex for lock in contents]]
     key = Digest.of(canonical_json(made_from))
-    record = store.root / "sboms" / f"{key.hex}-{code_version(__name__, 'pipeline.assembly.dependencies')}.json"
+    version = code_version(__name__, "pipeline.assembly.dependencies", "pipeline.core.shown")
+    record = store.root / "sboms" / f"{key.hex}-{version}.json"
     content = _remembered(store, read_record(record))
     if content is None:
         packages = {package.name: package for lock in contents for package in lock.packages}
@@ -103,7 +105,7 @@ def _component(package: LockedPackage) -> Component:
     # A lock has the hash of every file that may be installed, not only of the one that was: they go with the source.
     origin = ExternalReference(
         type=ExternalReferenceType.DISTRIBUTION,
-        url=XsUri(package.url or purl.to_string()),
+        url=XsUri(without_secrets(package.url) or purl.to_string()),
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=each) for each in package.hashes],
     )
     return Component(

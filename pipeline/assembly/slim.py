@@ -1,38 +1,38 @@
-"""What of installed dependencies a function never needs, and byte code for what stays.
+"""Which installed files a function cannot need, and which only describe the machine that installed them.
 
-A layer without it must still import: what is left out is either no module (data of AWS services that no function
-calls, type stubs) or tests that no other module of the distribution imports.
+What is left out is unreachable or unwanted by design: data of AWS services that no function calls, the test modules
+of packages, and type stubs beside their modules. Data files always ship, wherever they are, and so does everything
+that a module of its distribution imports or names in a string.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.assembly.model import FunctionSource, PythonVersion
-from pipeline.core.children import run_child
-from pipeline.core.errors import StorageError
+from pipeline.core.documents import parse_python
 
-# Differs from machine to machine, and nothing reads it in an image: who installed, from where, with which hashes.
-_INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
+# Written by the installer about itself: its name, the command line, where a file came from (with its password).
+_INSTALLER_FILES = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
 # boto3's credential providers may call STS, also for a function that does not.
 _ALWAYS = frozenset({"sts"})
-_IMPORTS_TESTS = re.compile(
-    rb"^\s*(?:from\s+([\w.]*\btests)\b[\w.]*\s+import|import\s+([\w.]+\.tests)\b"
-    rb"|from\s+([\w.]+)\s+import\s*(?:\([^)]*|[^\n]*)\btests\b)",
-    re.MULTILINE,
-)
+_TESTS = "tests"
+_NAMES_TESTS = re.compile(r"(?:^|[./\\:])tests(?:$|[./\\:])")
+_READS_STUBS = re.compile(rb"attach_stub|\.pyi\b")
+_MODULES = (".py", ".pyc", ".so")
 
 
 @dataclass(frozen=True, slots=True)
 class Slim:
     """How dependencies are slimmed.
 
-    enabled    leave out tests, type stubs and data of services outside ``services``
+    enabled    leave out test modules, type stubs and data of services outside ``services``
     services   the AWS services that functions call, by botocore's name
     byte_code  ship byte code where this interpreter writes the target's; see docs/decisions/byte-code.md
     """
@@ -61,81 +61,121 @@ class Slim:
         return f"{self.enabled} {sorted(self.services)} {written_by}"
 
 
-def shipped_files(root: Path, slim: Slim) -> list[Path]:
-    """The files below an installation that belong into a layer, sorted."""
-    files = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    kept = [file for file in files if not _is_local(file, root)]
-    if slim.enabled:
-        kept = _without_ballast(kept, root, slim)
-    return sorted(kept)
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files of an installation, each under ``shipped`` or under ``left_out`` with the rule that leaves it out."""
+
+    shipped: tuple[Path, ...]
+    left_out: Mapping[Path, str]
 
 
-def _is_local(file: Path, root: Path) -> bool:
-    """Whether a file says more of this machine than of the package."""
-    parts = file.relative_to(root).parts
-    if "__pycache__" in parts or file.suffix in (".pyc", ".pyo") or parts == (".lock",):
-        return True
-    if len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] in _INSTALLER_FILES:
-        return True
-    if parts[0] == "bin":  # console scripts name the interpreter of the machine that installed them
-        with file.open("rb") as script:
-            return script.read(2) == b"#!"
-    return False
-
-
-def _without_ballast(files: list[Path], root: Path, slim: Slim) -> list[Path]:
-    wanted = slim.services | _ALWAYS
+def select_files(root: Path, slim: Slim) -> Selection:
+    """Sort the files below an installation into shipped and left out; both are in the order of their paths."""
+    files = sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     relative = {file: PurePosixPath(file.relative_to(root).as_posix()) for file in files}
-    keep_tests, keep_stubs = _exceptions(files, relative)
-    kept = []
+    present = set(relative.values())
+    slimming = _Slimming(files, relative, slim) if slim.enabled else None
+    left_out: dict[Path, str] = {}
     for file in files:
-        parts = relative[file].parts
-        if parts[0] in ("botocore", "boto3") and len(parts) > 3 and parts[1] == "data" and parts[2] not in wanted:
-            continue
-        if "tests" in parts[:-1] and parts[0] not in keep_tests:
-            continue
-        if parts[0].endswith("-stubs") or (file.suffix == ".pyi" and parts[0] not in keep_stubs):
-            continue
-        kept.append(file)
-    return kept
+        path = relative[file]
+        rule = _installer_rule(file, path, present) or (slimming.rule(path) if slimming is not None else "")
+        if rule:
+            left_out[file] = rule
+    return Selection(tuple(file for file in files if file not in left_out), left_out)
 
 
-def _exceptions(files: list[Path], relative: dict[Path, PurePosixPath]) -> tuple[set[str], set[str]]:
-    """Top-level packages whose own modules import a ``tests`` folder, and those that read their stubs at run time."""
-    tests, stubs = set(), set()
-    for file in files:
-        parts = relative[file].parts
-        if file.suffix != ".py" or "tests" in parts:
-            continue
-        text = file.read_bytes()
-        if b"tests" in text:
-            for match in _IMPORTS_TESTS.finditer(text):
-                module = next(filter(None, match.groups())).decode()
-                tests.add(parts[0] if module.startswith(".") or module == "tests" else module.split(".")[0])
-        if b"attach_stub" in text:  # lazy_loader's way to list a package's names
-            stubs.add(parts[0])
-    return tests, stubs
+def _installer_rule(file: Path, path: PurePosixPath, present: set[PurePosixPath]) -> str:
+    """The rule by which a file is not content of a package; "" for content."""
+    parts = path.parts
+    if "__pycache__" in parts or path.suffix == ".pyo":
+        return "byte code of the machine that installed it"
+    if path.suffix == ".pyc" and path.with_suffix(".py") in present:
+        return "byte code that Python ignores beside its source"
+    if parts == (".lock",) or (len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] in _INSTALLER_FILES):
+        return "a record of the installer"
+    if parts[0] == "bin":
+        with file.open("rb") as script:
+            if script.read(2) == b"#!":
+                return "a console script, which names the interpreter of the machine that installed it"
+    return ""
 
 
-_COMPILE = """
-import compileall, py_compile, sys
-compileall.compile_dir(sys.argv[1], maxlevels=99, quiet=2, force=True, workers=1, optimize=0,
-    stripdir=sys.argv[1], prependdir=sys.argv[2], invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-"""
+class _Slimming:
+    """The rules of one installation, which depend on what its modules import and name."""
+
+    def __init__(self, files: Iterable[Path], relative: Mapping[Path, PurePosixPath], slim: Slim) -> None:
+        self._services = slim.services | _ALWAYS
+        # A stub beside its module is read by type checkers only; one without a module may be data (typeshed).
+        self._modules = {_module(path) for path in relative.values() if path.suffix in _MODULES}
+        self._keeps_tests: set[str] = set()
+        self._keeps_stubs: set[str] = set()
+        for file in files:
+            path = relative[file]
+            if path.name == "entry_points.txt" and _names_tests(file.read_text(encoding="utf-8", errors="replace")):
+                self._keeps_tests |= _entry_points(file.read_text(encoding="utf-8", errors="replace"))
+            elif path.suffix == ".py" and _TESTS not in path.parts[:-1]:
+                self._read(file, path)
+
+    def _read(self, file: Path, path: PurePosixPath) -> None:
+        content = file.read_bytes()
+        if _TESTS.encode() in content:
+            self._keeps_tests |= _tests_of(content, path)
+        if _READS_STUBS.search(content):
+            self._keeps_stubs.add(_top(path))
+
+    def rule(self, path: PurePosixPath) -> str:
+        """The rule by which a package's file is left out; "" if it ships."""
+        parts = path.parts
+        if parts[0] in ("botocore", "boto3") and len(parts) > 3 and parts[1] == "data":
+            return "" if parts[2] in self._services else "data of an AWS service that no function calls"
+        if path.suffix in (".py", ".pyc") and _TESTS in parts[:-1] and _top(path) not in self._keeps_tests:
+            return "a test module that its package neither imports nor names"
+        if path.suffix == ".pyi" and self._is_read_by_type_checkers_only(path):
+            return "a type stub of a module that is shipped"
+        return ""
+
+    def _is_read_by_type_checkers_only(self, path: PurePosixPath) -> bool:
+        if path.parts[0].endswith("-stubs"):  # no name that Python can import (PEP 561)
+            return True
+        return _top(path) not in self._keeps_stubs and _module(path) in self._modules
 
 
-def compile_tree(root: Path, shipped_at: str) -> None:
-    """Write byte code beside every module below ``root``, the same for the same modules and the same Python.
+def _top(path: PurePosixPath) -> str:
+    return path.parts[0].partition(".")[0]
 
-    One fresh process without site packages, with a fixed hash seed and in sorted order: marshal writes what is shared
-    in memory as references, and the order of sets, so both must not depend on what ran before. Modules that this
-    Python cannot compile are left without. Raises StorageError when it cannot be written.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment["PYTHONHASHSEED"] = "0"
-    command = [sys.executable, "-S", "-s", "-B", "-c", _COMPILE, str(root), shipped_at]
-    done = run_child(command, environment=environment)
-    if done.returncode != 0:
-        # Source that does not compile is passed over, so this is the disk.
-        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"status {done.returncode}"
-        raise StorageError(f"no byte code was written to {root}", reason, "Free some space, or set byte_code = false.")
+
+def _module(path: PurePosixPath) -> PurePosixPath:
+    """``a/b.cpython-313-x86_64-linux-gnu.so`` → ``a/b``."""
+    return path.with_name(path.name.partition(".")[0])
+
+
+def _names_tests(text: str) -> bool:
+    return _NAMES_TESTS.search(text) is not None
+
+
+def _entry_points(text: str) -> set[str]:
+    """The top-level packages whose ``tests`` an entry point loads."""
+    targets = (line.partition("=")[2].strip() for line in text.splitlines())
+    return {target.partition(".")[0] for target in targets if _names_tests(target.partition("[")[0].strip())}
+
+
+def _tests_of(content: bytes, path: PurePosixPath) -> set[str]:
+    """The top-level packages whose ``tests`` folder a module imports, or names in a string."""
+    own = _top(path)
+    try:
+        module = parse_python(content, str(path))
+    except (SyntaxError, ValueError):  # of another version of Python: nothing can be ruled out
+        return {own}
+    found = set()
+    for node in ast.walk(module):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name.partition(".")[0] for alias in names if _names_tests(alias.name)}
+            case ast.ImportFrom(module=name, names=names, level=level):
+                if _names_tests(name or "") or any(alias.name == _TESTS for alias in names):
+                    top = (name or "").partition(".")[0]
+                    found.add(own if level or top == _TESTS else top)
+            case ast.Constant(value=str(text)) if _names_tests(text):
+                # importlib.import_module("other.tests.x"), or a path below this package.
+                found |= {own, text.partition(".")[0]}
+    return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _MOST = 200
+# In a URL: the user and password before the host, and everything after "?", where signed URLs have their signature.
+_SECRET_PARTS = re.compile(r"(?<=://)[^/@\s]*@|\?[^#\s]*")
 
 
 def shown(name: str) -> str:
@@ -15,6 +18,15 @@ def shown(name: str) -> str:
 def shorten(name: str) -> str:
     """A name in quotes."""
     return repr(_cut(name))
+
+
+def without_secrets(url: str) -> str:
+    """A URL without user, password and query.
+
+    >>> without_secrets("git+https://me:secret@host/x.git?token=t#egg=x")
+    'git+https://host/x.git#egg=x'
+    """
+    return _SECRET_PARTS.sub("", url)
 
 
 def printable(text: str) -> str:

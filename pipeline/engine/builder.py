@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,13 +53,12 @@ class DockerBuilder:
     engine: Any = None
     buildx: bool | None = None
 
-    def build(self, source: FunctionSource, base: Base | str, labels: Mapping[str, str] | None = None) -> Image:
+    def build(self, source: FunctionSource, base: Base | str) -> Image:
         """The image of a function.
 
-        base    what the Dockerfile's build argument BASE_IMAGE names: a reference, or the base that ``choose_base``
-                gave, whose layers keep the digests that its registry knows, and which is loaded into the engine if it
-                came from an OCI layout
-        labels  besides the title
+        base  what the Dockerfile's build argument BASE_IMAGE names: a reference, or the base that ``choose_base``
+              gave, whose layers keep the digests that its registry knows, and which is loaded into the engine if it
+              came from an OCI layout
 
         Raises SourceError, DependencyError, BaseImageError, BuildFailed, StorageError, and LocalError without an
         engine.
@@ -70,8 +68,7 @@ class DockerBuilder:
         layers = lay_out(source, self.platform, self.store, slim=slim, report=self.report)
         with work_folder(self.store) as work:
             reference = base if isinstance(base, str) else _reference(engine, base, self.store, work, source)
-            wanted = {"org.opencontainers.image.title": source.name, **(labels or {})}
-            request = _Request(source, self.platform, reference, wanted)
+            request = _Request(source, self.platform, reference)
             with step(self.report, "docker build", source.name), tempfile.TemporaryFile(dir=work) as context:
                 write_context(source, layers, self.store, context)
                 context.seek(0)
@@ -93,7 +90,10 @@ class _Request:
     source: FunctionSource
     platform: Platform
     base: str
-    labels: Mapping[str, str]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"org.opencontainers.image.title": self.source.name}
 
     @property
     def tag(self) -> str:
@@ -177,7 +177,7 @@ def _build_classic(engine: Any, request: _Request, context: IO[bytes]) -> None:
     try:
         for line in engine.build(
             fileobj=context, custom_context=True, dockerfile=DOCKERFILE, tag=request.tag, decode=True, rm=True,
-            forcerm=True, buildargs={"BASE_IMAGE": request.base}, labels=dict(request.labels),
+            forcerm=True, buildargs={"BASE_IMAGE": request.base}, labels=request.labels,
             platform=request.oci_platform, network_mode=_NO_NETWORK_OF_PODMAN if is_podman(engine) else "none",
         ):  # fmt: skip
             if "error" in line:

@@ -36,14 +36,11 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
 
 
 def _build_one(build: Build, source: FunctionSource, base: Base, shared: SharedPackages, report: Report) -> Image:
-    labels = build.labels.get(source.name)
     if build.builder == "docker":
         from pipeline.engine.builder import DockerBuilder
 
-        return DockerBuilder(build.platform, build.store, build.slim, report).build(source, base, labels)
-    return build_image(
-        source, build.platform, base, build.store, slim=build.slim, labels=labels, shared=shared, report=report
-    )
+        return DockerBuilder(build.platform, build.store, build.slim, report).build(source, base)
+    return build_image(source, build.platform, base, build.store, slim=build.slim, shared=shared, report=report)
 
 
 def repository_uris(registry: StackOutputs, images: Sequence[CheckedImage]) -> dict[str, str]:

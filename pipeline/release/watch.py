@@ -23,7 +23,6 @@ from pipeline.assembly.ignore import FILE as IGNORE_FILE
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.layers import collect_files
 from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Platform, PushedImage
-from pipeline.assembly.revision import SourceLabels
 from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
 from pipeline.bases.choose import choose_base
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep, SourceError, StackError
@@ -251,19 +250,14 @@ class QuickRelease:
         return uri is not None and ImageReference.parse(uri).digest == image.image.digest
 
     def _with(self, sources: tuple[FunctionSource, ...]) -> Deployment:
-        """The deployment of these functions alone, labelled as ``up`` would label them, so that it finds them done."""
-        labels = SourceLabels(sources, self._deployment.build.store.root / "revisions")
-        return replace(
-            self._deployment, build=replace(self._deployment.build, sources=sources, labels=labels, sbom=False)
-        )
+        """The deployment of these functions alone, whose images ``up`` would build alike."""
+        return replace(self._deployment, build=replace(self._deployment.build, sources=sources, sbom=False))
 
     def _build(self, deployment: Deployment) -> Sequence[CheckedImage]:
         build = deployment.build
         images = []
         for source in build.sources:
-            image = build_image(
-                source, build.platform, self._base, build.store, slim=build.slim, labels=build.labels.get(source.name)
-            )
+            image = build_image(source, build.platform, self._base, build.store, slim=build.slim)
             images.append(check_image(image, source, build.store))
             build.store.add(image.manifest)
             build.store.add(image.config)

@@ -43,9 +43,8 @@ def build(
     monkeypatch.setenv("DOCKER_HOST", docker_host)
 
     def build(source: FunctionSource, platform: Platform, base: Base | str, store: BlobStore, **more: Any) -> Image:
-        labels = more.pop("labels", None)
         builder = DockerBuilder(platform, store, engine=engine, buildx=request.param == "buildx", **more)
-        return builder.build(source, base, labels)
+        return builder.build(source, base)
 
     return build
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ def test_nothing_of_this_machine_is_in_the_layer(index: Index, store: BlobStore,
     (layer, _) = lay_out(source, ARM, store, slim=Slim(enabled=False))
     assert sorted(_members(store, layer)) == [
         "tool-1.0.dist-info/METADATA",
+        "tool-1.0.dist-info/RECORD",
         "tool-1.0.dist-info/WHEEL",
         "tool-1.0.dist-info/entry_points.txt",
         "tool/__init__.py",
@@ -188,17 +190,69 @@ def test_slim_leaves_out_what_no_function_needs(index: Index, store: BlobStore, 
     "imports",
     [
         "from . import tests",
+        "from .tests import x",
         "from pkg import a, tests",
-        "from . import (\n    a,\n    tests,\n)",
+        "from . import (\n    a,  # and\n    tests,\n)",
         "import pkg.tests.util",
+        "import a, pkg.tests.util as b",
+        "import_module('pkg.tests.util')",
+        "import_module('.tests', __name__)",
+        "files('pkg.tests')",
+        "HERE = __file__ + '/tests/data.json'",
+        "print 'of Python 2, with tests'",
     ],
 )
-def test_tests_that_a_package_imports_itself_are_shipped(
+def test_tests_that_a_package_imports_or_names_itself_are_shipped(
     index: Index, store: BlobStore, tmp_path: Path, imports: str
 ) -> None:
     index.add("pkg", "py3-none-any", {"pkg/__init__.py": f"{imports}\n", "pkg/tests/__init__.py": ""})
     layer, _ = lay_out(_source(tmp_path, "f", index.lock("pkg==1.0")), ARM, store)
     assert "pkg/tests/__init__.py" in _members(store, layer)
+
+
+def test_tests_that_an_entry_point_loads_are_shipped(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add(
+        "pkg",
+        "py3-none-any",
+        {"pkg/tests/plugin.py": "", "pkg-1.0.dist-info/entry_points.txt": "[x]\ny = pkg.tests.plugin:z [e]\n"},
+    )
+    layer, _ = lay_out(_source(tmp_path, "f", index.lock("pkg==1.0")), ARM, store)
+    assert "pkg/tests/plugin.py" in _members(store, layer)
+
+
+def test_data_stubs_without_a_module_and_byte_code_without_source_are_content(
+    index: Index, store: BlobStore, tmp_path: Path
+) -> None:
+    content = {
+        "pkg/tests/generic/builtin.sql": "select 1",  # read by walking a folder, as dbt-adapters does
+        "pkg/typeshed/json.pyi": "",
+        "pkg/closed.pyc": "byte code",
+    }
+    left_out = {"pkg/open.py": "", "pkg/open.pyi": "", "pkg/__pycache__/open.cpython-313.pyc": "", "pkg/open.pyc": ""}
+    index.add("pkg", "py3-none-any", {**content, **left_out})
+    layer, _ = lay_out(_source(tmp_path, "f", index.lock("pkg==1.0")), ARM, store)
+    assert {name for name in _members(store, layer) if "dist-info" not in name} == {*content, "pkg/open.py"}
+
+
+def test_the_record_of_a_distribution_says_what_ships(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add(
+        "tool",
+        "py3-none-any",
+        {"tool/__init__.py": "x = 1\n", "tool/__init__.pyi": "", "tool/tests/a.py": ""},
+        scripts=True,
+    )
+    layer, _ = lay_out(_source(tmp_path, "f", index.lock("tool==1.0")), ARM, store)
+    with tarfile.open(store.path(layer.descriptor.digest)) as tar:
+        tar.extractall(tmp_path / "layer", filter="data")
+    (distribution,) = distributions(path=[str(tmp_path / "layer" / "var" / "task")])
+    files = distribution.files or []
+    assert sorted(map(str, files)) == sorted(_members(store, layer))
+    for file in files:
+        if file.hash is not None:
+            digest = hashlib.new(file.hash.mode, file.read_binary()).digest()
+            assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
+            assert file.size == len(file.read_binary())
+    assert sum(1 for file in files if file.hash is None) == 1  # its own
 
 
 def test_the_services_of_all_functions_count(tmp_path: Path) -> None:
@@ -257,27 +311,85 @@ def test_a_dependency_that_the_lock_leaves_out_is_named(index: Index, store: Blo
 @pytest.mark.parametrize(
     ("wanted", "pins", "said"),
     [
-        ("tool\nextra>=1\n", ["tool==1.0"], "extra>=1 is not in it"),
-        ("tool>=2", ["tool==1.0"], "tool>=2 is wanted, and it has 1.0"),
-        ("tool", [], "tool is not in it"),
+        ("tool\nleaf>=1\n", ["tool==1.0"], "you require leaf>=1"),
+        ("tool>=2", ["tool==1.0"], "you require tool>=2"),
+        ("tool", [], "tool was not found in the lock"),
+        ("tool[more]", ["tool==1.0"], "leaf"),
+        ("-r more.in", ["tool==1.0"], "you require leaf"),
+        ("tool\n-c less.in", ["tool==1.0"], "you require tool<1"),
     ],
 )
-def test_a_lock_that_is_older_than_what_it_was_made_of_is_told(
+def test_a_lock_that_does_not_satisfy_its_requirements_is_an_error(
     index: Index, store: BlobStore, tmp_path: Path, wanted: str, pins: list[str], said: str
 ) -> None:
-    index.add("tool", "py3-none-any", {"tool.py": ""})
+    index.add("tool", "py3-none-any", {"tool.py": ""}, needs="leaf; extra == 'more'\nProvides-Extra: more")
+    index.add("leaf", "py3-none-any", {"leaf.py": ""})
     source = _source(tmp_path, "f", index.lock(*pins))
+    (source.folder / "more.in").write_text("leaf\n")
+    (source.folder / "less.in").write_text("tool<1\n")
     lay_out(source, ARM, store)
     (source.folder / "requirements.in").write_text(wanted)
-    with pytest.raises(DependencyError, match=f"is older than its requirements.in: {said}"):
+    with pytest.raises(DependencyError, match=rf"does not satisfy its requirements.in: .*{said}"):
         lay_out(source, ARM, store)
 
 
-def test_a_lock_that_fits_what_it_was_made_of_is_taken(index: Index, store: BlobStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "--no-binary x\nTool[none] >= 0.5, < 2  # why\n",
+        "tool\nonly-old ; python_version < '3.12'\nonly-intel ; platform_machine == 'x86_64'\n",
+        "-r more.in\n",
+        "tool\n-c more.in\n",
+    ],
+)
+def test_a_lock_that_satisfies_its_requirements_is_taken(
+    index: Index, store: BlobStore, tmp_path: Path, wanted: str
+) -> None:
     index.add("tool", "py3-none-any", {"tool.py": ""})
     source = _source(tmp_path, "f", index.lock("tool==1.0"))
-    (source.folder / "requirements.in").write_text("--no-binary x\nTool[more] >= 0.5, < 2  # why\n./a/path\n")
+    (source.folder / "more.in").write_text("tool>=1\n")
+    (source.folder / "requirements.in").write_text(wanted)
     assert lay_out(source, ARM, store)
+
+
+def test_an_empty_lock_whose_requirements_need_nothing_here_is_taken(
+    index: Index, store: BlobStore, tmp_path: Path
+) -> None:
+    source = _source(tmp_path, "f", "")
+    (source.folder / "requirements.in").write_text("only-old ; python_version < '3.12'\n")
+    assert lay_out(source, ARM, store) == lay_out(source, ARM, store)
+
+
+def test_a_requirement_of_an_included_file_that_changes_is_seen(index: Index, store: BlobStore, tmp_path: Path) -> None:
+    index.add("tool", "py3-none-any", {"tool.py": ""})
+    source = _source(tmp_path, "f", index.lock("tool==1.0"))
+    (source.folder / "requirements.in").write_text("-r more.in\n")
+    (source.folder / "more.in").write_text("tool\n")
+    assert lay_out(source, ARM, store)
+    (source.folder / "more.in").write_text("tool\nanother\n")
+    with pytest.raises(DependencyError, match="you require another"):
+        lay_out(source, ARM, store)
+
+
+@pytest.mark.parametrize(("python", "chosen"), [("3.11", "old"), ("3.13", "new")])
+def test_wheels_are_chosen_for_the_glibc_of_the_targets_python(
+    index: Index, store: BlobStore, tmp_path: Path, python: str, chosen: str
+) -> None:
+    index.add("native", "py3-none-manylinux_2_17_aarch64", {"native/old.so": ""})
+    index.add("native", "py3-none-manylinux_2_34_aarch64", {"native/new.so": ""})
+    source = _source(tmp_path, "f", index.lock("native==1.0"))
+    layer, _ = lay_out(source, Platform(Architecture.ARM64, PythonVersion.parse(python)), store)
+    assert f"native/{chosen}.so" in _members(store, layer)
+
+
+def test_a_wheel_that_needs_a_newer_glibc_is_refused_with_the_versions(
+    index: Index, store: BlobStore, tmp_path: Path
+) -> None:
+    index.add("native", "py3-none-manylinux_2_28_aarch64", {"native/new.so": ""})
+    source = _source(tmp_path, "f", index.lock("native==1.0"))
+    assert lay_out(source, ARM, store)
+    with pytest.raises(DependencyError, match=r"linux/arm64 python3.11 with glibc 2.26 or older"):
+        lay_out(source, Platform(Architecture.ARM64, PythonVersion(3, 11)), store)
 
 
 def test_a_package_that_nobody_has_is_named(index: Index, store: BlobStore, tmp_path: Path) -> None:

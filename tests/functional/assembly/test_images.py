@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cfn.settings import Architecture
+from cfn.settings import Architecture, FunctionDefinition
 from pipeline.assembly.build import build_image
 from pipeline.assembly.check import check_image
-from pipeline.assembly.image import empty_base
+from pipeline.assembly.image import assemble, empty_base
 from pipeline.assembly.model import CheckedImage, FunctionSource, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
 from pipeline.assembly.sbom import CYCLONEDX, sbom_referrer
@@ -93,6 +93,18 @@ def test_the_sbom_names_what_is_locked_for_the_target(sources: tuple[FunctionSou
     powertools = components["aws-lambda-powertools"]
     assert powertools["purl"] == f"pkg:pypi/aws-lambda-powertools@{powertools['version']}"
     assert len(powertools["externalReferences"][0]["hashes"][0]["content"]) == 64
+
+
+def test_no_secret_of_a_url_is_in_the_sbom(store: BlobStore, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    url = "https://robot:Pass-Word@files.example/idna-3.10-py3-none-any.whl?X-Amz-Signature=Signed#subdirectory=x"
+    (folder / "requirements.txt").write_text(f"idna @ {url} --hash=sha256:{'a' * 64}\n")
+    source = FunctionSource(FunctionDefinition("f"), folder, "handler.handle", folder / "requirements.txt")
+    image = assemble(empty_base(TARGETS[0]), (), source=source, platform=TARGETS[0])
+    document = store.read(sbom_referrer(image, source, store).blobs[1].digest).decode()
+    assert "https://files.example/idna-3.10-py3-none-any.whl#subdirectory=x" in document
+    assert not any(secret in document for secret in ("robot", "Pass-Word", "Signed"))
 
 
 def test_the_sbom_of_an_image_is_always_the_same(sources: tuple[FunctionSource, ...], tmp_path: Path) -> None:

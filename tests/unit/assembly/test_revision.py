@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.assembly import revision
-from pipeline.assembly.revision import LABEL, SourceLabels, clean_commit
+from pipeline.assembly.revision import SourceRevisions, clean_commit
 from pipeline.assembly.sources import find_sources
 from tests.unit.assembly.conftest import MakeFolder
 
@@ -47,26 +47,28 @@ def committed(make_function: MakeFolder, git: Git, images: Path) -> dict[str, st
     return commits
 
 
-def _labels(images: Path) -> dict[str, str | None]:
-    return {name: labels.get(LABEL) for name, labels in SourceLabels(find_sources(images)).items()}
+def _revisions(images: Path) -> dict[str, str]:
+    return dict(SourceRevisions(find_sources(images)))
 
 
 def test_each_function_has_the_commit_that_changed_it_last(committed: dict[str, str], images: Path) -> None:
-    assert _labels(images) == committed
+    assert _revisions(images) == committed
 
 
-def test_a_commit_elsewhere_changes_no_label(committed: dict[str, str], images: Path, git: Git) -> None:
+def test_a_commit_elsewhere_changes_no_revision(committed: dict[str, str], images: Path, git: Git) -> None:
     (images.parent / "README.md").write_text("words")
     git("add", "-A", ".")
     git("commit", "-q", "-m", "words")
-    assert _labels(images) == committed
+    assert _revisions(images) == committed
 
 
-def test_a_commit_to_the_shared_package_changes_all_labels(committed: dict[str, str], images: Path, git: Git) -> None:
+def test_a_commit_to_the_shared_package_changes_all_revisions(
+    committed: dict[str, str], images: Path, git: Git
+) -> None:
     (images / "common" / "money.py").write_text("x = 1\n")
     git("add", "-A", ".")
     git("commit", "-q", "-m", "money")
-    assert set(_labels(images).values()) == {git("rev-parse", "HEAD")}
+    assert set(_revisions(images).values()) == {git("rev-parse", "HEAD")}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_only_a_file_that_is_shipped_makes_a_function_dirty(
     place = images.parent / path
     place.parent.mkdir(exist_ok=True)
     place.write_text("def handle(event, context): ...\n" if path.endswith(".py") else "")
-    assert {name for name, commit in _labels(images).items() if commit is None} == dirty
+    assert {name for name, commit in _revisions(images).items() if not commit} == dirty
 
 
 @pytest.mark.parametrize("target", ["link", "../../elsewhere"])
@@ -97,7 +99,7 @@ def test_a_new_link_makes_a_function_dirty_wherever_it_leads(
     committed: dict[str, str], images: Path, target: str
 ) -> None:
     (images / "one" / "link").symlink_to(target)
-    assert _labels(images) == committed | {"one": None}
+    assert _revisions(images) == committed | {"one": ""}
 
 
 def test_a_hook_says_the_same(
@@ -105,7 +107,7 @@ def test_a_hook_says_the_same(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", ".git")
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "another-index"))
-    assert _labels(images) == committed
+    assert _revisions(images) == committed
 
 
 def test_a_heads_answer_is_kept_and_never_outlives_the_head(
@@ -121,32 +123,31 @@ def test_a_heads_answer_is_kept_and_never_outlives_the_head(
     monkeypatch.setattr(revision, "_git", counted)
     records = tmp_path / "records"
 
-    def labels() -> dict[str, str | None]:
+    def revisions() -> dict[str, str]:
         asked.clear()
-        found = SourceLabels(find_sources(images), records)
-        return {name: found[name].get(LABEL) for name in found}
+        return dict(SourceRevisions(find_sources(images), records))
 
-    assert labels() == committed
+    assert revisions() == committed
     assert [each[0] for each in asked] == ["rev-parse", "status", "log", "log"]
-    assert labels() == committed
+    assert revisions() == committed
     assert [each[0] for each in asked] == ["rev-parse", "status"]
     (images / "two" / "handler.py").write_text("def handle(event, context): return 2\n")
-    assert labels() == committed | {"two": None}
+    assert revisions() == committed | {"two": ""}
     git("commit", "-q", "-a", "-m", "two again")
-    assert labels() == committed | {"two": git("rev-parse", "HEAD")}
+    assert revisions() == committed | {"two": git("rev-parse", "HEAD")}
     (record,) = [each for each in records.iterdir() if git("rev-parse", "HEAD") in each.read_text()]
     record.write_text("{")
-    assert labels() == committed | {"two": git("rev-parse", "HEAD")}
+    assert revisions() == committed | {"two": git("rev-parse", "HEAD")}
 
 
 def test_a_shallow_clone_says_nothing(committed: dict[str, str], images: Path, git: Git, tmp_path: Path) -> None:
     git("clone", "-q", "--depth", "1", f"file://{images.parent}", str(tmp_path / "clone"))
-    assert _labels(tmp_path / "clone" / "images") == {"one": None, "two": None}
+    assert _revisions(tmp_path / "clone" / "images") == {"one": "", "two": ""}
 
 
 def test_a_full_clone_says_the_same(committed: dict[str, str], images: Path, git: Git, tmp_path: Path) -> None:
     git("clone", "-q", f"file://{images.parent}", str(tmp_path / "clone"))
-    assert _labels(tmp_path / "clone" / "images") == committed
+    assert _revisions(tmp_path / "clone" / "images") == committed
 
 
 def test_outside_a_repository_and_without_git_nothing_is_said(
@@ -154,9 +155,9 @@ def test_outside_a_repository_and_without_git_nothing_is_said(
 ) -> None:
     make_function("one")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    assert _labels(images) == {"one": None}
+    assert _revisions(images) == {"one": ""}
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _labels(images) == {"one": None}
+    assert _revisions(images) == {"one": ""}
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_a_commit_that_came_after_the_build_is_not_the_release_s(
     committed: dict[str, str], images: Path, git: Git
 ) -> None:
     sources = find_sources(images)
-    labels = SourceLabels(sources)
-    assert clean_commit(images.parent, sources, labels) == labels.head == committed["two"]
+    revisions = SourceRevisions(sources)
+    assert clean_commit(images.parent, sources, revisions) == revisions.head == committed["two"]
     git("commit", "-q", "--allow-empty", "-m", "meanwhile")
-    assert clean_commit(images.parent, sources, labels) == ""
+    assert clean_commit(images.parent, sources, revisions) == ""
