@@ -50,6 +50,8 @@ SHARED = {
     "engine": ("tests/containers/*",),
     "release": tuple(f"tests/functional/release/test_{name}.py" for name in ("down", "faults", "killed", "together")),
     "environment": ("tests/functional/environment/*",),
+    # Not servers, but proofs that take longer than all other unit tests of one worker.
+    "proof": ("tests/unit/verification/test_proof.py",),
 }
 
 

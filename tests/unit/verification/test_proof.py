@@ -57,6 +57,7 @@ def test_there_are_mutations_of_every_kind() -> None:
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("name", [mutation.name for mutation in MUTATIONS])
 def test_a_mutation_is_refuted(verdicts: dict[str, Verdict], name: str) -> None:
     assert verdicts[name].refuted_by
@@ -64,6 +65,7 @@ def test_a_mutation_is_refuted(verdicts: dict[str, Verdict], name: str) -> None:
         assert report.trace(example)
 
 
+@pytest.mark.at_length
 def test_the_page_has_the_table_of_mutations(verdicts: dict[str, Verdict]) -> None:
     rows = [f"| {name} | {verdict.refuted_by} |" for name, verdict in verdicts.items()]
     table = PAGE.read_text().partition("| mutation | refuted by |\n|---|---|\n")[2].partition("\n\n")[0]
@@ -75,6 +77,7 @@ def refuse_then_answer(states: dict[str, Any]) -> None:
     catcher["Next"] = "Refused"
 
 
+@pytest.mark.at_length
 def test_an_approved_id_that_an_oversize_payload_would_turn_into_rejected() -> None:
     """A refusal that could not be recorded was answered once, although its id may have another answer."""
     mutant = copy.deepcopy(DEFINITION)
