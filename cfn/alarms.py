@@ -23,10 +23,12 @@ def add_alarms(
     names: Names,
     *,
     functions: Mapping[str, FunctionResources],
-    dead_letter_queue: Any,
-    state_machine: Any,
+    dead_letter_queue: Any | None,
+    state_machine: Any | None,
     alarm_topic: Any,
 ) -> None:
+    """Add the alarms; those of the queue and the state machine where there are any."""
+
     def add(logical_id: str, name: str, **metric: Any) -> None:
         template.add_resource(
             cloudwatch.Alarm(
@@ -53,15 +55,16 @@ def add_alarms(
                 Statistic="Sum",
                 Dimensions=[cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(resources.function))],
             )
-    add(
-        "ParkedTransactions",
-        f"{names.dead_letter_queue}-messages",
-        Namespace="AWS/SQS",
-        MetricName="ApproximateNumberOfMessagesVisible",
-        Statistic="Maximum",
-        Dimensions=[cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(dead_letter_queue, "QueueName"))],
-    )
-    for metric in ("ExecutionsFailed", "ExecutionsTimedOut"):
+    if dead_letter_queue is not None:
+        add(
+            "ParkedTransactions",
+            f"{names.dead_letter_queue}-messages",
+            Namespace="AWS/SQS",
+            MetricName="ApproximateNumberOfMessagesVisible",
+            Statistic="Maximum",
+            Dimensions=[cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(dead_letter_queue, "QueueName"))],
+        )
+    for metric in ("ExecutionsFailed", "ExecutionsTimedOut") if state_machine is not None else ():
         add(
             metric,
             f"{names.state_machine}-{'failed' if metric == 'ExecutionsFailed' else 'timed-out'}",

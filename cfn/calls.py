@@ -1,12 +1,13 @@
 """What functions may call: symbolic names of resources turned into permissions and VPC endpoints.
 
-A call in a ``function.toml`` names what the pipeline stack makes, never an ARN: ``state-table``,
-``state-table/index/customer``, ``alert-topic``, ``dead-letter-queue``, ``state-machine``. The role of the function, the
-endpoints of the network and their policies all come from here, so none of them can be forgotten or be too wide.
+A call in a ``function.toml`` names what the transaction pipeline has (``state-table``, ``state-table/index/customer``,
+``alert-topic``, ``dead-letter-queue``, ``state-machine``), an ARN, or ``*`` for actions that know no resource. The role
+of the function, the endpoints of the network and their policies all come from here, so none of them can be forgotten.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,27 @@ EXTRA_ENDPOINTS = {
 GATEWAY_SERVICES = ("dynamodb", "s3")
 
 
+# What an ARN of a call may contain beside plain text; everything else is CloudFormation's to refuse.
+PSEUDO_PARAMETERS = ("AWS::AccountId", "AWS::Partition", "AWS::Region")
+# Service authorization reference: the prefix of actions where it is not the name of boto3's client.
+_PREFIXES = {"stepfunctions": "states", "sesv2": "ses", "bedrock-runtime": "bedrock"}
+# AWS PrivateLink guide, "AWS services that integrate with AWS PrivateLink".
+_ENDPOINTS = {"cloudwatch": "monitoring", "kinesis": "kinesis-streams"}
+
+
+def action_prefix(call: Call) -> str:
+    """What the call's actions begin with in IAM: the service of its ARN, else that of its client."""
+    if call.resource.startswith("arn:"):
+        return re.sub(r"\$\{[^}]*\}", "", call.resource).split(":")[2]
+    return _PREFIXES.get(call.service, call.service)
+
+
 def resource_arn(names: Names, resource: str) -> Any:
-    """The ARN behind a symbolic name, as an intrinsic. ``cfn.data`` makes what it refers to."""
+    """The ARN of what a call names, as an intrinsic. ``cfn.data`` adds what the symbolic names refer to."""
+    if resource == "*":
+        return resource
+    if resource.startswith("arn:"):
+        return Sub(resource) if "${" in resource else resource
     match resource.split("/"):
         case ["state-table"]:
             return GetAtt(STATE_TABLE, "Arn")
@@ -65,7 +85,7 @@ def call_statements(names: Names, calls: Sequence[Call]) -> list[dict[str, objec
     """One Allow statement per called resource, with the union of the actions on it, in a fixed order."""
     actions: dict[tuple[str, str], set[str]] = {}
     for call in calls:
-        actions.setdefault((call.service, call.resource), set()).update(call.actions)
+        actions.setdefault((action_prefix(call), call.resource), set()).update(call.actions)
     return [
         {
             "Effect": "Allow",
@@ -78,7 +98,8 @@ def call_statements(names: Names, calls: Sequence[Call]) -> list[dict[str, objec
 
 def endpoint_service(call: Call, action: str) -> str:
     """The VPC endpoint that an action goes through. StartSyncExecution has one of its own (Step Functions guide)."""
-    return "sync-states" if (call.service, action) == ("states", "StartSyncExecution") else call.service
+    prefix = action_prefix(call)
+    return "sync-states" if (prefix, action) == ("states", "StartSyncExecution") else _ENDPOINTS.get(prefix, prefix)
 
 
 def interface_endpoints(settings: Settings, functions: Sequence[FunctionDefinition]) -> list[str]:
@@ -89,7 +110,7 @@ def interface_endpoints(settings: Settings, functions: Sequence[FunctionDefiniti
 def calls_by_endpoint(settings: Settings, functions: Sequence[FunctionDefinition]) -> dict[str, tuple[Call, ...]]:
     """Everything that the functions call, by the endpoint that it goes through, and what the settings add."""
     found: dict[str, list[Call]] = {}
-    for function in functions:
+    for function in filter(settings.in_vpc, functions):
         for call in function.calls:
             for action in call.actions:
                 found.setdefault(endpoint_service(call, action), []).append(

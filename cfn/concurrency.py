@@ -29,9 +29,9 @@ def executions_for(per_second: float, milliseconds: float) -> int:
     return math.ceil(max(per_second * milliseconds / 1000, per_second / INVOCATIONS_PER_EXECUTION))
 
 
-def loaded(functions: Iterable[FunctionDefinition]) -> list[FunctionDefinition]:
+def loaded(settings: Settings, functions: Iterable[FunctionDefinition]) -> list[FunctionDefinition]:
     """The functions that carry the load of transactions. The others reserve nothing: they share what is unreserved."""
-    return [function for function in functions if function.name in CALLED_FUNCTIONS]
+    return [function for function in functions if settings.has_transactions and function.name in CALLED_FUNCTIONS]
 
 
 def reservation(settings: Settings, functions: Iterable[FunctionDefinition]) -> int:
@@ -42,4 +42,4 @@ def reservation(settings: Settings, functions: Iterable[FunctionDefinition]) -> 
     if settings.reserved_concurrency is not None:
         return settings.reserved_concurrency
     peak = settings.transactions_per_minute / 60 * settings.burst * HEADROOM
-    return max((executions_for(peak, function.milliseconds) for function in loaded(functions)), default=0)
+    return max((executions_for(peak, function.milliseconds) for function in loaded(settings, functions)), default=0)

@@ -29,7 +29,7 @@ def add_data(template: Template, settings: Settings, names: Names) -> Data:
     return Data(
         table=_add_table(template, settings, names, policy),
         alert_topic=_add_alert_topic(template, names),
-        alarm_topic=_add_alarm_topic(template, names),
+        alarm_topic=add_alarm_topic(template, names),
         dead_letter_queue=_add_dead_letter_queue(template, names, policy),
     )
 
@@ -79,7 +79,8 @@ def _add_alert_topic(template: Template, names: Names) -> Any:
     return topic
 
 
-def _add_alarm_topic(template: Template, names: Names) -> Any:
+def add_alarm_topic(template: Template, names: Names) -> Any:
+    """The topic that all alarms publish to, with a key of its own."""
     # A topic on alias/aws/sns takes nothing from alarms: that key's policy cannot admit CloudWatch. So the topic has a
     # key of its own (Amazon SNS guide, "Enable compatibility between event sources and encrypted topics").
     key = template.add_resource(

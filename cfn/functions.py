@@ -34,7 +34,7 @@ from cfn.network import Network
 from cfn.placeholder import placeholder_digest
 from cfn.settings import FunctionDefinition, Settings
 
-METRICS_NAMESPACE = "TransactionPipeline"
+METRICS_NAMESPACE = "TransactionPipeline"  # of a project without a name
 ALIAS = "live"
 _RESERVES = "ReservesConcurrency"
 # Empty, or an image of a private repository by digest: Lambda takes no other registry, and a tag would be resolved
@@ -77,7 +77,45 @@ def add_roles(
     """One role per function, with what its calls need and no more."""
     if not functions:
         return {}
-    interfaces = template.add_resource(
+    interfaces = _add_interface_policy(template) if any(map(settings.in_vpc, functions)) else None
+    policy = "Retain" if settings.protect_data else "Delete"
+    roles = {}
+    for function in functions:
+        stem = pascal_case(function.name)
+        log_group = template.add_resource(
+            logs.LogGroup(
+                f"{stem}LogGroup",
+                LogGroupName=names.log_group(function.name),
+                RetentionInDays=settings.log_retention_days,
+                DeletionPolicy=policy,
+                UpdateReplacePolicy=policy,
+            )
+        )
+        role = template.add_resource(
+            iam.Role(
+                f"{stem}Role",
+                AssumeRolePolicyDocument=lambda_trust_policy(),
+                Policies=[
+                    iam.Policy(
+                        PolicyName="calls",
+                        PolicyDocument={
+                            "Version": "2012-10-17",
+                            "Statement": [
+                                write_logs_statement(log_group),
+                                *call_statements(names, function.calls),
+                            ],
+                        },
+                    )
+                ],
+                **({"ManagedPolicyArns": [Ref(interfaces)]} if settings.in_vpc(function) else {}),
+            )
+        )
+        roles[function.name] = FunctionRole(role, log_group)
+    return roles
+
+
+def _add_interface_policy(template: Template) -> Any:
+    return template.add_resource(
         iam.ManagedPolicy(
             "NetworkInterfacePolicy",
             Description="Lets Lambda attach functions to the VPC, and keeps the functions' own code from it.",
@@ -109,40 +147,6 @@ def add_roles(
             },
         )
     )
-    policy = "Retain" if settings.protect_data else "Delete"
-    roles = {}
-    for function in functions:
-        stem = pascal_case(function.name)
-        log_group = template.add_resource(
-            logs.LogGroup(
-                f"{stem}LogGroup",
-                LogGroupName=names.log_group(function.name),
-                RetentionInDays=settings.log_retention_days,
-                DeletionPolicy=policy,
-                UpdateReplacePolicy=policy,
-            )
-        )
-        role = template.add_resource(
-            iam.Role(
-                f"{stem}Role",
-                AssumeRolePolicyDocument=lambda_trust_policy(),
-                ManagedPolicyArns=[Ref(interfaces)],
-                Policies=[
-                    iam.Policy(
-                        PolicyName="calls",
-                        PolicyDocument={
-                            "Version": "2012-10-17",
-                            "Statement": [
-                                write_logs_statement(log_group),
-                                *call_statements(names, function.calls),
-                            ],
-                        },
-                    )
-                ],
-            )
-        )
-        roles[function.name] = FunctionRole(role, log_group)
-    return roles
 
 
 def add_functions(
@@ -152,23 +156,24 @@ def add_functions(
     functions: Sequence[FunctionDefinition],
     *,
     roles: Mapping[str, FunctionRole],
-    network: Network,
-    table: Any,
+    network: Network | None,
+    table: Any | None,
 ) -> dict[str, FunctionResources]:
     """The functions by name, each on the image of its parameter or on its placeholder."""
     if not functions:
         return {}
-    template.add_parameter(
-        Parameter(
-            RESERVED_CONCURRENCY,
-            Type="Number",
-            Default=reservation(settings, functions),
-            MinValue=0,
-            # At least 100 executions of an account must stay unreserved, and new accounts have 10 in all.
-            Description="Executions reserved for each function of the workflow. 0: none, as small accounts need",
+    if settings.has_transactions:
+        template.add_parameter(
+            Parameter(
+                RESERVED_CONCURRENCY,
+                Type="Number",
+                Default=reservation(settings, functions),
+                MinValue=0,
+                # At least 100 executions of an account must stay unreserved, and new accounts have 10 in all.
+                Description="Executions reserved for each function of the workflow. 0: none, as small accounts need",
+            )
         )
-    )
-    template.add_condition(_RESERVES, Not(Equals(Ref(RESERVED_CONCURRENCY), "0")))
+        template.add_condition(_RESERVES, Not(Equals(Ref(RESERVED_CONCURRENCY), "0")))
     digest = placeholder_digest(settings.architecture)
     return {
         function.name: _add_function(template, settings, names, function, roles[function.name], network, table, digest)
@@ -182,8 +187,8 @@ def _add_function(
     names: Names,
     function: FunctionDefinition,
     role: FunctionRole,
-    network: Network,
-    table: Any,
+    network: Network | None,
+    table: Any | None,
     digest: str,
 ) -> FunctionResources:
     stem = pascal_case(function.name)
@@ -191,23 +196,24 @@ def _add_function(
     variables = {
         **dict(function.environment),
         "ENVIRONMENT": settings.environment,
-        **({"TABLE_NAME": Ref(table)} if _uses_table(function) else {}),
+        **({"TABLE_NAME": Ref(table)} if table is not None and _uses_table(function) else {}),
         "IMAGE_DIGEST": image_digest,
         "POWERTOOLS_SERVICE_NAME": function.name,
-        "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+        "POWERTOOLS_METRICS_NAMESPACE": settings.project or METRICS_NAMESPACE,
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
+    in_vpc = settings.in_vpc(function)
     # What a published version holds besides the image.
     versioned = {
         "Role": GetAtt(role.role, "Arn"),
         "Architectures": [str(settings.architecture)],
         "MemorySize": function.memory,
         "Timeout": function.timeout,
-        "VpcConfig": awslambda.VPCConfig(SecurityGroupIds=[network.functions_group], SubnetIds=list(network.subnets)),
+        **({"VpcConfig": _vpc_config(network)} if network is not None and in_vpc else {}),
         "LoggingConfig": json_logging(role.log_group),
         **({"Description": function.description} if function.description else {}),
     }
-    fingerprint = _fingerprint({**versioned, "Variables": variables}, settings)
+    fingerprint = _fingerprint({**versioned, "Variables": variables}, settings, in_vpc=in_vpc)
     # In the configuration itself too: a template that says the same in other words changes the fingerprint, and Lambda
     # refuses a new version of a function that did not change.
     variables["CONFIGURATION"] = fingerprint
@@ -220,7 +226,7 @@ def _add_function(
             Code=awslambda.Code(ImageUri=image),
             Environment=awslambda.Environment(Variables=variables),
             **versioned,
-            **({"ReservedConcurrentExecutions": reserved} if loaded([function]) else {}),
+            **({"ReservedConcurrentExecutions": reserved} if loaded(settings, [function]) else {}),
         )
     )
     version = template.add_resource(
@@ -267,9 +273,15 @@ def _uses_table(function: FunctionDefinition) -> bool:
     return any(call.resource.split("/")[0] == "state-table" for call in function.calls)
 
 
-def _fingerprint(versioned: Mapping[str, Any], settings: Settings) -> str:
+def _vpc_config(network: Network) -> Any:
+    return awslambda.VPCConfig(SecurityGroupIds=list(network.security_groups), SubnetIds=list(network.subnets))
+
+
+def _fingerprint(versioned: Mapping[str, Any], settings: Settings, *, in_vpc: bool) -> str:
     def plain(value: Any) -> Any:
         return value.to_dict()
 
-    document = json.dumps([versioned, settings.vpc_cidr, settings.zones], default=plain, sort_keys=True)
+    document = json.dumps(
+        [versioned, *([settings.vpc_cidr, settings.zones] if in_vpc else [])], default=plain, sort_keys=True
+    )
     return hashlib.sha256(document.encode()).hexdigest()[:12]

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from cfn.problems import SettingsError
 
 # Function names end in "-<environment>" and Lambda allows 64 characters; ECR refuses doubled separators.
-_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 ENVIRONMENT_MAX = 16
+# Stacks of a project without a name, which is the transaction pipeline's, begin with this.
+UNNAMED = "transaction"
+PROJECT_MAX = 20
 
 # Parameters of the pipeline stack that only the account or the region can fill.
 DYNAMODB_PREFIX_LIST = "DynamoDbPrefixListId"
@@ -48,21 +51,42 @@ def placeholder_output(function: str) -> str:
 class Names:
     """The names of one environment: ``Names("dev").function("fraud-detection") == "fraud-detection-dev"``.
 
-    Raises SettingsError for an environment that cannot be part of every name.
+    project  begins every name, so that several projects fit into one account:
+             ``Names("dev", "orders").function("bill") == "orders-bill-dev"``; "" is the transaction pipeline's own
+
+    Raises SettingsError for an environment or a project that cannot be part of every name.
     """
 
     environment: str
+    project: str = ""
 
     def __post_init__(self) -> None:
-        if not _ENVIRONMENT.fullmatch(self.environment) or len(self.environment) > ENVIRONMENT_MAX:
+        if self.project and (
+            not _NAME.fullmatch(self.project) or len(self.project) > PROJECT_MAX or self.project == UNNAMED
+        ):
+            raise SettingsError(
+                f"the project's name {self.project[:80]!a} cannot be used",
+                f"a name is 1 to {PROJECT_MAX} characters of a-z, 0-9 and single hyphens, starts with a letter, and is"
+                f" not {UNNAMED}",
+                "Choose a name like orders for [project] in environments.toml.",
+            )
+        if not _NAME.fullmatch(self.environment) or len(self.environment) > ENVIRONMENT_MAX:
             raise SettingsError(
                 f"the environment {self.environment!a} cannot be used",
                 f"a name is 1 to {ENVIRONMENT_MAX} characters of a-z, 0-9 and single hyphens, and starts with a letter",
                 "Choose a name like dev, test-2 or prod.",
             )
 
+    @property
+    def ledger(self) -> str:
+        """What the environment is called where other projects' environments are too: ``orders/dev``."""
+        return f"{self.project}/{self.environment}" if self.project else self.environment
+
+    def _of_project(self, name: str) -> str:
+        return f"{self.project or UNNAMED}-{name}-{self.environment}"
+
     def function(self, name: str) -> str:
-        return f"{name}-{self.environment}"
+        return f"{self.project}-{name}-{self.environment}" if self.project else f"{name}-{self.environment}"
 
     # A repository and a log group are called like the function that they serve.
     repository = function
@@ -70,38 +94,38 @@ class Names:
 
     @property
     def registry_stack(self) -> str:
-        return f"transaction-registry-{self.environment}"
+        return self._of_project("registry")
 
     @property
     def pipeline_stack(self) -> str:
-        return f"transaction-pipeline-{self.environment}"
+        return self._of_project("pipeline")
 
     @property
     def placeholder_function(self) -> str:
         """The registry stack's own function, which pushes the placeholder images."""
-        return f"transaction-placeholder-{self.environment}"
+        return self._of_project("placeholder")
 
     @property
     def state_machine(self) -> str:
-        return f"transaction-pipeline-{self.environment}"
+        return self._of_project("pipeline")
 
     @property
     def state_machine_log_group(self) -> str:
         # The prefix keeps Step Functions' log delivery policy from outgrowing its limit (AWS documentation).
-        return f"/aws/vendedlogs/states/transaction-pipeline-{self.environment}"
+        return f"/aws/vendedlogs/states/{self.state_machine}"
 
     @property
     def table(self) -> str:
-        return f"transaction-state-{self.environment}"
+        return self._of_project("state")
 
     @property
     def alert_topic(self) -> str:
-        return f"fraud-alerts-{self.environment}"
+        return f"{self.project}-alerts-{self.environment}" if self.project else f"fraud-alerts-{self.environment}"
 
     @property
     def alarm_topic(self) -> str:
-        return f"transaction-alarms-{self.environment}"
+        return self._of_project("alarms")
 
     @property
     def dead_letter_queue(self) -> str:
-        return f"transaction-dlq-{self.environment}"
+        return self._of_project("dlq")

@@ -21,11 +21,14 @@ SUBNET_MIN_ADDRESSES = 16  # Amazon VPC user guide: a subnet is a /28 or larger
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What functions need of the network: references to the subnets and to their security group."""
+    """What functions need of the network: references to the subnets and security groups, or ids of existing ones.
 
-    vpc: Any
+    vpc  None for an existing one
+    """
+
+    vpc: Any | None
     subnets: tuple[Any, ...]
-    functions_group: Any
+    security_groups: tuple[Any, ...]
 
 
 def subnet_blocks(settings: Settings) -> list[str]:
@@ -54,13 +57,20 @@ def add_network(
     functions: Sequence[FunctionDefinition],
     *,
     outliving: Sequence[str] = (),
-) -> Network:
-    """Add the VPC, its subnets, security groups and endpoints.
+) -> Network | None:
+    """Add the VPC, its subnets, security groups and endpoints; None, and nothing, if no function runs in a VPC.
+
+    Where the settings name an existing network, nothing is added either.
 
     outliving  logical ids of what must still be there while the network is deleted: Lambda frees a function's network
                interfaces with the function's own role, some minutes after the function is gone, and only then can
                their security group go (Lambda guide, "Understanding Hyperplane ENIs")
     """
+    functions = [function for function in functions if settings.in_vpc(function)]
+    if not functions and not settings.has_transactions:
+        return None
+    if settings.subnets:
+        return Network(None, settings.subnets, settings.security_groups)
     blocks = subnet_blocks(settings)
     vpc = template.add_resource(
         ec2.VPC(
@@ -96,10 +106,10 @@ def add_network(
     calls = calls_by_endpoint(settings, functions)
     interfaces = {service: calls[service] for service in interface_endpoints(settings, functions)}
     group = _add_functions_group(template, settings, vpc, outliving, interfaces=bool(interfaces))
-    _add_gateways(template, names, calls, vpc, routes)
+    _add_gateways(template, settings, names, calls, vpc, routes)
     if interfaces:
         _add_interfaces(template, names, interfaces, vpc, subnets, group)
-    return Network(vpc=Ref(vpc), subnets=tuple(Ref(subnet) for subnet in subnets), functions_group=Ref(group))
+    return Network(Ref(vpc), tuple(Ref(subnet) for subnet in subnets), (Ref(group),))
 
 
 def _add_zones(template: Template) -> Any:
@@ -163,7 +173,7 @@ def _add_functions_group(
 
 
 def _add_gateways(
-    template: Template, names: Names, calls: Mapping[str, tuple[Call, ...]], vpc: Any, routes: Any
+    template: Template, settings: Settings, names: Names, calls: Mapping[str, tuple[Call, ...]], vpc: Any, routes: Any
 ) -> None:
     """The endpoints of DynamoDB and S3, which cost nothing."""
     for service in GATEWAY_SERVICES:
@@ -174,7 +184,10 @@ def _add_gateways(
                 VpcId=Ref(vpc),
                 ServiceName=Sub(f"com.amazonaws.${{AWS::Region}}.{service}"),
                 RouteTableIds=[Ref(routes)],
-                PolicyDocument=_gateway_policy(names, service, calls),
+                PolicyDocument=_gateway_policy(names, service, calls)
+                if settings.has_transactions
+                # The roles say what functions may do; what no role of this account asks for does not pass.
+                else _policy([{"Effect": "Allow", "Action": f"{service}:*", "Resource": "*"}]),
             )
         )
 

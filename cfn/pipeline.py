@@ -1,4 +1,4 @@
-"""Stack 2: the whole transaction pipeline, on the images of its parameters or on the placeholders of stack 1."""
+"""Stack 2: functions on the images of its parameters or on the placeholders of stack 1, and what they stand in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from troposphere import Output, Ref
 
 from cfn.alarms import add_alarms
-from cfn.data import add_data
+from cfn.data import add_alarm_topic, add_data
 from cfn.functions import add_functions, add_roles
-from cfn.names import Names, pascal_case
+from cfn.names import pascal_case
 from cfn.network import add_network
 from cfn.settings import FunctionDefinition, Settings
 from cfn.shifting import add_shifting
@@ -19,49 +19,58 @@ from cfn.workflow.state_machine import add_workflow
 
 
 def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> OpenTemplate:
-    """The pipeline stack of one environment.
+    """The pipeline stack of one environment: the transaction pipeline, or functions alone.
+
+    Without the workflow there is no state machine, no table, and a network only for functions that ask for one.
 
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
     """
     check_settings(settings)
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
-    names = Names(settings.environment)
+    names = settings.names
     template = OpenTemplate(
         Description=f"Transaction pipeline {settings.environment}: workflow, functions, data, network."
+        if settings.has_transactions
+        else f"Functions of {settings.project} {settings.environment}."
     )
     template.set_version("2010-09-09")
-    data = add_data(template, settings, names)
+    data = add_data(template, settings, names) if settings.has_transactions else None
     roles = add_roles(template, settings, names, functions)
     network = add_network(template, settings, names, functions, outliving=[role.role.title for role in roles.values()])
-    resources = add_functions(template, settings, names, functions, roles=roles, network=network, table=data.table)
-    workflow = add_workflow(
-        template,
-        names,
-        settings,
-        functions={name: each.target for name, each in resources.items()},
-        table=data.table,
-        alert_topic=data.alert_topic,
-        dead_letter_queue=data.dead_letter_queue,
+    resources = add_functions(
+        template, settings, names, functions, roles=roles, network=network, table=data.table if data else None
     )
+    alarm_topic = data.alarm_topic if data else add_alarm_topic(template, names)
+    outputs = {"AlarmTopicArn": Ref(alarm_topic)}
+    workflow = None
+    if data is not None:
+        workflow = add_workflow(
+            template,
+            names,
+            settings,
+            functions={name: each.target for name, each in resources.items()},
+            table=data.table,
+            alert_topic=data.alert_topic,
+            dead_letter_queue=data.dead_letter_queue,
+        )
+        outputs |= {
+            "StateMachineArn": Ref(workflow.state_machine),
+            "StateTableName": Ref(data.table),
+            "DeadLetterQueueUrl": Ref(data.dead_letter_queue),
+            "AlertTopicArn": Ref(data.alert_topic),
+        }
     add_alarms(
         template,
         names,
         functions=resources,
-        dead_letter_queue=data.dead_letter_queue,
-        state_machine=workflow.state_machine,
-        alarm_topic=data.alarm_topic,
+        dead_letter_queue=data.dead_letter_queue if data else None,
+        state_machine=workflow.state_machine if workflow else None,
+        alarm_topic=alarm_topic,
     )
     add_shifting(template, settings, names, resources)
-    outputs = {
-        "StateMachineArn": Ref(workflow.state_machine),
-        "StateTableName": Ref(data.table),
-        "DeadLetterQueueUrl": Ref(data.dead_letter_queue),
-        "AlertTopicArn": Ref(data.alert_topic),
-        "AlarmTopicArn": Ref(data.alarm_topic),
-        "VpcId": network.vpc,
-        "FunctionsSecurityGroupId": network.functions_group,
-    }
+    if network is not None and network.vpc is not None:
+        outputs |= {"VpcId": network.vpc, "FunctionsSecurityGroupId": network.security_groups[0]}
     for name, each in resources.items():
         outputs[f"{pascal_case(name)}FunctionName"] = Ref(each.function)
         outputs[f"{pascal_case(name)}ImageDigest"] = each.digest

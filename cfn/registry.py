@@ -93,7 +93,7 @@ def registry_template(settings: Settings, functions: Sequence[FunctionDefinition
     check_settings(settings)
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
-    names = Names(settings.environment)
+    names = settings.names
     template = OpenTemplate(Description=f"Image repositories and placeholder images of {settings.environment}.")
     template.set_version("2010-09-09")
     if functions:

@@ -39,6 +39,7 @@ class FunctionDefinition:
     memory        MB, 128 to 10240; 1,769 MB is one vCPU (Lambda guide, "Configure Lambda function memory")
     timeout       seconds, 1 to 900
     milliseconds  how long an invocation takes under load; the reserved executions are derived from it
+    vpc           whether it runs in a VPC; None leaves it to ``Settings.in_vpc``
     """
 
     name: str
@@ -48,12 +49,22 @@ class FunctionDefinition:
     milliseconds: int = 100
     calls: tuple[Call, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    vpc: bool | None = None
+
+
+# The workflow that this package has: the transaction pipeline, with its table, topics, queue and network.
+TRANSACTIONS = "transactions"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one environment. Everything has a default but the environment's name.
 
+    project               begins every name; "" is the transaction pipeline's own
+    workflow              TRANSACTIONS, or None: functions without a workflow, a table, topics of alerts, or a network
+                          but for those that ask for one
+    subnets, security_groups
+                          an existing network for the functions in a VPC; () makes one
     transactions_per_minute  the load to carry
     burst                 how many times that load arrives at its peak
     reserved_concurrency  executions reserved per function; None derives them from the load, 0 reserves none, which
@@ -68,6 +79,10 @@ class Settings:
 
     environment: str
     architecture: Architecture = Architecture.ARM64
+    project: str = ""
+    workflow: str | None = TRANSACTIONS
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
     transactions_per_minute: int = 10_000
     burst: float = 3.0
     reserved_concurrency: int | None = None
@@ -81,10 +96,23 @@ class Settings:
     tags: tuple[tuple[str, str], ...] = field(default=())
 
     def __post_init__(self) -> None:
-        Names(self.environment)
+        Names(self.environment, self.project)
         if self.encryption not in ("AES256", "KMS"):
             raise SettingsError(
                 f"the encryption {self.encryption!r} cannot be used",
                 "ECR knows AES256 and KMS",
                 "Choose one of them.",
             )
+
+    @property
+    def names(self) -> Names:
+        return Names(self.environment, self.project)
+
+    @property
+    def has_transactions(self) -> bool:
+        """Whether the stack has the transaction pipeline."""
+        return self.workflow == TRANSACTIONS
+
+    def in_vpc(self, function: FunctionDefinition) -> bool:
+        """Whether a function runs in a VPC: as it says, else if the transaction pipeline is there."""
+        return self.has_transactions if function.vpc is None else function.vpc

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from cfn.calls import EXTRA_ENDPOINTS, RESOURCES
-from cfn.names import Names, image_parameter, pascal_case
+from cfn.calls import EXTRA_ENDPOINTS, PSEUDO_PARAMETERS, RESOURCES
+from cfn.names import image_parameter, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
 
@@ -21,6 +21,8 @@ _TAG_CHARACTERS = "letters, digits, spaces and + - = . _ : / @"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _ACTION = re.compile(r"[A-Z][A-Za-z0-9]+")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+# ARN format (IAM user guide, "Identify AWS resources with ARNs"); the partition may be a pseudo parameter.
+_ARN = re.compile(r"arn:(?:aws[a-z-]*|\$\{AWS::Partition\}|\*):[a-z0-9-]+:[^:\s]*(?:::[^:\s]*)*:[^\s]+")
 # What the stack sets itself; a function's own variables must not hide them.
 OWN_VARIABLES = (
     "ENVIRONMENT",
@@ -63,11 +65,25 @@ def check_settings(settings: Settings) -> None:
         findings.append(f"burst is {settings.burst:g} and can be 1 to {BURST_MAX}")
     if settings.reserved_concurrency is not None and not 0 <= settings.reserved_concurrency <= RESERVED_MAX:
         findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and can be 0 to {RESERVED_MAX:,}")
+    findings += _network_findings(settings)
     findings += _tag_findings(settings.tags)
     if findings:
         raise SettingsError(
             f"the settings of {settings.environment} cannot be used", "; ".join(findings), "Correct them."
         )
+
+
+def _network_findings(settings: Settings) -> Iterator[str]:
+    for name, ids, prefix, most in (
+        ("subnets", settings.subnets, "subnet", 16),
+        ("security_groups", settings.security_groups, "sg", 5),
+    ):
+        if wrong := [each for each in ids if not re.fullmatch(rf"{prefix}-[0-9a-f]{{8,17}}", each)]:
+            yield f"{name} has {', '.join(ascii(each[:40]) for each in wrong)} and an id is {prefix}-0123456789abcdef0"
+        if len(ids) > most:
+            yield f"{name} has {len(ids)} ids and Lambda takes {most}"
+    if bool(settings.subnets) != bool(settings.security_groups):
+        yield "subnets and security_groups name an existing network only together"
 
 
 def _tag_findings(tags: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -104,7 +120,7 @@ def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]
     name = function.name
     if not _NAME.fullmatch(name):
         yield f"the function {name!r} is not named in a-z, 0-9 and single hyphens, starting with a letter"
-    full_name = Names(settings.environment).function(name)
+    full_name = settings.names.function(name)
     if len(full_name) > 64:
         yield f"{full_name} has {len(full_name)} characters and Lambda takes at most 64 in a function's name"
     if not 128 <= function.memory <= 10_240:
@@ -120,17 +136,29 @@ def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]
     if size > 3_072:
         yield f"the variables of {name} have {size} bytes and Lambda takes 4096 with those that the stack sets"
     for call in function.calls:
-        yield from _call_findings(name, call)
+        yield from _call_findings(settings, name, call)
 
 
-def _call_findings(name: str, call: Call) -> Iterator[str]:
-    service = RESOURCES.get(call.resource)
-    if service is None:
-        yield f"{name} calls the resource {call.resource!r}, known are {', '.join(RESOURCES)}"
-    elif service != call.service:
+def _call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
+    known = RESOURCES if settings.has_transactions else {}
+    service = known.get(call.resource)
+    if call.resource.startswith("arn:"):
+        yield from _arn_findings(name, call.resource)
+    elif service is None and call.resource != "*":
+        yield f"{name} calls the resource {call.resource!r}; write {', '.join([*known, 'an ARN or *'])}"
+    elif service is not None and service != call.service:
         yield f"{name} calls {call.service!r} on {call.resource}, which belongs to {service}"
     if not call.actions:
         yield f"{name} calls {call.resource} without an action"
     for action in call.actions:
         if not _ACTION.fullmatch(action):
             yield f"{name} calls the action {action!r}, which is not one plain action such as Query"
+
+
+def _arn_findings(name: str, arn: str) -> Iterator[str]:
+    if not _ARN.fullmatch(arn):
+        yield f"{name} calls {arn[:200]!a}, which is not an ARN such as arn:aws:s3:::my-bucket/*"
+    for reference in re.findall(r"\$\{([^}]*)\}", arn):
+        if reference not in PSEUDO_PARAMETERS:
+            known = ", ".join(f"${{{each}}}" for each in PSEUDO_PARAMETERS)
+            yield f"{name} calls {arn}, where ${{{reference}}} stands for nothing; there are {known}"

@@ -16,7 +16,7 @@ from cfn.settings import Architecture, Settings
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.core.errors import LocalError, NextStep, SettingsError
 from pipeline.core.events import Report, ignore
-from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
+from pipeline.environment.configuration import Choices, Project, python_of, read_choices, read_project, settings_of
 from pipeline.environment.project import SETTINGS_FILE, find_project
 from pipeline.target import Target
 
@@ -72,10 +72,18 @@ class Context:
     builder: str = "layers"
     chosen_runtime: str | None = None
     console: Console = Console()
-    names: Names = field(init=False)
 
     def __post_init__(self) -> None:
-        self.names = Names(self.environment)
+        Names(self.environment)
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self.environment, self.described.name)
+
+    @cached_property
+    def described(self) -> Project:
+        """What ``environments.toml`` says of the project."""
+        return read_project(self.root / SETTINGS_FILE)
 
     @cached_property
     def root(self) -> Path:
@@ -118,7 +126,9 @@ class Context:
 
     @cached_property
     def settings(self) -> Settings:
-        settings = settings_of(self.environment, self.choices, architecture=self.platform.architecture)
+        settings = settings_of(
+            self.environment, self.choices, project=self.described, architecture=self.platform.architecture
+        )
         if self.target_name == "local" and self.choices.release is not None:
             from cfn.validation import ALL_AT_ONCE, check_settings
 
@@ -126,6 +136,15 @@ class Context:
             # The embedded AWS has no CodeDeploy, so it moves the alias in the update itself.
             settings = replace(settings, release=ALL_AT_ONCE)
         return settings
+
+    def require_transactions(self, what: str) -> None:
+        """Raise SettingsError, with ``what`` was not done, for a project without the transaction pipeline."""
+        if self.described.workflow is None:
+            raise SettingsError(
+                what,
+                f"the project {self.described.name} has functions only, and no workflow",
+                NextStep("Invoke a function by itself", ("invoke", "FUNCTION", "EVENT")),
+            )
 
     @cached_property
     def runtime(self) -> str:

@@ -63,7 +63,7 @@ def releases(context: Context) -> Outcome:
     from pipeline.target import explained
 
     with explained(context.target_name, f"the releases of {context.environment} were not read"):
-        found = list_releases(context.running_target().client("ssm"), context.environment)
+        found = list_releases(context.running_target().client("ssm"), context.names.ledger)
     # Against the one before: two releases may have equal images.
     differences = [(), *(each.content.differences(before.content) for before, each in pairwise(found))]
     newest = [*zip(found, differences, strict=True)][::-1] if found else []
@@ -157,7 +157,7 @@ def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
         planned = plan_prune(
             [image for repository in repositories for image in read_images(ecr, repository)],
             read_in_use(target.client, [names.registry_stack, names.pipeline_stack], repositories),
-            list_releases(target.client("ssm"), context.environment),
+            list_releases(target.client("ssm"), context.names.ledger),
             keep,
             now=datetime.now(UTC),
         )
@@ -219,18 +219,26 @@ def _stack(decision: StackDecision) -> dict[str, Any]:
 
 
 def _cost(cost: CostDecision) -> dict[str, Any]:
-    document: dict[str, Any] = {"per_month": round(cost.per_month, 2), "per_million": round(cost.per_million, 2)}
+    document: dict[str, Any] = _costs(cost.per_month, cost.per_million)
     if cost.before is not None:
-        document["before"] = {"per_month": round(cost.before[0], 2), "per_million": round(cost.before[1], 2)}
+        document["before"] = _costs(*cost.before)
     return document
+
+
+def _costs(per_month: float, per_million: float | None) -> dict[str, Any]:
+    rounded = {"per_month": round(per_month, 2)}
+    return rounded if per_million is None else {**rounded, "per_million": round(per_million, 2)}
 
 
 def _cost_line(cost: CostDecision) -> str:
     now = (cost.per_month, cost.per_million)
     per_month, per_million = (
-        f"{new:.2f}" if cost.before is None or f"{old:.2f}" == f"{new:.2f}" else f"{old:.2f} → {new:.2f}"
+        "" if new is None
+        else f"{new:.2f}" if old is None or f"{old:.2f}" == f"{new:.2f}" else f"{old:.2f} → {new:.2f}"
         for old, new in zip(cost.before or now, now, strict=True)
-    )
+    )  # fmt: skip
+    if not per_million:
+        return f"about {per_month} USD a month, without what invocations cost"
     return f"about {per_month} USD a month, and {per_million} USD for a million transactions"
 
 

@@ -82,12 +82,23 @@ def rules(_context: Context) -> Outcome:
     file("--prices", "Another price list.", exists=True),
 )
 def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome:
-    """What transactions cost on AWS, and what the environment costs anyway each month. Needs no credentials."""
+    """What transactions cost on AWS, and what the environment costs anyway each month. Needs no credentials.
+
+    Without the transaction pipeline: what a million invocations of each function cost.
+    """
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
     from pipeline.transactions.cost import compute_cost
     from pipeline.transactions.prices import PRICES, Prices
 
-    templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
+    functions = [source.definition for source in context.sources]
+    templates = synthesise(context.settings, functions, cache_folder())
+    if not context.settings.has_transactions:
+        from pipeline.transactions.function_cost import compute_function_cost
+
+        invoked = compute_function_cost(
+            json.loads(templates.pipeline), functions, context.names, Prices.load(prices or PRICES)
+        )
+        return Outcome(invoked.to_json(), invoked.text())
     bill = compute_cost(json.loads(templates.pipeline), Prices.load(prices or PRICES), transactions=transactions)
     return Outcome(bill.to_json(), bill.text())

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @command(
     "Deploy everything: both phases.",
     BASE, BUILDER, NO_SBOM, RUNTIME,
-    omit("--no-smoke", "smoke", "Do not submit a sample transaction at the end."),
+    omit("--no-smoke", "smoke", "Do not try the release at the end."),
     flag("--skip-doctor", "On AWS, do not check the account before anything is changed."),
     YES,
 )  # fmt: skip
@@ -45,7 +45,8 @@ def up(
 ) -> Outcome:  # fmt: skip
     """Both phases: repositories and placeholders, then the built images, then the functions switched to them.
 
-    At the end a sample transaction is submitted. On AWS the account is checked first (doctor), and an error stops
+    At the end a sample transaction is submitted; without the transaction pipeline, each function that has
+    events/smoke.json is invoked with it. On AWS the account is checked first (doctor), and an error stops
     the command before anything is changed.
     \f
     repeat  the command that the user ran, repeated with --yes where something would be lost
@@ -93,6 +94,9 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
     if released.sample is not None:
         result["sample"] = {"transaction_id": released.sample.transaction_id, "outcome": released.sample.outcome}
         lines.append(f"  a sample transaction was answered: {released.sample.outcome}")
+    if released.smoked:
+        result["smoked"] = list(released.smoked)
+        lines.append(f"  a smoke event was answered by {', '.join(released.smoked)}")
     return Outcome(result, "\n".join([*lines, "", *_use(context)]))
 
 
@@ -100,9 +104,20 @@ def _use(context: Context) -> list[str]:
     """What can be done with an environment whose functions run."""
     from pipeline.release.smoke import SAMPLE
 
-    sample = json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":"))
-    commands = [("submit", sample), ("status",), *([] if context.runs_elsewhere else [("down",)])]
+    first: Words = ("submit", json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":")))
+    if not context.settings.has_transactions:
+        source = next((each for each in context.sources if each.smoke), context.sources[0])
+        first = ("invoke", source.name, _from_here(source.smoke) if source.smoke else "EVENT.json")
+    commands = [first, ("status",), *([] if context.runs_elsewhere else [("down",)])]
     return ["Next:", *(f"  {command_line(context, *command)}" for command in commands)]
+
+
+def _from_here(path: Path) -> str:
+    """The path as it would be typed in the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 @command("Both stacks, building nothing.", YES)

@@ -36,6 +36,7 @@ def submit(
 
     Exit code 1 if a transaction got no answer, or a line of the file was not submitted because it is malformed.
     """
+    context.require_transactions("nothing was submitted")
     if file is not None and transaction is None:
         return _submit_file(context, file, results, workers)
     if transaction is None or file is not None:
@@ -104,6 +105,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
     from pipeline.transactions.redrive import Redriver, Result
     from pipeline.transactions.redrive import redrive as redrive_parked
 
+    context.require_transactions("nothing was redriven")
     with explained(context.target_name, f"nothing of {context.environment} was redriven"):
         target = context.running_target()
         redriver = Redriver(
@@ -160,6 +162,7 @@ def explain(context: Context, *, transaction_id: str, picture: Path | None) -> O
     from pipeline.transactions.explain import explain as explain_transaction
     from pipeline.transactions.ways import read_definition
 
+    context.require_transactions(f"{transaction_id} was not explained")
     with explained(context.target_name, f"{transaction_id} was not explained"):
         target = context.running_target()
         table = _output(context, target, "StateTableName", f"{transaction_id} was not explained")

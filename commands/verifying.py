@@ -83,6 +83,7 @@ def _judge_mutations(context: Context, machine: dict[str, Any]) -> Outcome:
 
 def _composed(context: Context) -> dict[str, Any]:
     """The state machine of the synthesised template."""
+    context.require_transactions("the workflow was not verified")
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
     from pipeline.transactions.ways import read_definition

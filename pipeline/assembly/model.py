@@ -56,6 +56,7 @@ class FunctionSource:
     handler       "module.function", found in the folder
     requirements  the hash-locked requirements file, or None when the function has no dependencies
     shared        folders of packages beside the functions, shipped with each of them
+    smoke         the event that a release is tried with, or None
     """
 
     definition: FunctionDefinition
@@ -63,6 +64,7 @@ class FunctionSource:
     handler: str
     requirements: Path | None = None
     shared: tuple[Path, ...] = ()
+    smoke: Path | None = None
 
     @property
     def name(self) -> str:

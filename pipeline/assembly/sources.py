@@ -21,12 +21,15 @@ from cfn.names import ENVIRONMENT_MAX, pascal_case
 from cfn.settings import Call, FunctionDefinition
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.model import FunctionSource, PythonVersion
-from pipeline.core.documents import parse_python
+from pipeline.core.documents import parse_json, parse_python
 from pipeline.core.errors import SourceError
+from pipeline.core.files import read_regular
 from pipeline.core.tables import WrongTable, convert, read_toml
 
 MANIFEST = "function.toml"
 LOCK = "requirements.txt"
+SMOKE = Path("events", "smoke.json")
+_EVENT_MAX = 6_291_456  # bytes; the payload of a synchronous invocation (Lambda quotas)
 # A folder with one of these is meant to be a function.
 _PARTS = ("handler.py", "Dockerfile", LOCK, "requirements.in")
 # Lambda takes 64 characters, and a function is called <name>-<environment>.
@@ -66,6 +69,7 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     memory: int = 1769
     timeout: int = 60
     milliseconds: int = 100
+    vpc: bool | None = None
     calls: list[_Call] = []
     environment: dict[str, str] = {}
 
@@ -170,8 +174,27 @@ def _read_source(
         manifest.milliseconds,
         tuple(Call(call.service, tuple(call.actions), call.resource) for call in manifest.calls),
         tuple(sorted(manifest.environment.items())),
+        manifest.vpc,
     )
-    return FunctionSource(definition, folder, manifest.handler, lock if lock.is_file() else None, shared), findings
+    smoke = folder / SMOKE
+    if smoke.exists():
+        findings += [f"{folder.name}/{SMOKE}: {problem}" for problem in _judge_event(smoke)]
+    source = FunctionSource(
+        definition,
+        folder,
+        manifest.handler,
+        lock if lock.is_file() else None,
+        shared,
+        smoke if smoke.exists() else None,
+    )
+    return source, findings
+
+
+def _judge_event(path: Path) -> Iterator[str]:
+    try:
+        parse_json(read_regular(path, _EVENT_MAX))
+    except (OSError, ValueError) as problem:
+        yield f"it is not a JSON event: {problem}"
 
 
 def _judge_name(name: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pipeline.transactions.capacity import capacity
 
 def check_load(situation: Situation) -> Verdict:
     """The limits allow the transactions per minute in the settings, and their peaks."""
-    functions = loaded(source.definition for source in situation.sources)
+    functions = loaded(situation.settings, (source.definition for source in situation.sources))
     if not functions:
         return ok("no function carries transactions")
     limit = situation.client("lambda").get_account_settings()["AccountLimit"]

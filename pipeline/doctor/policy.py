@@ -38,6 +38,8 @@ _ON_BY_SERVICE = {
     "sqs": On.QUEUE,
     "states": On.STATE_MACHINE,
 }
+# What only the transaction pipeline has.
+_OF_TRANSACTIONS = {On.STATE_MACHINE, On.EXECUTIONS, On.TABLE, On.QUEUE}
 # These match every log group or policy of the account.
 _ON_ANYTHING = {"logs:DescribeLogGroups", "logs:DescribeResourcePolicies"}
 
@@ -47,7 +49,12 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
 
     bodies  the text of the templates
     """
+    bodies = tuple(bodies)
     found = {*CALLED[command]}
+    if bodies and not any('"AWS::StepFunctions::StateMachine"' in body for body in bodies):
+        # Functions alone: a release is tried by invoking them, and there is nothing to submit to.
+        found = {each for each in found if each.on not in _OF_TRANSACTIONS}
+        found.update(CALLED["invoke"] if command == "up" else ())
     handlers = HANDLERS_OF_COMMAND.get(command, ())
     if handlers:
         found.update(RECOVERING)
@@ -156,4 +163,4 @@ def resource_arns(
             owners = [names.state_machine, names.dead_letter_queue, *deployed]
             return [arn("cloudwatch", f"alarm:{owner}-{any_name}") for owner in owners]
         case On.LEDGER:
-            return [arn("ssm", f"parameter{parameter_name(names.environment)}")]
+            return [arn("ssm", f"parameter{parameter_name(names.ledger)}")]

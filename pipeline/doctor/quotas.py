@@ -19,7 +19,7 @@ def check_concurrency(situation: Situation) -> Verdict:
 
     GetAccountSettings counts all reservations of the account as taken, including those of these functions.
     """
-    functions = loaded(source.definition for source in situation.sources)
+    functions = loaded(situation.settings, (source.definition for source in situation.sources))
     count, wanted = len(functions), reservation(situation.settings, functions)
     if not wanted or not count:
         return ok("nothing is reserved")
@@ -76,7 +76,7 @@ def check_quotas(situation: Situation) -> Verdict:
     stack = situation.pipeline
     ec2 = situation.client("ec2")
     verdicts = []
-    if "Vpc" not in stack.resources:
+    if situation.resources("AWS::EC2::VPC") and "Vpc" not in stack.resources:
         vpcs = sum(len(page["Vpcs"]) for page in ec2.get_paginator("describe_vpcs").paginate())
         verdicts.append(_room(situation, "VPCs", vpcs, 1, _VPCS, _VPCS_DEFAULT))
     gateways = [
@@ -90,7 +90,7 @@ def check_quotas(situation: Situation) -> Verdict:
         )
         there = sum(len(page["VpcEndpoints"]) for page in pages)
         verdicts.append(_room(situation, "gateway endpoints", there, len(gateways), _GATEWAYS, _GATEWAYS_DEFAULT))
-    return combine(verdicts, "the network exists already")
+    return combine(verdicts, "there is no network to create")
 
 
 def _room(situation: Situation, what: str, there: int, more: int, code: str, default: int) -> Verdict:

@@ -1,5 +1,8 @@
 """The settings of an environment, read from the project's ``environments.toml``.
 
+    [project]
+    name = "orders"
+
     [defaults]
     architecture = "arm64"
 
@@ -7,8 +10,8 @@
     protect_data = true
     encryption = "KMS"
 
-Every key is optional; an environment that is not named gets the defaults. The targets of ``--target local`` take the
-host's own architecture and Python, because their functions run on this machine.
+Every key but the project's name is optional; an environment that is not named gets the defaults. With ``--target
+local`` images are for the architecture and Python of this machine, because their functions run on it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from cfn.settings import Architecture, Settings
+from cfn.settings import TRANSACTIONS, Architecture, Settings
 from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
@@ -44,6 +47,8 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     vpc_cidr: str | None = None
     endpoints: tuple[str, ...] | None = None
     release: str | None = None
+    subnets: tuple[str, ...] | None = None
+    security_groups: tuple[str, ...] | None = None
     tags: dict[str, str] | None = None
 
 
@@ -58,10 +63,24 @@ _SETTINGS = (
     "vpc_cidr",
     "endpoints",
     "release",
+    "subnets",
+    "security_groups",
 )
 
 
+class Project(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The table ``[project]``.
+
+    name      begins the names of everything in an account
+    workflow  TRANSACTIONS for the transaction pipeline; a project without it has functions only
+    """
+
+    name: str = ""
+    workflow: str | None = None
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    project: Project = Project()
     defaults: Choices = Choices()
     environments: dict[str, Choices] = {}
 
@@ -71,11 +90,37 @@ def read_choices(path: Path, environment: str) -> Choices:
 
     Raises SettingsError for a file that is not TOML, and with every key that does not exist or has a wrong value.
     """
+    file = _read(path)
+    own = file.environments.get(environment, Choices())
+    return Choices(
+        **{name: _either(getattr(own, name), getattr(file.defaults, name)) for name in Choices.__struct_fields__}
+    )
+
+
+def read_project(path: Path) -> Project:
+    """The project that the file describes. Raises SettingsError, also for one without a name."""
+    project = _read(path).project
+    if project.workflow not in (None, TRANSACTIONS):
+        raise SettingsError(
+            f"{path.name} cannot be used",
+            f"workflow is {project.workflow[:80]!a} and there is only {TRANSACTIONS!r}",
+            f'Write [project] workflow = "{TRANSACTIONS}", or leave it out for functions without a workflow.',
+        )
+    if not project.name and project.workflow is None:
+        raise SettingsError(
+            "the project has no name",
+            f"{path} has no name in [project], which begins the names of its stacks and functions",
+            f'Add [project] and name = "orders" to it; the transaction pipeline has workflow = "{TRANSACTIONS}".',
+        )
+    return project
+
+
+def _read(path: Path) -> _File:
     try:
-        file = convert(read_toml(path), _File)
+        return convert(read_toml(path), _File)
     except FileNotFoundError:
         if not path.is_symlink():
-            return Choices()
+            return _File()
         raise SettingsError(f"{path.name} cannot be used", "it is a link that leads nowhere", f"Mend {path}.") from None
     except OSError as problem:
         raise SettingsError(f"{path.name} cannot be used", str(problem.strerror), f"Mend {path}.") from problem
@@ -83,22 +128,20 @@ def read_choices(path: Path, environment: str) -> Choices:
         raise SettingsError(
             f"{path.name} cannot be used", str(problem), f"Mend {path}; its keys are listed in the README."
         ) from problem
-    own = file.environments.get(environment, Choices())
-    return Choices(
-        **{name: _either(getattr(own, name), getattr(file.defaults, name)) for name in Choices.__struct_fields__}
-    )
 
 
 def _either(own: Any, default: Any) -> Any:
     return default if own is None else own
 
 
-def settings_of(environment: str, choices: Choices, *, architecture: Architecture) -> Settings:
+def settings_of(environment: str, choices: Choices, *, project: Project, architecture: Architecture) -> Settings:
     """The template settings of an environment."""
     said: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(choices, name)) is not None}
     if choices.tags:
         said["tags"] = tuple(sorted(choices.tags.items()))
-    return Settings(environment=environment, architecture=architecture, **said)
+    return Settings(
+        environment=environment, architecture=architecture, project=project.name, workflow=project.workflow, **said
+    )
 
 
 def python_of(choices: Choices) -> PythonVersion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,6 +15,8 @@ from pipeline.target import Target
 
 # AWS documentation, Lambda concurrency: at least 100 executions of an account stay unreserved.
 UNRESERVED_MIN = 100
+# What ``account_parameters`` knows.
+ACCOUNT_PARAMETERS = (DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, ZONES, RESERVED_CONCURRENCY)
 
 
 def image_parameters(pushed: Iterable[PushedImage]) -> dict[str, str]:
@@ -42,20 +44,32 @@ def account_parameters(
     *,
     zones: int,
     services: Sequence[str] = (),
+    names: Collection[str] = ACCOUNT_PARAMETERS,
 ) -> dict[str, str]:
-    """Values for the prefix lists, the zones and the reserved concurrency.
+    """Values for the prefix lists, the zones and the reserved concurrency, those of them that the template has.
 
     functions  how many functions reserve
     reserved   executions wanted for each; 0 for none
     current    the stack's parameters, {} for a stack that is to be created: what it knows is not asked again
     zones      how many subnets there are
     services   the interface endpoints
+    names      the template's parameters
     """
+    found: dict[str, str] = {}
+    if ZONES in names:
+        found |= _network_parameters(target, current, report, zones=zones, services=services)
+    if RESERVED_CONCURRENCY in names:
+        found[RESERVED_CONCURRENCY] = _reserved(target, functions, reserved, current, report)
+    return found
+
+
+def _network_parameters(
+    target: Target, current: Mapping[str, str], report: Report, *, zones: int, services: Sequence[str]
+) -> dict[str, str]:
     lists = {name: current.get(name, "") for name in (DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST)}
     if not all(lists.values()):
         lists = read_prefix_lists(target.client("ec2"), target.region)
-    lists[ZONES] = _zones(target, zones, services, current, report)
-    return {**lists, RESERVED_CONCURRENCY: _reserved(target, functions, reserved, current, report)}
+    return {**lists, ZONES: _zones(target, zones, services, current, report)}
 
 
 def read_prefix_lists(ec2: Any, region: str) -> dict[str, str]:

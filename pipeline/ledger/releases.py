@@ -119,7 +119,7 @@ def template_digest(template_body: str) -> Digest:
 
 
 def parameter_name(environment: str) -> str:
-    """The SSM parameter whose history is the environment's ledger."""
+    """The SSM parameter whose history is the ledger. ``environment`` is what ``Names.ledger`` gives, also below."""
     return f"/transaction-pipeline/{environment}/release"
 
 
@@ -237,7 +237,7 @@ def _put(ssm: Any, environment: str, value: str) -> int:
                 # Standard as long as the value fits: SSM makes it an advanced parameter when it must, and keeps it one.
                 Tier="Intelligent-Tiering",
                 Overwrite=True,
-                Description=f"Releases of the transaction pipeline in {environment}; its history is the ledger",
+                Description=f"Releases of {environment}; its history is the ledger",
             )
             return int(answer["Version"])
         except ClientError as problem:

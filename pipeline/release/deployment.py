@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +73,7 @@ class Deployment:
 
     @property
     def names(self) -> Names:
-        return Names(self.settings.environment)
+        return self.settings.names
 
     @property
     def templates(self) -> Templates:
@@ -116,12 +117,13 @@ def ask_account(deployment: Deployment, state: StackState, report: Report) -> As
     """What the account knows of stack 2, coming from ``state``."""
     parameters = account_parameters(
         deployment.target,
-        len(loaded(deployment.definitions)),
+        len(loaded(deployment.settings, deployment.definitions)),
         reservation(deployment.settings, deployment.definitions),
         {} if state.status.gone else state.parameters,
         report,
         zones=deployment.settings.zones,
         services=interface_endpoints(deployment.settings, deployment.definitions),
+        names=json.loads(deployment.templates.pipeline).get("Parameters", {}),
     )
     return Asked(state, parameters, left_behind(deployment, state, deployment.templates.pipeline))
 

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from cfn.concurrency import loaded
 from cfn.names import RESERVED_CONCURRENCY, image_parameter, repository_output
+from cfn.settings import Settings
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report
 from pipeline.oci.values import ImageReference
@@ -84,12 +85,12 @@ class CostDecision:
     """What the environment costs in USD; ``before`` is None where there is no pipeline stack yet.
 
     per_month    whatever the load
-    per_million  transactions, on top
+    per_million  transactions, on top; None for functions without the transaction pipeline
     """
 
     per_month: float
-    per_million: float
-    before: tuple[float, float] | None = None
+    per_million: float | None
+    before: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
                     sorted(after.items()),
                 )
             ),
-            _cost(pipeline, deployment.templates.pipeline),
+            _cost(pipeline, deployment.templates.pipeline, deployment.settings),
             _load(deployment, pipeline, wanted.parameters),
         )
 
@@ -180,14 +181,20 @@ def _repository(deployment: Deployment, registry: StackState, function: str) -> 
     return f"{hosts.pop()}/{name}" if hosts else name
 
 
-def _cost(state: StackState, template: str) -> CostDecision | None:
+def _cost(state: StackState, template: str, settings: Settings) -> CostDecision | None:
     """From the templates alone; None for a pipeline of other functions than those whose traffic is known."""
     from pipeline.core.errors import SettingsError
-    from pipeline.transactions.cost import compute_cost
+    from pipeline.transactions.cost import compute_cost, fixed_costs
     from pipeline.transactions.prices import Prices
 
     try:
         prices = Prices.load()
+        if not settings.has_transactions:
+            now, then = (
+                sum(line.usd for line in fixed_costs(json.loads(body), prices)) if body else None
+                for body in (template, state.template)
+            )
+            return CostDecision(now or 0.0, None, None if then is None else (then, None))
         after = compute_cost(json.loads(template), prices)
         before = compute_cost(json.loads(state.template), prices) if state.template else None
     except SettingsError:
@@ -199,7 +206,7 @@ def _cost(state: StackState, template: str) -> CostDecision | None:
 
 def _load(deployment: Deployment, state: StackState, parameters: Mapping[str, str]) -> LoadDecision | None:
     """From the reservations alone; None without functions that carry it."""
-    functions = loaded(deployment.definitions)
+    functions = loaded(deployment.settings, deployment.definitions)
     if not functions:
         return None
 

@@ -20,7 +20,7 @@ from pipeline.ledger.releases import Release, ReleaseContent, read_latest, recor
 from pipeline.release.deployment import Deployment, bring_pipeline, bring_registry, current_images, read_pipeline
 from pipeline.release.images import build_images, push_all, referrers, repository_uris
 from pipeline.release.recompressed import keep_deployed
-from pipeline.release.smoke import try_release
+from pipeline.release.smoke import Trial, try_release
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackOutputs, StackState, WantedStack
 from pipeline.transactions.submit import Answer
@@ -34,7 +34,8 @@ class Released:
     """What a release did: ``changed`` is False when everything was already as wanted.
 
     record  the release's entry in the ledger; None when only the infrastructure was made
-    sample  the answer of the sample transaction; None when none was submitted
+    sample  the answer to the sample transaction; None when none was submitted
+    smoked  the functions that answered their smoke event, by deployed name
     """
 
     changed: bool
@@ -42,6 +43,7 @@ class Released:
     functions: tuple[PushedImage, ...]
     record: Release | None = None
     sample: Answer | None = None
+    smoked: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -49,7 +51,7 @@ def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = Tr
     """Build, deploy both stacks, and return when every function runs what was built.
 
     by     who releases, for the ledger
-    smoke  submit a sample transaction after a change; if it is not answered, the functions go back to what they ran
+    smoke  try the release after a change (see ``try_release``); if it fails, the functions go back to what they ran
 
     After a failure nothing new is started; steps that are running are waited for.
     """
@@ -62,7 +64,7 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         stack_1 = pool.submit(bring_registry, deployment, clock)
         images = pool.submit(build_images, deployment.build, clock)
         before = pool.submit(read_pipeline, deployment)
-        latest = pool.submit(lambda: read_latest(client("ssm"), deployment.settings.environment))
+        latest = pool.submit(lambda: read_latest(client("ssm"), deployment.names.ledger))
 
         registry = stack_1.result()
         push = pool.submit(_push_built, deployment, registry, images, before, clock)
@@ -74,14 +76,15 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
 
     last, content = latest.result(), release_content(pushed, wanted)
     changed = registry.changed or pipeline.changed or mended or any(image.uploaded for image in pushed)
-    sample = None
+    trial = Trial()
     # A killed run may have switched to this release without trying it.
     if smoke and pushed and (changed or not last.has(content)):
-        sample = try_release(deployment, (registry, pipeline), before.result(), last.release, clock)
+        trial = try_release(deployment, (registry, pipeline), before.result(), last.release, clock)
     recorded = last.release if last.complete and last.has(content) else None
     if recorded is None:
         recorded = record(deployment, content, clock, by=by)
-    return Released(changed, (registry, pipeline), pushed, recorded, sample, clock.seconds)
+    smoked = tuple(each.function for each in trial.invoked)
+    return Released(changed, (registry, pipeline), pushed, recorded, trial.sample, smoked, clock.seconds)
 
 
 def _push_built(
@@ -137,7 +140,7 @@ def record(deployment: Deployment, content: ReleaseContent, report: Report, *, b
         release, _new = record_release(
             client("ssm"),
             client("ecr"),
-            deployment.settings.environment,
+            deployment.names.ledger,
             content,
             {name: deployment.names.repository(name) for name in content.images},
             by=by,

@@ -54,8 +54,12 @@ def roll_back(
     """
     client = deployment.target.client
     environment = deployment.settings.environment
-    releases = list_releases(client("ssm"), environment)
-    to = read_release(client("ssm"), environment, number) if number is not None else _before_last(releases, environment)
+    releases = list_releases(client("ssm"), deployment.names.ledger)
+    to = (
+        read_release(client("ssm"), deployment.names.ledger, number)
+        if number is not None
+        else _before_last(releases, environment)
+    )
     outputs = read_registry(deployment).outputs
     functions = [source.name for source in deployment.sources if repository_output(source.name) in outputs]
     repositories = {name: outputs[repository_output(name)] for name in functions}
@@ -92,7 +96,7 @@ def roll_back(
     record, _ = record_release(
         client("ssm"),
         client("ecr"),
-        environment,
+        deployment.names.ledger,
         content,
         {name: deployment.names.repository(name) for name in content.images},
         by=by,

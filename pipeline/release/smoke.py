@@ -1,19 +1,33 @@
-"""The sample transaction that a release is tried with, and the way back if it is not answered."""
+"""What a release is tried with: a sample transaction, or the smoke events of its functions; and the way back."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import dataclass
 
-from cfn.names import image_parameter, repository_output
-from pipeline.core.errors import NextStep, ReleaseError, SubmissionError
+from cfn.names import LIVE_ALIAS, image_parameter, repository_output
+from pipeline.core.errors import FunctionError, NextStep, ReleaseError, SubmissionError
 from pipeline.core.events import Report, step
 from pipeline.ledger.releases import Release
+from pipeline.operations.invoke import Invoked, invoke_function
 from pipeline.release.deployment import Deployment, current_images, go_back
 from pipeline.stacks import StackOutputs, StackState
 from pipeline.transactions.submit import Answer, submit
 
 SAMPLE = {"amount": 100, "currency": "USD", "merchant_id": "merchant-001", "customer_id": "customer-001"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a release answered.
+
+    sample   the answer to the sample transaction; None for a project without the transaction pipeline
+    invoked  the functions that answered their smoke event
+    """
+
+    sample: Answer | None = None
+    invoked: tuple[Invoked, ...] = ()
 
 
 def try_release(
@@ -22,15 +36,19 @@ def try_release(
     before: StackState,
     last: Release | None,
     report: Report,
-) -> Answer:
-    """Submit a sample transaction. If it is not answered, take the release back and raise ReleaseError.
+) -> Trial:
+    """Submit a sample transaction, or invoke each function that has a smoke event with it.
 
-    Functions go back to the last recorded release, or else to the images that stack 2 had ``before``.
+    If it is not answered, the functions go back to the last recorded release, or else to the images that stack 2 had
+    ``before``. Raises ReleaseError.
     """
     registry, pipeline = stacks
+    what = "a sample transaction" if deployment.settings.has_transactions else "a smoke event"
     try:
-        return submit_sample(deployment, pipeline, report)
-    except SubmissionError as problem:
+        if deployment.settings.has_transactions:
+            return Trial(sample=submit_sample(deployment, pipeline, report))
+        return Trial(invoked=invoke_smoke_events(deployment, report))
+    except (SubmissionError, FunctionError) as problem:
         environment = deployment.settings.environment
         images = current_images(deployment, before)
         if last is not None:
@@ -41,14 +59,14 @@ def try_release(
             }
         if not images:
             raise ReleaseError(
-                f"{environment} was released, but a sample transaction was not answered",
+                f"{environment} was released, but {what} was not answered",
                 f"{problem.what}: {problem.why}",
                 NextStep("There is no earlier release to go back to. Fix the cause and release again", ("up",)),
             ) from problem
         go_back(deployment, before, images, report)
         raise ReleaseError(
             f"the release of {environment} was taken back: its functions run what they ran before",
-            f"the sample transaction {problem.what}: {problem.why}",
+            f"{what} was not answered: {problem.what}: {problem.why}",
             NextStep("Fix the cause and release again (--no-smoke releases without the sample)", ("up",)),
         ) from problem
 
@@ -62,3 +80,21 @@ def submit_sample(deployment: Deployment, pipeline: StackOutputs, report: Report
         answer = submit(client, pipeline["StateMachineArn"], json.dumps(transaction))
         running.detail = answer.outcome
     return answer
+
+
+def invoke_smoke_events(deployment: Deployment, report: Report) -> tuple[Invoked, ...]:
+    """Invoke each function that has ``events/smoke.json`` with it. Raises FunctionError for one that fails."""
+    answered = []
+    for source in deployment.sources:
+        if source.smoke is None:
+            continue
+        with step(report, "smoke event", source.name) as running:
+            name = deployment.names.function(source.name)
+            invoked = invoke_function(deployment.target, name, source.smoke.read_bytes(), qualifier=LIVE_ALIAS)
+            if invoked.failed:
+                raise FunctionError(
+                    f"{name} failed", invoked.error, NextStep("Look at its log", ("logs", "--function", source.name))
+                )
+            running.detail = "answered"
+            answered.append(invoked)
+    return tuple(answered)

@@ -80,12 +80,12 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
         kept.append(Kept(RetainedResource("Templates", "AWS::S3::Bucket", bucket), f"aws s3 rb --force s3://{bucket}"))
     ssm = target.client("ssm")
     if any(each.resource.resource_type == "AWS::ECR::Repository" for each in kept):
-        if list_releases(ssm, names.environment):
-            parameter = parameter_name(names.environment)
+        if list_releases(ssm, names.ledger):
+            parameter = parameter_name(names.ledger)
             ledger = RetainedResource("Ledger", "AWS::SSM::Parameter", parameter)
             kept.append(Kept(ledger, f"aws ssm delete-parameter --name {parameter}"))
         return TakenDown(tuple(deleted), tuple(kept), ledger=False)
-    return TakenDown(tuple(deleted), tuple(kept), ledger=delete_ledger(ssm, names.environment))
+    return TakenDown(tuple(deleted), tuple(kept), ledger=delete_ledger(ssm, names.ledger))
 
 
 def kept_by(template_body: str, *, keep_data: bool = False) -> tuple[Kept, ...]:

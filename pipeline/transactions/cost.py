@@ -99,10 +99,10 @@ class Cost:
     def text(self) -> str:
         """The bill as a text table."""
         rows = [f"{'USD per million transactions':<44}{'quantity':>14}  {'unit':<14}{'USD':>9}"]
-        rows += [_row(line) for line in self.variable]
+        rows += [row(line) for line in self.variable]
         rows += [f"{'':<74}{'-' * 7:>7}", f"{'variable':<74}{self.per_million:>7.2f}", ""]
         rows += [f"{'USD per month, fixed':<44}"]
-        rows += [_row(line) for line in self.fixed]
+        rows += [row(line) for line in self.fixed]
         rows += [f"{'fixed':<74}{self.per_month:>7.2f}", ""]
         rows.append(f"{f'{self.transactions:,} transactions in a month':<74}{self.total:>7.2f}")
         rows.append(
@@ -114,7 +114,8 @@ class Cost:
         return "\n".join(rows)
 
 
-def _row(line: Line) -> str:
+def row(line: Line) -> str:
+    """A line of the bill as text."""
     return f"  {line.name:<42}{line.quantity:>14,.3f}  {line.unit:<14}{line.usd:>9.3f}"
 
 
@@ -139,7 +140,7 @@ def compute_cost(
     transitions = sum(share * len(paths[kind]) for kind, share in traffic.shares.items())
     return Cost(
         variable=variable,
-        fixed=tuple(_fixed(template, prices, traffic)),
+        fixed=tuple(fixed_costs(template, prices, traffic.metrics)),
         express_usd=express,
         standard_usd=transitions * prices.table["standard"]["per_million_transitions"],
         standard_transitions=transitions,
@@ -280,8 +281,11 @@ def _duration(definition: Mapping[str, Any], name: str, traffic: Traffic) -> flo
     return traffic.table_milliseconds if state["Type"] == "Task" else 1.0
 
 
-def _fixed(template: Mapping[str, Any], prices: Prices, traffic: Traffic) -> Iterator[Line]:
-    """Costs that do not depend on the load. Excludes storage, which grows with the retained data."""
+def fixed_costs(template: Mapping[str, Any], prices: Prices, metrics: int = 0) -> Iterator[Line]:
+    """Costs that do not depend on the load. Excludes storage, which grows with the retained data.
+
+    metrics  custom metrics that the functions emit
+    """
     resources = list(template["Resources"].values())
     zones = sum(
         len(resource["Properties"].get("SubnetIds", []))
@@ -291,7 +295,7 @@ def _fixed(template: Mapping[str, Any], prices: Prices, traffic: Traffic) -> Ite
     for name, quantity, unit, price in (
         ("Interface endpoints", zones * HOURS_PER_MONTH, "zone-hours", prices.table["endpoints"]["per_zone_hour"]),
         ("KMS keys", _count(resources, "AWS::KMS::Key"), "keys", prices.table["kms"]["per_key_month"]),
-        ("Custom metrics", traffic.metrics, "metrics", prices.table["alarms"]["per_metric_month"]),
+        ("Custom metrics", metrics, "metrics", prices.table["alarms"]["per_metric_month"]),
         (
             "CloudWatch alarms",
             _count(resources, "AWS::CloudWatch::Alarm"),

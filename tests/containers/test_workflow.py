@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from cfn.settings import TRANSACTIONS
 from pipeline.assembly.build import Build
 from pipeline.assembly.model import Platform
 from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.events import ignore
-from pipeline.environment.configuration import Choices, settings_of
+from pipeline.environment.configuration import Choices, Project, settings_of
 from pipeline.local.host.control import LocalAws, local_session
 from pipeline.oci.blobs import BlobStore
 from pipeline.release.deployment import Deployment
@@ -32,7 +33,7 @@ SLOWLY = 2.0
 def deploy(target: Target, images: Path, platform: Platform, base_layout: Path, store: BlobStore) -> Released:
     sources = find_sources(images, python=platform.python)
     build = Build(sources, platform, f"oci:{base_layout}", store, Slim.for_sources(sources), sbom=False)
-    settings = settings_of("dev", Choices(), architecture=platform.architecture)
+    settings = settings_of("dev", Choices(), project=Project(workflow=TRANSACTIONS), architecture=platform.architecture)
     return release(Deployment(target, settings, build), ignore, by="test", smoke=False)
 
 

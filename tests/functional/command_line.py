@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("bootstrap.py", "commands", "cfn", "pipeline", "images")
+PARTS = ("bootstrap.py", "commands", "cfn", "pipeline", "images", "environments.toml")
 
 
 def copy_project(folder: Path) -> Path:

@@ -125,6 +125,7 @@ def deployed_environment(folder: Path) -> Iterator[Deployed]:
     """Every command once, as somebody would use them; the environment "dev" stands until the end of the block."""
     root = folder / "project"
     shutil.copytree(ROOT / "images", root / "images")
+    shutil.copy(ROOT / "environments.toml", root)
     variables = {
         "TRANSACTION_PIPELINE_LOCAL": str(folder / "local"),
         "TRANSACTION_PIPELINE_CACHE": str(folder / "cache"),

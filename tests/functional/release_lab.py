@@ -322,6 +322,7 @@ class Lab:
 def make_lab(aws: EmbeddedAws, folder: Path) -> Iterator[Lab]:
     """A lab in a folder; every process that it started is gone after the block."""
     shutil.copytree(ROOT / "images", folder / "images", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "environments.toml", folder)
     lab = Lab(aws, folder, folder / "cache")
     try:
         yield lab

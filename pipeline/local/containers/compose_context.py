@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # What the service imports, which excludes building images and container engines.
 _PACKAGES = ("boto3", "click", "cyclonedx-python-lib", "ministack", "msgspec", "packaging", "pathspec", "rich",
              "tenacity", "troposphere", "urllib3")  # fmt: skip
-_PROJECT = ("bootstrap.py", "cfn", "commands", "pipeline", "images")
+_PROJECT = ("bootstrap.py", "cfn", "commands", "pipeline", "images", "environments.toml")
 # The names of the access key of the embedded AWS's root.
 ROOT_KEY = ("TRANSACTION_PIPELINE_ACCESS_KEY_ID", "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY")
 _ARCHITECTURES = {"amd64": Architecture.X86_64, "arm64": Architecture.ARM64}

@@ -47,6 +47,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     function.mkdir(parents=True)
     (function / "handler.py").write_text("def handle(event, context):\n    return event\n")
     (function / "function.toml").write_text('handler = "handler.handle"\n')
+    (tmp_path / "project" / "environments.toml").write_text('[project]\nworkflow = "transactions"\n')
     (tmp_path / "file").touch()
     folder = tmp_path / "project" / "a" / "b"
     folder.mkdir(parents=True)

@@ -118,7 +118,7 @@ def test_a_start_that_fails_leaves_nothing_running(
     """The settings are wrong, which is found when the local AWS has been started for a command."""
     monkeypatch.setenv("TRANSACTION_PIPELINE_LOCAL", str(tmp_path / "local"))
     shutil.copytree(ROOT / "images", tmp_path / "images", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "environments.toml").write_text("[defaults]\nzones = -1\n")
+    (tmp_path / "environments.toml").write_text('[project]\nworkflow = "transactions"\n[defaults]\nzones = -1\n')
     context = Context(project=tmp_path)
     with pytest.raises(PipelineError, match="zones is -1"):
         infra(context, yes=True) if command is infra else up(context, smoke=False, sbom=False, yes=True)

@@ -74,7 +74,7 @@ def test_synchronous_executions_go_through_an_endpoint_of_their_own() -> None:
         (FunctionDefinition("fraud", environment=(("BIG", "x" * 4000),)), "4003 bytes and Lambda takes 4096"),
         (
             FunctionDefinition("fraud", calls=(Call("dynamodb", ("Query",), "state-tabel"),)),
-            "the resource 'state-tabel', known are state-table, state-table/index/customer, alert-topic,",
+            "the resource 'state-tabel'; write state-table, state-table/index/customer, alert-topic,",
         ),
         (
             FunctionDefinition("fraud", calls=(Call("sns", ("Publish",), "state-table"),)),

@@ -193,10 +193,10 @@ def test_templates_need_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_progressive_switch_is_checked_and_left_out_where_nothing_shifts(tmp_path: Path) -> None:
     file = tmp_path / "environments.toml"
-    file.write_text('[defaults]\nrelease = "LambdaCanary10Percent5Minutes"\n')
+    file.write_text('[project]\nworkflow = "transactions"\n[defaults]\nrelease = "LambdaCanary10Percent5Minutes"\n')
     assert Context(project=tmp_path).settings.release == "AllAtOnce"
     assert Context(project=tmp_path, target_name="aws").settings.release == "LambdaCanary10Percent5Minutes"
-    file.write_text('[defaults]\nrelease = "LambdaCanary"\n')
+    file.write_text('[project]\nworkflow = "transactions"\n[defaults]\nrelease = "LambdaCanary"\n')
     with pytest.raises(SettingsError, match="release is 'LambdaCanary' and CodeDeploy has"):
         _ = Context(project=tmp_path).settings
 

@@ -5,7 +5,7 @@ import pytest
 
 from cfn.settings import Architecture
 from pipeline.core.errors import SettingsError
-from pipeline.environment.configuration import Choices, python_of, read_choices, settings_of
+from pipeline.environment.configuration import Choices, Project, python_of, read_choices, read_project, settings_of
 
 
 def write(folder: Path, text: str) -> Path:
@@ -60,7 +60,8 @@ def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, text: str, said: 
 def test_executions_to_reserve_are_derived_unless_they_are_set() -> None:
     def reserved(said: int | None) -> int | None:
         choices = Choices(reserved_concurrency=said)
-        return settings_of("dev", choices, architecture=Architecture.ARM64).reserved_concurrency
+        settings = settings_of("dev", choices, project=Project("orders"), architecture=Architecture.ARM64)
+        return settings.reserved_concurrency
 
     assert [reserved(None), reserved(0), reserved(5)] == [None, 0, 5]
 
@@ -78,3 +79,34 @@ def test_what_is_no_file_is_not_taken_for_none(tmp_path: Path, make: Callable[[P
     make(tmp_path / "environments.toml")
     with pytest.raises(SettingsError, match=said):
         read_choices(tmp_path / "environments.toml", "dev")
+
+
+def test_a_project_has_a_name_or_the_transaction_workflow(tmp_path: Path) -> None:
+    path = tmp_path / "environments.toml"
+    path.write_text('[project]\nname = "orders"\n')
+    assert read_project(path) == Project("orders")
+    path.write_text('[project]\nworkflow = "transactions"\n')
+    assert read_project(path) == Project("", "transactions")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "has no name in"),
+        ("[defaults]\nzones = 3\n", "has no name in"),
+        ('[project]\nname = "orders"\nworkflow = "transaction"\n', "workflow is 'transaction' and there is only"),
+        ('[project]\nnmae = "orders"\n', "project.nmae: no such key; did you mean name?"),
+    ],
+)
+def test_another_project_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "environments.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        read_project(path)
+
+
+@pytest.mark.parametrize("name", ["Orders", "transaction", "a" * 21, "-a", "a--b", "\ud800"])
+def test_a_name_that_nothing_can_have_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="project's name"):
+        settings_of("dev", Choices(), project=Project(name), architecture=Architecture.ARM64)

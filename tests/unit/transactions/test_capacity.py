@@ -78,7 +78,7 @@ def test_what_is_set_is_reserved_whatever_the_load() -> None:
 
 def test_a_function_that_no_transaction_invokes_reserves_nothing() -> None:
     slow = replace(FUNCTIONS[0], name="monthly-report", milliseconds=60_000)
-    assert loaded([*FUNCTIONS, slow]) == list(FUNCTIONS)
+    assert loaded(Settings("dev"), [*FUNCTIONS, slow]) == list(FUNCTIONS)
     assert reservation(Settings("dev"), [*FUNCTIONS, slow]) == reservation(Settings("dev"), FUNCTIONS)
 
 
