@@ -123,7 +123,7 @@ def deploy_pass_through(target: Any, url: str) -> str:
     cloudformation.get_waiter("stack_create_complete").wait(
         StackName=PASS_THROUGH, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
-    return _output(target, PASS_THROUGH)
+    return stack_output(target, PASS_THROUGH)
 
 
 def _empty_archive() -> bytes:
@@ -136,7 +136,7 @@ def _empty_archive() -> bytes:
     return content.getvalue()
 
 
-def _output(target: Any, stack: str) -> str:
+def stack_output(target: Any, stack: str) -> str:
     [found] = target.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     return str({each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}["StateMachineArn"])
 
@@ -173,7 +173,7 @@ def _used(pid: int) -> float:
 
 def _is_emulator(pid: int) -> bool:
     try:
-        return b"pipeline.local.emulator.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"--bridge" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
@@ -258,7 +258,7 @@ def fresh_throughput(*, rounds: int = 5, transactions: int = 400, workers: int =
         embedded_aws(Path(temporary) / "local") as local,
     ):
         deploy_pipeline(local.folder)
-        arn = _output(local_target(local, None), Names("dev").pipeline_stack)
+        arn = stack_output(local_target(local, None), Names("dev").pipeline_stack)
         folder = Path(temporary)
         return measure_throughput(local, arn, folder, rounds=rounds, transactions=transactions, workers=workers)
 

@@ -1,14 +1,17 @@
 """What the host of a local folder keeps there for other processes; only the folder's owner can read it.
 
-FOLDER/local.json   where the embedded AWS can be reached, while it runs
-FOLDER/root.json    the access key of its account's root, made once for each folder
+FOLDER/local.json       where the embedded AWS can be reached, while it runs
+FOLDER/root.json        the access key of its account's root, created once for each folder
+FOLDER/state/identity   which embedded AWS this is: random, created with its state and deleted with it
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +19,9 @@ from typing import BinaryIO
 
 FILE = "local.json"
 ROOT_FILE = "root.json"
+IDENTITY_FILE = "identity"
 # Incremented when the meaning of local.json changes; a file of another format is not read.
-FORMAT = 2
+FORMAT = 3
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 
 
@@ -49,6 +53,7 @@ class HostState:
     runtime    "process" or "docker"
     isolation  what keeps functions apart from this machine and from each other, in words
     unsafe     what to do where nothing does, or ""
+    identity   of the state, see ``identity_of``
     """
 
     pid: int
@@ -63,6 +68,7 @@ class HostState:
     runtime: str = "process"
     isolation: str = ""
     unsafe: str = ""
+    identity: str = ""
     format: int = FORMAT
 
     @property
@@ -94,7 +100,7 @@ def read_state(folder: Path) -> HostState | None:
 
 
 def write_state(folder: Path, state: HostState) -> None:
-    _write_private(folder / FILE, asdict(state))
+    _write_private(folder / FILE, _as_json(asdict(state)))
 
 
 def root_key(folder: Path) -> RootKey:
@@ -103,8 +109,20 @@ def root_key(folder: Path) -> RootKey:
         return RootKey(**json.loads((folder / ROOT_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
         key = new_root_key()
-        _write_private(folder / ROOT_FILE, asdict(key))
+        _write_private(folder / ROOT_FILE, _as_json(asdict(key)))
         return key
+
+
+def identity_of(folder: Path) -> str:
+    """The identity of the folder's state: 16 hexadecimal digits, created if there are none."""
+    path = folder / "state" / IDENTITY_FILE
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        found = path.read_text()
+        if re.fullmatch(r"[0-9a-f]{16}", found):
+            return found
+    created = secrets.token_hex(8)
+    _write_private(path, created.encode())
+    return created
 
 
 def new_root_key() -> RootKey:
@@ -116,11 +134,15 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def _write_private(path: Path, document: dict[str, object]) -> None:
+def _as_json(document: dict[str, object]) -> bytes:
+    return json.dumps(document, indent=2).encode()
+
+
+def _write_private(path: Path, content: bytes) -> None:
     """Write atomically; only the owner may read the file."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     with open_private(temporary) as file:
-        file.write(json.dumps(document, indent=2).encode())
+        file.write(content)
     temporary.replace(path)
 
 

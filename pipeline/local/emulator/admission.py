@@ -61,8 +61,9 @@ class Account(Protocol):
 class Admission:
     """An ASGI application before ``application``.
 
-    hosts  the host names, without ports, that this embedded AWS is reached by
-    token  a secret of this run that its own host knows
+    hosts   the host names, without ports, that this embedded AWS is reached by
+    token   a secret of this run that its own host knows
+    served  called with service and request before each answer is sent
     """
 
     application: Application
@@ -72,6 +73,7 @@ class Admission:
     account_id: str
     region: str
     hosts: frozenset[str]
+    served: Callable[[str, Request], None] = lambda _service, _request: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -83,12 +85,13 @@ class Admission:
                 await send({"type": "websocket.close", "code": 1008})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _request(scope)
+        request, service = _request(scope), ""
         path = str(scope["path"])
         try:
             self._refuse_browsers(request)
             if path == "/v2" or path.startswith("/v2/"):
                 self._admit_registry(request, path)
+                service = "ecr"
             elif path.startswith(_RESPONSE_PATHS) and request.method == "PUT" and self.account.awaits(path):
                 pass
             elif path.startswith("/_"):
@@ -96,7 +99,7 @@ class Admission:
             else:
                 body = await _read_body(receive)
                 request = Request(request.method, request.target, request.headers, body)
-                self._admit_signed(request)
+                service = self._admit_signed(request)
                 receive = _replay(body, receive)
         except _Unauthorized:
             await _answer(send, 401, {"WWW-Authenticate": 'Basic realm="ecr"'}, _REGISTRY_ERROR % b"UNAUTHORIZED")
@@ -108,7 +111,7 @@ class Admission:
             else:
                 await _answer(send, *self.account.refusal(request, refused))
         else:
-            await self.application(scope, receive, _without_cors(send))
+            await self.application(scope, receive, self._noting(service, request, _without_cors(send)))
 
     def _refuse_browsers(self, request: Request) -> None:
         hosts = [value for name, value in request.headers if name == "host"]
@@ -132,10 +135,20 @@ class Admission:
         if permission is not None:
             self.account.permit(caller, *permission)
 
-    def _admit_signed(self, request: Request) -> None:
+    def _admit_signed(self, request: Request) -> str:
+        """The service that the signature is for."""
         claim = read_claim(request)
         verify(request, claim, self.account.secret(claim.access_key, claim.token), datetime.now(UTC))
         verified_key.set(claim.access_key)
+        return claim.service
+
+    def _noting(self, service: str, request: Request, send: Send) -> Send:
+        async def noting(message: MutableMapping[str, Any]) -> None:
+            if service and message["type"] == "http.response.start":
+                self.served(service, request)
+            await send(message)
+
+        return noting
 
 
 class _Closed(Exception):

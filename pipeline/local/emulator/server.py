@@ -24,12 +24,14 @@ import socket
 import sys
 import threading
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from pipeline.core.errors import LocalError
 from pipeline.local.emulator.admission import Admission
 from pipeline.local.emulator.bridge_client import InvocationClient
+from pipeline.local.emulator.durable.durable_state import DurableState
 from pipeline.local.emulator.patches.access import MinistackAccount
 from pipeline.local.emulator.patches.catalogue import patch_ministack, require_version
 from pipeline.local.emulator.patches.patch import Patch
@@ -46,9 +48,8 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPYCACHEPREFIX")
 # Variables for this process alone; it removes them from its environment.
 _TOKEN = "LOCAL_TOKEN"  # noqa: S105
 _HOSTS = "LOCAL_HOSTS"
+_IDENTITY = "LOCAL_IDENTITY"
 _ACCOUNT = "000000000000"
-# A file in the state's folder: the last run saved its state completely.
-SAVED = "saved"
 # Time to write the state to disk at the end (seconds); then the process exits without it. 20,000 transactions with
 # their logs take 12 s on a busy machine.
 SAVE_SECONDS = 90.0
@@ -58,7 +59,7 @@ REFUSED = 3
 ANSWER_SECONDS = 0.1
 
 
-def environment(folder: Path, *, port: int, region: str, access: Access) -> dict[str, str]:
+def environment(folder: Path, *, port: int, region: str, access: Access, identity: str) -> dict[str, str]:
     """The emulator's whole environment: none of the caller's AWS settings pass through.
 
     ministack reads its settings from variables at import. What it would write to the system's temporary folder goes
@@ -81,6 +82,7 @@ def environment(folder: Path, *, port: int, region: str, access: Access) -> dict
         "AWS_SECRET_ACCESS_KEY": access.root.secret_access_key,
         _TOKEN: access.token,
         _HOSTS: " ".join(access.hosts),
+        _IDENTITY: identity,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -99,13 +101,14 @@ def environment(folder: Path, *, port: int, region: str, access: Access) -> dict
     }
 
 
-def _admission(access: Access, logins: RegistryLogins) -> Admission:
+def _admission(access: Access, logins: RegistryLogins, state: DurableState | None) -> Admission:
     """ministack behind the check of who is calling."""
     from ministack.app import app
 
     region, root = os.environ["MINISTACK_REGION"], access.root
     account = MinistackAccount(root.access_key_id, root.secret_access_key, _ACCOUNT, region)
-    return Admission(app, account, logins, access.token, _ACCOUNT, region, frozenset(access.hosts))
+    admission = Admission(app, account, logins, access.token, _ACCOUNT, region, frozenset(access.hosts))
+    return admission if state is None else replace(admission, served=state.served)
 
 
 async def _serve(listener: socket.socket, application: Admission, ending: asyncio.Event) -> None:
@@ -126,7 +129,7 @@ async def _serve(listener: socket.socket, application: Admission, ending: asynci
     await asyncio.sleep(ANSWER_SECONDS)
 
 
-async def _run(listener: socket.socket, application: Admission) -> int:
+async def _run(listener: socket.socket, application: Admission, state: DurableState | None) -> int:
     """Serve until the owner is gone or sends SIGTERM, then save; returns the exit status."""
     ending, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -146,38 +149,14 @@ async def _run(listener: socket.socket, application: Admission) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     await _serve(listener, application, ending)
-    if not save_state():
-        return 1
-    (Path(os.environ["STATE_DIR"]) / SAVED).touch()
-    return 0
+    return 0 if state is None or state.finish() else 1
 
 
-def save_state() -> bool:
-    """Write everything that ministack knows to its state folder, as it does at its end; False if some was not written.
+def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = (), *, durable: bool = True) -> int:
+    """Run until the owner is gone. Returns only if it cannot start: REFUSED, with the error as a last line of JSON.
 
-    Called directly, because ministack would wait for all requests first.
+    durable  False for a benchmark that compares with an emulator that keeps nothing
     """
-    from ministack import app
-    from ministack.core import persistence
-
-    failures: list[str] = []
-
-    class Failures(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            failures.append(record.getMessage())
-
-    # ministack only logs a failure.
-    logging.getLogger("persistence").addHandler(Failures(logging.ERROR))
-    for _ in range(3):  # a running thread may change what is being read
-        failures.clear()
-        persistence.save_all(app._build_persistence_save_dict())
-        if not failures:
-            return True
-    return False
-
-
-def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = ()) -> int:
-    """Run until the owner is gone. Returns only if it cannot start: REFUSED, with the error as a last line of JSON."""
     parser = argparse.ArgumentParser(prog="pipeline.local.emulator.server", description="The embedded AWS.")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of a bound TCP socket")
     parser.add_argument("--bridge", type=int, help="file descriptor of the runtime's socket")
@@ -189,17 +168,19 @@ def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = ()) -
     root = RootKey(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
     access = Access(root, os.environ.pop(_TOKEN), tuple(os.environ.pop(_HOSTS).split()))
     logins = RegistryLogins(access.token, root.access_key_id)
+    identity = os.environ.pop(_IDENTITY)
+    state = DurableState(Path(os.environ["STATE_DIR"]), identity) if durable else None
     try:
         require_version()
         client = None
         if chosen.bridge is not None:
             lambda_svc = importlib.import_module("ministack.services.lambda_svc")
             client = InvocationClient(socket.socket(fileno=chosen.bridge), lambda_svc)
-        patch_ministack(client, logins, faults)
+        patch_ministack(client, logins, state, faults)
     except LocalError as error:
         sys.stdout.write(json.dumps([error.what, error.why, str(error.next_step)]) + "\n")
         return REFUSED
-    asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket), _admission(access, logins))))
+    asyncio.run(_end_with(_run(socket.socket(fileno=chosen.socket), _admission(access, logins, state), state)))
     raise AssertionError("the process has ended")
 
 

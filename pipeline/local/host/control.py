@@ -33,11 +33,12 @@ START_SECONDS = 200.0
 # The emulator may take its SAVE_SECONDS, and the host a little more.
 STOP_SECONDS = 110.0
 _NOT_STARTED = "the embedded AWS was not started"
+_ALWAYS_LOST = "Log events and metrics since its last regular stop are lost, and what was being executed."
 
 
 @dataclass(frozen=True, slots=True)
 class LocalAws:
-    """A running embedded AWS. ``fresh`` if it began empty; the credentials are the account root's; see HostState."""
+    """A running embedded AWS. ``fresh`` if it started empty; the credentials are the account root's; see HostState."""
 
     endpoint: str
     registry_endpoint: str
@@ -51,6 +52,7 @@ class LocalAws:
     token: str = field(default="", repr=False)
     isolation: str = ""
     unsafe: str = ""
+    identity: str = ""
 
 
 def find_local(folder: Path) -> LocalAws | None:
@@ -62,7 +64,7 @@ def find_local(folder: Path) -> LocalAws | None:
 def _local_aws(state: HostState, folder: Path) -> LocalAws:
     return LocalAws(
         state.endpoint, state.endpoint, state.region, state.access_key_id, state.secret_access_key, state.pid, folder,
-        state.fresh, state.runtime, state.token, state.isolation, state.unsafe,
+        state.fresh, state.runtime, state.token, state.isolation, state.unsafe, state.identity,
     )  # fmt: skip
 
 
@@ -88,7 +90,8 @@ def start_local(
             running = _await_started(folder, answer)
             running_step.detail = running.endpoint
         if answer.get("unsaved"):
-            report(Note("The embedded AWS was killed when it ran last; it goes on from the state saved before that."))
+            found = " ".join(answer.get("recovered", ()))
+            report(Note(f"The embedded AWS was killed. {found} {_ALWAYS_LOST}".replace("  ", " ")))
         elif running.fresh:
             report(Note(f"The embedded AWS starts empty; its state is kept in {folder}."))
         if running.isolation:

@@ -33,13 +33,16 @@ from typing import Any, BinaryIO
 from pipeline.core.errors import LocalError
 from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.emulator.bridge import InvocationServer
+from pipeline.local.emulator.durable.durable_state import RECOVERED, SAVED
+from pipeline.local.emulator.durable.state_files import finish_replacing
 from pipeline.local.emulator.patches.catalogue import MINISTACK_VERSION, require_version
-from pipeline.local.emulator.server import REFUSED, SAVE_SECONDS, SAVED, environment
+from pipeline.local.emulator.server import REFUSED, SAVE_SECONDS, environment
 from pipeline.local.host.control import sweep_containers
 from pipeline.local.host_state import (
     FILE,
     Access,
     HostState,
+    identity_of,
     new_token,
     open_private,
     read_state,
@@ -108,11 +111,11 @@ def bind(port: int, preferred: int) -> socket.socket:
 
 
 def start_emulator(
-    folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO, access: Access
+    folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO, access: Access, identity: str
 ) -> subprocess.Popen[bytes]:
     """The emulator as a child that holds ``lock`` too; its end of ``bridge`` and the listener are its own."""
     port = listener.getsockname()[1]
-    variables = environment(folder, port=port, region=REGION, access=access)
+    variables = environment(folder, port=port, region=REGION, access=access, identity=identity)
     inherited = [listener.fileno(), bridge.fileno(), lock.fileno()]
     with open_private(folder / "emulator.log") as log_file:
         process = subprocess.Popen(
@@ -168,6 +171,7 @@ class Host:
         self._engine = engine
         self._lock = lock
         self._answer = answer
+        finish_replacing(folder / "state")
         listener = bind(port, saved_port(folder))
         self._port = listener.getsockname()[1]
         settle_port(folder, self._port)
@@ -179,7 +183,8 @@ class Host:
         self._connection, theirs = socket.socketpair()
         self._isolation = self._unsafe = ""
         self._access = access or Access(root_key(folder), new_token())
-        self._emulator = start_emulator(folder, listener, theirs, lock, self._access)
+        self._identity = identity_of(folder)
+        self._emulator = start_emulator(folder, listener, theirs, lock, self._access, self._identity)
 
     async def run(self) -> int:
         """Serve until SIGTERM or until the emulator ends; returns the exit status."""
@@ -258,10 +263,10 @@ class Host:
             os.getpid(), start_time(os.getpid()) or 0, self._port, self._endpoint, REGION,
             self._access.root.access_key_id, self._access.root.secret_access_key, self._access.token,
             self._fresh, "process" if self._engine is None else "docker", self._isolation,
-            self._unsafe,
+            self._unsafe, self._identity,
         )  # fmt: skip
         write_state(self._folder, state)
-        say(self._answer, {"ready": True, "unsaved": self._unsaved})
+        say(self._answer, {"ready": True, "unsaved": self._unsaved, "recovered": recovered(self._folder)})
 
     def _end_emulator(self, process: int) -> None:
         if self._emulator.stdin is not None:
@@ -285,6 +290,14 @@ def answers(port: int, token: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def recovered(folder: Path) -> list[str]:
+    """What the emulator found in the state of a killed one, as sentences."""
+    try:
+        return [str(each) for each in json.loads((folder / "state" / RECOVERED).read_bytes())]
+    except (OSError, ValueError):
+        return []
 
 
 def last_line(file: Path) -> str:

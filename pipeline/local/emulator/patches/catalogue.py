@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.core.errors import INSTALL_LOCAL, LocalError
 from pipeline.local.emulator.bridge_client import InvocationClient
+from pipeline.local.emulator.durable.durable_state import DURABLE_RELIED_ON, DurableState
 from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_token_patch
 from pipeline.local.emulator.patches.executions import EXECUTIONS
 from pipeline.local.emulator.patches.invocations import invocation_patches
@@ -25,7 +26,6 @@ RELIED_ON: Mapping[str, str] = {
     "core.iam_evaluator:EvalContext": "EvalContext",
     "core.iam_evaluator:_gather_role_policies": "(role_name, account_id)",
     "core.iam_evaluator:evaluate": "(ctx, policies, *limits)",
-    "core.persistence:save_all": "(services)",
     "core.responses:error_response_json": (
         "(code, message, status=400, extra=None, *, message_key='message', content_type='application/x-amz-json-1.0')"
     ),
@@ -47,10 +47,17 @@ RELIED_ON: Mapping[str, str] = {
 }
 
 
-def all_patches(client: InvocationClient | None, logins: RegistryLogins) -> tuple[Patch, ...]:
-    """Every row. ``client`` reaches the runtime; None where no runtime is attached."""
+def all_patches(
+    client: InvocationClient | None, logins: RegistryLogins, state: DurableState | None = None
+) -> tuple[Patch, ...]:
+    """Every row.
+
+    client  reaches the runtime; None where no runtime is attached
+    state   what is kept; None keeps nothing
+    """
     tokens = registry_token_patch(logins)
-    return (*invocation_patches(client), *UPLOADS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
+    rows = (*invocation_patches(client), *UPLOADS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
+    return (*rows, *(state.patches() if state is not None else ()))
 
 
 def require_version() -> None:
@@ -69,13 +76,18 @@ def require_version() -> None:
         )
 
 
-def patch_ministack(client: InvocationClient | None, logins: RegistryLogins, faults: Sequence[Patch] = ()) -> None:
+def patch_ministack(
+    client: InvocationClient | None,
+    logins: RegistryLogins,
+    state: DurableState | None = None,
+    faults: Sequence[Patch] = (),
+) -> None:
     """Verify all rows, then apply them.
 
     faults  rows of a test or a soak that make the emulator fail on command; they lie innermost
     Raises LocalError with every finding; nothing is changed then.
     """
-    patches = (*faults, *all_patches(client, logins))
-    if found := findings(patches, {**RELIED_ON, **ACCESS_RELIED_ON}):
+    patches = (*faults, *all_patches(client, logins, state))
+    if found := findings(patches, {**RELIED_ON, **ACCESS_RELIED_ON, **DURABLE_RELIED_ON}):
         raise unfit(found, MINISTACK_VERSION)
     apply(patches)
