@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from cfn.problems import Command as Words
 from commands.asking import approval, confirm_name
@@ -27,6 +30,8 @@ from pipeline.core.files import cache_folder
 from pipeline.oci.blobs import BlobStore
 
 if TYPE_CHECKING:
+    from pipeline.assembly.build import Build
+    from pipeline.core.events import Report
     from pipeline.release.release import Released
     from pipeline.release.teardown import Kept
     from pipeline.target import Target
@@ -150,14 +155,21 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     BASE, BUILDER, NO_SBOM,
     flag("--update-base", "First pin what the base's tag names today."),
     folder("--output", "Write the images as an OCI layout."),
+    click.Option(
+        ["--list", "listed"],
+        is_flag=True,
+        help="Instead, list every file that ships, and every one that does not with the rule.",
+    ),
 )  # fmt: skip
-def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool) -> Outcome:
+def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool, listed: bool) -> Outcome:
     """Build and check the images of all functions. Pushes nothing."""
     from pipeline.release.images import bills_of_materials, build_images
 
     if update_base:
         _move_base(context)
     plan = build_of(context, sbom=sbom)
+    if listed:
+        return _listed(plan, context.report)
     images = build_images(plan, context.report)
     if output is not None:
         from pipeline.assembly.output import write_layout
@@ -179,6 +191,23 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
         },
         "\n".join(f"{each.function:<28} {each.image.digest}" for each in images),
     )
+
+
+def _listed(plan: Build, report: Report) -> Outcome:
+    from pipeline.assembly.listing import list_files
+    from pipeline.bases.choose import choose_base
+
+    base = choose_base(plan.base, plan.platform, plan.store, pins=plan.pins, report=report)
+    result: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for source in plan.sources:
+        found = list_files(source, plan.platform, plan.store, slim=plan.slim, runtime=not base.layers, report=report)
+        result.append({"name": source.name, **asdict(found)})
+        lines += [f"{source.name}: {len(found.shipped)} files ship"]
+        lines += [f"  {each.layer:<13} {each.size:>11,}  {each.path}" for each in found.shipped]
+        lines += [f"{source.name}: not shipped"]
+        lines += [f"  {each.origin:<13} {each.path}  ({each.rule})" for each in found.left_out]
+    return Outcome({"platform": str(plan.platform), "functions": result}, "\n".join(lines))
 
 
 def _move_base(context: Context) -> None:

@@ -88,8 +88,23 @@ requirements*.txt
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """Neighbouring patterns of one sense as one expression, with the patterns as they are written."""
+
     pattern: re.Pattern[str]
     takes_back: bool
+    written: tuple[str, ...]
+    built_in: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why a path is not shipped: the pattern, and whether it is a built-in one or the folder's own."""
+
+    pattern: str
+    built_in: bool
+
+    def __str__(self) -> str:
+        return f"the built-in rule {self.pattern}" if self.built_in else f"{self.pattern} in .dockerignore"
 
 
 class IgnoreRules:
@@ -99,7 +114,7 @@ class IgnoreRules:
         self._rules = rules
 
     @classmethod
-    def parse(cls, lines: Iterable[str]) -> IgnoreRules:
+    def parse(cls, lines: Iterable[str], *, built_in: bool = False) -> IgnoreRules:
         """Raises ValueError for a pattern with an unclosed bracket, naming it."""
         # Neighbours of one sense are one pattern: each path of each folder is held against all of them.
         groups: list[tuple[bool, list[str]]] = []
@@ -114,16 +129,33 @@ class IgnoreRules:
             if not groups or groups[-1][0] != takes_back:
                 groups.append((takes_back, []))
             groups[-1][1].append(pattern)
-        return cls(tuple(_Rule(_compile(patterns), takes_back) for takes_back, patterns in groups))
+        return cls(
+            tuple(_Rule(_compile(patterns), takes_back, tuple(patterns), built_in) for takes_back, patterns in groups)
+        )
 
     def ignores(self, path: str) -> bool:
         """Whether the rules leave out ``path``, relative to their folder and written with "/"."""
-        parts = path.split("/")
-        above = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        rule = self._deciding(path)
+        return rule is not None and not rule.takes_back
+
+    def reason(self, path: str) -> LeftOut | None:
+        """Why the rules leave out ``path``; None if it is shipped."""
+        rule = self._deciding(path)
+        if rule is None or rule.takes_back:
+            return None
+        matching = (each for each in rule.written if any(map(_compile([each]).fullmatch, _path_and_parents(path))))
+        return LeftOut(next(matching), rule.built_in)
+
+    def _deciding(self, path: str) -> _Rule | None:
+        above = _path_and_parents(path)
         for rule in reversed(self._rules):
             if any(rule.pattern.fullmatch(each) for each in above):
-                return not rule.takes_back
-        return False
+                return rule
+        return None
+
+    def followed_by(self, later: IgnoreRules) -> IgnoreRules:
+        """These rules, then those of ``later``."""
+        return IgnoreRules(self._rules + later._rules)
 
     @property
     def takes_back(self) -> bool:
@@ -143,13 +175,18 @@ def read_rules(folder: Path) -> IgnoreRules:
     if not own:
         return _BUILT_IN
     try:
-        return IgnoreRules.parse([*BUILT_IN.splitlines(), *own])
+        return _BUILT_IN.followed_by(IgnoreRules.parse(own))
     except ValueError as error:
         raise _unusable(folder, error) from error
 
 
 def _unusable(folder: Path, error: Exception) -> SourceError:
     return SourceError(f"{folder.name} was not built", f"{folder / FILE} cannot be used: {error}", "Mend the file.")
+
+
+def _path_and_parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
 def _clean(pattern: str) -> str:
@@ -206,4 +243,4 @@ def _translate(pattern: str) -> str:
     return "".join(out)
 
 
-_BUILT_IN = IgnoreRules.parse(BUILT_IN.splitlines())
+_BUILT_IN = IgnoreRules.parse(BUILT_IN.splitlines(), built_in=True)

@@ -6,50 +6,34 @@ function's own few files and nothing else; functions with the same lock share on
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import stat
-import threading
 import time
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from pipeline.assembly import model
 from pipeline.assembly.byte_code import compile_tree
-from pipeline.assembly.dependencies import Lock, install, judge_lock, read_lock
-from pipeline.assembly.distribution import is_record, normalise_record
-from pipeline.assembly.ignore import IgnoreRules, read_rules
+from pipeline.assembly.dependency_layers import Installed, file_entry, installed_of
+from pipeline.assembly.layer_records import layer_version, record_layer, recorded_layer
 from pipeline.assembly.model import FunctionSource, Platform
-from pipeline.assembly.slim import Slim, select_files
+from pipeline.assembly.own.collected import collect_files
+from pipeline.assembly.own.completeness import Available, judge_completeness
+from pipeline.assembly.own.references import Reference, references_of
+from pipeline.assembly.slim import Slim
 from pipeline.core.errors import SourceError
-from pipeline.core.events import Report, ignore, step
+from pipeline.core.events import Note, Report, ignore
 from pipeline.core.files import storing
 from pipeline.core.records import code_version, read_record, write_record
 from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import TarEntry, store_layer
-from pipeline.oci.values import OCI_LAYER_GZIP, Descriptor, Digest, Layer
+from pipeline.oci.values import Digest, Layer
 from pipeline.oci.work import work_folder
 
 # As archives write it.
 TASK_ROOT = model.TASK_ROOT.lstrip("/")
-RUNTIME_LOCK = Path(__file__).with_name("runtime-requirements.txt")
-# A change to one of these may change a layer.
-_MODULES = (
-    __name__,
-    "pipeline.assembly.slim",
-    "pipeline.assembly.byte_code",
-    "pipeline.assembly.distribution",
-    "pipeline.assembly.dependencies",
-    "pipeline.assembly.glibc",
-    "pipeline.oci.tarball",
-)
-# Files up to this size are read and kept; larger ones are streamed into their layer.
-_SMALL = 1 << 20
 # The coarsest clock of a file system in use (FAT).
 _SETTLED_SECONDS = 2.0
 
@@ -74,18 +58,57 @@ def lay_out(
     StorageError for a full disk.
     """
     slim = slim if slim is not None else Slim.for_sources([source])
-    locks = {"runtime": runtime_lock()} if runtime else {}
-    if source.requirements is not None:
-        locks["dependencies"] = read_lock(source.requirements)
-    layers = _dependency_layers(locks, platform, store, slim, report)
+    installed = installed_of(source, platform, store, slim, runtime=runtime, report=report)
     packages = (shared if shared is not None else SharedPackages()).of(source, platform, store, slim)
     own = collect_files(source.folder, TASK_ROOT)
     _judge_collisions(source, packages.entries, own)
     _judge_size(source, [*packages.entries, *own])
+    references = _References([*packages.entries, *own], store)
+    for warning in (*source.warnings, *_judge_references(source, references, installed, closed=runtime)):
+        report(Note(f"{source.name}: {warning}"))
+    layers = [each.layer for each in installed]
     if packages.layer is not None:
         layers.append(packages.layer)
     layers.append(_source_layer(own, "function", platform, store, slim))
+    references.remember()
     return tuple(layers)
+
+
+class _References:
+    """What the modules among ``entries`` refer to, remembered by their content."""
+
+    def __init__(self, entries: Sequence[TarEntry], store: BlobStore) -> None:
+        self.shipped = [entry.path.removeprefix(f"{TASK_ROOT}/") for entry in entries]
+        modules = {
+            path: entry.content
+            for path, entry in zip(self.shipped, entries, strict=True)
+            if path.endswith(".py") and isinstance(entry.content, bytes)
+        }
+        digests = sorted((path, Digest.of(content).hex) for path, content in modules.items())
+        key = Digest.of(repr((code_version(references_of.__module__), digests)).encode())
+        self._record = store.root / "references" / f"{key.hex}.json"
+        try:
+            self.found = tuple(Reference(**each) for each in (read_record(self._record) or {})["references"])
+            self._known = True
+        except (KeyError, TypeError):
+            self.found = tuple(each for path, content in modules.items() for each in references_of(content, path))
+            self._known = False
+
+    def remember(self) -> None:
+        """Write them down. Raises StorageError."""
+        if not self._known:
+            write_record(self._record, {"references": [asdict(each) for each in self.found]})
+
+
+def _judge_references(
+    source: FunctionSource, references: _References, installed: Sequence[Installed], *, closed: bool
+) -> tuple[str, ...]:
+    available = Available(
+        {name: namespace for each in installed for name, namespace in each.modules.items()},
+        {path: rule for each in installed for path, rule in each.left_out.items()},
+        closed,
+    )
+    return judge_completeness(source, references.shipped, references.found, available)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,122 +131,6 @@ class SharedPackages:
             layer = _source_layer(entries, "shared", platform, store, slim) if entries else None
             self._packed[source.shared] = _Packed(entries, layer)
         return self._packed[source.shared]
-
-
-@cache
-def runtime_lock() -> Lock:
-    """``RUNTIME_LOCK``, read once: many functions use it, and it has many hashes."""
-    return read_lock(RUNTIME_LOCK)
-
-
-def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
-    """What is shipped of a folder, placed below ``prefix``; small files are read.
-
-    Raises SourceError with every file that cannot be shipped: a link that leaves the folder, a name that is not
-    portable, a pipe or a device, something unreadable.
-    """
-    rules = read_rules(folder)
-    entries: list[TarEntry] = []
-    problems: list[str] = []
-    for path, entry in _walk(folder, rules, "", problems):
-        problem = _judge_name(path) or _judge_kind(folder, path, entry)
-        if problem is not None:
-            problems.append(problem)
-            continue
-        try:
-            entries.append(_entry(folder, path, entry, prefix))
-        except OSError as error:
-            problems.append(f"{path} cannot be read ({error.strerror})")
-    problems += _case_twins(entries, prefix)
-    links = {entry.path: entry.target for entry in entries if entry.kind == "symlink"}
-    places = {entry.path for entry in entries} | {f"{prefix}/{each}" for each in _parents(entries, prefix)}
-    for path, target in links.items():
-        end = os.path.normpath(os.path.join(os.path.dirname(path), target))  # noqa: PTH118, PTH120 — text, not a file
-        if end not in places:
-            problems.append(f"{path.removeprefix(prefix + '/')} links to {target}, which is not shipped")
-    if problems:
-        raise SourceError(
-            f"{folder.name} was not packed",
-            "; ".join(problems),
-            f"Mend or remove them, or name them in {folder.name}/.dockerignore.",
-        )
-    return entries
-
-
-def _walk(folder: Path, rules: IgnoreRules, below: str, problems: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder / below) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        problems.append(f"{below or folder} cannot be listed ({error.strerror})")
-        return
-    for entry in entries:
-        path = f"{below}/{entry.name}" if below else entry.name
-        ignored = rules.ignores(path)
-        if entry.is_dir(follow_symlinks=False):
-            if not ignored or rules.takes_back:
-                yield from _walk(folder, rules, path, problems)
-        elif not ignored:
-            yield path, entry
-
-
-def _judge_name(path: str) -> str | None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return f"{os.fsencode(path)!r} is not named in UTF-8"
-    if any(unicodedata.category(char) == "Cc" for char in path) or "\\" in path:
-        return f"{path!r} has a control character or a backslash in its name"
-    return None
-
-
-def _judge_kind(folder: Path, path: str, entry: os.DirEntry[str]) -> str | None:
-    if entry.is_symlink():
-        target = Path(entry.path).readlink()
-        try:
-            end = Path(entry.path).resolve(strict=True)
-        except (OSError, RuntimeError):
-            return f"{path} links to {target}, which does not exist"
-        if target.is_absolute() or not end.is_relative_to(folder.resolve()):
-            return f"{path} links to {target}, out of the folder"
-        return None
-    if not entry.is_file(follow_symlinks=False):
-        return f"{path} is neither a file nor a folder"
-    return None
-
-
-def _entry(folder: Path, path: str, entry: os.DirEntry[str], prefix: str) -> TarEntry:
-    place = f"{prefix}/{path}"
-    if entry.is_symlink():
-        return TarEntry(place, "symlink", target=Path(entry.path).readlink().as_posix())
-    status = entry.stat(follow_symlinks=False)
-    executable = bool(status.st_mode & stat.S_IXUSR)
-    if status.st_size > _SMALL:
-        with open(entry.path, "rb"):  # noqa: PTH123 — only to learn now whether it can be read
-            return TarEntry(place, "file", folder / path, status.st_size, executable)
-    content = (folder / path).read_bytes()
-    return TarEntry(place, "file", content, len(content), executable)
-
-
-def _case_twins(entries: Iterable[TarEntry], prefix: str) -> Iterator[str]:
-    """Names that are one name where case or Unicode form does not count: such a checkout has only one of them."""
-    seen: dict[str, str] = {}
-    for entry in entries:
-        parts = entry.path.removeprefix(prefix + "/").split("/")
-        for count in range(1, len(parts) + 1):
-            path = "/".join(parts[:count])
-            other = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
-            if other != path:
-                yield f"{path} and {other} are one name on machines that do not tell case apart"
-                break
-
-
-def _parents(entries: Iterable[TarEntry], prefix: str) -> set[str]:
-    found = set()
-    for entry in entries:
-        parts = entry.path.removeprefix(prefix + "/").split("/")
-        found |= {"/".join(parts[:count]) for count in range(1, len(parts))}
-    return found
 
 
 def _judge_collisions(source: FunctionSource, shared: list[TarEntry], own: list[TarEntry]) -> None:
@@ -254,8 +161,8 @@ def _source_layer(entries: list[TarEntry], title: str, platform: Platform, store
     key = _contents(entries)
     if key is None:
         return store_layer(store, entries, title)
-    record = store.root / "layers" / f"{key}-{_code_version()}.json"
-    return _recorded(record, title, store) or _record(record, store_layer(store, entries, title))
+    record = store.root / "layers" / f"{key}-{layer_version()}.json"
+    return recorded_layer(record, title, store) or record_layer(record, store_layer(store, entries, title))
 
 
 def _contents(entries: list[TarEntry]) -> str | None:
@@ -290,133 +197,4 @@ def _byte_code(entries: list[TarEntry], store: BlobStore) -> list[TarEntry]:
                     path.write_bytes(entry.content)
         compile_tree(root, "/")
         found = sorted(root.rglob("__pycache__/*.pyc"))
-        return [_file_entry(path, path.relative_to(root).as_posix(), keep=True) for path in found]
-
-
-def _dependency_layers(
-    locks: Mapping[str, Lock], platform: Platform, store: BlobStore, slim: Slim, report: Report
-) -> list[Layer]:
-    """The layers of locks by title, none for a lock without packages; missing ones are installed side by side."""
-    for lock in locks.values():
-        if lock.wanted and not lock.packages:
-            _judge_empty(lock, platform, store)
-    wanted = [_Installation(lock, title, platform, store, slim) for title, lock in locks.items() if lock.packages]
-    known = [each.known() for each in wanted]
-    missing = [each for each, layer in zip(wanted, known, strict=True) if layer is None]
-    if len(missing) > 1:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(len(missing)) as pool:
-            list(pool.map(lambda each: each.layer(report), missing))
-    return [layer if layer is not None else each.layer(report) for each, layer in zip(wanted, known, strict=True)]
-
-
-def _judge_empty(lock: Lock, platform: Platform, store: BlobStore) -> None:
-    """Judge a lock that installs nothing, once per content and target."""
-    key = Digest.of(repr((_code_version(), str(platform), lock.wanted)).encode())
-    record = store.root / "locks" / f"{key.hex}.json"
-    if read_record(record) is None:
-        with work_folder(store) as root:
-            judge_lock(lock, platform, root)
-        write_record(record, {"empty": True})
-
-
-@dataclass(frozen=True, slots=True)
-class _Installation:
-    """A layer made of a lock: installed once per content, target and setting."""
-
-    lock: Lock
-    title: str
-    platform: Platform
-    store: BlobStore
-    slim: Slim
-
-    @property
-    def record(self) -> Path:
-        # By what is pinned, not by the file: comments say where the file lies, and indexes only where wheels come from.
-        # What is wanted changes no layer, but a lock is held against it only when it is installed.
-        pinned = sorted(repr(package) for package in self.lock.packages)
-        wanted = sorted(self.lock.wanted)
-        key = repr((_code_version(), str(self.platform), self.slim.key(self.platform.python), pinned, wanted))
-        return self.store.root / "dependencies" / f"{Digest.of(key.encode()).hex}.json"
-
-    def known(self) -> Layer | None:
-        return _recorded(self.record, self.title, self.store)
-
-    def layer(self, report: Report) -> Layer:
-        known = self.known()
-        if known is not None:
-            return known
-        with _installing(self.record):
-            # Another thread may have installed the same lock while this one waited.
-            known = self.known()
-            if known is not None:
-                return known
-            subject = self.lock.path.parent.name if self.title == "dependencies" else self.title
-            with step(report, "install", subject):
-                return _record(self.record, self._install())
-
-    def _install(self) -> Layer:
-        with work_folder(self.store) as root:
-            target = root / "installed"
-            install(self.lock, self.platform, target)
-            judge_lock(self.lock, self.platform, target)
-            files = list(select_files(target, self.slim).shipped)
-            if self.slim.compiles_for(self.platform.python):
-                # Files of uv's cache are only read: byte code goes into new files, beside shipped modules only.
-                compile_tree(target, f"/{TASK_ROOT}")
-                files += [pyc for file in files if file.suffix == ".py" for pyc in _compiled(file)]
-            entries = [_installed_entry(file, target, files) for file in files]
-            return store_layer(self.store, entries, self.title)
-
-
-def _compiled(module: Path) -> list[Path]:
-    return sorted((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc"))
-
-
-def _installed_entry(file: Path, target: Path, shipped: list[Path]) -> TarEntry:
-    path = PurePosixPath(file.relative_to(target).as_posix())
-    place = f"{TASK_ROOT}/{path}"
-    if is_record(path):
-        content = normalise_record(file, target, shipped)
-        return TarEntry(place, "file", content, len(content))
-    return _file_entry(file, place)
-
-
-def _file_entry(file: Path, place: str, *, keep: bool = False) -> TarEntry:
-    status = file.stat()
-    content = file.read_bytes() if keep else file
-    return TarEntry(place, "file", content, status.st_size, bool(status.st_mode & stat.S_IXUSR))
-
-
-def _recorded(record: Path, title: str, store: BlobStore) -> Layer | None:
-    """The layer that a record names, when its blob is still in the store."""
-    value = read_record(record)
-    if value is None:
-        return None
-    try:
-        descriptor = Descriptor(OCI_LAYER_GZIP, Digest.parse(value["digest"]), int(value["size"]))
-        layer = Layer(descriptor, Digest.parse(value["diff_id"]), title)
-    except (KeyError, ValueError, TypeError):
-        return None
-    return layer if store.has(descriptor.digest, descriptor.size) else None
-
-
-def _record(record: Path, layer: Layer) -> Layer:
-    descriptor = layer.descriptor
-    value = {"digest": str(descriptor.digest), "size": descriptor.size, "diff_id": str(layer.diff_id)}
-    write_record(record, value)
-    return layer
-
-
-def _code_version() -> str:
-    return code_version(*_MODULES)
-
-
-_locks: dict[Path, threading.Lock] = {}
-
-
-@contextlib.contextmanager
-def _installing(record: Path) -> Iterator[None]:
-    with _locks.setdefault(record, threading.Lock()):
-        yield
+        return [file_entry(path, path.relative_to(root).as_posix(), keep=True) for path in found]

@@ -57,6 +57,7 @@ class FunctionSource:
     requirements  the hash-locked requirements file, or None when the function has no dependencies
     shared        folders of packages beside the functions, shipped with each of them
     smoke         the event that a release is tried with, or None
+    warnings      what could not be decided by reading the folder
     """
 
     definition: FunctionDefinition
@@ -65,6 +66,7 @@ class FunctionSource:
     requirements: Path | None = None
     shared: tuple[Path, ...] = ()
     smoke: Path | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

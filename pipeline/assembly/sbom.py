@@ -13,8 +13,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from pipeline.assembly.dependencies import LockedPackage, read_lock
+from pipeline.assembly.dependency_layers import runtime_lock
 from pipeline.assembly.image import canonical_json
-from pipeline.assembly.layers import runtime_lock
 from pipeline.assembly.model import FunctionSource, Image, Platform
 from pipeline.assembly.referrers import make_referrer
 from pipeline.core.records import code_version, read_record, write_record

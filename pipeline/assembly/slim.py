@@ -68,6 +68,21 @@ class Selection:
     shipped: tuple[Path, ...]
     left_out: Mapping[Path, str]
 
+    def folded(self, root: Path) -> dict[str, str]:
+        """What is left out, relative to ``root``: a file, or a whole folder as "folder/" where one rule covers it."""
+        kept = {parent for file in self.shipped for parent in file.parents}
+        rules: dict[Path, set[str]] = {}
+        for file, rule in self.left_out.items():
+            for parent in file.parents:
+                rules.setdefault(parent, set()).add(rule)
+        folded = {}
+        for file, rule in self.left_out.items():
+            above = [each for each in file.parents if each not in kept and len(rules[each]) == 1]
+            above = [each for each in above if each != root and each.is_relative_to(root)]
+            place = f"{above[-1].relative_to(root).as_posix()}/" if above else file.relative_to(root).as_posix()
+            folded[place] = rule
+        return folded
+
 
 def select_files(root: Path, slim: Slim) -> Selection:
     """Sort the files below an installation into shipped and left out; both are in the order of their paths."""

@@ -6,14 +6,11 @@ is shipped with every function. Nothing lists the functions twice.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,7 +18,9 @@ from cfn.names import ENVIRONMENT_MAX, pascal_case
 from cfn.settings import Call, FunctionDefinition
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.model import FunctionSource, PythonVersion
-from pipeline.core.documents import parse_json, parse_python
+from pipeline.assembly.own.entry import judge_handler
+from pipeline.assembly.own.foreign_locks import foreign_lock
+from pipeline.core.documents import parse_json
 from pipeline.core.errors import SourceError
 from pipeline.core.files import read_regular
 from pipeline.core.tables import WrongTable, convert, read_toml
@@ -36,7 +35,6 @@ _PARTS = ("handler.py", "Dockerfile", LOCK, "requirements.in")
 NAME_MAX = 64 - ENVIRONMENT_MAX - 1
 # Stricter than ECR (which also takes ".", "_" and "/"): the name is a function, a log group and a logical id as well.
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-_HANDLER = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.(?P<function>[A-Za-z_]\w*)", re.ASCII)
 _ACTION = re.compile(r"[A-Z][A-Za-z0-9]*\*?")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 # Reserved by Lambda (developer guide, "Defined runtime environment variables").
@@ -156,13 +154,19 @@ def _read_source(
     except (OSError, ValueError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
     findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in _judge_manifest(manifest)]
-    findings += [f"{folder.name}: {problem}" for problem in _judge_handler(folder, manifest.handler, python)]
     lock = folder / LOCK
-    if not lock.is_file() and (folder / "requirements.in").exists():
-        findings.append(
-            f"{folder.name}: requirements.in has no {LOCK} beside it; write it with "
-            "`uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`"
-        )
+    warnings: list[str] = []
+    try:
+        rules = read_rules(folder)
+    except SourceError as error:
+        findings.append(f"{folder.name}: {error.why}")
+    else:
+        elsewhere = lock.is_file() or bool(shared)
+        handler = judge_handler(folder, rules, manifest.handler, python, elsewhere=elsewhere)
+        findings += [f"{folder.name}: {problem}" for problem in handler.errors]
+        warnings += handler.warnings
+    if not lock.is_file() and (foreign := foreign_lock(folder)):
+        findings.append(f"{folder.name}: {foreign}")
     for package in shared:
         if (folder / package.name).exists() or (folder / f"{package.name}.py").exists():
             findings.append(f"{folder.name}: its own {package.name} would hide the shared package {package.name}")
@@ -186,6 +190,7 @@ def _read_source(
         lock if lock.is_file() else None,
         shared,
         smoke if smoke.exists() else None,
+        tuple(warnings),
     )
     return source, findings
 
@@ -253,63 +258,3 @@ def known_services() -> frozenset[str]:
     if data is None or not data.is_dir():
         return frozenset()
     return frozenset(entry.name for entry in data.iterdir() if "." not in entry.name)
-
-
-def _judge_handler(folder: Path, handler: str, python: PythonVersion | None) -> Iterator[str]:
-    match = _HANDLER.fullmatch(handler)
-    if match is None:
-        yield f'handler = {handler!r} is not written like "handler.handle" (module, then function)'
-        return
-    path = folder.joinpath(*match["module"].split(".")).with_suffix(".py")
-    name = f"{path.relative_to(folder)}"
-    try:
-        text = path.read_bytes()
-        ignored = read_rules(folder).ignores(path.relative_to(folder).as_posix())
-    except OSError as error:
-        yield f"handler = {handler!r}, but {name} cannot be read ({error.strerror})"
-        return
-    except SourceError as error:
-        yield error.why
-        return
-    if ignored:
-        yield f"handler = {handler!r}, but {name} is not shipped: a built-in rule or .dockerignore leaves it out"
-    try:
-        defined = _defines(parse_python(text, name), match["function"])
-    except (SyntaxError, ValueError) as problem:
-        if python is None or (python.major, python.minor) <= sys.version_info[:2]:
-            yield f"{name} is no Python that {python or 'this version'} reads: {problem}"
-            return
-        # Written for a newer Python than this one: only look for the definition.
-        found = rb"^(?:async\s+)?(?:def\s+)?" + match["function"].encode() + rb"\s*[(=:]"
-        defined = re.search(found, text, re.MULTILINE) is not None
-    if not defined:
-        yield f"handler = {handler!r}, but {name} defines no {match['function']}"
-
-
-def _defines(module: ast.Module, name: str) -> bool:
-    """Whether the module binds ``name``: by a definition, an assignment or an import, also inside if and try."""
-    return any(name in _bound(statement) for statement in _statements(module.body))
-
-
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    for statement in body:
-        yield statement
-        if isinstance(statement, ast.If | ast.Try | ast.With):
-            blocks: list[Any] = [getattr(statement, field, []) for field in ("body", "orelse", "finalbody")]
-            blocks += [each.body for each in getattr(statement, "handlers", [])]
-            for block in blocks:
-                yield from _statements(block)
-
-
-def _bound(statement: ast.stmt) -> set[str]:
-    match statement:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            return {name}
-        case ast.Assign(targets=targets):
-            return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
-        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
-            return {name}
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return {alias.asname or alias.name for alias in names}
-        case _:
-            return set()

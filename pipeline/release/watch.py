@@ -21,8 +21,8 @@ from pipeline.assembly.build import build_image
 from pipeline.assembly.check import check_image
 from pipeline.assembly.ignore import FILE as IGNORE_FILE
 from pipeline.assembly.ignore import read_rules
-from pipeline.assembly.layers import collect_files
 from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Platform, PushedImage
+from pipeline.assembly.own.collected import collect_files
 from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
 from pipeline.bases.choose import choose_base
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep, SourceError, StackError

@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.assembly.layers import collect_files
 from pipeline.assembly.model import FunctionSource
+from pipeline.assembly.own.collected import collect_files
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep
 from pipeline.local.images.image_pull import Connect, ImageUnavailable
 from pipeline.local.images.image_store import ImageStore, LocalImage

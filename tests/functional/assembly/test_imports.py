@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.assembly.layers import RUNTIME_LOCK, lay_out
+from pipeline.assembly.dependency_layers import RUNTIME_LOCK
+from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
 from pipeline.assembly.slim import Slim
 from pipeline.oci.blobs import BlobStore

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.assembly.layers import collect_files, lay_out
+from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
+from pipeline.assembly.own.collected import collect_files
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import TarEntry, tar_chunks
 

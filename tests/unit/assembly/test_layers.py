@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.assembly.layers import collect_files, lay_out
+from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import Platform
+from pipeline.assembly.own.collected import collect_files
 from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import SourceError
 from pipeline.oci.blobs import BlobStore

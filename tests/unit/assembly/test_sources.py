@@ -86,7 +86,7 @@ def _toml(line: str) -> dict[str, str]:
         ("f", _toml('[environment]\n"9A" = "x"'), "'9A'"),
         ("f", _toml('[environment]\nENVIRONMENT = "x"'), "set by the pipeline stack"),
         ("f", _toml(f'[environment]\nBIG = "{"x" * 4100}"'), "4103 bytes"),
-        ("f", {"handler.py": None}, "handler.py cannot be read"),
+        ("f", {"handler.py": None}, "there is neither handler.py nor handler/__init__.py"),
         ("f", {"handler.py": "def other(e, c): ..."}, "defines no handle"),
         ("f", {"handler.py": "def handle(e, c:"}, "is no Python that this version reads"),
         ("f", {"handler.py": "def outer():\n    def handle(e, c): ..."}, "defines no handle"),

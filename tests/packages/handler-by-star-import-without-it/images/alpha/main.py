@@ -1,0 +1,5 @@
+__all__ = ['other']
+
+
+def handle(event, context):
+    return event

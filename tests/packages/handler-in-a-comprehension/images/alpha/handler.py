@@ -1,0 +1,1 @@
+FUNCTIONS = [handle for handle in (print,)]

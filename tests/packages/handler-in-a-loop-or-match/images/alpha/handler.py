@@ -1,0 +1,2 @@
+for handle in (print,):
+    break

@@ -1,0 +1,4 @@
+def handle(event, context):
+    from rules import old
+
+    return old

@@ -1,0 +1,4 @@
+from pkg.tests.cards import CARDS
+
+def handle(event, context):
+    return event

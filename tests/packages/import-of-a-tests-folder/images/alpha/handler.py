@@ -1,0 +1,4 @@
+from tests.cards import CARDS
+
+def handle(event, context):
+    return event

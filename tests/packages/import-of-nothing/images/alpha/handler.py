@@ -1,0 +1,4 @@
+import requests
+
+def handle(event, context):
+    return event

@@ -1,0 +1,4 @@
+from corp import cards, money
+
+def handle(event, context):
+    return event

@@ -1,0 +1,4 @@
+ENVIRONMENT = '.env'
+
+def handle(event, context):
+    return event

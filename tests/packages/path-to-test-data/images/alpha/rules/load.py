@@ -1,0 +1,1 @@
+CARDS = open('tests/cards.json')

@@ -1,0 +1,4 @@
+from common import money
+
+def handle(event, context):
+    return event

@@ -1,0 +1,4 @@
+import money
+
+def handle(event, context):
+    return event
