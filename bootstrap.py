@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 
-# Until a command runs there is nothing to finish: Ctrl-C just ends the process, wherever it comes.
+# Until a command runs there is nothing to clean up: Ctrl-C ends the process at once.
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -19,7 +19,7 @@ try:
     from pathlib import Path
 
     ROOT = Path(__file__).resolve().parent
-    # The system's Python hands over to the project's own environment, so that ./bootstrap.py works in any shell.
+    # Replace the system's Python with that of the project's virtual environment, so that ./bootstrap.py works anywhere.
     _PYTHON = ROOT / ".venv" / "bin" / "python"
     if __name__ == "__main__" and sys.prefix == sys.base_prefix and _PYTHON.exists():
         os.execv(_PYTHON, [str(_PYTHON), str(ROOT / "bootstrap.py"), *sys.argv[1:]])
@@ -34,7 +34,7 @@ try:
     from typing import Any
 
     import click
-    import msgspec  # noqa: F401  (stands for everything that the lock installs)
+    import msgspec  # noqa: F401  (fails if the locked packages are not installed)
 
     from commands.context import Console, Context
     from commands.declared import Choices, Command
@@ -89,8 +89,8 @@ def run(command: Command[Any], choices: Choices) -> None:
         report_error(context, output, error)
         sys.exit(1)
     except interruption.OutOfTime:
-        what, why = f"{command.name} was not finished", f"its time of {choices.timeout} s is over (--timeout)"
-        cure = "Every step is safe to repeat: run the same command again, or give it more time."
+        what, why = f"{command.name} was not finished", f"it took longer than --timeout {choices.timeout}"
+        cure = "Every step is safe to repeat: run the same command again, or with a longer --timeout."
         report_error(context, output, PipelineError(what, why, cure))
         sys.stdout.flush()
         os._exit(1)  # as after Ctrl-C
@@ -100,9 +100,9 @@ def run(command: Command[Any], choices: Choices) -> None:
         report_error(context, output, limit)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("stopped. Every step is safe to repeat: run the same command again to go on.", err=True)
+        click.echo("stopped. Every step is safe to repeat: run the same command again to continue.", err=True)
         sys.stdout.flush()
-        os._exit(130)  # sys.exit would wait for threads that wait for an answer of AWS
+        os._exit(130)  # sys.exit would wait for threads that wait for AWS
     text = output.document(outcome.result) if output.as_json else outcome.text
     if text:
         write_result(text)
@@ -119,7 +119,7 @@ def report_error(context: Context, output: Output, error: PipelineError) -> None
 
 
 def console(output: Output) -> Console:
-    """Where a command's own lines go while it runs."""
+    """The console for lines that a command prints while it runs."""
     colour = wants_colour(sys.stdout.isatty())
     return Console(
         write=lambda line: click.echo(line, color=colour),
@@ -137,13 +137,13 @@ def say_error(what: str, why: str, next_step: str) -> None:
 def write_result(text: str) -> None:
     """Print to stdout. Raises StorageError if that fails."""
     with writing():
-        # A lone surrogate, which input may contain, has no UTF-8.
+        # Input may contain a lone surrogate, which UTF-8 cannot encode.
         click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 @contextmanager
 def progress(title: str, output: Output) -> Iterator[Report]:
-    """How progress is shown: redrawn in place on a terminal, plain lines elsewhere, JSON lines with --events."""
+    """Show progress: redrawn in place on a terminal, plain lines elsewhere, JSON lines with --events."""
     if output.events:
         yield JsonLines(click.echo)
     elif output.drawn and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -156,7 +156,7 @@ def progress(title: str, output: Output) -> Iterator[Report]:
 
 
 def asker(report: Report) -> Callable[[str], str] | None:
-    """How the user is asked; None without a terminal."""
+    """A function that asks the user a question; None without a terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
 
@@ -169,7 +169,7 @@ def asker(report: Report) -> Callable[[str], str] | None:
 
 
 def typed_line() -> str:
-    """A line typed at the terminal, or "" at its end. Raises KeyboardInterrupt also in other threads than the main."""
+    """A line typed at the terminal, "" at its end. Raises KeyboardInterrupt in any thread."""
     while not select.select([sys.stdin], [], [], 0.1)[0]:
         interruption.check()
     line = sys.stdin.readline()
@@ -184,7 +184,7 @@ main = Commands(
     name=PROGRAM,
     run=run,
     write=write_result,
-    help="Container-image Lambda functions that deploy in two phases and never meet a missing image.",
+    help="Deploy container-image Lambda functions in two phases, so that no deployment fails for a missing image.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[],
 )
@@ -197,8 +197,8 @@ def program() -> None:
     raise_open_files()
     try:
         main()
-    except StorageError as error:  # the output itself, such as a file on a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered would fail again at the end
+    except StorageError as error:  # stdout cannot be written, such as a file on a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing the buffer at exit fails again
         say_error(error.what, error.why, str(error.next_step))
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Questions before something is lost. Without a terminal the answer is no, with the command that says yes."""
+"""Questions before data is lost. Without a terminal the answer is no, and the error names the command that approves."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def approval(context: Context, command: Command, *, yes: bool) -> Approve:
-    """What a deployment calls before a stack update that loses something.
+    """A function that a deployment calls before a stack update that loses data; raises NotApproved.
 
-    command  what the user ran, repeated with --yes in the error
-    yes      --yes was given: approve without asking
+    command  the command that the user ran; the error suggests it with --yes
+    yes      approve without asking
     """
 
     def approve(stack: str, lost: Sequence[ResourceChange]) -> None:
@@ -30,18 +30,16 @@ def approval(context: Context, command: Command, *, yes: bool) -> Approve:
             raise NotApproved(
                 what,
                 f"{'; '.join(losses)}, and there is no terminal to ask on",
-                NextStep("Go on anyway", (*command, "--yes")),
+                NextStep("Approve it", (*command, "--yes")),
             )
-        question = "\n".join(
-            [f"{stack} would lose something:", *(f"  {line}" for line in losses), "Go on? Type yes to do it"]
-        )
+        question = "\n".join([f"{stack} would lose data:", *(f"  {line}" for line in losses), "Type yes to continue"])
         if context.ask(question).strip().lower() != "yes":
             # plan shows what up would change, which is not what a rollback would.
             rollback = command[0] == "rollback"
             raise NotApproved(
                 what,
                 "it was not approved",
-                "Run it again to be asked again." if rollback else NextStep("Look at the change", ("plan",)),
+                "Run it again and approve it." if rollback else NextStep("Show the change", ("plan",)),
             )
 
     return approve
@@ -55,10 +53,10 @@ def confirm_name(context: Context, *, yes: bool) -> None:
     if context.ask is None:
         raise ReleaseError(
             what,
-            "it is on AWS, and there is no terminal to ask for its name on",
+            "it is on AWS, and there is no terminal to confirm its name on",
             NextStep("Delete it anyway", ("down", "--yes")),
         )
-    question = f"This deletes {context.environment} and what is in it. Type the environment's name to do it"
+    question = f"This deletes {context.environment} with its data. Type its name to continue"
     if context.ask(question).strip() != context.environment:
         raise ReleaseError(what, "the answer was not its name", "Run it again, and type the name exactly.")
 
@@ -72,14 +70,13 @@ def confirm_watching(context: Context, *, yes: bool) -> None:
         raise SettingsError(
             what,
             f"on {context.target_name} every saved file would be released at once, and there is no terminal to ask on",
-            "Add --yes if that is what you want, also where a resource would be lost; or leave --target out.",
+            "Approve that with --yes, which also approves the loss of data; or omit --target.",
         )
     question = (
-        f"Every saved file is released to {context.environment} on {context.target_name} at once."
-        " Go on? Type yes to do it"
+        f"Every saved file is released to {context.environment} on {context.target_name} at once. Type yes to continue"
     )
     if context.ask(question).strip().lower() != "yes":
-        raise SettingsError(what, "it was not approved", "Leave --target out to watch on this machine.")
+        raise SettingsError(what, "it was not approved", "Omit --target to watch on this machine.")
 
 
 def _fate(change: ResourceChange) -> str:

@@ -1,4 +1,4 @@
-"""What every command is given, and what it returns."""
+"""The context that every command receives, and the outcome that it returns."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pipeline.target import Target
 if TYPE_CHECKING:
     from pipeline.local.host.control import LocalAws
 
-# Beside TRANSACTION_PIPELINE_ENDPOINT: the access key of the root of the AWS there.
+# With TRANSACTION_PIPELINE_ENDPOINT: the root access key of the embedded AWS there.
 ELSEWHERE_KEY = ("TRANSACTION_PIPELINE_ACCESS_KEY_ID", "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command found or did: ``result`` for --json, ``text`` for people, and the exit code."""
+    """The result of a command: ``result`` for --json, ``text`` for people, and the exit code."""
 
     result: Mapping[str, Any]
     text: str
@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Where the lines go that a command prints while it runs.
+    """Where a command writes lines while it runs.
 
     write    prints to stdout
     tell     prints to stderr
@@ -54,12 +54,12 @@ class Console:
 
 @dataclass
 class Context:
-    """The options that every command takes, and what follows from them, computed on first use.
+    """The options shared by all commands, and values derived from them on first use.
 
-    project  the folder of the project; None searches for it from the current folder up
+    project  the project's folder; None searches upwards from the current folder
     ask      asks the user a question and returns the answer; None without a terminal
 
-    Raises SettingsError for an environment with a name that no environment can have.
+    Raises SettingsError for an invalid environment name.
     """
 
     environment: str = "dev"
@@ -87,18 +87,18 @@ class Context:
 
     @cached_property
     def root(self) -> Path:
-        """The project's folder. Raises SettingsError where there is none."""
+        """The project's folder. Raises SettingsError if there is none."""
         return self.project.absolute() if self.project is not None else find_project(Path.cwd())
 
     @property
     def local_folder(self) -> Path:
-        """Where the embedded AWS keeps everything it has: ``$TRANSACTION_PIPELINE_LOCAL``, or .local in the project."""
+        """The folder of the embedded AWS: ``$TRANSACTION_PIPELINE_LOCAL``, or .local in the project."""
         chosen = os.environ.get("TRANSACTION_PIPELINE_LOCAL")
         return Path(chosen) if chosen else self.root / ".local"
 
     @property
     def local_exists(self) -> bool:
-        """Whether there is an embedded AWS for this folder: running, elsewhere, or only what it keeps on disk."""
+        """Whether this folder has an embedded AWS: running, elsewhere, or only its saved state."""
         from pipeline.local.host.control import find_local, keeps_state
 
         if self._local_elsewhere() is not None or find_local(self.local_folder) is not None:
@@ -133,7 +133,7 @@ class Context:
             from cfn.validation import ALL_AT_ONCE, check_settings
 
             check_settings(settings)
-            # The embedded AWS has no CodeDeploy, so it moves the alias in the update itself.
+            # The embedded AWS has no CodeDeploy, so the alias moves in the stack update.
             settings = replace(settings, release=ALL_AT_ONCE)
         return settings
 
@@ -148,7 +148,7 @@ class Context:
 
     @cached_property
     def runtime(self) -> str:
-        """What runs functions on the local target: what was asked for, else what runs already, else processes."""
+        """The runtime of the local target: the chosen one, else the running one, else processes."""
         if self.chosen_runtime is None:
             from pipeline.local.host.control import find_local
 
@@ -158,7 +158,7 @@ class Context:
 
     @cached_property
     def platform(self) -> Platform:
-        """What images are made for: in processes of this machine its own Python, else what the settings say."""
+        """The platform of the images: this machine's Python for the process runtime, else from the settings."""
         if self.target_name == "local":
             from pipeline.target import host_architecture, host_platform_of_functions
 
@@ -174,7 +174,7 @@ class Context:
         return find_sources(self.images_folder)
 
     def started_target(self) -> Target:
-        """The target, with the embedded AWS started if it does not run yet."""
+        """The target; starts the embedded AWS if it is not running."""
         if self.target_name == "aws":
             return self.running_target()
         from pipeline.target import local_target
@@ -192,7 +192,7 @@ class Context:
         return start_local(self.local_folder, runtime=self.chosen_runtime, report=self.report)
 
     def running_target(self) -> Target:
-        """The target as it is, nothing started. Raises LocalError when the embedded AWS does not run."""
+        """The target; starts nothing. Raises LocalError if the embedded AWS is not running."""
         from pipeline.target import aws_target, local_target
 
         if self.target_name == "aws":
@@ -200,29 +200,29 @@ class Context:
         return local_target(self.running_local(), self.region)
 
     def local_aws(self) -> LocalAws | None:
-        """The embedded AWS, if it runs."""
+        """The embedded AWS; None if it is not running."""
         from pipeline.local.host.control import find_local
 
         return self._local_elsewhere() or find_local(self.local_folder)
 
     def running_local(self) -> LocalAws:
-        """The embedded AWS. Raises LocalError when it does not run."""
+        """The embedded AWS. Raises LocalError if it is not running."""
         local = self.local_aws()
         if local is None:
             raise LocalError(
                 f"{self.environment} was not contacted",
-                "the local AWS is not running",
+                "the embedded AWS is not running",
                 NextStep("Start it", ("up",)),
             )
         return local
 
     @property
     def runs_elsewhere(self) -> bool:
-        """Whether the embedded AWS is not ours to start and stop, such as under docker compose."""
+        """Whether another program starts and stops the embedded AWS, such as docker compose."""
         return bool(os.environ.get("TRANSACTION_PIPELINE_ENDPOINT"))
 
     def _local_elsewhere(self) -> LocalAws | None:
-        """The embedded AWS at ``$TRANSACTION_PIPELINE_ENDPOINT``, such as docker compose runs it."""
+        """The embedded AWS at ``$TRANSACTION_PIPELINE_ENDPOINT``, such as that of docker compose."""
         if not self.runs_elsewhere:
             return None
         from pipeline.local.host.control import LocalAws
@@ -233,12 +233,13 @@ class Context:
             raise LocalError(
                 f"{self.environment} was not contacted",
                 f"TRANSACTION_PIPELINE_ENDPOINT is set, and {' and '.join(ELSEWHERE_KEY)} are not",
-                "Set them to the access key of that AWS; for compose, `make compose-context` writes them into .env.",
+                "Set them to the access key of that embedded AWS. For compose, `make compose-context` writes them into"
+                " .env.",
             )
         return LocalAws(endpoint, endpoint, "us-east-1", key, secret, 0, self.local_folder)
 
     def _of_compose(self, name: str) -> str:
-        """A variable of docker compose's ``.env``, which ``make compose-context`` writes; "" without one."""
+        """A variable of the ``.env`` that ``make compose-context`` writes; "" if it is not there."""
         try:
             found = re.search(rf"(?m)^{name}=(\S+)$", (self.root / ".env").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
@@ -247,7 +248,7 @@ class Context:
 
 
 def _endpoint(text: str) -> str:
-    """The URL of an embedded AWS. Raises SettingsError for any other text."""
+    """Validates the URL of an embedded AWS. Raises SettingsError."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -258,6 +259,6 @@ def _endpoint(text: str) -> str:
         raise SettingsError(
             "the embedded AWS was not contacted",
             f"TRANSACTION_PIPELINE_ENDPOINT is {text!a}, which is not the URL of a host",
-            "Set it to a URL such as http://127.0.0.1:4566, or unset it for the one of this folder.",
+            "Set it to a URL such as http://127.0.0.1:4566, or unset it to use the embedded AWS of this folder.",
         )
     return text.rstrip("/")

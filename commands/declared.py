@@ -17,11 +17,11 @@ from commands.context import Context, Outcome
 from pipeline.core.errors import SettingsError
 
 P = ParamSpec("P")
-# An AWS region by its form, as us-gov-west-1 or eusc-de-east-1; whether it exists is AWS's answer.
+# The form of a region's name, such as us-gov-west-1 or eusc-de-east-1.
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
 
 
-# What would change how a terminal shows the rest: control characters, and those that reverse the direction of text.
+# Characters that change how a terminal shows the following text: control characters and directional formatting.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -125,7 +125,7 @@ SHARED = (
         ["--timeout"],
         metavar="SECONDS",
         type=click.IntRange(min=1, max=31_536_000),
-        help="End like Ctrl-C after so long; default: never.",
+        help="Stop after this time, like Ctrl-C; default: never.",
     ),
     click.Option(["--json", "as_json"], is_flag=True, help="One JSON document on stdout."),
     click.Option(
@@ -138,20 +138,20 @@ BUILDER = click.Option(
     type=click.Choice(["layers", "docker"]),
     default="layers",
     show_default=True,
-    help="Layers without a daemon, or each Dockerfile through an engine.",
+    help="Build layers without a daemon, or each Dockerfile with an engine.",
 )
-NO_SBOM = omit("--no-sbom", "sbom", "Attach no bill of materials to the images.")
+NO_SBOM = omit("--no-sbom", "sbom", "Do not attach a bill of materials to the images.")
 RUNTIME = click.Option(
     ["--runtime"],
     type=click.Choice(["process", "docker"]),
-    help="What runs the functions locally: processes of this machine, or containers.",
+    help="Run functions locally as processes or in containers.",
 )
 YES = flag("--yes", "Do not ask before a resource is replaced or deleted.")
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The options of a run, parsed: those that every command takes, those of the context, and the command's own."""
+    """The parsed options: those shared by all commands, those of the context, and the command's own."""
 
     environment: str
     target: str
@@ -194,13 +194,13 @@ class Command(Generic[P]):
         def callback(**options: Any) -> None:
             names = ("project", "environment", "target", "region", "timeout", "as_json", "events")
             shared = {name: options.pop(name) for name in names}
-            of_context = {ours: options.pop(name) for name, ours in _OF_CONTEXT.items() if name in options}
+            of_context = {field: options.pop(name) for name, field in _OF_CONTEXT.items() if name in options}
             run(self, Choices(**shared, context=of_context, own=options))
 
         return kind(
             self.name,
             params=[*self.parameters, *SHARED],
-            # What follows a form feed is for readers of the code.
+            # The help ends at a form feed; the rest documents the code.
             help=inspect.cleandoc(self.function.__doc__ or "").partition("\f")[0],
             short_help=self.summary,
             callback=callback,

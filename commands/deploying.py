@@ -1,4 +1,4 @@
-"""What the releasing commands share: the deployment that the options name."""
+"""Shared by the releasing commands: build and deployment from the options, locks, the end of an unused embedded AWS."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 def build_of(context: Context, *, sbom: bool = True) -> Build:
-    """What the context's functions are built from."""
+    """The build of the context's functions."""
     from pipeline.assembly.build import Build
     from pipeline.assembly.revision import SourceRevisions, clean_commit
 
     store = BlobStore(cache_folder())
-    with storing(store.root):  # before anything is started that would have to be stopped again
+    with storing(store.root):  # first, so that an unwritable cache starts nothing
         store.root.mkdir(parents=True, exist_ok=True)
     sweep_store(store)
     revisions = SourceRevisions(context.sources, store.root / "revisions")
@@ -51,7 +51,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
 
 
 def deployment_of(context: Context, target: Target, build: Build, approve: Approve | None = None) -> Deployment:
-    """Everything that a release of the context's environment is made from. approve: asked before a loss."""
+    """The deployment of the context's environment. approve: called before data would be lost."""
     from pipeline.release.deployment import Deployment, approve_all
 
     return Deployment(target, context.settings, build, approve or approve_all)
@@ -59,7 +59,7 @@ def deployment_of(context: Context, target: Target, build: Build, approve: Appro
 
 @contextmanager
 def exclusive(context: Context, command: str) -> Iterator[None]:
-    """Nothing else changes the environment from this machine while the block runs; whoever comes later waits."""
+    """Hold the environment's lock on this machine for the block; other commands wait for it."""
     from pipeline.core.locks import exclusively
 
     with exclusively(lock_of(context), f"{command} {context.environment}", context.report):
@@ -68,7 +68,7 @@ def exclusive(context: Context, command: str) -> Iterator[None]:
 
 @contextmanager
 def ended_if_unused(context: Context) -> Iterator[None]:
-    """After an error in the block, stop the local AWS if the block started it and nothing was deployed on it."""
+    """After an error in the block, stop the embedded AWS if the block started it and deployed nothing on it."""
     if context.target_name != "local" or context.runs_elsewhere or context.local_runs:
         yield
         return
@@ -83,7 +83,7 @@ def ended_if_unused(context: Context) -> Iterator[None]:
 
 
 def deployed_stacks(context: Context) -> list[str]:
-    """The stacks of the running local AWS; none if it does not answer."""
+    """The stacks of the running embedded AWS; [] if it does not answer."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -108,16 +108,16 @@ def lock_of(context: Context) -> Path:
     """The file that is locked for the environment on this machine."""
     if context.target_name == "local":
         return context.local_folder / "locks" / context.environment
-    # The name of a profile can be any text, and would be a path.
+    # Hashed, because a profile's name can be any text.
     place = f"{os.environ.get('AWS_PROFILE', 'default')} {context.region or 'default'}"
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache_folder() / "locks" / f"{context.environment}-{digest}"
 
 
 def base_of(context: Context) -> str:
-    """Processes of this machine need no base: their images hold everything but the interpreter.
+    """The base image; "empty" for the process runtime, which uses this machine's interpreter.
 
-    Raises SettingsError for containers that would have nothing but the function in them.
+    Raises SettingsError for containers on an empty base.
     """
     if context.base is None and context.target_name == "local" and context.runtime == "process":
         return "empty"
@@ -126,7 +126,7 @@ def base_of(context: Context) -> str:
         raise SettingsError(
             "the functions cannot run in containers",
             "the empty base has no operating system and no Python",
-            NextStep("Name another with --base; or leave out --runtime docker, after", ("down",)),
+            NextStep("Choose another with --base; or omit --runtime docker, after", ("down",)),
         )
     return chosen
 
@@ -139,7 +139,7 @@ def slim_of(context: Context) -> Slim:
 
 
 def releaser(context: Context, target: Target) -> str:
-    """Who releases, for the ledger: on AWS the caller's ARN, here the user and the machine."""
+    """The author of a release, for the ledger: on AWS the caller's ARN, locally user@host."""
     if context.target_name == "aws":
         return str(target.client("sts").get_caller_identity()["Arn"])
     return f"{getpass.getuser()}@{socket.gethostname()}"

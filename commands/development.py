@@ -1,4 +1,4 @@
-"""Commands for developing functions: logs, invoke. The third is watch (commands.watching)."""
+"""Commands for developing functions: logs, invoke; see also commands.watching."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.target import Target
 
 Write = Callable[[str], None]
-# How often new log lines are asked for (seconds): AWS takes ten such calls a second from an account.
+# Seconds between polls for new log lines; AWS allows ten such calls a second per account.
 _POLL_LOCAL, _POLL_AWS = 0.25, 2.0
 
 
@@ -34,24 +34,22 @@ _POLL_LOCAL, _POLL_AWS = 0.25, 2.0
 
 
 @command(
-    "What was logged, merged by time.",
-    click.Option(["--follow", "-f"], is_flag=True, help="Go on with what is logged from now on, until Ctrl-C."),
-    click.Option(["--function"], metavar="NAME", type=Text(), help="Only this function's, or the state-machine's."),
-    click.Option(
-        ["--transaction"], metavar="ID", type=Text(), help="Only what was logged on the way of this transaction."
-    ),
+    "Show logs, merged by time.",
+    click.Option(["--follow", "-f"], is_flag=True, help="Keep printing new lines, until Ctrl-C."),
+    click.Option(["--function"], metavar="NAME", type=Text(), help="Only logs of this function, or state-machine."),
+    click.Option(["--transaction"], metavar="ID", type=Text(), help="Only logs of this transaction."),
     click.Option(
         ["--since"],
         type=Text(),
         metavar="TIME",
         default="10m",
         show_default=True,
-        help="How far back, such as 30s, 10m, 2h.",
+        help="How far back to read, such as 30s, 10m, 2h.",
     ),
     drawn=False,
 )
 def logs(context: Context, *, function: str | None, transaction: str | None, since: str, follow: bool) -> Outcome:
-    """What the functions and the workflow logged, merged by time."""
+    """Show the logs of the functions and the workflow, merged by time."""
     from pipeline.operations.logs import LogReader, parse_duration, parse_transaction_id
     from pipeline.target import explained
 
@@ -73,8 +71,8 @@ def logs(context: Context, *, function: str | None, transaction: str | None, sin
             )
         if not follow:
             if not events:
-                way = f" on the way of {wanted}" if wanted is not None else ""
-                context.report(Note(f"nothing was logged{way} in the last {since}; --since looks further back"))
+                about = f" for {wanted}" if wanted is not None else ""
+                context.report(Note(f"no logs{about} in the last {since}; use --since to look further back"))
             document = {"events": [event.to_json() for event in events]}
             return Outcome(document, "" if console.as_json else "\n".join(lines.text(event) for event in events))
         try:
@@ -115,17 +113,17 @@ def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...
 
 
 @command(
-    "Invoke one function by itself.",
-    flag("--debug", "Wait for a debugger, and run without a time limit (local target)."),
-    click.Option(["--port"], type=click.IntRange(1, 65535), help="For --debug; default: 5678, or a free one."),
+    "Invoke one function.",
+    flag("--debug", "Wait for a debugger, without a time limit (local target)."),
+    click.Option(["--port"], type=click.IntRange(1, 65535), help="With --debug; default: 5678, or a free one."),
     click.Argument(["function"], metavar="FUNCTION", type=Text()),
     click.Argument(["event"], metavar="EVENT", type=ReadFile()),
     drawn=False,
 )
 def invoke(context: Context, *, function: str, event: BinaryIO, debug: bool, port: int | None) -> Outcome:
-    """Invoke one FUNCTION with the event in the file EVENT (- for standard input): its result, log and times.
+    """Invoke FUNCTION with the event in the file EVENT (- for standard input); print its result, log and times.
 
-    Exit code 1 if the function failed.
+    Exit code 1 if the function fails.
     """
     from cfn.names import LIVE_ALIAS
     from pipeline.operations.invoke import invoke_function
@@ -173,7 +171,7 @@ def _measures(invoked: Invoked) -> str:
     units = {"duration": "ms", "init": "ms", "billed": "ms", "memory": "MB"}
     parts = [f"{name} {value:g} {units[name]}" for name, value in invoked.measured.items()]
     if invoked.measured and "init" not in invoked.measured:
-        parts.append("no init (it was warm)")
+        parts.append("no init (warm)")
     return f"{invoked.function}: {', '.join([*parts, f'answered after {seconds_text(invoked.seconds)}'])}"
 
 
@@ -188,8 +186,8 @@ def _debug(
     if not target.is_local or target.endpoint is None:
         raise LocalError(
             f"{source.name} was not debugged",
-            "a debugger can only be attached to a function that runs on this machine",
-            "Leave --target out; the local target runs the same image.",
+            "a debugger can be attached only on the local target",
+            "Omit --target; the local target runs the same image.",
         )
     name = context.names.function(source.name)
     document = describe_function(target, name, qualifier=LIVE_ALIAS)
@@ -206,7 +204,7 @@ def _debug(
 
 
 def _waiting_text(waiting: Waiting, root: Path) -> str:
-    """Where the function waits, and what an editor needs to know."""
+    """The address where the function waits, and the editor settings for it."""
 
     def in_workspace(path: Path) -> str:
         return f"${{workspaceFolder}}/{path.relative_to(root)}" if path.is_relative_to(root) else str(path)
@@ -223,7 +221,8 @@ def _waiting_text(waiting: Waiting, root: Path) -> str:
     lines = [f"{waiting.function} waits for a debugger on {waiting.host}:{waiting.port} (Ctrl-C ends it)"]
     if waiting.differs:
         lines.append(
-            f"not what runs, so lines may be off until `up` or `watch` releases it: {', '.join(waiting.differs)}"
+            "changed since the last release, so line numbers may be off until `up` or `watch`: "
+            + ", ".join(waiting.differs)
         )
     lines += ["VS Code, in .vscode/launch.json:", json.dumps(settings, indent=2)]
     local, runs = waiting.mappings[-1]

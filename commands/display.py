@@ -1,4 +1,4 @@
-"""Progress as plain lines, one for each step that ended. Works in a log file as well as in a terminal."""
+"""Progress as plain lines, one per finished step, for terminals and log files."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class JsonLines:
             self._write(line)
 
 
-# A command that ends sooner is not drawn: its lines are printed when it ends, and the library is never loaded.
+# Seconds before drawing starts. A shorter command prints plain lines at its end and does not load the library.
 DRAWN_AFTER = 0.4
 
 
 class LateView:
-    """A report for terminals: draws once the command has lasted a moment, else writes plain lines at the end.
+    """A report for terminals: draws after DRAWN_AFTER seconds; a shorter command writes plain lines at its end.
 
-    timings  a file that remembers how long each command took, for the expected time
+    timings  a file with the duration of each command's last run, shown as the expected time
     """
 
     def __init__(self, title: str, write: Callable[[str], None], timings: Path) -> None:
@@ -76,7 +76,7 @@ class LateView:
         self._write = write
         self._timings = timings
         self._lock = threading.Lock()
-        self._told: list[tuple[float, Event]] = []
+        self._early: list[tuple[float, Event]] = []
         self._view: Any = None
         self._ended = False
 
@@ -95,7 +95,7 @@ class LateView:
             self._view.__exit__(kind, *rest)
         else:
             lines = PlainLines(self._write)
-            for _, event in self._told:
+            for _, event in self._early:
                 lines(event)
         if kind is None:
             self._remember(time.monotonic() - self._started)
@@ -103,13 +103,13 @@ class LateView:
     def __call__(self, event: Event) -> None:
         with self._lock:
             if self._view is None:
-                self._told.append((time.monotonic(), event))
+                self._early.append((time.monotonic(), event))
                 return
         self._view(event)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Draw nothing inside the block, such as while somebody is asked."""
+        """Draw nothing inside the block, such as during a question."""
         self._timer.cancel()
         with self._lock:
             view = self._view
@@ -131,7 +131,7 @@ class LateView:
         with self._lock:
             if self._ended:
                 return
-            for at, event in self._told:
+            for at, event in self._early:
                 view(event, at)
             self._view = view.__enter__()
 
@@ -144,6 +144,6 @@ class LateView:
     def _remember(self, seconds: float) -> None:
         from pipeline.core.files import write_atomically
 
-        # A memory that cannot be written costs a guess, nothing else.
+        # If it cannot be written, the next run shows no expected time.
         with contextlib.suppress(OSError):
             write_atomically(self._timings, json.dumps(self._read() | {self._title: round(seconds, 2)}).encode())

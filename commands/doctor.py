@@ -1,4 +1,4 @@
-"""The command doctor, and the same checks as the gate before a release to AWS."""
+"""The command doctor, and its checks as the gate before a release to AWS."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Find what would fail, beforehand.",
+    "Check account and region before a deployment.",
     click.Option(
         ["--policy"],
         is_flag=False,
         flag_value="all",
         metavar="[COMMAND]",
-        help="Print the least IAM policy for COMMAND, or for every command, and check nothing.",
+        help="Print the least IAM policy for COMMAND, or for each command, instead of checking.",
     ),
 )
 def doctor(context: Context, *, policy: str | None = None) -> Outcome:
-    """Check the account and the region for what would fail, changing nothing.
+    """Check account and region for anything that would make a deployment fail. Changes nothing.
 
-    Exit code 1 for an error, and on AWS for a check that `up` relies on and that could not be made.
+    Exit code 1 for an error; on AWS also if a check that `up` relies on could not be made.
     """
     return _examine(context) if policy is None else _policy(context, policy)
 
@@ -66,7 +66,7 @@ def _examine(context: Context) -> Outcome:
 
 
 def _isolation(context: Context, target: Target) -> Iterator[CheckResult]:
-    """What keeps local functions apart; nothing on AWS, and for an embedded AWS that runs elsewhere."""
+    """The isolation of local functions; nothing on AWS or under docker compose."""
     from pipeline.doctor import CheckResult, Status
 
     local = context.local_aws() if target.is_local else None
@@ -76,7 +76,7 @@ def _isolation(context: Context, target: Target) -> Iterator[CheckResult]:
 
 
 def _is_bad(each: CheckResult, target: Target) -> bool:
-    """Whether a result is an error, or missing though `up` relies on it. The embedded AWS cannot answer all checks."""
+    """Whether a result is an error, or on AWS unknown although `up` relies on it."""
     from pipeline.doctor import Status
     from pipeline.doctor.checks import RELIED_ON
 
@@ -85,7 +85,7 @@ def _is_bad(each: CheckResult, target: Target) -> bool:
 
 
 def _policy(context: Context, command: str) -> Outcome:
-    """The least IAM policy for a command, or for each of them with "all"; needs no credentials."""
+    """The least IAM policy for a command, or for each with "all"; needs no credentials."""
     from botocore.session import get_session
 
     from pipeline.core.files import cache_folder
@@ -127,7 +127,7 @@ def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:
 
 
 def require_healthy(context: Context, target: Target) -> None:
-    """Stop a release before anything is made. Warnings are told. Raises AccountError with every error."""
+    """The gate before a release: reports warnings, raises AccountError with all errors."""
     from pipeline.core.errors import AccountError, NextStep
     from pipeline.core.events import Note, step
     from pipeline.doctor import Status

@@ -1,4 +1,4 @@
-"""Commands about what would change and what was: plan, releases, rollback, prune."""
+"""Commands about releases, past and next: plan, releases, rollback, prune."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pipeline.release.planning import CostDecision, FunctionDecision, LoadDecision, StackDecision
 
 
-@command("What `up` would change.")
+@command("Show what `up` would change.")
 def plan(context: Context) -> Outcome:
-    """What `up` would do to both stacks and every function, changing nothing. Exit code 2 for a difference."""
+    """Show what `up` would change in both stacks and every function. Changes nothing; exit code 2 for a difference."""
     from pipeline.release.planning import plan_release
     from pipeline.target import explained
 
@@ -56,15 +56,15 @@ def plan(context: Context) -> Outcome:
     return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
 
 
-@command("What was released, newest first.")
+@command("List releases, newest first.")
 def releases(context: Context) -> Outcome:
-    """Every release of the environment, newest first."""
+    """List the releases of the environment, newest first."""
     from pipeline.ledger.releases import list_releases
     from pipeline.target import explained
 
     with explained(context.target_name, f"the releases of {context.environment} were not read"):
         found = list_releases(context.running_target().client("ssm"), context.names.ledger)
-    # Against the one before: two releases may have equal images.
+    # Compared with the one before: two releases may have equal images.
     differences = [(), *(each.content.differences(before.content) for before, each in pairwise(found))]
     newest = [*zip(found, differences, strict=True)][::-1] if found else []
     lines = [
@@ -80,15 +80,15 @@ def releases(context: Context) -> Outcome:
 
 
 @command(
-    "Back to an earlier release.",
+    "Return to an earlier release.",
     click.Option(
-        ["--to"], type=click.IntRange(min=1), metavar="N", help="The release to go back to; default: the one before."
+        ["--to"], type=click.IntRange(min=1), metavar="N", help="The release to return to; default: the one before."
     ),
-    flag("--images-only", "Leave the template and its parameters as they are."),
+    flag("--images-only", "Keep the template and its parameters."),
     YES,
 )
 def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) -> Outcome:
-    """Switch the stack back to an earlier release in one update. Builds and pushes nothing."""
+    """Return to an earlier release in one stack update. Builds and pushes nothing."""
     from pipeline.release.rollback import roll_back
     from pipeline.target import explained
 
@@ -131,12 +131,12 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
             if images_only
             else f"its template was not kept; check out {revision}, then {command_line(context, 'up')}"
         )
-        lines += ["", f"Not taken back: {', '.join(done.differences)}", f"Next: {cure}"]
+        lines += ["", f"Not rolled back: {', '.join(done.differences)}", f"Next: {cure}"]
     return Outcome(result, "\n".join(lines))
 
 
 @command(
-    "Delete images that nothing needs.",
+    "Delete unneeded images.",
     click.Option(
         ["--keep"], type=click.IntRange(min=1), default=5, show_default=True, help="Releases whose images stay."
     ),
@@ -256,7 +256,7 @@ def _load_line(load: LoadDecision) -> str:
     now = f"{load.per_minute:,}"
     if load.before is not None and load.before != load.per_minute:
         now = f"{load.before:,} → {now}"
-    wanted = f"{load.wanted:,} are wanted, {load.burst:g} times as many at the peak"
+    wanted = f"the settings need {load.wanted:,}, and {load.burst:g} times as many at the peak"
     return f"carries {now} transactions a minute ({load.narrowest.name}); {wanted}"
 
 
@@ -280,12 +280,12 @@ def _stack_lines(decision: StackDecision) -> list[str]:
         mark = ("REPLACE" if each.certain else "REPLACE?") if replaced else _MARKS.get(each.action, "~")
         line = f"  {mark} {each.logical_id}  ({each.resource_type})"
         if each.destructive:
-            line = red(f"{line}  what is in it is lost; `up` asks before")
+            line = red(f"{line}  its data is lost; `up` asks first")
         lines.append(line)
         for one in each.properties:
             cause = red("  replaces it") if replaced and one.recreates != "Never" else ""
             known = one.before is not None or one.after is not None
-            values = f"{_value(one.before)} → {_value(one.after)}" if known else "follows what it refers to"
+            values = f"{_value(one.before)} → {_value(one.after)}" if known else "changes with what it refers to"
             lines.append(f"      {one.path}: {values}{cause}")
     return lines
 

@@ -1,6 +1,6 @@
-"""Progress on a terminal: the two phases, each image and each stack as they move, redrawn in place.
+"""Progress on a terminal, redrawn in place: phases, images and stacks.
 
-``Picture`` is the state, changed by events alone; ``LiveView`` draws it. Without a terminal plain lines are used.
+``LiveView`` draws a ``Picture``, the state that events change. Without a terminal plain lines are used.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pipeline.core.events import Event
 
 
 class LiveView:
-    """A report that draws; use it as a context manager around the work.
+    """A report that draws; a context manager.
 
-    started   when the command began, by the steady clock
-    expected  seconds that the same command took last time, or None
+    started   when the command began (time.monotonic)
+    expected  duration of the command's last run in seconds, or None
     """
 
     def __init__(self, console: Console, title: str, started: float, expected: float | None = None) -> None:
@@ -44,11 +44,11 @@ class LiveView:
         return self
 
     def pause(self) -> None:
-        """Leave the terminal to somebody else until ``resume``."""
+        """Stop drawing until ``resume``."""
         self._live.stop()
 
     def resume(self) -> None:
-        # A new one: the old would draw over what was written meanwhile.
+        # A new one, because the old one would draw over text written meanwhile.
         self._live = self._new_live()
         self._live.start()
 
@@ -65,7 +65,7 @@ class LiveView:
 
 
 def draw(picture: Picture, title: str, elapsed: float, expected: float | None, now: float) -> RenderableType:
-    """The picture as something that rich can print; fits into any width."""
+    """Render the picture with rich, for any width."""
     head = Table.grid(expand=True)
     head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     head.add_column(justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""The way for other tools into the embedded AWS: its endpoint, and the access key of its account's root."""
+"""Access to the embedded AWS for other tools: its endpoint and root access key."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from commands.context import Context, Outcome
 from commands.declared import command
 from pipeline.core.errors import CredentialsError
 
-# Settings of the user's own that would win over what is printed.
+# Variables that take precedence over the printed ones.
 _OVERRIDING = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
-@command("Let other tools into the local AWS.")
+@command("Print credentials for other tools.")
 def credentials(context: Context) -> Outcome:
-    """Print the local AWS's endpoint and access key, for the AWS CLI and other tools.
+    """Print the endpoint and access key of the embedded AWS, for the AWS CLI and other tools.
 
     In a shell: eval "$(./bootstrap.py credentials)"
     """
     if context.target_name != "local":
         raise CredentialsError(
             "no credentials were printed",
-            "only the embedded AWS has credentials that this program knows",
+            "this program knows only the credentials of the embedded AWS",
             "For AWS use the AWS CLI: aws configure export-credentials --format env",
         )
     local = context.running_local()

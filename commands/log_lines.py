@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _COLOURS = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta")
 _LEVELS = {"WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red", "FATAL": "red"}
-# What every line of the project's functions has, and a reader does not need on each.
+# Fields of every line of the project's functions, left out for readability.
 _NOISE = frozenset(
     {"level", "message", "timestamp", "location", "service", "cold_start", "xray_trace_id", "requestId", "stackTrace"}
 )
 
 
 class LogLines:
-    """Log events as lines for people: time, who, and what, with a colour for each source."""
+    """Log events as lines for people: time, source and content, with a colour per source."""
 
     def __init__(self, sources: Sequence[str], colour: bool) -> None:
         self._width = max(len(source) for source in sources)

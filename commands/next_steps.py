@@ -1,4 +1,4 @@
-"""Command lines that can be pasted: a command of the pipeline, with this program and the options of this run."""
+"""Command lines to paste: a command with this program's name and the options of this run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def program_name() -> str:
 
 
 def program() -> str:
-    """How this program is called: ``$TRANSACTION_PIPELINE_PROGRAM``, the installed command, or its path in a clone."""
+    """The name of this program: ``$TRANSACTION_PIPELINE_PROGRAM``, the installed command, or its path in a clone."""
     if named := os.environ.get("TRANSACTION_PIPELINE_PROGRAM"):
         return named
     name = program_name()
@@ -30,7 +30,7 @@ def program() -> str:
 
 
 def arguments(context: Context, command: Command) -> list[str]:
-    """The whole command for the context's environment, target and region, as a shell would pass it on."""
+    """The command with the context's environment, target and region, as a list of arguments."""
     name, *rest = command
     options = []
     if context.project is not None:

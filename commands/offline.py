@@ -21,9 +21,9 @@ from pipeline.core.errors import PipelineError
     click.Argument(["images"], metavar="IMAGE...", type=Text(), nargs=-1, required=True),
 )
 def check(context: Context, *, images: Sequence[str]) -> Outcome:
-    """Check any image against Lambda's rules: registry/name:tag, registry/name@sha256:…, a layout as oci:DIR[:NAME].
+    """Check images against Lambda's rules: registry/name:tag, registry/name@sha256:…, or a layout, oci:DIR[:NAME].
 
-    Exit code 1 if Lambda would refuse one.
+    Exit code 1 if Lambda would reject one.
     """
     from pipeline.bases.inspection import inspect_images
     from pipeline.oci.registry.client import connect
@@ -36,7 +36,7 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
         except PipelineError as problem:
             if len(images) == 1:
                 raise
-            # The others are judged all the same.
+            # Check the other images too.
             error = error_document(context, problem)
             lines += [f"{text}  not checked", f"  {problem.what}: {problem.why}. {error['next_step']}"]
             result.append({"image": text, "accepted": False, "error": error})

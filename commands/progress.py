@@ -1,4 +1,4 @@
-"""What is under way, as a value that events change: rows of steps, in the groups that people think in."""
+"""The progress of a command as a value that events change: rows of steps, in groups."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUPS = ("Start", "Phase 1 · registry", "Images", "Phase 2 · pipeline", "Subm
 
 @dataclass
 class Row:
-    """One step as it stands. state: running, done or failed; resources: those of a stack by their last status."""
+    """One step. state: running, done or failed; resources: logical id → last status, for a stack."""
 
     step: str
     subject: str
@@ -50,14 +50,14 @@ class Row:
 
 
 class Picture:
-    """Everything that was told, as rows in the order in which they began."""
+    """All reported steps as rows, in the order of their start."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = {}
         self.notes: list[str] = []
 
     def apply(self, event: Event, now: float) -> None:
-        """Take in one event; ``now`` in seconds of a steady clock."""
+        """Apply one event; ``now`` in seconds of a monotonic clock."""
         match event:
             case StepStarted():
                 self.rows[event.step, event.subject] = Row(event.step, event.subject, started=now)

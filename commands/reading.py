@@ -13,14 +13,14 @@ EVENT_MAX = 6 * 1024 * 1024
 def read_text(file: BinaryIO, name: str) -> str:
     """The whole file as UTF-8, with or without a byte order mark.
 
-    Raises click.UsageError for other text, for more than Lambda takes, and for a file that cannot be read.
+    Raises click.UsageError for other encodings, for more than Lambda accepts, and for an unreadable file.
     """
     try:
         content = file.read(EVENT_MAX + 1)
     except OSError as error:
         raise click.UsageError(f"{name} cannot be read: {error.strerror or error}.") from error
     if len(content) > EVENT_MAX:
-        raise click.UsageError(f"{name} has more than {EVENT_MAX:,} bytes, which is what Lambda takes.")
+        raise click.UsageError(f"{name} has more than {EVENT_MAX:,} bytes, Lambda's limit.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Commands that change what is deployed, or make what is deployed: up, infra, build, synth, down."""
+"""Commands that build and deploy: up, infra, build, synth, down."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
 @command(
     "Deploy everything: both phases.",
     BASE, BUILDER, NO_SBOM, RUNTIME,
-    omit("--no-smoke", "smoke", "Do not try the release at the end."),
-    flag("--skip-doctor", "On AWS, do not check the account before anything is changed."),
+    omit("--no-smoke", "smoke", "Do not test the release at the end."),
+    flag("--skip-doctor", "On AWS, do not check the account first."),
     YES,
 )  # fmt: skip
 def up(
     context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, repeat: Words = ("up",),
     ready: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
-    """Both phases: repositories and placeholders, then the built images, then the functions switched to them.
+    """Deploy both phases: create repositories with placeholder images, build and push the images, switch to them.
 
-    At the end a sample transaction is submitted; without the transaction pipeline, each function that has
-    events/smoke.json is invoked with it. On AWS the account is checked first (doctor), and an error stops
-    the command before anything is changed.
+    Ends with a sample transaction; without the transaction pipeline, each function that has events/smoke.json is
+    invoked with it. On AWS the account is checked first (see doctor); an error stops the command before anything
+    changes.
     \f
-    repeat  the command that the user ran, repeated with --yes where something would be lost
-    ready   called once the environment's lock is held; what it raises leaves everything as it is
+    repeat  the command that the user ran; an error suggests it with --yes if data would be lost
+    ready   called while the environment's lock is held, before any change
     """
     from pipeline.release.release import release
     from pipeline.target import explained
 
     started = time.monotonic()
-    build = build_of(context, sbom=sbom)  # before anything starts: bad input must cost nothing
+    build = build_of(context, sbom=sbom)  # first, so that bad input starts nothing
     with (
         explained(context.target_name, f"{context.environment} was not released"),
         exclusive(context, "up"),
@@ -106,7 +106,7 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
 
 
 def _use(context: Context) -> list[str]:
-    """What can be done with an environment whose functions run."""
+    """Suggested commands for a deployed environment."""
     from pipeline.release.smoke import SAMPLE
 
     first: Words = ("submit", json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":")))
@@ -118,7 +118,7 @@ def _use(context: Context) -> list[str]:
 
 
 def _from_here(path: Path) -> str:
-    """The path as it would be typed in the current folder."""
+    """The path, relative to the current folder if it is below."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -127,12 +127,12 @@ def _from_here(path: Path) -> str:
 
 @command("Both stacks, building nothing.", YES)
 def infra(context: Context, *, yes: bool) -> Outcome:
-    """Both stacks, with every function on the image it has, or on its placeholder. Builds nothing."""
+    """Deploy both stacks without building. Functions keep their image; new ones run their placeholder."""
     from pipeline.release.release import prepare
     from pipeline.target import explained
 
     build = build_of(context)
-    what = f"the infrastructure of {context.environment} was not made"
+    what = f"the infrastructure of {context.environment} was not deployed"
     with explained(context.target_name, what), exclusive(context, "infra"), ended_if_unused(context):
         target = context.started_target()
         deployment = deployment_of(context, target, build, approval(context, ("infra",), yes=yes))
@@ -144,8 +144,8 @@ def infra(context: Context, *, yes: bool) -> Outcome:
             "stacks": [{"name": stack.stack, "changed": stack.changed} for stack in prepared.stacks],
             "seconds": prepared.seconds,
         },
-        f"both stacks of {context.environment} stand{'' if prepared.changed else '; nothing had changed'}\n\n"
-        # Elsewhere the functions run what was built there already.
+        f"both stacks of {context.environment} are deployed{'' if prepared.changed else '; nothing had changed'}\n\n"
+        # Under docker compose the functions run images that compose built.
         + ("\n".join(_use(context)) if context.runs_elsewhere else f"Next:\n  {command_line(context, 'up')}"),
     )
 
@@ -153,7 +153,7 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 @command(
     "Build and check the images.",
     BASE, BUILDER, NO_SBOM,
-    flag("--update-base", "First pin what the base's tag names today."),
+    flag("--update-base", "First pin the base's tag to its current digest."),
     folder("--output", "Write the images as an OCI layout."),
     click.Option(
         ["--list", "listed"],
@@ -211,7 +211,7 @@ def _listed(plan: Build, report: Report) -> Outcome:
 
 
 def _move_base(context: Context) -> None:
-    """Pin what the base's tag names today, for both architectures."""
+    """Pin the base's tag to its current digest, for both architectures."""
     from cfn.settings import Architecture
     from pipeline.assembly.model import Platform
     from pipeline.bases.choose import update_base
@@ -227,7 +227,7 @@ def _move_base(context: Context) -> None:
 
 @command("Write both templates.", folder("--out", "Folder for the two files.", required=True))
 def synth(context: Context, *, out: Path) -> Outcome:
-    """Write both templates, registry.json and pipeline.json, for any other tool to deploy. Needs no credentials."""
+    """Write both templates, registry.json and pipeline.json, for other tools. Needs no credentials."""
     from cfn.render import TEMPLATE_BODY_MAX
     from pipeline.core.files import storing, write_atomically
     from pipeline.environment.synth import as_file, synthesise
@@ -244,9 +244,8 @@ def synth(context: Context, *, out: Path) -> Outcome:
     if large := [f"{name}.json" for name, size in sizes.items() if size > TEMPLATE_BODY_MAX]:
         lines += [
             "",
-            f"More than the {TEMPLATE_BODY_MAX:,} bytes that CloudFormation takes in a request: {', '.join(large)}.",
-            "Give it a bucket (aws cloudformation deploy --s3-bucket NAME; the console's upload has one of its own)."
-            " `up` makes its own.",
+            f"Larger than the {TEMPLATE_BODY_MAX:,} bytes that a request may have: {', '.join(large)}.",
+            "Deploy through a bucket: aws cloudformation deploy --s3-bucket NAME. The console and `up` use their own.",
         ]
     return Outcome({name: str(path) for name, path in files.items()} | {"bytes": sizes}, "\n".join(lines))
 
@@ -266,11 +265,11 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     local = context.target_name == "local"
     if local and not context.local_exists:
         nothing = {"deleted": [], "kept": [], "ledger": False, "watches": [], "stopped": False}
-        return Outcome(nothing, "nothing is there")
-    with explained(context.target_name, f"{context.environment} was not taken down"), exclusive(context, "down"):
-        # Started for it where it does not run: what it keeps on disk would come back with the next start.
+        return Outcome(nothing, f"{context.environment} does not exist")
+    with explained(context.target_name, f"{context.environment} was not deleted"), exclusive(context, "down"):
+        # Starts a stopped embedded AWS: the environment is in its saved state.
         target = context.started_target()
-        # Before anything goes, so that no file which is saved meanwhile makes it anew.
+        # First, so that no file saved meanwhile creates the environment again.
         watches = call_off(lock_of(context), command_line(context, "down"))
         done = take_down(target, context.names, context.report, keep_data=keep_data)
         others = ["aws"] if not local else stacks_of_all_regions(target)
@@ -280,10 +279,10 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
 
         stopped = stop_local(context.local_folder)
     lines = [*(f"deleted {name}" for name in done.deleted)]
-    lines += ["deleted the record of its releases"] if done.ledger else []
+    lines += ["deleted the ledger of releases"] if done.ledger else []
     lines += ["the embedded AWS stopped"] if stopped else []
-    anew = f"{command_line(context, 'watch')} brings {context.environment} up again"
-    lines += [f"ended `watch` (process {process}); {anew}" for process in watches]
+    again = f"{command_line(context, 'watch')} deploys {context.environment} again"
+    lines += [f"ended `watch` (process {process}); {again}" for process in watches]
     if done.kept:
         lines += ["", *_kept(context, done.kept, target, stopped=stopped)]
     result = {
@@ -300,17 +299,17 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         "watches": list(watches),
         "stopped": stopped,
     }
-    return Outcome(result, "\n".join(lines) or "nothing was there")
+    return Outcome(result, "\n".join(lines) or f"{context.environment} did not exist")
 
 
 def _kept(context: Context, kept: Sequence[Kept], target: Target, *, stopped: bool) -> Iterator[str]:
-    """What stayed, how each is deleted, and how all of it is used again."""
-    if stopped:  # so no command would reach it
+    """The retained resources, the command that deletes each, and the command that uses them again."""
+    if stopped:  # no command could reach them
         yield "Kept on disk:"
         yield from (f"  {each.resource.resource_type} {each.resource.name}" for each in kept)
         yield ""
         again = command_line(context, "up")
-        yield f"Next: {again} takes it into use again; to be rid of it, delete {context.local_folder}"
+        yield f"Next: {again} uses them again; to delete them, delete {context.local_folder}"
         return
     first = f' after eval "$({command_line(context, "credentials")})"' if target.is_local else ""
     yield f"Kept, and the command that deletes each{first}:"
@@ -318,10 +317,10 @@ def _kept(context: Context, kept: Sequence[Kept], target: Target, *, stopped: bo
         yield f"  {each.resource.resource_type} {each.resource.name}"
         yield f"    {_on_target(each.command, target)}"
     yield ""
-    yield f"Next: {command_line(context, 'up')} takes it into use again"
+    yield f"Next: {command_line(context, 'up')} uses them again"
 
 
 def _on_target(command: str, target: Target) -> str:
-    """A command of the AWS CLI that speaks to the same place."""
+    """An AWS CLI command for the same endpoint and region."""
     where = f"aws --endpoint-url {target.endpoint}" if target.endpoint else "aws"
     return command.replace("aws ", f"{where} --region {target.region} ")

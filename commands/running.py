@@ -1,4 +1,4 @@
-"""Commands that use what is deployed, or look at it: submit, redrive, explain, status."""
+"""Commands that use or inspect a deployed environment: submit, redrive, explain, status."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 @command(
     "Submit one transaction, or a file.",
     click.Argument(["transaction"], metavar="{JSON|--file FILE}", required=False),
-    file("--file", "Many: .jsonl or .csv.", exists=True),
-    file("--results", "With --file: what is done, by line."),
+    file("--file", "A .jsonl or .csv file of transactions.", exists=True),
+    file("--results", "With --file: where to record the result of each line."),
     click.Option(
-        ["--workers"], type=click.IntRange(1, 256), default=16, show_default=True, help="With --file: at once."
+        ["--workers"],
+        type=click.IntRange(1, 256),
+        default=16,
+        show_default=True,
+        help="With --file: concurrent submissions.",
     ),
 )
 def submit(
@@ -84,20 +88,20 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
     if summary.counts.get("parked"):
         lines.append(f"Next: {command_line(context, 'redrive')}")
     elif summary.unanswered:
-        lines.append("Next: run the same command again; what is done is not done twice")
+        lines.append("Next: run the same command again; answered lines are skipped")
     return Outcome(summary.to_json(), "\n".join(lines), 1 if summary.without_answer else 0)
 
 
 @command(
-    "Submit again what was parked.",
-    flag("--dry-run", "Only show what is parked, and why."),
+    "Submit parked transactions again.",
+    flag("--dry-run", "Only list parked transactions and their errors."),
     click.Option(["--id", "transaction_id"], metavar="ID", type=Text(), help="Only this transaction."),
-    click.Option(["--limit"], type=click.IntRange(min=1), metavar="N", help="At most so many."),
+    click.Option(["--limit"], type=click.IntRange(min=1), metavar="N", help="At most N transactions."),
 )
 def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
-    """Submit again what was parked. A message is deleted only when its answer is recorded.
+    """Submit parked transactions again. A message is deleted once its answer is recorded.
 
-    Exit code 1 if something stays parked.
+    Exit code 1 if a transaction stays parked.
     """
     from pipeline.core.shown import shown
     from pipeline.target import explained
@@ -123,7 +127,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
     for each in done.messages:
         outcome = each.answer.outcome if each.answer else str(each.result)
         message = each.message
-        # Whoever sent a message chose what is in it.
+        # The content of a message is untrusted.
         lines.append(f"{shown(message.transaction_id or '(no id)')}  {outcome}")
         lines.append(f"  parked by {shown(message.state)} at {shown(message.parked_at)}: {shown(message.error)}")
         if each.why:
@@ -139,7 +143,7 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
     if done.held:
         minutes = HOLD_SECONDS // 60
         lines.append(
-            f"about {done.held} are held by another redrive, or by one that was killed: they can be had within"
+            f"about {done.held} are held by another or a killed redrive; they are available again within"
             f" {minutes} minutes"
         )
     if done.stopped is not None:
@@ -150,12 +154,12 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
 
 
 @command(
-    "One transaction's story.",
+    "Show what happened to a transaction.",
     click.Argument(["transaction_id"], metavar="ID", type=Text()),
-    file("--svg", "Draw its way through the state machine.", names=("picture",)),
+    file("--svg", "Draw its path through the state machine.", names=("picture",)),
 )
 def explain(context: Context, *, transaction_id: str, picture: Path | None) -> Outcome:
-    """Explain one transaction: its way through the state machine, when, by which images and rules, and why."""
+    """Show a transaction's path through the state machine: states, times, images, rules and reasons."""
     from pipeline.core.files import storing, write_atomically
     from pipeline.stacks import read_stack
     from pipeline.target import explained
@@ -181,13 +185,13 @@ def explain(context: Context, *, transaction_id: str, picture: Path | None) -> O
         with storing(picture, "name another file"):
             write_atomically(picture, story.svg().encode())
         result["picture"] = str(picture)
-        text += f"\n\nIts way is drawn in {picture}"
+        text += f"\n\nIts path is drawn in {picture}"
     return Outcome(result, text)
 
 
-@command("What is deployed, and what runs.")
+@command("Show stacks and functions.")
 def status(context: Context) -> Outcome:
-    """Both stacks, and each function's state and image and whether it is on its placeholder."""
+    """Show both stacks, and the state and image of each function."""
     from cfn.names import image_parameter
     from cfn.placeholder import placeholder_digest
     from pipeline.stacks import read_stack
@@ -202,9 +206,10 @@ def status(context: Context) -> Outcome:
         functions = []
         parameters = {} if stacks[1].status.gone else stacks[1].parameters
         known = {image_parameter(source.name): names.function(source.name) for source in context.sources}
-        ours = [name for parameter, name in known.items() if parameter in parameters]
-        for name in (*ours, *_left({name: parameters[name] for name in parameters.keys() - known.keys()})):
-            functions.append(_function(target.client("lambda"), name, str(placeholder)) | {"has_folder": name in ours})
+        current = [name for parameter, name in known.items() if parameter in parameters]
+        for name in (*current, *_orphans({name: parameters[name] for name in parameters.keys() - known.keys()})):
+            found = _function(target.client("lambda"), name, str(placeholder))
+            functions.append(found | {"has_folder": name in current})
     result = {
         "environment": context.environment,
         "target": context.target_name,
@@ -220,8 +225,8 @@ def status(context: Context) -> Outcome:
     return Outcome(result, "\n".join(lines))
 
 
-def _left(parameters: Mapping[str, str]) -> list[str]:
-    """Functions that stand although nobody has their folders any more, from the stack's parameters for images."""
+def _orphans(parameters: Mapping[str, str]) -> list[str]:
+    """Deployed functions without a folder, from the stack's image parameters."""
     from cfn.names import image_parameter
     from pipeline.oci.values import ImageReference
 
@@ -243,7 +248,7 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
 
 
 def _output(context: Context, target: Target, key: str, what: str = "nothing was submitted") -> str:
-    """An output of the pipeline stack. Raises StackError, with ``what`` was not done, when it does not have it."""
+    """An output of the pipeline stack. Raises StackError with ``what`` if it has none."""
     from pipeline.core.errors import NextStep, StackError
     from pipeline.stacks import read_stack
 

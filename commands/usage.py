@@ -1,4 +1,4 @@
-"""The group of commands, and wrong usage, which is also printed to stdout where the arguments ask for JSON."""
+"""The group of commands. With --json or --events wrong usage is also printed as JSON to stdout."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def find_command(name: str) -> Command[Any]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Raise StorageError where the block cannot write to stdout; a reader that has left is not an error."""
+    """Raise StorageError if the block cannot write to stdout, except to a closed pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -63,7 +63,7 @@ def writing() -> Iterator[None]:
 
 class _Command(click.Command):
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
-        """Parse the arguments. That writes the help, and what it reads raises errors of click's."""
+        """Parse the arguments, which may write the help."""
         with writing():
             return super().make_context(*arguments, **more)
 
@@ -72,7 +72,7 @@ class Commands(click.Group):
     """All commands.
 
     run    called with the command and its parsed options
-    write  prints to stdout; gets wrong usage as a document if --json or --events was given
+    write  prints to stdout; called with a document for wrong usage if --json or --events was given
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Commands(click.Group):
             if "--json" in options or "--events" in options:
                 self._write(json.dumps(_document(error), indent=None if "--events" in options else 2))
             raise
-        except KeyboardInterrupt:  # nothing was begun, so there is nothing to say
+        except KeyboardInterrupt:  # no command has started, so there is nothing to report
             raise click.exceptions.Exit(130) from None
 
 

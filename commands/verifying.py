@@ -1,4 +1,4 @@
-"""``verify-workflow``: explore every path of a state machine, and judge mutations of it."""
+"""``verify-workflow``: explore every path of a state machine and of its mutations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.verification.proof import Proof
 
 
-# What Step Functions takes as a definition (its quotas).
+# The largest definition (Step Functions quotas).
 _DEFINITION_MAX = 1024 * 1024
 
 
@@ -28,11 +28,19 @@ _DEFINITION_MAX = 1024 * 1024
         required=False,
         type=FilePath(exists=True, dir_okay=False, path_type=Path),
     ),
-    click.Option(["--executions"], type=click.IntRange(1, 4), default=3, show_default=True, help="Of one id, at once."),
+    click.Option(
+        ["--executions"],
+        type=click.IntRange(1, 4),
+        default=3,
+        show_default=True,
+        help="Concurrent executions of one id.",
+    ),
     click.Option(["--faults"], type=click.IntRange(0, 4), default=2, show_default=True, help="Among all executions."),
-    file("--input", "For a foreign definition: one input as JSON, instead of any.", exists=True, names=("given",)),
-    flag("--mutations", "Break the definition in every known way, and show what refutes each."),
-    file("--svg", "Draw the first counterexample's way through the state machine.", names=("picture",)),
+    file(
+        "--input", "For another DEFINITION: a file with its input, instead of any input.", exists=True, names=("given",)
+    ),
+    flag("--mutations", "Mutate the definition and show what refutes each mutation."),
+    file("--svg", "Draw the path of the first counterexample.", names=("picture",)),
 )
 def verify_workflow(
     context: Context,
@@ -44,12 +52,12 @@ def verify_workflow(
     mutations: bool,
     picture: Path | None,
 ) -> Outcome:
-    """Prove or refute what a state machine promises, by exploring every path of its definition.
+    """Prove or refute the properties of a state machine by exploring every path of its definition.
 
-    Without DEFINITION, the transaction workflow as it would be deployed: every interleaving of executions of one id,
-    with every error that their tasks can meet, lost responses, late writes and deaths at any point. DEFINITION is any
-    document in the Amazon States Language. One that does not claim and decide ids is explored as one execution whose
-    data are unknown. Exit code 1 if something is refuted; the shortest trace to it is printed.
+    Without DEFINITION, the transaction workflow is explored: every interleaving of executions of one id, with every
+    task error, lost responses, late writes and crashes at any point. DEFINITION is any document in the Amazon States
+    Language; one that does not claim and decide ids is explored as one execution with unknown data. Exit code 1 if a
+    property is refuted; its shortest counterexample is printed.
     """
     from pipeline.verification import report
     from pipeline.verification.proof import verify
@@ -63,7 +71,7 @@ def verify_workflow(
     if picture is not None and proof.counterexamples:
         _draw(proof, machine, picture)
         result["picture"] = str(picture)
-        text += f"\n\nThe way is drawn in {picture}"
+        text += f"\n\nThe path is drawn in {picture}"
     return Outcome(result, text, 1 if proof.refuted else 0)
 
 
@@ -100,7 +108,7 @@ def _read(path: Path) -> Any:
         return parse_json(read_regular(path, _DEFINITION_MAX))
     except (ValueError, OSError) as error:
         raise VerificationError(
-            "the workflow was not verified", f"{path} is no JSON: {error}", "Give a JSON document."
+            "the workflow was not verified", f"{path} is not JSON: {error}", "Pass a JSON document."
         ) from error
 
 

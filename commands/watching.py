@@ -1,4 +1,4 @@
-"""The command watch: what is saved is released."""
+"""The command watch: releases each saved change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     drawn=False,
 )
 def watch(context: Context, *, yes: bool) -> Outcome:
-    """Bring the environment up, then release each change of a function as soon as its file is saved, until Ctrl-C."""
+    """Deploy the environment, then release each function when one of its files is saved, until Ctrl-C."""
     from pipeline.core.locks import present
     from pipeline.release.watch import saved_files
 
@@ -55,22 +55,22 @@ def watch(context: Context, *, yes: bool) -> Outcome:
         return watcher.outcome()
 
 
-# What is mended by saving a file: it is told, and watching goes on.
-_MENDED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
+# Errors that saving a file can fix: they are reported, and watching continues.
+_FIXED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
 
 
 class _EnvironmentGone(StackError):
-    """There is nothing to release to, and no save is to make it anew."""
+    """The environment was deleted. Ends watching, because a save must not create it again."""
 
 
 @dataclass
 class _Watcher:
-    """What is live, and what waits to be.
+    """The watched environment and the changes not yet released.
 
-    presence  says when somebody takes the environment down
-    yes       what would lose something is not asked about
-    broken    the last word on what was saved is an error
-    refused   the files ask for a loss that nobody approved
+    presence  reports that another process deletes the environment
+    yes       do not ask before a change that loses data
+    broken    the last release of a saved change failed
+    refused   the files contain a change that loses data and was not approved
     """
 
     context: Context
@@ -87,7 +87,7 @@ class _Watcher:
     _idle_since: float = field(default_factory=time.monotonic)
 
     def take(self, paths: set[Path]) -> None:
-        """Release what the batch asks for, together with what an earlier failure left. The first one is everything."""
+        """Release a batch of changes, and those left by earlier failures. The first batch releases everything."""
         from pipeline.release.watch import Changes, judge_changes, named_files, seen_after
         from pipeline.target import explained
 
@@ -116,15 +116,16 @@ class _Watcher:
         except _EnvironmentGone:
             raise
         except PipelineError as error:
-            if first and not isinstance(error, _MENDED_BY_SAVING):
+            fixable = isinstance(error, _FIXED_BY_SAVING)
+            if first and not fixable:
                 raise
-            if not isinstance(error, _MENDED_BY_SAVING):
+            if not fixable:
                 if self.quick is not None:
                     self._require_environment(stacks=True)
-                self.quick = None  # the environment is not what it was: the next change goes the whole way
+                self.quick = None  # the environment may have changed: the next change is a whole release
             self.failed += 1
             self.broken = True
-            next_step = NextStep("What runs stays live.") if isinstance(error, _MENDED_BY_SAVING) else error.next_step
+            next_step = NextStep("The running version stays live.") if fixable else error.next_step
             self._tell(f"{error.what}: {error.why}. {spelled(self.context, next_step)}")
         self._idle_since = time.monotonic()
 
@@ -137,15 +138,15 @@ class _Watcher:
                 self._release_quickly(pending, self.quick, seen)
 
     def _go_on_without(self, refusal: NotApproved, pending: Changes, seen: float) -> None:
-        """What nobody approved is told once, and waits. Whatever else was saved is released, now and from here on."""
+        """Report an unapproved change once and hold it back; release all other saved changes, now and later."""
         self.failed += 1
         self.refused = True
         if self.context.ask is None:
-            beside = f", or beside this watch: {command_line(self.context, 'up', '--yes')}"
+            beside = f", or approve it in another shell: {command_line(self.context, 'up', '--yes')}"
         else:
-            beside = f", or be asked again: {command_line(self.context, 'up')}"
+            beside = f", or approve it: {command_line(self.context, 'up')}"
         step = spelled(self.context, refusal.next_step)
-        self._tell(f"{refusal.what}: {refusal.why}. {step}{beside}. Other saved changes are released as before.")
+        self._tell(f"{refusal.what}: {refusal.why}. {step}{beside}. Other saved changes are still released.")
         self._look_up()
         others = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
         self.pending = others
@@ -153,7 +154,7 @@ class _Watcher:
             self._release(others, others, seen)
 
     def _look_up(self) -> None:
-        """What stands now, which the changes that follow are released into."""
+        """Read the deployed environment, into which the following changes are released."""
         from pipeline.release.watch import QuickRelease
 
         target = self.context.running_target()
@@ -163,12 +164,12 @@ class _Watcher:
         self.names = self.quick.functions
 
     def _release_whole(self, found: Changes) -> None:
-        """Both stacks and every function, as ``up`` does it, without the sample transaction."""
+        """Release both stacks and every function like ``up``, without the sample transaction."""
         from commands import releasing
 
         started = time.monotonic()
         self.quick = None
-        context = self.context = replace(self.context)  # what it has computed may have changed
+        context = self.context = replace(self.context)  # drops cached values, which may have changed
         outcome = releasing.up(
             context, smoke=False, sbom=True, yes=self.yes, repeat=("watch",),
             ready=lambda: self._require_environment(stacks=True),
@@ -179,16 +180,16 @@ class _Watcher:
             functions = [{"name": each["name"], "digest": each["digest"]} for each in outcome.result["functions"]]
             self._keep(functions, found.files, {"total": round(seconds, 3)})
         cause = f"{', '.join(found.files)}: " if found.files else ""
-        cause += "mended; " if self.broken or self.refused else ""
+        cause += "fixed; " if self.broken or self.refused else ""
         self.refused = False
-        self._tell(f"{cause}{context.environment} is as the files say, {seconds_text(seconds)}; watching images/")
+        self._tell(f"{cause}{context.environment} is up to date, {seconds_text(seconds)}; watching images/")
 
     def _release_quickly(self, changes: Changes, quick: QuickRelease, seen: float) -> None:
         result = quick.release(changes.functions, self._notes)
         if not result.pushed:
             if self.broken:
-                rest = "" if self.refused else "; what runs is what the files say"
-                self._tell(f"{', '.join(changes.files)}: mended{rest}")
+                rest = "" if self.refused else "; the running version is up to date"
+                self._tell(f"{', '.join(changes.files)}: fixed{rest}")
             return
         steps = {"seen": round(seen, 3), **result.seconds}
         total = steps["total"] = round(seen + steps["total"], 3)
@@ -206,7 +207,7 @@ class _Watcher:
         self._tell(f"{files}: {what} live after {total:.2f} s ({parts})")
 
     def _notes(self, event: Event) -> None:
-        """A change is one line, so of its steps only what people should read is told."""
+        """Report only notes: a change is one line, without its steps."""
         if isinstance(event, Note):
             self.context.report(event)
 
@@ -215,19 +216,19 @@ class _Watcher:
         self._require_environment()
 
     def _require_environment(self, *, stacks: bool = False) -> None:
-        """Raises _EnvironmentGone when what once stood does not, as after ``down``. stacks: ask the account too."""
+        """Raises _EnvironmentGone if the environment was deleted. stacks: also read the stacks from the account."""
         if self.target is None:
             return
         if by := self.presence.called_off_by:
             why = f"{by} deletes it"
         elif not self._target_runs():
-            why = "the embedded AWS that it was on ended"
-        elif stacks and not self._stacks_stand(self.target):
+            why = "its embedded AWS stopped"
+        elif stacks and not self._stacks_exist(self.target):
             why = "its stacks were deleted"
         else:
             return
         environment = self.context.environment
-        raise _EnvironmentGone(f"{environment} is no longer watched", why, NextStep("Bring it up again", ("watch",)))
+        raise _EnvironmentGone(f"{environment} is no longer watched", why, NextStep("Deploy it again", ("watch",)))
 
     def _target_runs(self) -> bool:
         try:
@@ -235,14 +236,14 @@ class _Watcher:
         except LocalError:
             return False
 
-    def _stacks_stand(self, target: Target) -> bool:
-        """Also where nobody can say: what keeps the account from an answer is told by whatever is tried next."""
-        from pipeline.release.watch import stands
+    def _stacks_exist(self, target: Target) -> bool:
+        """True also if the account cannot be read: the next operation reports why."""
+        from pipeline.release.watch import stacks_exist
         from pipeline.target import explained
 
         try:
             with explained(self.context.target_name, "the stacks were not read"):
-                return stands(target, self.context.names)
+                return stacks_exist(target, self.context.names)
         except PipelineError:
             return True
 

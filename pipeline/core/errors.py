@@ -9,7 +9,7 @@
     ├── CheckFailed          an image that Lambda would refuse; carries every finding
     ├── StackError           a stack that cannot be planned or did not reach its goal
     ├── ReleaseError         a release that cannot be recorded, found, returned to or pruned
-    │   └── NotApproved      a change that would lose something, and nobody said yes
+    │   └── NotApproved      a change that would lose data was not approved
     ├── FunctionError        a function that does not run what was pushed
     ├── SubmissionError      a transaction that could not be submitted or answered
     ├── VerificationError    a workflow definition that cannot be read
@@ -83,7 +83,7 @@ class ReleaseError(PipelineError):
 
 
 class NotApproved(ReleaseError):
-    """A change that would lose something, and nobody said yes: the stack stands as it did."""
+    """A change that would lose data was not approved; the stack is unchanged."""
 
 
 class FunctionError(PipelineError):

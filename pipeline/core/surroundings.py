@@ -9,7 +9,7 @@ import time
 
 from pipeline.core.errors import LocalError, ResourceError, SettingsError
 
-# What the local AWS needs: a few connections for each function and client, and the stacks of its threads.
+# Needs of the embedded AWS: a few connections for each function and client, and the stacks of its threads.
 OPEN_FILES = 256
 ADDRESS_SPACE = 1 << 30
 # Python and most systems work with this many.
@@ -37,8 +37,8 @@ def raise_open_files() -> None:
 
 
 def require_limits() -> None:
-    """Raise LocalError if the limits are too low for the local AWS, which would hang halfway instead of failing."""
-    what = "the local AWS was not started"
+    """Raise LocalError if the limits are too low for the embedded AWS, which would hang instead of failing."""
+    what = "the embedded AWS was not started"
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY and files < OPEN_FILES:
         raise LocalError(

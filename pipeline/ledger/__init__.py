@@ -1,1 +1,1 @@
-"""What was released: numbered releases, their images and templates in ECR, and which of them can go."""
+"""Recorded releases: their numbers, and their images and templates in ECR."""

@@ -1,7 +1,7 @@
-"""The pipeline stack's templates, kept with the images that were released with them, so that a release can come back.
+"""The pipeline stack's templates, stored in ECR with the images of their release, for rollbacks.
 
-A template refers to the image of the release's first function by name, in its repository: it is there for as long as
-that image is, which no release can come back without, and goes with it.
+A template is a referrer of the image of the release's first function by name, so ECR deletes it with that image,
+without which no rollback is possible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import Artifact, Digest
 
 MEDIA_TYPE = "application/vnd.transaction-pipeline.template.v1+json"
-# What CloudFormation takes from a bucket (its quotas, "Template body size in an S3 object").
+# The largest template (CloudFormation quotas, "Template body size in an S3 object").
 _TEMPLATE_MOST = 1_000_000
 
 
@@ -39,12 +39,12 @@ def template_referrer(image: Image, template_body: str, store: BlobStore) -> Art
 
 
 def find_template(stored: Iterable[StoredImage], images: Mapping[str, Digest], template: Digest) -> StoredImage | None:
-    """The template of a release among what the repositories hold; None where it is not kept.
+    """Find the stored template of a release; None if it is not stored.
 
     images    function → digest, of the release
     template  its digest (``template_digest``)
 
-    One that was kept with another release is as good; that of the release's own image stays the longest.
+    A template stored with another release is equal; that of the release's own image stays the longest.
     """
     subject = images[keeper_of(images)]
     found = [each for each in stored if each.template == template]
@@ -52,7 +52,7 @@ def find_template(stored: Iterable[StoredImage], images: Mapping[str, Digest], t
 
 
 def read_template(registry: Registry, kept: StoredImage, store: BlobStore) -> str:
-    """The body of a kept template. Raises RegistryError, and ReleaseError for one that is not what it says."""
+    """The body of a stored template. Raises RegistryError, and ReleaseError if its content is wrong."""
     manifest = registry.fetch_manifest(kept.repository, kept.digest)
     try:
         (descriptor,) = (parse_descriptor(each) for each in parse_json(manifest.content)["layers"])
@@ -68,6 +68,6 @@ def read_template(registry: Registry, kept: StoredImage, store: BlobStore) -> st
         raise ReleaseError(
             "the template of the release was not read",
             f"{kept.repository}@{kept.digest}: {problem}",
-            NextStep("Leave the template as it is", ("rollback", "--images-only")),
+            NextStep("Roll back the images only", ("rollback", "--images-only")),
         ) from problem
     return body

@@ -1,4 +1,4 @@
-"""Delete images that nothing needs any more. The decision is pure; a wrong one would take a running image away."""
+"""Delete unneeded images. The decision is pure; a wrong one would delete a running image."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from pipeline.ledger.stored_images import StoredImage, batches
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.stacks import StackState, StackStatus, read_stack
 
-# Tags that this tool sets; any other was set by somebody who wants the image.
+# Tags that this tool sets; an image with any other tag is kept.
 OWN_TAGS = ("image-", "release-")
-# The registry stack's own images: with them gone, the infrastructure could not be made anew.
+# The placeholder images of the registry stack, which a new pipeline stack needs.
 PLACEHOLDER_TAG = "placeholder-"
-# An image this young may belong to a release that is under way on another machine.
+# A younger image may belong to a release in progress on another machine.
 GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """delete: in an order that ECR takes. kept: every other image with the reason."""
+    """delete: in an order that ECR accepts. kept: every other image with the reason."""
 
     delete: tuple[StoredImage, ...]
     kept: tuple[tuple[StoredImage, str], ...]
 
     @property
     def size(self) -> int:
-        """Bytes that go, as ECR counts them per image; layers that images share are counted for each."""
+        """Bytes to delete, as ECR counts them: shared layers count for each image."""
         return sum(image.size for image in self.delete)
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted, and for each image that was not, ECR's reason."""
+    """The deleted images, and those that ECR did not delete with its reason."""
 
     deleted: tuple[StoredImage, ...]
     failures: tuple[tuple[StoredImage, str], ...] = ()
@@ -54,19 +54,19 @@ def plan_prune(
     now: datetime,
     grace: timedelta = GRACE,
 ) -> PrunePlan:
-    """Which images may go. Pure.
+    """Decide which images to delete. Pure.
 
-    in_use    digest → by whom, from ``read_in_use``
+    in_use    digest → user, from ``read_in_use``
     releases  the ledger, oldest first; the images of the last ``keep`` stay
     now       with a time zone; images younger than ``grace`` stay
 
-    A digest that is needed stays in every repository. So do the images that a kept index lists, the SBOMs and
-    signatures of a kept image, and the image that a kept SBOM or signature speaks about, since ECR deletes those with
-    their subject. Raises ReleaseError for keep < 1: the last release must stay, or nothing could be rolled back.
+    A needed digest stays in every repository. So do the images of a kept index, the SBOMs and signatures of a kept
+    image, and the subject of a kept SBOM or signature, with which ECR would delete them. Raises ReleaseError for
+    keep < 1.
     """
     if keep < 1:
         raise ReleaseError(
-            "nothing was pruned", f"at least the last release is kept, not {keep}", "Give --keep 1 or more."
+            "nothing was pruned", f"at least one release must be kept, not {keep}", "Pass --keep 1 or more."
         )
     images = tuple(images)
     needed = {digest: f"release {release.number}" for release in releases[-keep:] for digest in release.images.values()}
@@ -78,16 +78,16 @@ def plan_prune(
         elif any(tag.startswith(PLACEHOLDER_TAG) for tag in image.tags):
             reasons[image.digest] = "a placeholder"
         elif foreign := [tag for tag in image.tags if not tag.startswith(OWN_TAGS) and not _names_subject(image, tag)]:
-            reasons[image.digest] = f"tagged {', '.join(foreign)} by somebody"
+            reasons[image.digest] = f"tagged {', '.join(foreign)} by another tool"
     _follow_references(images, reasons)
-    # Age is the least that speaks for an image, so it is told only of those that nothing else keeps.
+    # Age is the weakest reason, so it is given only without another one.
     young = [image for image in images if image.digest not in reasons and now - image.pushed_at < grace]
     reasons |= {image.digest: "pushed just now" for image in young}
     _follow_references(images, reasons)
     delete = [image for image in images if image.digest not in reasons]
     return PrunePlan(
-        # ECR refuses to delete what an index lists (ImageReferencedByManifestList), so indexes go first; what speaks
-        # about an image goes before it.
+        # ECR does not delete an image that an index lists (ImageReferencedByManifestList), so indexes come first, and
+        # referrers before their subject.
         delete=tuple(sorted(delete, key=lambda each: (not each.children, each.subject is None))),
         kept=tuple((image, reasons[image.digest]) for image in images if image.digest in reasons),
     )
@@ -98,7 +98,7 @@ def _names_subject(image: StoredImage, tag: str) -> bool:
 
 
 def _follow_references(images: Sequence[StoredImage], reasons: dict[Digest, str]) -> None:
-    """Keep what a kept image cannot be without, and what goes with it; until nothing is added."""
+    """Keep the children, subjects and referrers of kept images, transitively."""
     while True:
         more: dict[Digest, str] = {}
         for image in images:
@@ -106,9 +106,9 @@ def _follow_references(images: Sequence[StoredImage], reasons: dict[Digest, str]
                 for child in image.children:
                     more.setdefault(child, f"listed by {image.digest.short}")
                 if image.subject is not None:
-                    more.setdefault(image.subject, f"spoken about by {image.digest.short}")
+                    more.setdefault(image.subject, f"referred to by {image.digest.short}")
             elif image.subject is not None and image.subject in reasons:
-                more[image.digest] = f"speaks about {image.subject.short}"
+                more[image.digest] = f"refers to {image.subject.short}"
         fresh = {digest: reason for digest, reason in more.items() if digest not in reasons}
         if not fresh:
             return
@@ -116,7 +116,7 @@ def _follow_references(images: Sequence[StoredImage], reasons: dict[Digest, str]
 
 
 def prune_images(ecr: Any, plan: PrunePlan, report: Report = ignore) -> Pruned:
-    """Delete what ``plan`` names, a hundred at a time. An image that is gone already counts as deleted."""
+    """Delete the images of ``plan``, a hundred per call. A missing image counts as deleted."""
     deleted: list[StoredImage] = []
     failures: list[tuple[StoredImage, str]] = []
     for repository, images in _by_repository(plan.delete):
@@ -136,21 +136,20 @@ def prune_images(ecr: Any, plan: PrunePlan, report: Report = ignore) -> Pruned:
 
 
 def _by_repository(images: Sequence[StoredImage]) -> Iterator[tuple[str, list[StoredImage]]]:
-    """Images per repository; the order within one stays."""
+    """Images per repository, each in the given order."""
     for repository in dict.fromkeys(image.repository for image in images):
         yield repository, [image for image in images if image.repository == repository]
 
 
 def read_in_use(clients: Callable[[str], Any], stacks: Iterable[str], repositories: Iterable[str]) -> dict[Digest, str]:
-    """Every digest that a function of the account runs or a stack names: digest → by whom.
+    """Digest → user, for every digest that a function of the region runs or a stack names.
 
-    clients       gives the boto3 client of a service, such as ``Target.client``
-    stacks        names; their parameters and outputs are read, so placeholders count
-    repositories  names; functions whose image lies elsewhere are not asked for their digest
+    clients       returns the boto3 client of a service, such as ``Target.client``
+    stacks        names; parameters and outputs are read, so placeholders count
+    repositories  names; functions with images of other repositories are skipped
 
-    All functions of the region are looked at, in all versions, since anybody may have made one from these images; an
-    alias points to a version, so none is missed. Raises ReleaseError while a stack is not at rest: what it rolls back
-    to is not known then.
+    Reads all versions of all functions of the region, because any function may use these images; an alias points to a
+    version. Raises ReleaseError while a stack operation is in progress, which may roll back to unknown images.
     """
     used: dict[Digest, str] = {}
     for name in stacks:
@@ -159,9 +158,9 @@ def read_in_use(clients: Callable[[str], Any], stacks: Iterable[str], repositori
         for text in (*state.parameters.values(), *state.outputs.values()):
             if digest := _digest_in(text):
                 used.setdefault(digest, f"stack {name}")
-    lambda_client, ours = clients("lambda"), frozenset(repositories)
+    lambda_client, known = clients("lambda"), frozenset(repositories)
     for name, version in _image_functions(lambda_client):
-        for digest in _image_of(lambda_client, name, version, ours):
+        for digest in _image_of(lambda_client, name, version, known):
             used[digest] = f"function {name}:{version}"
     return used
 
@@ -181,13 +180,13 @@ def _refuse_restless(state: StackState) -> None:
     if state.status.in_progress or state.status in (StackStatus.UPDATE_ROLLBACK_FAILED, StackStatus.UPDATE_FAILED):
         raise ReleaseError(
             "nothing was pruned",
-            f"the stack {state.name} is in {state.status}; the images that it may return to cannot be told",
+            f"the stack {state.name} is in {state.status}, so the images that it may roll back to are unknown",
             NextStep("Finish the update, then prune again", ("up",), ("prune",)),
         )
 
 
 def _image_of(lambda_client: Any, name: str, version: str, repositories: frozenset[str]) -> Iterator[Digest]:
-    """The digest of one version; nothing for a function that is gone meanwhile or runs somebody else's image."""
+    """The digest of one version; nothing if the function was deleted or its image is in another repository."""
     try:
         code = lambda_client.get_function(FunctionName=name, Qualifier=version).get("Code", {})
     except ClientError as problem:

@@ -1,8 +1,8 @@
-"""Releases, numbered and kept: what was deployed, when, by whom, from which revision, and the way back to it.
+"""The ledger of releases: what was deployed, when, by whom and from which revision.
 
-The record lives in one SSM parameter per environment, as its history (docs/decisions/ledger.md says why): SSM itself
-numbers each version, so two writers at once get two numbers, and AWS keeps the last hundred at no cost. The images of
-a release are tagged ``release-<number>-<mark>`` in ECR, so that no lifecycle rule takes them for leftovers.
+It is the history of one SSM parameter per environment (docs/decisions/ledger.md): SSM numbers each version, so
+concurrent writers get different numbers, and keeps the last hundred at no cost. The images of a release are tagged
+``release-<number>-<mark>`` in ECR, which protects them from lifecycle rules.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest
 from pipeline.stacks.state import canonical_template
 
-# A standard parameter, the one that costs nothing, holds so many bytes, an advanced one twice that (API_PutParameter).
+# The size of a standard parameter, which is free; an advanced one holds twice that (API_PutParameter).
 STANDARD_MAX, VALUE_MAX = 4096, 8192
-# As many versions of a parameter as AWS keeps (Systems Manager quotas), and so releases in the ledger.
+# Versions of a parameter that AWS keeps (Systems Manager quotas), and so releases in the ledger.
 KEPT = 100
 _RELEASE_TAG = re.compile(r"release-(\d+)-[0-9a-f]{8}")
 _AT_ONCE_MAX = 10
@@ -40,7 +40,7 @@ _PACKED = "zlib:"
 
 @dataclass(frozen=True, slots=True)
 class ReleaseContent:
-    """What a release consists of; two releases with equal content are one.
+    """The content of a release; equal content is the same release.
 
     images      function → digest
     template    the digest of the pipeline stack's template (``template_digest``)
@@ -52,8 +52,8 @@ class ReleaseContent:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def differences(self, other: ReleaseContent) -> tuple[str, ...]:
-        """What differs apart from the images: ``template`` and the parameters' names. The template holds everything
-        that ``function.toml`` and the settings say: variables, memory, permissions."""
+        """Differences apart from the images: ``template``, which follows from ``function.toml`` and the settings, and
+        the names of parameters."""
         names = sorted(self.parameters.keys() | other.parameters.keys())
         differing = [name for name in names if self.parameters.get(name) != other.parameters.get(name)]
         return (*(["template"] if self.template != other.template else []), *differing)
@@ -61,7 +61,7 @@ class ReleaseContent:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release that happened. revision: of the source, or "". at: with a time zone."""
+    """A recorded release. revision: of the source, or "". at: with a time zone."""
 
     number: int
     content: ReleaseContent
@@ -76,15 +76,15 @@ class Release:
 
     @property
     def tag(self) -> str:
-        """The tag of its images. The mark keeps it from meeting the tag of a ledger that was deleted before."""
+        """The tag of its images. The mark distinguishes it from tags of an earlier, deleted ledger."""
         return f"release-{self.number}-{self.mark}"
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """The way back to a release: ``images`` go through image_parameters into one stack update.
+    """A rollback to a release: one stack update with the parameters of ``images``.
 
-    unaffected  functions that the release did not have; they keep what they run
+    unaffected  functions that the release did not have; they stay unchanged
     """
 
     to: Release
@@ -94,7 +94,7 @@ class RollbackPlan:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRefused:
-    """No way back, with every reason."""
+    """The rollback is impossible, with every reason."""
 
     to: Release
     reasons: tuple[str, ...]
@@ -102,13 +102,13 @@ class RollbackRefused:
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The last release, None before the first; ``complete`` when all its images are tagged."""
+    """The last release, None before the first; ``complete`` if all its images are tagged."""
 
     release: Release | None
     complete: bool
 
     def has(self, content: ReleaseContent) -> bool:
-        """Whether the last release consists of just that."""
+        """Whether the last release has this content."""
         return self.release is not None and self.release.content == content
 
 
@@ -127,12 +127,12 @@ def record_release(
     ssm: Any, ecr: Any, environment: str, content: ReleaseContent, repositories: Mapping[str, str], *, by: str,
     revision: str = "",
 ) -> tuple[Release, bool]:  # fmt: skip
-    """Record what was just deployed; the release, and whether it is a new one.
+    """Record the deployed content. Returns the release, and whether it is a new one.
 
     repositories  function → ECR repository name
 
-    With nothing new it is one call. Safe to repeat: a run that was killed between the record and the tags is finished
-    by the next. Raises ReleaseError when an image is gone or the record does not fit.
+    Makes one call if the content is unchanged. Safe to repeat: the next run completes one that was killed between the
+    record and the tags. Raises ReleaseError if an image is missing or the record is too large.
     """
     release, tagged = _latest(ssm, environment)
     new = release is None or release.content != content
@@ -150,7 +150,7 @@ def record_release(
 
 
 def read_latest(ssm: Any, environment: str) -> Latest:
-    """The end of the ledger; one call."""
+    """The last entry of the ledger; one call."""
     release, tagged = _latest(ssm, environment)
     return Latest(release, release is not None and tagged == release.number)
 
@@ -168,7 +168,7 @@ def list_releases(ssm: Any, environment: str) -> tuple[Release, ...]:
 
 
 def read_release(ssm: Any, environment: str, number: int) -> Release:
-    """One release. Raises ReleaseError when there is none of that number."""
+    """One release. Raises ReleaseError if the ledger does not have it."""
     try:
         found = ssm.get_parameter(Name=f"{parameter_name(environment)}:{number}")["Parameter"]
     except ClientError as problem:
@@ -183,7 +183,7 @@ def read_release(ssm: Any, environment: str, number: int) -> Release:
 
 
 def delete_ledger(ssm: Any, environment: str) -> bool:
-    """Delete the environment's ledger with its stacks; False when there was none."""
+    """Delete the environment's ledger. Returns False if there was none."""
     try:
         ssm.delete_parameter(Name=parameter_name(environment))
     except ClientError as problem:
@@ -196,7 +196,7 @@ def delete_ledger(ssm: Any, environment: str) -> bool:
 def plan_rollback(
     to: Release, functions: Collection[str], repositories: Mapping[str, str], stored: Mapping[str, Collection[Digest]]
 ) -> RollbackPlan | RollbackRefused:
-    """The way back to ``to``, or every reason why there is none. Pure.
+    """The rollback to ``to``, or every reason why it is impossible. Pure.
 
     functions     those that the pipeline stack has now
     repositories  function → repository URI, from the registry stack's outputs
@@ -234,14 +234,14 @@ def _put(ssm: Any, environment: str, value: str) -> int:
                 Name=parameter_name(environment),
                 Value=value,
                 Type="String",
-                # Standard as long as the value fits: SSM makes it an advanced parameter when it must, and keeps it one.
+                # Intelligent tiering uses a standard parameter until the value is too large.
                 Tier="Intelligent-Tiering",
                 Overwrite=True,
                 Description=f"Releases of {environment}; its history is the ledger",
             )
             return int(answer["Version"])
         except ClientError as problem:
-            # Another writer at the same moment: SSM says so, and botocore does not know that it passes.
+            # A concurrent write, which botocore does not retry.
             if _code(problem) != "TooManyUpdates" or attempt == 4:
                 raise
             time.sleep(0.2 * 2**attempt)
@@ -249,7 +249,7 @@ def _put(ssm: Any, environment: str, value: str) -> int:
 
 
 def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str) -> str:
-    """The record as text that SSM takes: at most VALUE_MAX bytes and without double braces, which it reserves."""
+    """The record as text that SSM accepts: at most VALUE_MAX bytes, without double braces."""
     text = json.dumps(
         {
             "at": at.isoformat(),
@@ -269,14 +269,14 @@ def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str) -> s
     if len(text.encode()) > VALUE_MAX:
         raise ReleaseError(
             "the release was not recorded",
-            f"its record has {len(text):,} bytes and SSM takes {VALUE_MAX:,}",
+            f"its record has {len(text):,} bytes, and SSM's limit is {VALUE_MAX:,}",
             "Everything is deployed. Fewer functions per environment make the record fit.",
         )
     return text
 
 
 def _parse(number: int, value: str) -> Release:
-    """Raises ReleaseError for a record that this version does not understand."""
+    """Parse a record. Raises ReleaseError for an unknown format."""
     try:
         text = value
         if value.startswith(_PACKED):
@@ -294,13 +294,13 @@ def _parse(number: int, value: str) -> Release:
     except (ValueError, KeyError, TypeError, zlib.error) as problem:
         raise ReleaseError(
             f"release {number} was not read",
-            f"its record in SSM is not one of this version's ({problem!r})",
-            "Update this tool, or delete the parameter by hand if somebody else wrote it.",
+            f"its record in SSM has a format that this version cannot read ({problem!r})",
+            "Update this tool, or delete the parameter if another program wrote it.",
         ) from problem
 
 
 def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> None:
-    """Tag an image without moving a byte: the same manifest is put again under the new tag (AWS documentation)."""
+    """Tag an image by putting its manifest again under the new tag (AWS documentation)."""
     found = ecr.batch_get_image(
         repositoryName=repository,
         imageIds=[{"imageDigest": str(digest)}],
@@ -321,7 +321,7 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
             imageDigest=str(digest),
         )
     except ClientError as problem:
-        # An earlier run of this was here: the tag carries a mark of the record.
+        # An earlier run has set the tag, which contains a mark of the record.
         if _code(problem) == "ImageTagAlreadyExistsException":
             _expect_tag(ecr, repository, digest, release)
         elif _code(problem) != "ImageAlreadyExistsException":
@@ -329,14 +329,14 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
 
 
 def _untag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> None:
-    """Remove the tags of releases that the ledger no longer has: ECR takes 1,000 tags for an image, and no more.
+    """Remove the tags of releases that the ledger no longer has: ECR allows 1,000 tags per image.
 
-    The image keeps the tag of this release, so it is not deleted with a tag (API_BatchDeleteImage).
+    The image keeps the tag of this release, since ECR deletes an image with its last tag (API_BatchDeleteImage).
     """
     found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": str(digest)}])["imageDetails"]
     tags = sorted({tag for each in found for tag in each.get("imageTags", [])} - {release.tag})
     numbers = {tag: int(match[1]) for tag in tags if (match := _RELEASE_TAG.fullmatch(tag))}
-    # A number far above is of a ledger that was deleted; one just above may be of another release at this moment.
+    # A number far above belongs to a deleted ledger; one just above may belong to a concurrent release.
     old = [
         tag for tag, number in numbers.items() if not release.number - KEPT < number <= release.number + _AT_ONCE_MAX
     ]

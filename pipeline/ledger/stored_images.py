@@ -1,4 +1,4 @@
-"""What lies in ECR repositories: every image with its tags, and what it refers to."""
+"""Read the images of ECR repositories, with tags and references."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class StoredImage:
     """A manifest in a repository.
 
     size      bytes, as ECR counts it
-    subject   the image that it speaks about, for an SBOM, a template or a signature
-    children  the images that it lists, for an index
-    template  the digest of the template that it keeps (``pipeline.ledger.kept_templates``)
+    subject   the image that an SBOM, template or signature refers to
+    children  the images of an index
+    template  the digest of the template that it stores (``pipeline.ledger.kept_templates``)
     """
 
     repository: str
@@ -42,7 +42,7 @@ class StoredImage:
 
 
 def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
-    """Every image of a repository; nothing for one that does not exist. A few calls per hundred images."""
+    """Every image of a repository, () if it does not exist. Makes a few calls per hundred images."""
     try:
         pages = list(ecr.get_paginator("describe_images").paginate(repositoryName=repository))
     except ClientError as problem:
@@ -55,7 +55,7 @@ def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
 
 
 def batches(digests: Sequence[Digest]) -> Iterator[list[dict[str, str]]]:
-    """Digests as ECR's ``imageIds``, in lists that it takes at once."""
+    """Digests as ECR's ``imageIds``, in lists of the size of a call."""
     for start in range(0, len(digests), BATCH):
         yield [{"imageDigest": str(digest)} for digest in digests[start : start + BATCH]]
 

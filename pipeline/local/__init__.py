@@ -1,1 +1,1 @@
-"""The local target: an embedded AWS, and the runtime that runs what was pushed."""
+"""The local target: an embedded AWS, and a runtime for pushed images."""

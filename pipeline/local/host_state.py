@@ -1,8 +1,8 @@
-"""What the host of a local folder keeps there for other processes; only the folder's owner can read it.
+"""The host's files for other processes, readable only by the owner of the local folder.
 
-FOLDER/local.json       where the embedded AWS can be reached, while it runs
-FOLDER/root.json        the access key of its account's root, created once for each folder
-FOLDER/state/identity   which embedded AWS this is: random, created with its state and deleted with it
+FOLDER/local.json       the address of the embedded AWS, while it runs
+FOLDER/root.json        its root access key, created once per folder
+FOLDER/state/identity   a random identity, created and deleted with its state
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class RootKey:
-    """The access key of the account's root."""
+    """The root access key of the account."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -35,10 +35,10 @@ class RootKey:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may use an embedded AWS.
+    """Access control of an embedded AWS.
 
-    token  a secret of one run: what the host itself uses for the registry and for administrative requests
-    hosts  the host names by which it may be addressed, without ports
+    token  a secret of one run, which the host uses for the registry and for administrative requests
+    hosts  accepted host names, without ports
     """
 
     root: RootKey
@@ -48,11 +48,11 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """``pid`` and ``start_time`` together name one process for good.
+    """A running embedded AWS. ``pid`` and ``start_time`` together identify its process.
 
     runtime    "process" or "docker"
-    isolation  what keeps functions apart from this machine and from each other, in words
-    unsafe     what to do where nothing does, or ""
+    isolation  a description of the isolation of functions
+    unsafe     how to enable isolation if there is none, else ""
     identity   of the state, see ``identity_of``
     """
 
@@ -77,9 +77,9 @@ class HostState:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot, or None if there is no such process or it is a zombie.
+    """When the process started, in clock ticks since boot; None if it does not exist or is a zombie.
 
-    A pid with its start time names one process for good; a pid alone is reused.
+    Identifies a process together with the pid, which alone may be reused.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -91,7 +91,7 @@ def start_time(pid: int) -> int | None:
 
 
 def read_state(folder: Path) -> HostState | None:
-    """What the file says, whether or not it is still true; None if there is none or it has another format."""
+    """The content of the file, which may be outdated; None if it is missing or has another format."""
     try:
         document = json.loads((folder / FILE).read_bytes())
         return HostState(**document) if document["format"] == FORMAT else None
@@ -104,7 +104,7 @@ def write_state(folder: Path, state: HostState) -> None:
 
 
 def root_key(folder: Path) -> RootKey:
-    """The folder's root key; made at random the first time, and again if the file is damaged."""
+    """The folder's root key; generated on first use, and again if the file is damaged."""
     try:
         return RootKey(**json.loads((folder / ROOT_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -126,7 +126,7 @@ def identity_of(folder: Path) -> str:
 
 
 def new_root_key() -> RootKey:
-    """A random key in the form of AWS's: 20 upper-case characters, and a secret of 40."""
+    """A random key in AWS's format: 20 upper-case characters, and a secret of 40."""
     return RootKey(f"AKIA{base64.b32encode(secrets.token_bytes(10)).decode()}", secrets.token_urlsafe(30))
 
 

@@ -1,8 +1,8 @@
-"""The values that travel between the embedded AWS and the runtime that runs its functions.
+"""The values exchanged by the embedded AWS and the runtime of its functions.
 
     FunctionConfig + Invocation  ->  Runtime.invoke  ->  Outcome
 
-``Runtime`` is the seam: the process runtime is one, a container runtime can be another.
+``Runtime`` is implemented by the process runtime and by containers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PAYLOAD_MAX = 6_291_556
 
 @dataclass(frozen=True, slots=True)
 class FunctionConfig:
-    """The configuration of an image function at one moment: everything that decides what runs.
+    """The configuration of an image function at one time: everything that determines what runs.
 
-    Two equal values may share warm workers; any difference asks for new ones, as on Lambda.
+    Functions with equal values share warm workers; any difference requires new ones, as on Lambda.
 
     memory       MB
     timeout      seconds
@@ -48,9 +48,9 @@ class FunctionConfig:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
-        """From Lambda's own description of a function (GetFunctionConfiguration with ImageUri and credentials).
+        """Parse Lambda's description of a function (GetFunctionConfiguration with ImageUri and credentials).
 
-        Raises ValueError when the image is not pinned by digest: a tag may name another image tomorrow.
+        Raises ValueError if the image is not pinned by digest.
         """
         image = ImageReference.parse(document["ImageUri"])
         if image.digest is None:
@@ -90,7 +90,7 @@ class Invocation:
 
 
 class Status(StrEnum):
-    """How an invocation ended, seen from the control plane."""
+    """How an invocation ended, for the control plane."""
 
     OK = "ok"  # the handler returned
     ERROR = "error"  # a function error: the payload has errorType and errorMessage
@@ -100,7 +100,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an invocation. ``payload`` is JSON; ``log`` has the platform's own START, END and REPORT lines."""
+    """The result of an invocation. ``payload`` is JSON; ``log`` includes the START, END and REPORT lines."""
 
     status: Status
     payload: bytes
@@ -117,14 +117,14 @@ class Outcome:
 
 
 class Runtime(Protocol):
-    """What runs functions for the control plane. All methods are called on one event loop."""
+    """Runs functions for the control plane. All methods are called on one event loop."""
 
     async def invoke(self, function: FunctionConfig, invocation: Invocation) -> Outcome:
-        """Run the event with exactly ``function.image``; never raises for what a function does."""
+        """Run the event with exactly ``function.image``; never raises for an error of the function."""
         ...
 
     async def prepare(self, function: FunctionConfig) -> None:
-        """Return when the function's image is ready, or cannot be had; ``invoke`` reports that."""
+        """Return when the function's image is ready or unavailable, which ``invoke`` reports."""
         ...
 
     def follow(self, functions: Sequence[FunctionConfig], warm: Sequence[FunctionConfig]) -> None:
@@ -132,5 +132,5 @@ class Runtime(Protocol):
         ...
 
     async def close(self) -> None:
-        """End everything that was started."""
+        """End all workers."""
         ...

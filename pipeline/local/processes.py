@@ -8,7 +8,7 @@ import os
 import signal
 from pathlib import Path
 
-# A variable of workers and of what they start: the local folder that they belong to.
+# A variable of workers and their descendants: the local folder that they belong to.
 MARK = "TRANSACTION_PIPELINE_FOLDER"
 _PR_SET_PDEATHSIG = 1
 # Loaded here: nothing may be loaded between fork and exec.
@@ -37,7 +37,7 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The living processes that a process started, and those that these started in turn."""
+    """The living descendants of a process."""
     found, pending = [], [pid]
     while pending:
         below = children(pending.pop())

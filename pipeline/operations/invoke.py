@@ -1,4 +1,4 @@
-"""One function, invoked once by itself: its answer, what it logged, and how long it took."""
+"""Invoke one function once: its result, log and measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.core.errors import FunctionError, NextStep
 if TYPE_CHECKING:
     from pipeline.target import Target
 
-# Lambda's longest time limit (Lambda quotas), and some more for its answer, in seconds.
+# Lambda's longest timeout (Lambda quotas) and some more for the response, in seconds.
 LONGEST = 900 + 30.0
 _TIMES = {
     "duration": re.compile(r"\tDuration: ([\d.]+) ms"),
@@ -35,14 +35,13 @@ _METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Invoked:
-    """What an invocation gave.
+    """The result of an invocation.
 
-    result    the answer as JSON, or for a failure Lambda's account of it
-    failed    the function raised, ended or took too long
-    log       what Lambda kept of its log, at most the last 4 KB (API_Invoke, LogType)
-    seconds   from the call to the answer, seen from here
-    measured  duration, init, billed (ms) and memory (MB) as Lambda reports them; what it did not report is not in it,
-              and init only when this invocation began with one
+    result    the response as JSON; after a failure Lambda's error document
+    failed    the function raised, exited or timed out
+    log       the last 4 KB of its log (API_Invoke, LogType)
+    seconds   from the request to the response
+    measured  duration, init, billed (ms) and memory (MB), as far as Lambda reports them; init only for a cold start
     """
 
     function: str
@@ -74,10 +73,10 @@ class Invoked:
 
 
 def invoke_function(target: Target, name: str, event: bytes, *, qualifier: str) -> Invoked:
-    """Invoke the function called ``name`` once, however long it takes; a lost answer is not asked for again.
+    """Invoke the function called ``name`` once, without a timeout of its own and without retries.
 
-    qualifier  the alias that the workflow calls, so that what answers is what transactions get
-    Raises FunctionError for a function or an alias that is not there.
+    qualifier  an alias, such as the one that the workflow calls
+    Raises FunctionError if the function or alias does not exist.
     """
     client = target.once(LONGEST).client("lambda")
     started = time.monotonic()
@@ -94,9 +93,9 @@ def invoke_function(target: Target, name: str, event: bytes, *, qualifier: str) 
 
 
 def describe_function(target: Target, name: str, *, qualifier: str) -> dict[str, Any]:
-    """The function as its control plane has it, with a session of its role: what ``FunctionConfig.parse`` takes.
+    """The function's configuration with a session of its role, for ``FunctionConfig.parse``.
 
-    Only on the embedded AWS, where everybody may assume a function's role. Raises FunctionError.
+    Only for the embedded AWS, where the root may assume any role. Raises FunctionError.
     """
     try:
         found = target.client("lambda").get_function(FunctionName=name, Qualifier=qualifier)
@@ -128,7 +127,7 @@ def _absent(name: str, qualifier: str) -> FunctionError:
 
 
 def read_payload(payload: bytes) -> Any:
-    """The answer as JSON; as text where it is none, and None for an empty one."""
+    """The payload as JSON, as text if it is not JSON, None if it is empty."""
     try:
         return json.loads(payload) if payload else None
     except ValueError:
@@ -136,9 +135,9 @@ def read_payload(payload: bytes) -> Any:
 
 
 def read_report(log: list[str]) -> dict[str, float]:
-    """What the platform measured: its REPORT line, or the platform.report event of a JSON log.
+    """Measurements from the platform's REPORT line, or from the platform.report event of a JSON log.
 
-    A JSON log has that event only where the function's system log level lets it through.
+    A JSON log has that event only if the function's system log level includes it.
     """
     for line in reversed(log):
         if line.startswith("REPORT "):

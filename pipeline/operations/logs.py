@@ -1,8 +1,8 @@
-"""What functions and the workflow logged, from CloudWatch Logs: merged by time, without duplicates or gaps.
+"""Read the logs of functions and workflow from CloudWatch Logs, merged by time, without duplicates or gaps.
 
-    LogReader(client, sources, since, transaction).read() -> events that were not given before, oldest first
+    LogReader(client, sources, since, transaction).read() -> events not returned before, oldest first
 
-Call ``read`` once for what is there, or again and again to follow.
+Call ``read`` repeatedly to follow the logs.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 STATE_MACHINE = "state-machine"
-# An event may be found this long after others with a later time: CloudWatch takes in each stream by itself (ms).
+# An event may appear this long after others with a later time, because streams are ingested independently (ms).
 LATE = 60_000
-# What FilterLogEvents gives at most in one answer (API_FilterLogEvents).
+# The most events of one response (API_FilterLogEvents).
 PAGE = 10_000
-# As transaction ids are written (images/transactions).
+# The form of transaction ids (images/transactions).
 _ID = r"[A-Za-z0-9._:-]"
 _TRANSACTION_ID = re.compile(_ID + "{1,64}")
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-# Where loggers and the platform itself name an invocation and an execution. Within a text it may be a service's.
+# Where loggers and the platform name an invocation or execution. Elsewhere a request id may be that of a service.
 _REQUEST = re.compile(
     r'(?:"(?:function_request_id|requestId)":\s*"|^(?:START |END |REPORT )?RequestId: )([0-9a-f]{8}-[0-9a-f-]{27})'
 )
@@ -37,7 +37,7 @@ _EXECUTION = re.compile(r'"execution":\s*"([A-Za-z0-9_-]{1,80})"')
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """Who logs: a function's name, or STATE_MACHINE, and its log group."""
+    """A source of logs: a function's name or STATE_MACHINE, and its log group."""
 
     name: str
     group: str
@@ -45,7 +45,7 @@ class LogSource:
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One line. at, arrived: milliseconds since 1970, as CloudWatch counts."""
+    """One event. at, arrived: milliseconds since 1970."""
 
     at: int
     arrived: int
@@ -59,7 +59,7 @@ class LogEvent:
 
     @property
     def content(self) -> Any:
-        """The message as a JSON object where it is one, else as text."""
+        """The message as a JSON object if it is one, else as text."""
         if self.message.startswith("{"):
             try:
                 return json.loads(self.message)
@@ -81,17 +81,17 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_transaction_id(text: str) -> str:
-    """The id, when it is one that a log can have. Raises ValueError."""
+    """Validate a transaction id. Raises ValueError."""
     if not _TRANSACTION_ID.fullmatch(text):
         raise ValueError(f"a transaction id has 1 to 64 of A-Z a-z 0-9 . _ : -, saw: {text!r}")
     return text
 
 
 class LogReader:
-    """Reads the logs of ``sources`` from ``since`` (ms since 1970) on; each event is given once.
+    """Reads the logs of ``sources`` since ``since`` (ms since 1970); each event is returned once.
 
-    transaction  only what was logged on the way of this transaction: lines with its id, all other lines of the
-                 invocations that logged it, and of the execution
+    transaction  only events of this transaction: those with its id, and all others of the invocations that logged it
+                 and of its execution
     """
 
     def __init__(self, client: Any, sources: Sequence[LogSource], since: int, transaction: str | None = None) -> None:
@@ -106,14 +106,13 @@ class LogReader:
         self.missing: set[str] = set()
 
     def read(self) -> tuple[LogEvent, ...]:
-        """What is there and was not given before, oldest first.
+        """The events not returned before, oldest first.
 
-        Log groups that are not there are left out and named in ``missing``: a function that was never invoked on AWS
-        may not have one yet.
+        Missing log groups are skipped and added to ``missing``: a function that was never invoked may have none.
         """
         self.missing.clear()
         fresh: list[LogEvent] = []
-        # The state machine last: its executions are learned from the functions.
+        # The state machine last: the functions' logs name its executions.
         for source in sorted(self._sources, key=lambda each: each.name == STATE_MACHINE):
             try:
                 found = dict(self._find(source))
@@ -144,7 +143,7 @@ class LogReader:
         for _, event in named:
             requests |= dict.fromkeys(_REQUEST.findall(event.message))
             self._executions |= dict.fromkeys(_EXECUTION.findall(event.message))
-        # Invocations first: their lines come in their own order, those that name the transaction among them.
+        # Invocations first, because their lines include those that name the transaction, in order.
         for request in requests:
             spans: dict[str, tuple[int, int]] = {}
             for _, event in self._query(source, request):
@@ -159,8 +158,8 @@ class LogReader:
     ) -> Iterator[tuple[tuple[Any, ...], LogEvent]]:
         """The lines of an invocation in a stream, which names it from ``first`` to ``last`` (ms).
 
-        Metrics, and what a function prints, name no invocation. A stream is of one worker, which has one invocation
-        after the other: such a line belongs to the one that was named last.
+        Metrics and printed lines name no invocation. A stream belongs to one worker, which handles one invocation at a
+        time, so such a line belongs to the invocation named last.
         """
         own = False
         for key, event in self._query(source, "", stream, first):
@@ -203,7 +202,7 @@ class LogReader:
                 request["nextToken"] = page["nextToken"]
             elif len(events) >= PAGE and events[-1]["timestamp"] > request["startTime"]:
                 request["startTime"] = events[-1]["timestamp"]
-                # Its lines of that moment come again, and are counted anew.
+                # The events of that millisecond come again and are counted again.
                 seen = {line: count for line, count in seen.items() if line[2] < request["startTime"]}
             else:
                 return

@@ -1,4 +1,4 @@
-"""Artifacts that refer to an image, such as its bill of materials, pushed beside it as OCI 1.1 referrers."""
+"""Push artifacts that refer to an image, such as its bill of materials, as OCI 1.1 referrers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a release of one environment is made from, and its two stacks as they should be."""
+"""The inputs of a release of one environment, and its two wanted stacks."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ from pipeline.stacks import (
 from pipeline.stacks.templates_bucket import upload_template
 from pipeline.target import Target
 
-# Asked with a stack's name and the resources that it would lose; returns to go on, raises to leave everything as it is.
+# Called with a stack's name and the resources that would be lost; returns to approve, raises to refuse.
 Approve = Callable[[str, Sequence[ResourceChange]], None]
 
 
 def approve_all(_stack: str, _lost: Sequence[ResourceChange]) -> None:
-    """For callers who have asked already."""
+    """Approves every change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Everything that a release of one environment is made from; read once, never changed.
+    """The inputs of a release of one environment.
 
-    approve  asked before a stack update that loses something
+    approve  called before a stack update that loses data
     """
 
     target: Target
@@ -97,7 +97,7 @@ def read_pipeline(deployment: Deployment) -> StackState:
 
 
 def wanted_registry(deployment: Deployment, state: StackState) -> WantedStack:
-    """Stack 1, coming from ``state``: the repositories and their placeholders."""
+    """The wanted stack 1, given its ``state``: the repositories and their placeholders."""
     template = deployment.templates.registry
     existing = left_behind(deployment, state, template)
     return WantedStack(deployment.names.registry_stack, template, tags=deployment.tags, existing=existing)
@@ -105,8 +105,7 @@ def wanted_registry(deployment: Deployment, state: StackState) -> WantedStack:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What only the account knows of stack 2: its state, values of parameters, and resources that an earlier stack left
-    behind."""
+    """Facts about stack 2 that only the account has: its state, parameter values, and resources of an earlier stack."""
 
     before: StackState
     parameters: Mapping[str, str]
@@ -114,7 +113,7 @@ class Asked:
 
 
 def ask_account(deployment: Deployment, state: StackState, report: Report) -> Asked:
-    """What the account knows of stack 2, coming from ``state``."""
+    """Read the account's facts about stack 2, given its ``state``."""
     parameters = account_parameters(
         deployment.target,
         len(loaded(deployment.settings, deployment.definitions)),
@@ -129,7 +128,7 @@ def ask_account(deployment: Deployment, state: StackState, report: Report) -> As
 
 
 def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: Asked) -> WantedStack:
-    """Stack 2 with ``images`` by parameter; a function without one stands on its placeholder. Pure."""
+    """The wanted stack 2 with ``images`` by parameter; functions without one run their placeholder. Pure."""
     template = deployment.templates.pipeline
     return WantedStack(
         deployment.names.pipeline_stack,
@@ -141,12 +140,12 @@ def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: As
 
 
 def left_behind(deployment: Deployment, state: StackState, template: str) -> tuple[ExistingResource, ...]:
-    """Resources of a template that an earlier stack left behind; looked for only where no stack is."""
+    """Resources of a template that an earlier stack left behind; () if the stack exists."""
     return find_existing(deployment.target.client, template) if state.status.gone else ()
 
 
 def current_images(deployment: Deployment, state: StackState) -> dict[str, str]:
-    """The images that stack 2 has now, by parameter; functions on their placeholder are not in it."""
+    """The current images of stack 2 by parameter, without placeholders."""
     own = [image_parameter(source.name) for source in deployment.sources]
     return {name: state.parameters[name] for name in own if state.parameters.get(name)}
 
@@ -161,14 +160,14 @@ def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
 def bring_pipeline(
     deployment: Deployment, state: StackState, images: Mapping[str, str], report: Report
 ) -> tuple[StackOutputs, WantedStack]:
-    """Create or update stack 2, which is in ``state``; its outputs, and what it was brought to."""
+    """Create or update stack 2, given its ``state``; returns its outputs and the wanted stack."""
     with step(report, "stack", deployment.names.pipeline_stack) as running:
         wanted = wanted_pipeline(deployment, images, ask_account(deployment, state, report))
         return _apply(deployment, plan_stack(state, wanted), report, running), wanted
 
 
 def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:
-    """Only the images of stack 2, in one update: its template and every other parameter stay as they are."""
+    """Update only the images of stack 2; template and other parameters stay unchanged."""
     state = read_pipeline(deployment)
     return switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
 
@@ -176,15 +175,14 @@ def switch_images(deployment: Deployment, images: Mapping[str, str], report: Rep
 def switch_to(
     deployment: Deployment, state: StackState, template: str, parameters: Mapping[str, str], report: Report
 ) -> StackOutputs:
-    """Stack 2, coming from ``state``, with this template and these parameters, in one update that moves traffic at
-    once."""
+    """Update stack 2, given its ``state``, to this template and these parameters; traffic moves at once."""
     with step(report, "switch", state.name) as running:
         wanted = WantedStack(state.name, template, {**parameters, **at_once(template)}, tags=dict(state.tags))
         return _apply(deployment, plan_stack(state, wanted), report, running)
 
 
 def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str], report: Report) -> StackOutputs:
-    """Stack 2 as it was ``before``, with ``images``; only the images where its old template would lose something."""
+    """Return stack 2 to its state ``before``, with ``images``; only to the images if the template would lose data."""
     state = read_pipeline(deployment)
     parameters = {**before.parameters, **images, **at_once(before.template)}
     plan = plan_stack(state, WantedStack(state.name, before.template, parameters, tags=dict(before.tags)))
@@ -195,10 +193,9 @@ def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str
 
 
 def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[ResourceChange, ...]:
-    """The resources that a plan replaces or deletes together with what is in them.
+    """The resources that a plan replaces or deletes with their data, from a change set.
 
-    CloudFormation is asked, by a change set. An update that only gives functions other images is not worth that: it
-    replaces nothing, and is what most releases are.
+    Skipped for updates that change only images, like most: they replace nothing.
     """
     if not isinstance(plan, Update):
         return ()
@@ -211,7 +208,7 @@ def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[Res
 
 
 def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
-    """Carry a plan out, with approval where something would be lost. Images that Lambda misses are put back once."""
+    """Apply a plan, with approval if data would be lost. Images that Lambda does not find are pushed again once."""
     cloudformation = deployment.target.client("cloudformation")
     upload = partial(upload_template, deployment.target.client, report=report)
     put_back: set[ImageReference] = set()
@@ -248,14 +245,14 @@ def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Ste
 
 
 def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed, report: Report) -> None:
-    """Push an image back by its digest. Raises the stack's failure, with what is left to do, when that cannot be."""
+    """Push an image again by its digest. Raises the stack's failure with a next step if that fails."""
     from pipeline.release.restore import restore_image
 
-    report(Note(f"{image.repository} lacks {image.digest}; pushing it back"))
+    report(Note(f"{image.repository} lacks {image.digest}; pushing it again"))
     try:
         restore_image(deployment.target.registry(image.registry), image, deployment.build, report)
     except (RegistryError, BaseImageError) as problem:
-        failed.why = f"{failed.why}; it could not be pushed back: {problem.what}: {problem.why}"
+        failed.why = f"{failed.why}; it could not be pushed again: {problem.what}: {problem.why}"
         failed.next_step = NextStep(
             "Check out the commit that the image was built from, build it, which gives the same digest again, and"
             " repeat the command that failed",
@@ -265,14 +262,14 @@ def _put_back(deployment: Deployment, image: ImageReference, failed: StackFailed
 
 
 def _past(plan: StackPlan) -> str:
-    """What carrying the plan out did, where it changed the stack."""
+    """A description of the applied plan; "" if the stack is unchanged."""
     match plan:
         case Create() | CleanUpReview():
             return "created"
         case Update():
             return "updated"
         case Adopt():
-            return "created around what was there"
+            return "created, importing existing resources"
         case ReplaceFailed():
             return "recreated"
         case ContinueRollback():

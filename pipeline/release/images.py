@@ -1,4 +1,4 @@
-"""The images of a release: built, checked against Lambda's rules, and pushed with what refers to them."""
+"""Build, check and push the images of a release, with the artifacts that refer to them."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def push_all(
     *,
     refer: Callable[[CheckedImage], tuple[Artifact, ...]] = lambda _: (),
 ) -> tuple[PushedImage, ...]:
-    """Push each image to its function's repository, read it back by digest, and tag it so that no clean-up removes it.
+    """Push each image to its function's repository, read it back by digest, and tag it.
 
     repositories  URIs by function
-    refer         gives the artifacts that are pushed after an image and refer to it
+    refer         returns the artifacts to push after an image
     """
     with step(report, "push") as running:
         pushes = [
@@ -79,12 +79,12 @@ def push_all(
             for image in push_images(deployment.target.registry(host), pushes, deployment.build.store, report=report)
         )
         uploaded = sum(image.uploaded for image in pushed)
-        running.detail = f"{uploaded:,} bytes sent" if uploaded else "everything was there"
+        running.detail = f"{uploaded:,} bytes sent" if uploaded else "unchanged"
     return pushed
 
 
 def referrers(deployment: Deployment, image: CheckedImage) -> tuple[Artifact, ...]:
-    """What is pushed with an image: its bill of materials, and with one image of a release the pipeline's template."""
+    """The artifacts of an image: its bill of materials, and for one image of a release the pipeline's template."""
     build = deployment.build
     if image.function != keeper_of(source.name for source in build.sources):
         return bills_of_materials(build, image)

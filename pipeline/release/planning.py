@@ -1,4 +1,4 @@
-"""What a release would do, read and decided without changing anything."""
+"""Decide what a release would do, without changing anything."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _NOTHING = "nothing"
 
 @dataclass(frozen=True, slots=True)
 class StackDecision:
-    """What would be done with one stack; ``parameters`` are those that change, as (old, new)."""
+    """The decision for one stack; ``parameters`` are the changed ones, as (old, new)."""
 
     name: str
     decision: str
@@ -65,9 +65,9 @@ class StackDecision:
 
 @dataclass(frozen=True, slots=True)
 class FunctionDecision:
-    """Which image a function has and would get, as URIs; None for its placeholder.
+    """The current and next image of a function, as URIs; None for its placeholder.
 
-    missing  whether the image that it has, and keeps, was deleted from its repository, so that it is pushed again
+    missing  the function keeps its image, which was deleted from its repository and is pushed again
     """
 
     name: str
@@ -82,10 +82,10 @@ class FunctionDecision:
 
 @dataclass(frozen=True, slots=True)
 class CostDecision:
-    """What the environment costs in USD; ``before`` is None where there is no pipeline stack yet.
+    """The cost of the environment in USD; ``before`` is None without a pipeline stack.
 
-    per_month    whatever the load
-    per_million  transactions, on top; None for functions without the transaction pipeline
+    per_month    at any load
+    per_million  per million transactions, in addition; None for functions without the transaction pipeline
     """
 
     per_month: float
@@ -95,11 +95,11 @@ class CostDecision:
 
 @dataclass(frozen=True, slots=True)
 class LoadDecision:
-    """The transactions per minute that the account and the settings carry.
+    """The transactions per minute that account and settings support.
 
-    wanted    ``transactions_per_minute`` of the settings; ``burst`` times as many arrive at the peak
-    narrowest the limit that ends it
-    before    what the pipeline stack carries as it is; None where there is none yet
+    wanted    ``transactions_per_minute`` of the settings; the peak is ``burst`` times that
+    narrowest the limiting quota
+    before    the capacity of the current pipeline stack; None without one
     """
 
     per_minute: int
@@ -111,7 +111,7 @@ class LoadDecision:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """The decisions for both stacks and all functions. cost: None where it cannot be computed."""
+    """The decisions for both stacks and all functions. cost: None if unknown."""
 
     stacks: tuple[StackDecision, ...]
     functions: tuple[FunctionDecision, ...]
@@ -126,7 +126,7 @@ class ReleasePlan:
 def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
     """Build the images (into the cache only), read both stacks, and decide as a release would.
 
-    The resources that an update changes come from a change set of CloudFormation's, which is deleted again.
+    The changed resources come from a change set, which is deleted again.
     """
     return interruption.run(partial(_plan_release, deployment, Clock(report)))
 
@@ -169,9 +169,9 @@ def _function(deployment: Deployment, name: str, before: str | None, after: str)
 
 
 def _repository(deployment: Deployment, registry: StackState, function: str) -> str:
-    """The URI of a function's repository; of one that stack 1 has yet to make, the URI that it will have.
+    """The URI of a function's repository, also of one that stack 1 will create.
 
-    Before stack 1 is there at all, its repositories have no address that is known, only names.
+    Without stack 1 the registry's address is unknown, and only the name is returned.
     """
     if standing := registry.outputs.get(repository_output(function)):
         return standing
@@ -182,7 +182,7 @@ def _repository(deployment: Deployment, registry: StackState, function: str) -> 
 
 
 def _cost(state: StackState, template: str, settings: Settings) -> CostDecision | None:
-    """From the templates alone; None for a pipeline of other functions than those whose traffic is known."""
+    """The cost from the templates; None for functions whose traffic is unknown."""
     from pipeline.core.errors import SettingsError
     from pipeline.transactions.cost import compute_cost, fixed_costs
     from pipeline.transactions.prices import Prices
@@ -205,7 +205,7 @@ def _cost(state: StackState, template: str, settings: Settings) -> CostDecision 
 
 
 def _load(deployment: Deployment, state: StackState, parameters: Mapping[str, str]) -> LoadDecision | None:
-    """From the reservations alone; None without functions that carry it."""
+    """The load from the reservations; None without functions of the workflow."""
     functions = loaded(deployment.settings, deployment.definitions)
     if not functions:
         return None
@@ -239,7 +239,7 @@ def _describe(deployment: Deployment, report: Report, plan: StackPlan) -> StackD
         case Create():
             return StackDecision(name, "create", resources=resources)
         case Adopt():
-            return StackDecision(name, "create around what is there", resources=resources)
+            return StackDecision(name, "create, importing existing resources", resources=resources)
         case CleanUpReview():
             return StackDecision(name, "drop an abandoned review, then create", resources=resources)
         case ReplaceFailed():
@@ -247,7 +247,7 @@ def _describe(deployment: Deployment, report: Report, plan: StackPlan) -> StackD
         case Update(parameters=parameters):
             return StackDecision(name, "update", "", parameters, resources)
         case Wait():
-            return StackDecision(name, "wait until CloudFormation is done", resources=resources)
+            return StackDecision(name, "wait for CloudFormation", resources=resources)
         case ContinueRollback():
             return StackDecision(name, "continue the rollback", resources=resources)
         case NoChange():

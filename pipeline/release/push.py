@@ -1,6 +1,6 @@
-"""From a checked image to an image in a registry: blobs first, then the manifest by its digest, the tag last.
+"""Push checked images to a registry: blobs first, then the manifest by digest, the tag last.
 
-What a killed push leaves behind is blobs, or a manifest without its tag; the next push finds them and goes on.
+A killed push leaves blobs, or a manifest without its tag; the next push finds them and continues.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Connect = Callable[[str], Registry]
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One image and where it goes: ``Push("123….amazonaws.com/fraud-detection-dev", checked, tag="9f2c…")``.
+    """An image and its repository: ``Push("123….amazonaws.com/fraud-detection-dev", checked, tag="9f2c…")``.
 
-    artifacts  gives what refers to the image and is pushed with it, such as its SBOM; asked when the image is there
+    artifacts  returns the referrers to push with the image, such as its SBOM; called after the image was pushed
     """
 
     repository_uri: str
@@ -67,13 +67,13 @@ def push_images(
     open_registry: Connect = connect,
     report: Report = ignore,
 ) -> tuple[PushedImage, ...]:
-    """Push images to repositories of one registry; what several share is fetched once and mounted where it can be.
+    """Push images to repositories of one registry; shared blobs are fetched once and mounted if possible.
 
-    An image that the registry has is not sent again. Each is read back by its digest before it is tagged. A tag that
-    already names the image is a success; one that names another moves, or is an error in an immutable repository.
+    An image that the registry has is not sent again. Each image is read back by digest before it is tagged. A tag that
+    names another image is moved; in an immutable repository that is an error.
 
-    open_registry  gives the registries that base layers are fetched from when the store does not have them
-    Raises RegistryError, BaseImageError when a base layer is nowhere to be had, CredentialsError.
+    open_registry  opens the registry of base layers that the store lacks
+    Raises RegistryError, BaseImageError if a base layer is not available, CredentialsError.
     """
     work = [_Work(push, _repository(registry, push), blobs=_blobs(push.checked.image)) for push in pushes]
     stop = threading.Event()
@@ -85,7 +85,7 @@ def push_images(
             item.progress = _Progress(report, stop, item.push.checked.function, _size(item.push.checked.image))
         lenders = _lenders(work)
         own = [(item, blob) for item in missing for blob in item.blobs if lenders[blob.descriptor.digest] is item]
-        # The largest first: they decide how long it takes.
+        # Largest first: they determine the total time.
         own.sort(key=lambda pair: (-pair[1].descriptor.size, pair[1].descriptor.digest))
         bring = _Bringing(registry, store, _Sources(registry, open_registry, store, report, stop))
         _all(pool.submit(bring, item, blob) for item, blob in own)
@@ -93,11 +93,11 @@ def push_images(
         for item in missing:
             borrowed = [(blob, lenders[blob.descriptor.digest]) for blob in item.blobs]
             borrowed = [(blob, lender) for blob, lender in borrowed if lender is not item]
-            # Lenders come before those who borrow from them, so a full pool never waits for what it has not begun.
+            # Lenders are submitted before their borrowers, so a full pool cannot deadlock.
             waits = [stored[id(lender)] for _, lender in borrowed if not lender.present]
             stored[id(item)] = pool.submit(_store, registry, item, borrowed, waits, bring)
         _all(stored.values())
-        # The images come before the artifacts that refer to them: functions can be switched without those.
+        # Artifacts come after all images.
         return tuple(_all(pool.submit(_complete, registry, item, store, report) for item in work))
     except DamagedCopy as damaged:
         stop.set()
@@ -105,7 +105,7 @@ def push_images(
         _drop_damaged(work, store, damaged)
         raise
     except BaseException:
-        # Also for Ctrl-C: what is under way ends at its next block or wait instead of being waited for.
+        # Also for Ctrl-C: running transfers stop at their next block or wait.
         stop.set()
         registry.interrupt()
         raise
@@ -114,8 +114,9 @@ def push_images(
 
 
 def _drop_damaged(work: Sequence[_Work], store: BlobStore, damaged: DamagedCopy) -> None:
-    """Remove every damaged blob of the images from the cache, since seldom one alone is, so that the next run makes
-    them anew. Raises RegistryError that says so; nothing when there was none to remove.
+    """Remove all damaged blobs of the images from the cache, so that the next run creates them again.
+
+    Raises RegistryError if there were any.
     """
     layers = {layer.descriptor.digest for item in work for layer in item.push.checked.image.layers}
     artifacts = {blob.digest for item in work for artifact in item.artifacts for blob in artifact.blobs}
@@ -123,8 +124,8 @@ def _drop_damaged(work: Sequence[_Work], store: BlobStore, damaged: DamagedCopy)
     if dropped:
         raise RegistryError(
             damaged.what,
-            f"{len(dropped)} of its blobs in the cache {store.root} were damaged, and are removed",
-            "Run the command again: they are made anew.",
+            f"{len(dropped)} of its blobs in the cache {store.root} were damaged and have been removed",
+            "Run the command again to create them.",
         ) from damaged
 
 
@@ -133,13 +134,13 @@ class _Stopped(Exception):
 
 
 class _Progress:
-    """Counts the bytes of one image that are where they belong, and tells about it now and then."""
+    """Counts and reports the transferred bytes of one image."""
 
     def __init__(self, report: Report, stop: threading.Event, subject: str, total: int, step: str = "push") -> None:
         self._report, self._stop, self._subject, self._total, self._step = report, stop, subject, total, step
         self._lock = threading.Lock()
         self._done = 0
-        self._told = 0.0
+        self._reported = 0.0
 
     def add(self, count: int) -> None:
         if self._stop.is_set():
@@ -147,9 +148,9 @@ class _Progress:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._told < _REPORT_SECONDS and self._done < self._total:
+            if now - self._reported < _REPORT_SECONDS and self._done < self._total:
                 return
-            self._told = now
+            self._reported = now
             self._report(BytesMoved(self._step, self._subject, self._done, self._total))
 
 
@@ -175,7 +176,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """A blob of an image: the bytes of its config, or a layer of the store or of a base."""
+    """A blob of an image: its config, or a layer from the store or a base."""
 
     descriptor: Descriptor
     content: bytes | None = None
@@ -183,7 +184,7 @@ class _Blob:
 
 
 class _Sources:
-    """The registries that base layers come from; a layer is fetched once, however many images stand on it."""
+    """The registries of base layers; fetches each layer once."""
 
     def __init__(
         self, target: Registry, open_registry: Connect, store: BlobStore, report: Report, stop: threading.Event
@@ -221,13 +222,12 @@ def _find(registry: Registry, item: _Work) -> None:
     try:
         item.present = _read_back(registry, item)
     except MediaTypeConflict:
-        # Kept as something else, as the embedded ECR does with a manifest whose repository was deleted and made anew.
-        # Storing it again sets it right, or the read-back after that will tell.
+        # It is stored with another media type. Storing it again corrects that, or the read-back fails.
         item.present = False
 
 
 def _read_back(registry: Registry, item: _Work) -> bool:
-    """Whether the registry has the image. Raises MediaTypeConflict when it has our bytes as something else."""
+    """Whether the registry has the image. Raises MediaTypeConflict if it has the bytes with another media type."""
     image = item.push.checked.image
     found = registry.find_manifest(item.repository, image.digest, push=True)
     if found is not None and (found.content, found.media_type) != (image.manifest, image.manifest_media_type):
@@ -241,9 +241,9 @@ def _read_back(registry: Registry, item: _Work) -> bool:
 
 
 def _lenders(work: Sequence[_Work]) -> dict[Digest, _Work]:
-    """The image whose repository gets each blob first. The others mount it from there, once the manifest is stored.
+    """Digest → the image whose repository gets the blob first. Others mount it once that image's manifest is stored.
 
-    ECR mounts only what a manifest of the other repository refers to, so images that are there already come first.
+    ECR mounts only blobs that a manifest of the other repository refers to, so images that exist come first.
     """
     lenders: dict[Digest, _Work] = {}
     for item in sorted(work, key=lambda item: not item.present):
@@ -254,14 +254,14 @@ def _lenders(work: Sequence[_Work]) -> dict[Digest, _Work]:
 
 @dataclass(frozen=True, slots=True)
 class _Bringing:
-    """Brings blobs into repositories: mounted where that works, otherwise sent."""
+    """Copies blobs into repositories: mounts them if possible, else uploads them."""
 
     registry: Registry
     store: BlobStore
     sources: _Sources
 
     def __call__(self, item: _Work, blob: _Blob, lender: str | None = None) -> None:
-        """Bring one blob into the image's repository. lender: a repository that has it."""
+        """Copy one blob into the image's repository. lender: a repository that has it."""
         layer, digest, size = blob.layer, blob.descriptor.digest, blob.descriptor.size
         if layer is not None and not self.store.has(digest, size):
             if self.registry.head_blob(item.repository, digest, push=True) is not None:
@@ -318,13 +318,13 @@ def _store(
     if not _read_back(registry, item):
         raise RegistryError(
             f"{item.push.checked.function} was not pushed",
-            f"{registry.host}/{item.repository} took the manifest {image.digest}, and does not have it",
-            "Run the command again; if it stays, tell the registry's operator.",
+            f"{registry.host}/{item.repository} accepted the manifest {image.digest} and does not return it",
+            "Run the command again; if the error persists, report it to the registry's operator.",
         )
 
 
 def _complete(registry: Registry, item: _Work, store: BlobStore, report: Report) -> PushedImage:
-    """Push the artifacts of an image, and tag it last. An artifact that the registry refuses is a note."""
+    """Push the artifacts of an image, then tag it. A rejected artifact is reported as a note."""
     image = item.push.checked.image
     item.artifacts = item.push.artifacts()
     for artifact in item.artifacts:
@@ -353,13 +353,13 @@ def _tag(registry: Registry, item: _Work, tag: str) -> None:
             raise RegistryError(
                 f"{item.push.checked.function} was pushed, but not tagged {tag}",
                 f"in {registry.host}/{item.repository} that tag names {named} and cannot be moved to {image.digest}",
-                "Choose another tag; tags that are made from the digest never collide.",
+                "Choose another tag; tags derived from the digest never collide.",
             ) from refused
     item.sent(len(image.manifest))
 
 
 def _blobs(image: Image) -> tuple[_Blob, ...]:
-    """The distinct blobs of an image; an empty layer may stand in it twice."""
+    """The distinct blobs of an image; an empty layer may occur twice."""
     blobs = [_Blob(image.config_descriptor, content=image.config)]
     blobs += [_Blob(layer.descriptor, layer=layer) for layer in image.layers]
     return tuple({blob.descriptor.digest: blob for blob in blobs}.values())
@@ -370,7 +370,7 @@ def _size(image: Image) -> int:
 
 
 def _all(futures: Iterable[Future[_T]]) -> list[_T]:
-    """The results in order; the first failure is raised as soon as it happens."""
+    """The results in order; raises the first failure as soon as it occurs."""
     waiting = list(futures)
     done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
     failures = [error for future in waiting if future in done and (error := future.exception()) is not None]

@@ -1,8 +1,8 @@
-"""Images that are deployed already, under a manifest of another machine.
+"""Recognise deployed images whose manifest was made on another machine.
 
-An image is its config: it names the layers by their uncompressed content (``diff_ids``), and everything that Lambda
-reads. The manifest names the compressed layers, and those bytes differ where Python is linked with another zlib. A
-function that runs the same config keeps its manifest, so that building on another machine releases nothing.
+An image is identified by its config, which names the layers by their uncompressed content (``diff_ids``). The manifest
+names the compressed layers, whose bytes depend on the zlib that Python is linked with. A function that runs the same
+config keeps its manifest, so building on another machine releases nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def keep_deployed(
     deployed       image URIs by stack parameter, as ``current_images`` gives them
     open_registry  the registry of a host
 
-    Costs a manifest read for each function whose manifest digest differs from the deployed one. An image whose
-    deployed manifest cannot be read stays as it is; a push then reports why.
+    Reads a manifest for each function whose manifest digest differs from the deployed one. If that fails, the image is
+    returned unchanged, and a push reports why.
     """
 
     def keep(checked: CheckedImage) -> CheckedImage:
@@ -60,7 +60,7 @@ def keep_deployed(
 
 
 def with_manifest(image: Image, manifest: Manifest) -> Image | None:
-    """``image`` under another manifest of the same config; None when it is a manifest of something else. Pure."""
+    """``image`` with another manifest of the same config; None if the manifest has another config. Pure."""
     try:
         document = parse_json(manifest.content)
         config = parse_descriptor(document["config"])

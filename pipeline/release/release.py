@@ -1,7 +1,7 @@
-"""A release, in order: stack 1 and the images side by side, push, stack 2, verify, sample, record. Prints nothing.
+"""A release, in order: stack 1 concurrently with the images, push, stack 2, verify, sample, record.
 
-Stack 1 makes the repositories and their placeholders, and stack 2 stands on them, so no deployment meets a missing
-image. Every step is safe to repeat: the next run finishes one that was killed anywhere.
+Stack 1 creates repositories with placeholder images, which stack 2 uses, so no deployment fails for a missing image.
+Every step is safe to repeat: the next run completes one that was killed anywhere.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackOutputs, StackState, WantedStack
 from pipeline.transactions.submit import Answer
 
-# How long a finished stack 1 waits for images that are nearly built before stack 2 is begun on placeholders (seconds).
+# Seconds to wait for the images after stack 1, before stack 2 is created on placeholders.
 IMAGES_NEARLY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a release did: ``changed`` is False when everything was already as wanted.
+    """The result of a release. ``changed`` is False if nothing had to be done.
 
-    record  the release's entry in the ledger; None when only the infrastructure was made
-    sample  the answer to the sample transaction; None when none was submitted
+    record  the release's entry in the ledger; None if only the infrastructure was deployed
+    sample  the answer to the sample transaction; None if none was submitted
     smoked  the functions that answered their smoke event, by deployed name
     """
 
@@ -48,12 +48,12 @@ class Released:
 
 
 def release(deployment: Deployment, report: Report, *, by: str, smoke: bool = True) -> Released:
-    """Build, deploy both stacks, and return when every function runs what was built.
+    """Build, deploy both stacks, and return when every function runs its built image.
 
-    by     who releases, for the ledger
-    smoke  try the release after a change (see ``try_release``); if it fails, the functions go back to what they ran
+    by     the author, for the ledger
+    smoke  test the release after a change (see ``try_release``); if that fails, the release is taken back
 
-    After a failure nothing new is started; steps that are running are waited for.
+    After a failure no new step starts; running steps are waited for.
     """
     return interruption.run(partial(_release, deployment, Clock(report), by=by, smoke=smoke))
 
@@ -72,12 +72,12 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         pushed = push.result()
 
         pipeline, wanted = bring_pipeline(deployment, state, image_parameters(pushed), clock)
-        mended = verify_functions(deployment, pushed, clock)
+        restored = verify_functions(deployment, pushed, clock)
 
     last, content = latest.result(), release_content(pushed, wanted)
-    changed = registry.changed or pipeline.changed or mended or any(image.uploaded for image in pushed)
+    changed = registry.changed or pipeline.changed or restored or any(image.uploaded for image in pushed)
     trial = Trial()
-    # A killed run may have switched to this release without trying it.
+    # A killed run may have switched to this release without the sample.
     if smoke and pushed and (changed or not last.has(content)):
         trial = try_release(deployment, (registry, pipeline), before.result(), last.release, clock)
     recorded = last.release if last.complete and last.has(content) else None
@@ -103,10 +103,9 @@ def _push_built(
 def _begin_on_placeholders(
     deployment: Deployment, state: StackState, images: Future[tuple[CheckedImage, ...]], report: Report
 ) -> StackState:
-    """The one overlap of the phases: create stack 2 on placeholders while images are still being built and pushed.
+    """Create a missing stack 2 on placeholders while images are still being built. Returns the state of stack 2.
 
-    Network, table and functions of a new environment take longer to create than to switch. Where stack 2 exists, or
-    the images are nearly built, nothing is done. Returns the state that stack 2 then has.
+    Creating the network, table and functions takes longer than switching functions to their images.
     """
     if not state.status.gone or wait([images], timeout=IMAGES_NEARLY).done:
         return state
@@ -124,7 +123,7 @@ def prepare(deployment: Deployment, report: Report) -> Released:
 
 
 def release_content(pushed: Sequence[PushedImage], wanted: WantedStack) -> ReleaseContent:
-    """What the ledger keeps of a release."""
+    """The content that the ledger records."""
     images = image_parameters(pushed)
     return ReleaseContent(
         images={image.function: image.digest for image in pushed},

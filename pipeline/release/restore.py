@@ -1,4 +1,4 @@
-"""An image that somebody deleted from its repository, put back by its digest from what the cache keeps of it."""
+"""Push an image again, by digest, after it was deleted from its repository."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
 
 def image_tag(digest: Digest) -> str:
-    """The immutable tag that keeps a pushed image from being taken for a leftover."""
+    """The immutable tag that protects a pushed image from lifecycle rules."""
     return f"image-{digest.hex[:16]}"
 
 
 def restore_image(registry: Registry, reference: ImageReference, build: Build, report: Report = ignore) -> PushedImage:
-    """Push the image ``reference`` back, byte for byte; an image that is there is not sent again.
+    """Push the image ``reference`` again, byte for byte, unless the repository has it.
 
-    Every build keeps its manifests, configs and layers in the cache; a placeholder is made anew. Layers of a base that
-    neither the cache nor the repository has come from where the base comes from.
+    Manifest, config and layers come from the cache of builds, a placeholder is generated, and base layers that neither
+    cache nor repository has come from the base's registry.
 
-    Raises RegistryError when the cache does not have it, and BaseImageError.
+    Raises RegistryError if the cache lacks the image, and BaseImageError.
     """
     if reference.digest is None:
-        raise ValueError(f"an image is put back by its digest, saw: {reference}")
+        raise ValueError(f"an image is restored by its digest, saw: {reference}")
     tag = _placeholder(reference.digest, build.store) or image_tag(reference.digest)
     image = _remembered(reference, reference.digest, build)
     repository = str(ImageReference(reference.registry, reference.repository))
-    # It was held against Lambda's rules before it was pushed for the first time.
+    # It was checked before its first push.
     checked = CheckedImage(reference.repository, image)
     return push_image(registry, repository, checked, build.store, tag=tag, report=report)
 
 
 def _placeholder(digest: Digest, store: BlobStore) -> str:
-    """The tag of a placeholder image, whose blobs are then in the store; "" for any other image."""
+    """The tag of a placeholder image, whose blobs are added to the store; "" for any other image."""
     for architecture in Architecture:
         if placeholder_digest(architecture) == str(digest):
             manifest, blobs = make_image(architecture)
@@ -56,7 +56,7 @@ def _placeholder(digest: Digest, store: BlobStore) -> str:
 
 
 def _remembered(reference: ImageReference, digest: Digest, build: Build) -> Image:
-    """The image from the cache's manifest and config. Raises RegistryError when they are not there."""
+    """The image from the cache's manifest and config. Raises RegistryError if they are missing."""
     try:
         manifest = read_manifest(build.store.read(digest))
         document = json.loads(manifest.content)
@@ -67,7 +67,7 @@ def _remembered(reference: ImageReference, digest: Digest, build: Build) -> Imag
         layers = tuple(Layer(one, diff_id, "kept") for one, diff_id in zip(descriptors, diff_ids, strict=True))
     except (OSError, ValueError, LookupError, TypeError) as problem:
         raise RegistryError(
-            f"{reference} was not put back",
+            f"{reference} was not restored",
             f"the cache {build.store.root} does not have it ({problem})",
             "Build it again from the commit that it came from.",
         ) from problem
@@ -77,7 +77,7 @@ def _remembered(reference: ImageReference, digest: Digest, build: Build) -> Imag
 
 
 def _with_base(layers: tuple[Layer, ...], build: Build) -> tuple[Layer, ...]:
-    """The layers, those of the base with the place that they can be fetched from."""
+    """The layers; those of the base with their source."""
     base = choose_base(build.base, build.platform, build.store, pins=build.pins)
     places = {layer.descriptor.digest: layer.source for layer in base.layers}
     return tuple(

@@ -1,4 +1,4 @@
-"""Back to an earlier release: one stack update, nothing built and nothing pushed."""
+"""Return to an earlier release in one stack update, without building or pushing."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from pipeline.stacks import StackState
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """Release ``to`` runs again, and ``record`` is the ledger's entry for that.
+    """The result of a rollback to release ``to``; ``record`` is its entry in the ledger.
 
-    later        functions that ``to`` did not have: gone with its template, or else they run what they ran
-    differences  what the stack has otherwise than ``to`` had, apart from images (``ReleaseContent.differences``):
-                 nothing, unless only images went back
+    later        functions that ``to`` did not have: deleted with its template, else unchanged
+    differences  how the stack differs from ``to``, apart from images (``ReleaseContent.differences``); () unless only
+                 images were rolled back
     """
 
     to: Release
@@ -48,9 +48,9 @@ def roll_back(
 ) -> RolledBack:
     """Switch the stack to release ``number``; None for the one before the last.
 
-    Template and parameters go back too, unless only images are wanted, or the template was not kept with them.
+    Template and parameters are rolled back too, unless ``images_only`` or the template was not kept.
 
-    Raises ReleaseError when there is no such release, or when an image of it is gone, naming every reason.
+    Raises ReleaseError if the release does not exist or its images are gone, with every reason.
     """
     client = deployment.target.client
     environment = deployment.settings.environment
@@ -81,9 +81,9 @@ def roll_back(
         if lacking := sorted(name for name in to.images if image_parameter(name) not in state.parameters):
             raise ReleaseError(
                 f"{environment} was not rolled back to release {to.number}",
-                f"the stack has no {', '.join(lacking)} now, so images alone do not bring it back",
+                f"the stack no longer has {', '.join(lacking)}, so images alone do not restore the release",
                 NextStep(
-                    "Take the template back too, or deploy from the release's commit",
+                    "Roll back the template too, or deploy from the release's commit",
                     ("rollback", "--to", str(to.number)),
                 ),
             )
@@ -100,7 +100,7 @@ def roll_back(
         content,
         {name: deployment.names.repository(name) for name in content.images},
         by=by,
-        # What runs now is of that commit only if all of it is.
+        # The result is of that commit only if everything is rolled back.
         revision=to.revision if content == to.content else "",
     )
     return RolledBack(to, record, switched.changed, later, to.content.differences(content))
@@ -109,10 +109,10 @@ def roll_back(
 def _content_of(
     state: StackState, images: Mapping[str, Digest], later: Sequence[str], parameters: Collection[str]
 ) -> ReleaseContent:
-    """What runs when ``images`` are switched to in a stack that otherwise stays, whatever the ledger says of it.
+    """The content after switching only ``images`` in the stack.
 
-    later       functions that stay as they are
-    parameters  the names of those that a release has
+    later       functions that stay unchanged
+    parameters  the names of the parameters that a release records
     """
     stayed: dict[str, Digest] = {}
     for name in later:
@@ -130,7 +130,7 @@ def _template_of(
     stored: Mapping[str, tuple[StoredImage, ...]],
     repositories: Mapping[str, str],
 ) -> str | None:
-    """The template of a release, from the stack if that has it; None when it was not kept."""
+    """The template of a release, from the stack if it has it; None if it was not kept."""
     if state.template and template_digest(state.template) == to.content.template:
         return state.template
     kept = find_template([image for images in stored.values() for image in images], to.images, to.content.template)

@@ -1,4 +1,4 @@
-"""What a release is tried with: a sample transaction, or the smoke events of its functions; and the way back."""
+"""Test a release with a sample transaction or the smoke events of its functions, and take it back if that fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def try_release(
 ) -> Trial:
     """Submit a sample transaction, or invoke each function that has a smoke event with it.
 
-    If it is not answered, the functions go back to the last recorded release, or else to the images that stack 2 had
+    If it is not answered, the stack returns to the last recorded release, or else to the images that stack 2 had
     ``before``. Raises ReleaseError.
     """
     registry, pipeline = stacks
@@ -65,14 +65,14 @@ def try_release(
             ) from problem
         go_back(deployment, before, images, report)
         raise ReleaseError(
-            f"the release of {environment} was taken back: its functions run what they ran before",
+            f"the release of {environment} was taken back: its functions run their previous images",
             f"{what} was not answered: {problem.what}: {problem.why}",
             NextStep("Fix the cause and release again (--no-smoke releases without the sample)", ("up",)),
         ) from problem
 
 
 def submit_sample(deployment: Deployment, pipeline: StackOutputs, report: Report) -> Answer:
-    """Submit a harmless transaction, with an id and a customer that no other one has, to the whole workflow."""
+    """Submit a harmless transaction with a unique id and customer."""
     mark = uuid.uuid4().hex[:12]
     transaction = {"transaction_id": f"sample-{mark}", **SAMPLE, "customer_id": f"sample-{mark}"}
     with step(report, "sample transaction") as running:

@@ -1,4 +1,4 @@
-"""The end of an environment: its stacks, the interfaces that are slow to go, its ledger, and what stays on purpose."""
+"""Delete an environment: its stacks, network interfaces and ledger, except for retained resources."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.stacks.state import says_absent
 from pipeline.stacks.templates_bucket import find_bucket
 from pipeline.target import Target
 
-# How a person deletes what was kept on purpose.
+# The command that deletes a retained resource.
 _COMMANDS = {
     "AWS::DynamoDB::Table": "aws dynamodb delete-table --table-name {name}",
     "AWS::ECR::Repository": "aws ecr delete-repository --force --repository-name {name}",
@@ -36,7 +36,7 @@ _LAMBDA_INTERFACE = "AWS Lambda VPC ENI*"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A resource that outlives its stack, and the command that deletes it all the same."""
+    """A resource that outlives its stack, and the command that deletes it."""
 
     resource: RetainedResource
     command: str
@@ -44,7 +44,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class TakenDown:
-    """What is gone, and what stays. ``ledger``: whether the record of releases was deleted."""
+    """The deleted stacks and the retained resources. ``ledger``: whether the ledger was deleted."""
 
     deleted: tuple[str, ...]
     kept: tuple[Kept, ...]
@@ -52,11 +52,11 @@ class TakenDown:
 
 
 def take_down(target: Target, names: Names, report: Report = ignore, *, keep_data: bool = False) -> TakenDown:
-    """Delete both stacks of an environment in whatever state they are, the pipeline before what it stands on.
+    """Delete both stacks of an environment from any status, the pipeline stack first. Safe to repeat.
 
-    Tables, queues, repositories and logs stay where the stack's template protects them, and all of them with
-    ``keep_data``. With a repository that stays the ledger stays too: it says what the images in it are. So does the
-    bucket through which a large template came: other environments use it, and what is in it expires. Safe to repeat.
+    Tables, queues, repositories and log groups stay if the template retains them, or all of them with ``keep_data``.
+    The ledger stays with the repositories whose images it describes. The bucket of a large template stays because other
+    environments use it; its objects expire.
 
     Raises StackFailed with the first resource that could not be deleted.
     """
@@ -89,7 +89,7 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
 
 
 def kept_by(template_body: str, *, keep_data: bool = False) -> tuple[Kept, ...]:
-    """What a stack with this template leaves behind when it is deleted, with ``keep_data`` all that is data. Pure."""
+    """The resources that stay when a stack with this template is deleted; with ``keep_data`` all data. Pure."""
     if not template_body:
         return ()
     resources = json.loads(template_body).get("Resources", {})
@@ -105,7 +105,7 @@ def _command(kept: RetainedResource, resource: Mapping[str, Any]) -> str:
 
 
 def _read_template(cloudformation: Any, state: StackState) -> str:
-    """The template of a stack that cannot be updated any more; "" for one that has none that is readable."""
+    """The template of a stack that can no longer be updated; "" if it cannot be read."""
     try:
         body = cloudformation.get_template(StackName=state.stack_id, TemplateStage="Original").get("TemplateBody", "")
     except ClientError as problem:
@@ -117,9 +117,9 @@ def _read_template(cloudformation: Any, state: StackState) -> str:
 
 @contextmanager
 def _interfaces_freed(clients: Callable[[str], Any], template_body: str, report: Report) -> Iterator[Report]:
-    """Free network interfaces beside the deletion inside the block; gives the report for that deletion.
+    """Free network interfaces in a thread while the block deletes the stack; yields the report for the deletion.
 
-    Not before CloudFormation has begun: a stack that stands should never be without its functions.
+    Starts once CloudFormation deletes resources, so that a stack that stays never loses its functions.
     """
     functions = vpc_functions(clients("lambda"), _function_names(template_body))
     begun, over = threading.Event(), threading.Event()
@@ -160,7 +160,7 @@ def _function_names(template_body: str) -> list[str]:
 
 
 def vpc_functions(lambda_client: Any, names: Iterable[str]) -> dict[str, set[str]]:
-    """Those functions that are in a VPC, each with its security groups; the others hold no interfaces."""
+    """The functions that are in a VPC, each with its security groups; others have no interfaces."""
     found: dict[str, set[str]] = {}
     for name in names:
         try:
@@ -182,15 +182,15 @@ def free_network_interfaces(
     timeout: float = 1200.0,
     over: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Delete VPC functions and their network interfaces, so that what they are in can go; how many interfaces went.
+    """Delete VPC functions and their network interfaces; returns the number of deleted interfaces.
 
-    Lambda gives up the interfaces of a function only some time after it is gone (AWS documentation: up to 20 minutes),
-    and until then neither subnets nor security groups can be deleted. So the functions go first, with all their
-    versions, each of which holds the interfaces too; their stack takes a function that is gone as deleted. Interfaces
-    that Lambda has let go are deleted here. What is still held after ``timeout`` seconds is left to CloudFormation.
+    Lambda releases the interfaces of a function up to 20 minutes after its deletion (AWS documentation), and until then
+    subnets and security groups cannot be deleted. So the functions are deleted first, with all versions, which use the
+    interfaces too; CloudFormation treats a missing function as deleted. Released interfaces are deleted here; those in
+    use after ``timeout`` seconds are left to CloudFormation.
 
     functions  name → its security groups, from ``vpc_functions``
-    over       asked now and then whether it is no longer worth it
+    over       polled; True ends the call
     """
     if not functions:
         return 0
@@ -212,7 +212,7 @@ def free_network_interfaces(
 
 
 def _delete_function(lambda_client: Any, name: str) -> None:
-    """Delete a function with its versions and aliases. CloudFormation is at the same, and may be faster."""
+    """Delete a function with its versions and aliases, unless CloudFormation has already."""
     try:
         lambda_client.delete_function(FunctionName=name)
     except ClientError as problem:
@@ -233,7 +233,7 @@ def _delete_interface(ec2: Any, interface_id: str) -> int:
     try:
         ec2.delete_network_interface(NetworkInterfaceId=interface_id)
     except ClientError as problem:
-        # Lambda deletes them too, and may be faster, or take one back for a moment.
+        # Lambda may have deleted it already, or be using it again for a moment.
         if _code(problem) not in (
             "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterface.InUse", "InvalidParameterValue",
         ):  # fmt: skip

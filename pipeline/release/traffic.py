@@ -1,7 +1,7 @@
-"""How traffic moves to new versions in one stack update: as the settings' ``release`` says, or at once. Pure.
+"""How a stack update moves traffic to new versions: gradually as the setting ``release`` says, or at once. Pure.
 
-A template that shifts traffic has the parameter ShiftTraffic (``cfn.shifting``). Away from what is known not to work
-traffic moves at once: from a placeholder, and on the way back to an earlier release.
+A template for gradual releases has the parameter ShiftTraffic (``cfn.shifting``). Traffic moves at once away from
+placeholders and on a rollback.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def at_once(template: str) -> dict[str, str]:
 
 
 def operation_seconds(template: str) -> float:
-    """How long an update to ``template`` may take: a shift that fails at its end is taken back by another one."""
+    """Seconds that an update to ``template`` may take: a shift that fails at its end is followed by one back."""
     preferences = [
         str(resource["Properties"].get("DeploymentConfigName", "")).removeprefix("CodeDeployDefault.")
         for resource in _read(template).get("Resources", {}).values()
@@ -55,7 +55,7 @@ def _shifts(template: str) -> bool:
 
 
 def _read(template: str) -> dict[str, Any]:
-    """The template as a value; {} for one that is not JSON, which this project has never deployed."""
+    """The parsed template; {} if it is not JSON, which this project never deploys."""
     try:
         document = json.loads(template)
     except ValueError:

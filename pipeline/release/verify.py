@@ -1,4 +1,4 @@
-"""Verify that what runs is what was pushed: compare each function's resolved image with the digest that was pushed."""
+"""Verify that functions run the pushed images, by the digest of each function's resolved image."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 class FunctionGone(FunctionError):
-    """A function or an alias that its stack believes to be there."""
+    """A function or alias that its stack has, and Lambda does not."""
 
 
 def verify_functions(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> bool:
-    """Verify that every function, and the alias that the workflow calls, runs what was pushed.
+    """Verify that every function, and the alias that the workflow calls, runs the pushed image.
 
-    A function that was changed outside of its stack is put back. Returns whether any was. Raises FunctionError.
+    A function that was changed outside of its stack is restored. Returns whether any was. Raises FunctionError.
     """
     client = deployment.target.client("lambda")
 
     def restore(image: PushedImage) -> bool:
         name = deployment.names.function(image.function)
-        mended = restore_function(client, name, image, alias=LIVE_ALIAS)
-        if mended:
+        restored = restore_function(client, name, image, alias=LIVE_ALIAS)
+        if restored:
             report(Note(f"{name} was changed outside of its stack; it runs {image.digest.short} again"))
-        return mended
+        return restored
 
     with step(report, "verify") as running, ThreadPoolExecutor(8) as pool:
-        mended = sum(pool.map(restore, pushed))
-        running.detail = f"{len(pushed)} functions run what was pushed"
-    return mended > 0
+        restored = sum(pool.map(restore, pushed))
+        running.detail = f"{len(pushed)} functions run the pushed images"
+    return restored > 0
 
 
 def verify_function(
     lambda_client: Any, name: str, pushed: PushedImage, *, qualifier: str | None = None, timeout: float = 300.0
 ) -> None:
-    """Wait until the function called ``name`` is updated, and see that it runs the pushed digest.
+    """Wait until the function called ``name`` is updated, and compare its digest with the pushed one.
 
-    CloudFormation is done when Lambda took the configuration; Lambda itself is done when LastUpdateStatus says so, and
-    ``Code.ResolvedImageUri`` then has the digest that runs (API_GetFunction). This also notices a function that was
-    pointed elsewhere by hand, which CloudFormation does not. ``qualifier``: a version or an alias. timeout in seconds.
+    CloudFormation finishes when Lambda has accepted the configuration; Lambda finishes later, as LastUpdateStatus
+    says, and ``Code.ResolvedImageUri`` then has the running digest (API_GetFunction). This also detects a change by
+    hand, which CloudFormation does not. ``qualifier``: a version or an alias. timeout in seconds.
 
     Raises FunctionError.
     """
@@ -65,18 +65,18 @@ def verify_function(
                 configuration.get("LastUpdateStatusReason") if update == "Failed" else configuration.get("StateReason")
             )
             raise FunctionError(
-                f"{pushed.function} was not switched", f"Lambda says: {why or 'no reason'}",
+                f"{pushed.function} was not switched", f"Lambda reports: {why or 'no reason'}",
                 NextStep("Release again, which pushes the image if it is gone", ("up",)),
             )  # fmt: skip
-        # Inactive is a function that was idle for weeks; it keeps its image and wakes at the next invocation.
+        # A function is Inactive after weeks without invocations; it keeps its image.
         if state != "Pending" and update != "InProgress":
             _compare(found, name, pushed)
             return
         if time.monotonic() > deadline:
             raise FunctionError(
                 f"{pushed.function} was not verified",
-                f"Lambda is still at work on {name} after {timeout:.0f} s (state {state}, update {update})",
-                NextStep("Look again in a while", ("status",)),
+                f"Lambda is still updating {name} after {timeout:.0f} s (state {state}, update {update})",
+                NextStep("Check again later", ("status",)),
             )
         interruption.sleep(pause)
         pause = min(pause * 1.2, _LONGEST_PAUSE)
@@ -85,32 +85,32 @@ def verify_function(
 def restore_function(
     lambda_client: Any, name: str, pushed: PushedImage, *, alias: str | None = None, timeout: float = 300.0
 ) -> bool:
-    """Verify that the function, and all traffic of its alias, run the pushed image; correct what does not.
+    """Verify that the function and all traffic of its alias run the pushed image, and restore them if not.
 
-    For a function that was changed outside of its stack, or an alias that an interrupted canary left shared between two
-    versions: CloudFormation sees nothing to change, so Lambda is called directly. Returns whether anything was
-    corrected. timeout in seconds, for each wait. Raises FunctionError as ``verify_function`` does.
+    Calls Lambda, because CloudFormation does not see a function that was changed outside of its stack, or an alias that
+    an interrupted canary left shared between two versions. Returns whether anything was restored. timeout in seconds,
+    for each wait. Raises FunctionError as ``verify_function`` does.
     """
-    mended = _restore_code(lambda_client, name, pushed, timeout)
+    restored = _restore_code(lambda_client, name, pushed, timeout)
     if alias is None:
-        return mended
+        return restored
     try:
         verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
     except FunctionGone:
         raise
     except FunctionError:
-        # The same code again gives the same version again (API_PublishVersion).
+        # Unchanged code returns the existing version (API_PublishVersion).
         version = lambda_client.publish_version(FunctionName=name)["Version"]
         lambda_client.update_alias(
             FunctionName=name, Name=alias, FunctionVersion=version, RoutingConfig={"AdditionalVersionWeights": {}}
         )
         verify_function(lambda_client, name, pushed, qualifier=alias, timeout=timeout)
         return True
-    return _end_sharing(lambda_client, name, alias) or mended
+    return _end_sharing(lambda_client, name, alias) or restored
 
 
 def _end_sharing(lambda_client: Any, name: str, alias: str) -> bool:
-    """Send all traffic of the alias to its version, if another version has a share of it; whether one had."""
+    """Send all traffic of the alias to its version. Returns whether another version had a share."""
     found = lambda_client.get_alias(FunctionName=name, Name=alias)
     if not found.get("RoutingConfig", {}).get("AdditionalVersionWeights"):
         return False
@@ -129,7 +129,7 @@ def _restore_code(lambda_client: Any, name: str, pushed: PushedImage, timeout: f
     except FunctionGone:
         raise
     except FunctionError:
-        # Also for a function that Lambda calls Failed because its image had been deleted.
+        # Also for a function that is Failed because its image was deleted.
         lambda_client.update_function_code(FunctionName=name, ImageUri=pushed.uri)
         verify_function(lambda_client, name, pushed, timeout=timeout)
         return True
@@ -151,7 +151,7 @@ def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
             f"{name} was not verified",
             "there is no such function" + (f" or alias {qualifier}" if qualifier else "")
             + ": it was deleted outside of its stack, and CloudFormation does not notice",
-            NextStep("Delete the stacks but not the data, and deploy again", ("down", "--keep-data"), ("up",)),
+            NextStep("Delete the stacks without the data, then deploy again", ("down", "--keep-data"), ("up",)),
         ) from problem  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _compare(found: Any, name: str, pushed: PushedImage) -> None:
     if runs == pushed.digest:
         return
     raise FunctionError(
-        f"{pushed.function} does not run what was pushed",
+        f"{pushed.function} does not run the pushed image",
         f"{name} runs {runs or 'no image by digest'} instead of {pushed.digest}: it was changed outside of its stack",
-        NextStep("Put the function back", ("up",)),
+        NextStep("Restore the function", ("up",)),
     )

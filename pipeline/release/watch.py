@@ -1,10 +1,10 @@
-"""From a saved file to the running function in a fraction of a second, on the road that every release takes.
+"""Release saved files to running functions in a fraction of a second, by the steps of every release.
 
-    judge_changes(paths, images, names) -> Changes      what a batch of file events asks for
-    QuickRelease.release(functions)     -> QuickResult   compile, build, check, push, switch, verify: only what changed
+    judge_changes(paths, images, names) -> Changes       what a batch of changed files requires
+    QuickRelease.release(functions)     -> QuickResult   compile, build, check, push, switch, verify changed functions
 
-What is left out of a whole release is what a changed source file cannot change: the registry stack, the template, the
-other functions, the bill of materials, the sample transaction and the entry in the ledger (docs/development.md).
+Skips what a source file cannot change: the registry stack, the template, other functions, the bill of materials, the
+sample transaction and the entry in the ledger (docs/development.md).
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from pipeline.target import Target
 
 # Saves that follow each other within this time are one change; editors write, rename and format (milliseconds).
 QUIET_MS = 40
-# A stream of saves that never pauses is released at least this often (milliseconds).
+# A continuous stream of saves is released at least this often (milliseconds).
 LONGEST_MS = 1000
-# How often the end may be asked for while nothing is saved (milliseconds).
+# How often an empty batch is returned while no file changes (milliseconds).
 _LOOK_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a batch of saved files asks for.
+    """What a batch of saved files requires.
 
-    functions  those whose image is another one now
-    files      the files that say so, below images/
-    whole      the stacks may change too, so a whole release is due
+    functions  functions whose image may change
+    files      the changed files, relative to images/
+    whole      the stacks may change, so a whole release is needed
     """
 
     functions: frozenset[str] = frozenset()
@@ -66,9 +66,9 @@ class Changes:
 
 
 def judge_changes(paths: Iterable[Path], images: Path, names: Iterable[str]) -> Changes:
-    """What the changed ``paths`` ask for. ``names``: the functions that are known by now.
+    """What the changed ``paths`` require. ``names``: the known functions.
 
-    A file that no image would have asks for nothing. Raises SourceError for a .dockerignore that cannot be read.
+    A file that belongs to no image requires nothing. Raises SourceError for an unreadable .dockerignore.
     """
     known = frozenset(names)
     found = Changes()
@@ -88,8 +88,8 @@ def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
     if inner in (MANIFEST, LOCK) or (is_function != (name in known)):
         return Changes(files=(file,), whole=is_function or name in known)
     if not inner:
-        # The folder itself. One that is moved in comes with files that no event tells of; a package that came or went
-        # is part of every image.
+        # The folder itself. A folder that is moved in has files without events; a package that appears or disappears
+        # affects every image.
         if name in known:
             return Changes(frozenset({name}), (file,))
         untouched = folder.exists() and not is_package
@@ -102,10 +102,10 @@ def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
 
 
 def saved_files(images: Path) -> Iterator[set[Path]]:
-    """The files that were changed below ``images``, in batches; begins with an empty one once it looks.
+    """Yields batches of files changed below ``images``; the first one is empty and means that watching has begun.
 
-    What is saved while the caller is at work comes in its next batch, however long that takes; empty batches come when
-    nothing is saved for a while. Raises LocalError when file events are not to be had.
+    Changes during the caller's work come in the next batch; empty batches come while no file changes. Raises LocalError
+    if file events are not available.
     """
     try:
         from watchfiles import watch
@@ -119,15 +119,15 @@ def saved_files(images: Path) -> Iterator[set[Path]]:
             yield {Path(path) for _, path in batch}
     except OSError as error:
         raise LocalError(
-            f"{images} is not watched any longer", str(error),
-            "Look whether the folder is there; many watched files may need a larger fs.inotify.max_user_watches.",
+            f"{images} is no longer watched", str(error),
+            "Check that the folder exists; many files may need a larger fs.inotify.max_user_watches.",
         ) from error  # fmt: skip
 
 
 def compile_sources(sources: Iterable[FunctionSource], platform: Platform) -> None:
-    """See that every module that would be shipped compiles. Raises SourceError with all that do not.
+    """Compile every module that would be shipped. Raises SourceError with all errors.
 
-    Modules for a newer Python than this one are left to it.
+    Does nothing for a newer Python than this one.
     """
     if (platform.python.major, platform.python.minor) > sys.version_info[:2]:
         return
@@ -138,7 +138,7 @@ def compile_sources(sources: Iterable[FunctionSource], platform: Platform) -> No
             if entry.kind == "file" and entry.path.endswith(".py") and isinstance(entry.content, bytes):
                 findings += _compile(entry.path, entry.content)
     if findings:
-        raise SourceError("nothing was released", "; ".join(findings), "Mend and save it.")
+        raise SourceError("nothing was released", "; ".join(findings), "Fix and save it.")
 
 
 _compiled: set[bytes] = set()
@@ -160,9 +160,9 @@ def _compile(path: str, text: bytes) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class QuickResult:
-    """What a change did.
+    """The result of releasing a change.
 
-    pushed   the functions that run another image now; none when the files say what runs already
+    pushed   the functions that switched to a new image; () if none changed
     seconds  by step, in order
     """
 
@@ -170,8 +170,8 @@ class QuickResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def stands(target: Target, names: Names) -> bool:
-    """Whether anything of an environment is there."""
+def stacks_exist(target: Target, names: Names) -> bool:
+    """Whether any stack of the environment exists."""
     cloudformation = target.client("cloudformation")
     return any(
         not read_stack(cloudformation, name).status.gone for name in (names.registry_stack, names.pipeline_stack)
@@ -179,12 +179,12 @@ def stands(target: Target, names: Names) -> bool:
 
 
 class QuickRelease:
-    """Releases of single functions into an environment that stands; what they share is looked up once.
+    """Releases single functions into a deployed environment; reads the stacks and the base once.
 
-    Made after a whole release, whose templates and repositories it goes by. Raises StackError when the environment
-    does not stand.
+    Create one after a whole release, whose template and repositories it uses. Raises StackError if a stack does not
+    exist.
 
-    functions  those that it can release: of the deployment's, the ones that the stacks have
+    functions  the functions that it can release: those of the deployment that the stacks have
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -209,10 +209,9 @@ class QuickRelease:
         )
 
     def release(self, functions: Iterable[str], report: Report) -> QuickResult:
-        """Build the named functions, and switch to those whose image is another one than what runs.
+        """Build the named functions, and switch those whose image changed.
 
-        Raises SourceError and CheckFailed before anything is pushed; what runs stays live. Whatever is raised later
-        leaves a step that is safe to repeat.
+        Raises SourceError and CheckFailed before anything is pushed. After a later error the call is safe to repeat.
         """
         if self._images is None:
             return QuickResult(())
@@ -230,7 +229,7 @@ class QuickRelease:
         pushed = push_all(deployment, uris, images, clock)
         with step(clock, "switch"):
             switch_images(deployment, image_parameters(pushed), report)
-        # From here on the stack names the new images, whatever verifying them says.
+        # The stack now names the new images, even if verifying them fails.
         self._live |= image_parameters(pushed)
         verify_functions(deployment, pushed, clock)
         total = round(time.monotonic() - started, 3)
@@ -239,7 +238,7 @@ class QuickRelease:
     def _sources(self, functions: Iterable[str]) -> tuple[FunctionSource, ...]:
         wanted, build = frozenset(functions), self._deployment.build
         assert self._images is not None  # noqa: S101
-        # First, because it names file and line of every error, and the reading of folders only the handler's.
+        # First, because it reports file and line of every error, and find_sources only those of the handler.
         compile_sources((source for source in build.sources if source.name in wanted), build.platform)
         found = find_sources(self._images, python=build.platform.python)
         return tuple(source for source in found if source.name in wanted)
@@ -250,7 +249,7 @@ class QuickRelease:
         return uri is not None and ImageReference.parse(uri).digest == image.image.digest
 
     def _with(self, sources: tuple[FunctionSource, ...]) -> Deployment:
-        """The deployment of these functions alone, whose images ``up`` would build alike."""
+        """The deployment of these functions only, whose images equal those that ``up`` builds."""
         return replace(self._deployment, build=replace(self._deployment.build, sources=sources, sbom=False))
 
     def _build(self, deployment: Deployment) -> Sequence[CheckedImage]:
@@ -265,12 +264,12 @@ class QuickRelease:
 
 
 def named_files(images: Path, files: Sequence[str]) -> tuple[str, ...]:
-    """The files to name to people: those that are there, without the ones that an editor made and took away again."""
+    """The files to report: without an editor's temporary files, which no longer exist."""
     return tuple(file for file in files if (images / file).exists()) or tuple(files)
 
 
 def seen_after(images: Path, files: Iterable[str]) -> float:
-    """Seconds since the newest of the ``files`` was saved, by its time; 0.0 when none is there any more."""
+    """Seconds since the newest of the ``files`` was modified; 0.0 if none exists."""
     times = []
     for file in files:
         try:

@@ -86,7 +86,7 @@ def test_one_runtime_at_a_time(engine: Any, tmp_path: Path) -> None:
     start_local(tmp_path / "local", runtime="docker")
     try:
         assert start_local(tmp_path / "local").runtime == "docker"
-        with pytest.raises(LocalError, match="runs already, with the docker runtime"):
+        with pytest.raises(LocalError, match="is already running with the docker runtime"):
             start_local(tmp_path / "local", runtime="process")
     finally:
         stop_local(tmp_path / "local")

@@ -1,4 +1,4 @@
-"""Prepares the build contexts of docker compose, since nothing is fetched inside a build.
+"""Prepare the build contexts of docker compose, so that builds fetch nothing.
 
     python -m pipeline.local.containers.compose_context [--environment-file .env]
 
@@ -45,7 +45,7 @@ _ARCHITECTURES = {"amd64": Architecture.X86_64, "arm64": Architecture.ARM64}
 
 
 def read_variables(root: Path, chosen: Path | None = None) -> dict[str, str]:
-    """``.env.example``, what ``.env`` (or ``chosen``) says, and the environment, the later over the earlier."""
+    """The variables of ``.env.example``, ``.env`` (or ``chosen``) and the environment; later ones take precedence."""
     variables = _read(root / ".env.example")
     own = chosen or root / ".env"
     if own.exists() or chosen is not None:
@@ -58,14 +58,14 @@ def _read(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise SettingsError(
-            "the compose variables were not read", f"{path} cannot be read: {error.strerror}", "Mend or remove it."
+            "the compose variables were not read", f"{path} cannot be read: {error.strerror}", "Fix or remove it."
         ) from error
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
 def platform_of(variables: Mapping[str, str]) -> Platform:
-    """What the images are made for. Raises SettingsError."""
+    """The platform of the images. Raises SettingsError."""
     architecture = _ARCHITECTURES.get(variables["ARCHITECTURE"])
     if architecture is None:
         raise SettingsError(
@@ -82,9 +82,9 @@ def platform_of(variables: Mapping[str, str]) -> Platform:
 
 
 def write_variables(root: Path) -> Path | None:
-    """Write into ``.env`` what compose cannot know: this machine's architecture, and a random key for the embedded AWS.
+    """Write this machine's architecture and a random key for the embedded AWS into ``.env``.
 
-    A file that exists only gets what it lacks. Returns its path if it was written. Only the owner may read it.
+    Adds only missing variables to an existing file. Returns the path if it was written. Only the owner may read it.
     """
     path = root / ".env"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -105,7 +105,7 @@ def write_variables(root: Path) -> Path | None:
 
 
 def prepare_contexts(root: Path, variables: Mapping[str, str], store: BlobStore) -> list[Path]:
-    """Write every context; gives their folders. Raises SourceError, DependencyError, StorageError."""
+    """Write all contexts and return their folders. Raises SourceError, DependencyError, StorageError."""
     platform = platform_of(variables)
     contexts = root / variables["CONTEXTS"]
     contexts.mkdir(parents=True, exist_ok=True)

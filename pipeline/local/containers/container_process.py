@@ -1,6 +1,6 @@
-"""Workers as containers: the image as it is, on Lambda's terms, answered by our Runtime API.
+"""Workers as containers of the unchanged image, with Lambda's limits and our Runtime API.
 
-The image's own entrypoint runs. With ``AWS_LAMBDA_RUNTIME_API`` set, the entrypoint of AWS's base images starts the
+With ``AWS_LAMBDA_RUNTIME_API`` set, the entrypoint of AWS's base images starts the
 runtime client, as on Lambda, instead of the Runtime Interface Emulator. The emulator invents request ids and an ARN,
 starts INIT with the first event, reports errors and timeouts as ordinary answers, and panics when two invocations
 overlap (aws-lambda-runtime-interface-emulator #20, #21, #97). docker compose uses it; see ``rie``.
@@ -42,7 +42,7 @@ log = logging.getLogger("pipeline.local.docker")
 
 @dataclass(frozen=True, slots=True)
 class ContainerProgram:
-    """What containers of a function are made from. ``folder`` is the local folder that their labels name."""
+    """The program of a function's containers. ``folder``: the local folder in their labels."""
 
     engine: Any
     gateway: Gateway

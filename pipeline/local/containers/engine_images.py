@@ -44,7 +44,7 @@ class EngineImage:
 class EngineImages:
     """The images of one emulated registry in an engine; safe to use from several threads.
 
-    ``folder/images.json`` lists what was brought into the engine, so that it can be removed after a crash.
+    ``folder/images.json`` lists the images added to the engine, so that they can be removed after a crash.
     """
 
     def __init__(self, engine: Any, folder: Path, endpoint: str = "http://127.0.0.1", token: str = "") -> None:
@@ -170,7 +170,7 @@ class EngineImages:
                 self._remove(self._ready.pop(digest).name)
 
     def remove_all(self, earlier: Collection[str] = ()) -> None:
-        """Remove what this run brought into the engine, and the images named in ``earlier``."""
+        """Remove the images that this run added to the engine, and those in ``earlier``."""
         with self._changing:
             for name in [*earlier, *self._noted]:
                 self._remove(name)
@@ -181,8 +181,8 @@ class EngineImages:
         import docker
         import requests
 
-        # Forced, because a container of ours may still be ending; an image with another name stays. Names that never
-        # reached the engine are not found.
+        # Forced, because one of our containers may still be ending; an image with another name stays. Names that were
+        # never added to the engine are not found.
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
             self._engine.remove_image(name, force=True)
         with contextlib.suppress(ValueError):

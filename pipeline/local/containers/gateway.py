@@ -1,4 +1,4 @@
-"""The only connection between functions in containers and this machine, without listening beyond loopback.
+"""Connect functions in containers with this machine, without listening beyond loopback.
 
 All containers of one host share the network of a small gateway container, which has a loopback interface and nothing
 else. In it a relay (``docker_relay``) listens where the functions expect the embedded AWS and their Runtime APIs, and
@@ -106,7 +106,7 @@ class Gateway:
             except TimeoutError:
                 said = await asyncio.to_thread(self._last_words, self._container)
                 raise EngineFailure(
-                    f"the containers' gateway did not come up ({said}); the engine must run on this machine, not in a "
+                    f"the containers' gateway did not start ({said}); the engine must run on this machine, not in a "
                     "virtual one"
                 ) from None
             return self._container

@@ -3,9 +3,8 @@
     python3 -c "$(cat relay.py)" '{"9001": ["worker-0", 20000], "4566": ["aws", null]}'
 
 It runs from a function's image with Python's standard library only, in the network that the functions' containers
-share, which has no other way out. Each container has a user of its own, and a port with a user accepts connections of
-that user only, so no function answers for another one. It ends with the host's process, when the ``owner`` socket
-closes.
+share, which has no other connection. Each container has a separate user, and a port with a user accepts only that
+user's connections, so no function can answer for another one. It ends with the host, when the ``owner`` socket closes.
 """
 
 import asyncio

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pipeline.local.invocation import FunctionConfig, Invocation, Outcome, Status
 
 PATH = "/2015-03-31/functions/function/invocations"
-# An invocation that waited so long for its turn is refused as throttled, which callers retry.
+# An invocation that waited this long is refused as throttled, which callers retry.
 QUEUE_SECONDS = 60.0
 # INIT counts on top of the function's own time (10 s on Lambda), and the answer has to come back.
 _GRACE_SECONDS = 15.0
@@ -59,11 +59,11 @@ class EmulatorRuntime:
         """Docker compose starts and stops the containers."""
 
     async def close(self) -> None:
-        """Nothing was started."""
+        """Does nothing."""
 
 
 def read_answer(status: int, body: bytes) -> Outcome:
-    """What an answer of the Runtime Interface Emulator means."""
+    """Interpret a response of the Runtime Interface Emulator."""
     if _TIMED_OUT.fullmatch(body):
         return Outcome.error("Sandbox.Timedout", body.decode())
     if status >= 500 or _is_error(body):

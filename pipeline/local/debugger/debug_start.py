@@ -3,8 +3,8 @@
     python -S …/debug_start.py SITE PORTS ANSWER -m MODULE ARGUMENT…
 
 SITE is the folder that debugpy is installed in; only debugpy is taken from there, so the function sees its image's
-packages and no others. PORTS are tried in order, such as 5678,0 (0: any). Where it listens is written to ANSWER as
-JSON. Imports nothing of this project.
+packages and no others. PORTS are tried in order, such as 5678,0 (0: any). The address is written to ANSWER as JSON.
+Imports nothing of this project.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 
 def load_debugpy(site: str):  # type: ignore[no-untyped-def]
     """debugpy from ``site``, with the path as it is under ``python -m`` afterwards."""
-    # The first entry is this file's folder, whose modules are not for the function.
+    # Removes this file's folder, the first entry, whose modules the function must not see.
     sys.path[0] = site
     import debugpy
     import debugpy.server.api

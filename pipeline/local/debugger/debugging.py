@@ -1,7 +1,7 @@
-"""A function's image under a debugger: one invocation in a separate worker, which waits for a debugger to attach.
+"""Run one invocation of a function's image under a debugger, in a separate worker.
 
-The image is the one that the control plane names, from the emulated registry, with the role's credentials and the
-function's variables. It lies in a folder whose name stays, so that an editor's settings do too:
+The worker has the deployed image, the credentials of the function's role and its variables. The image is in a folder
+with a fixed name, so that an editor's settings stay valid:
 
     FOLDER/debug/<function>/rootfs/var/task
 """
@@ -34,11 +34,11 @@ from pipeline.local.runtime.command import CannotRun, WorkerCommand, inside, int
 from pipeline.local.runtime.host_process import HostProgram
 from pipeline.local.runtime.worker import Worker, init_failure_outcome
 
-# debugpy's usual port; editors offer it.
+# debugpy's default port.
 PORT = 5678
-# Debugging has no time limit; the runtime needs a number (seconds).
+# Effectively no time limit (seconds).
 NO_LIMIT = 7 * 24 * 3600
-# What the debugger itself needs beside the function (MB).
+# Memory for the debugger, in addition to the function's (MB).
 _DEBUGGER_MEMORY = 1024
 _START_SECONDS = 60.0
 _FAREWELL_SECONDS = 0.3
@@ -49,8 +49,8 @@ _LOOK_SECONDS = 0.02
 class Waiting:
     """A function that waits for a debugger.
 
-    mappings  (folder of the project, folder that runs), the more special first
-    differs   files of the project that are not what runs, so that lines may be off
+    mappings  (folder of the project, folder that runs), the more specific first
+    differs   files of the project that differ from the image, so line numbers may be off
     """
 
     function: str
@@ -61,7 +61,7 @@ class Waiting:
 
 
 def find_debugpy() -> Path:
-    """The folder that debugpy is installed in. Raises LocalError."""
+    """The folder in which debugpy is installed. Raises LocalError."""
     found = importlib.util.find_spec("debugpy")
     if found is None or found.origin is None:
         raise LocalError("nothing was debugged", "the package debugpy is not installed", INSTALL_LOCAL)
@@ -69,7 +69,7 @@ def find_debugpy() -> Path:
 
 
 def require_port(port: int) -> None:
-    """Raises LocalError when the port is taken, before anything is started."""
+    """Raises LocalError if the port is taken."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,7 +78,7 @@ def require_port(port: int) -> None:
         taken = error.errno == errno.EADDRINUSE
         raise LocalError(
             "nothing was debugged", f"port {port} is taken" if taken else f"port {port}: {error.strerror}",
-            "Choose another port, or leave it out and a free one is taken.",
+            "Choose another port, or omit it to use a free one.",
         ) from error  # fmt: skip
 
 
@@ -86,10 +86,10 @@ def debug_function(
     document: dict[str, Any], source: FunctionSource, event: bytes, folder: Path, endpoint: str, connect: Connect,
     on_waiting: Callable[[Waiting], None], *, port: int | None = None,
 ) -> Outcome:  # fmt: skip
-    """Run one event in the image of ``document`` (see ``FunctionConfig.parse``), once a debugger is attached.
+    """Run one event in the image of ``document`` (see ``FunctionConfig.parse``) when a debugger has attached.
 
-    port: where it listens; None takes PORT, or any free one when that is taken. Call it in the main thread; Ctrl-C
-    ends the function. Raises LocalError when it cannot be run or debugged here.
+    port: to listen on; None uses PORT, or any free port if that is taken. Call it in the main thread; Ctrl-C ends the
+    function. Raises LocalError if the image cannot run or be debugged here.
     """
     site, ports = find_debugpy(), (PORT, 0) if port is None else (port,)
     if port is not None:
@@ -114,7 +114,7 @@ def debug_function(
 
 
 def differing_files(mappings: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:
-    """The project's Python files that differ from what runs, such as those saved after the last release."""
+    """The project's Python files that differ from the image, such as those saved after the last release."""
     found = []
     for local, runs in mappings:
         for entry in collect_files(local, local.name):
@@ -131,7 +131,7 @@ def differing_files(mappings: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _own_folder(parent: Path, function: str) -> Iterator[Path]:
-    """The function's folder while it is debugged. What a killed run left there is ended and removed first."""
+    """The function's debug folder for the block, after ending and removing what a killed run left in it."""
     own = (parent / function).resolve()
     parent.mkdir(parents=True, exist_ok=True)
     with (parent / f"{function}.lock").open("wb") as lock:
@@ -140,7 +140,7 @@ def _own_folder(parent: Path, function: str) -> Iterator[Path]:
         except BlockingIOError as error:
             raise LocalError(
                 f"{function} was not debugged", "it is being debugged already, from this folder",
-                "End that one first; functions can be debugged side by side, each once.",
+                "End that debugger first. Different functions can be debugged at the same time.",
             ) from error  # fmt: skip
         _clear(own)
         (own / "work").mkdir(parents=True)
@@ -179,7 +179,7 @@ def _debug_command(
     if command.arguments[2:3] != ("-m",):
         raise LocalError(
             f"{name} was not debugged", f"its image starts {' '.join(command.arguments[2:])!r}, not a module (-m)",
-            "Only images that are started with `python -m` can be debugged.",
+            "Only images that start with `python -m` can be debugged.",
         )  # fmt: skip
     start = Path(__file__).with_name("debug_start.py")
     # Frozen modules have no files to stop in; debugpy warns of them.
@@ -202,7 +202,7 @@ def _debug_command(
 
 
 class _Session:
-    """One worker, from its start to the answer of its only invocation."""
+    """One worker with a single invocation."""
 
     def __init__(self, function: FunctionConfig, command: WorkerCommand, own: Path) -> None:
         self._function = replace(function, timeout=NO_LIMIT, memory=function.memory + _DEBUGGER_MEMORY)
@@ -221,7 +221,7 @@ class _Session:
             if failure is not None:
                 return init_failure_outcome(failure, self._function, request_id, worker.take_log())
             outcome = await worker.invoke(Invocation(request_id, event, self._function.arn))
-            # The debugger's last request, to go on, is answered beside the function's end.
+            # The debugger's last request, to continue, is answered while the function ends.
             await asyncio.sleep(_FAREWELL_SECONDS)
             return outcome
         finally:
@@ -235,7 +235,7 @@ class _Session:
             if worker.ended.done() or loop.time() > until:
                 why = worker.take_log().strip().rpartition("\n")[2] or "it said nothing"
                 raise LocalError(
-                    f"{self._function.name} was not debugged", f"debugpy did not come up ({why})", "Run it again."
+                    f"{self._function.name} was not debugged", f"debugpy did not start ({why})", "Run it again."
                 )
             await asyncio.sleep(_LOOK_SECONDS)
         said = json.loads(answer.read_bytes())

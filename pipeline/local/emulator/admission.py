@@ -1,15 +1,15 @@
-"""The only way into the embedded AWS: every request proves who sent it, and none comes from a web page.
+"""Authenticate every request to the embedded AWS, and refuse those of web pages.
 
-ministack takes some access keys without looking at their signatures, answers any Host, allows every origin and has
-administrative paths that need no credentials. On a developer's machine other users and every web page in a browser
-reach its port. So every request passes this ASGI application first:
+ministack accepts some access keys without verifying signatures, answers any Host, allows every origin and has
+administrative paths without authentication, and other users and web pages of the machine can reach its port. So every
+request passes this ASGI application first:
 
-    a Host that is no loopback name, or a header that only browsers send     refused
-    /v2/…                a login of GetAuthorizationToken, and the permissions of its caller
-    /_ministack/…        the host's token; a ResponseURL, which names an unguessable token itself
-    everything else      a signature of version 4 by a key that this embedded AWS issued
+    a Host that is not a loopback name, or a header that only browsers send     refused
+    /v2/…                requires a login of GetAuthorizationToken; its caller's permissions apply
+    /_ministack/…        requires the host's token; a ResponseURL contains its own unguessable token
+    everything else      requires a Signature Version 4 by a key that this embedded AWS issued
 
-and no answer carries a CORS header. Policies are then evaluated by ministack.
+Responses have no CORS headers. ministack then evaluates the policies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BODY_MAX = 512 << 20
 
 
 class Account(Protocol):
-    """What admission needs to know from ministack."""
+    """The interface to ministack."""
 
     def secret(self, access_key: str, token: str) -> str:
         """The secret of an access key that this account issued. Raises Refused."""
@@ -49,7 +49,7 @@ class Account(Protocol):
         ...
 
     def awaits(self, path: str) -> bool:
-        """Whether ``path`` is a ResponseURL that was given out and not answered yet."""
+        """Whether ``path`` is an issued ResponseURL without a response yet."""
         ...
 
     def refusal(self, request: Request, refused: Refused) -> tuple[int, Mapping[str, str], bytes]:
@@ -61,9 +61,9 @@ class Account(Protocol):
 class Admission:
     """An ASGI application before ``application``.
 
-    hosts   the host names, without ports, that this embedded AWS is reached by
-    token   a secret of this run that its own host knows
-    served  called with service and request before each answer is sent
+    hosts   accepted host names, without ports
+    token   a secret of this run, known to the host process
+    served  called with service and request before each response is sent
     """
 
     application: Application
@@ -152,7 +152,7 @@ class Admission:
 
 
 class _Closed(Exception):
-    """A request that no credentials would open."""
+    """A request that is refused with any credentials."""
 
 
 class _Unauthorized(Exception):
@@ -211,7 +211,7 @@ def _without_cors(send: Send) -> Send:
                 for name, value in message.get("headers", ())
                 if not name.lower().startswith((b"access-control-", b"timing-allow-origin"))
             ]
-            # A page that embeds an answer without CORS learns nothing of it.
+            # Without CORS headers a page cannot read an embedded response.
             message = {**message, "headers": [*kept, (b"cross-origin-resource-policy", b"same-origin")]}
         await send(message)
 

@@ -1,7 +1,7 @@
-"""The way of an invocation from the emulator's process to the runtime's, over one inherited socket pair.
+"""Send invocations from the emulator's process to the runtime's, over one inherited socket pair.
 
-Frames of several parts, many invocations at a time in any order, told apart by a number. Nobody else can reach the
-pair, nothing listens, and each side sees the other's end as the end of the stream.
+Each frame has several parts; an id matches concurrent invocations with their results. No other process can connect, and
+each side sees the end of the other as the end of the stream.
 
     emulator -> runtime   {"kind": "invoke", "id", "request_id", "arn", "trace_id"}, function, event
     emulator -> runtime   {"kind": "prepare", "id"}, function
@@ -83,7 +83,7 @@ class InvocationServer:
             writer.close()
 
     async def end(self) -> None:
-        """Give up what runs and take nothing new; each is answered as a service error, which its caller may retry."""
+        """Cancel running invocations and refuse new ones, with a service error that callers may retry."""
         self._ending = True
         for task in self._tasks:
             task.cancel()
@@ -97,7 +97,7 @@ class InvocationServer:
             try:
                 function = self._parse(document)
             except ValueError:
-                continue  # said when it is invoked
+                continue  # reported when it is invoked
             kept[document] = function
             functions.append(function)
             if index in wanted:
@@ -119,7 +119,7 @@ class InvocationServer:
             await out.drain()
 
     async def _prepare(self, document: bytes) -> Outcome:
-        """Ends when the function's image is ready, or cannot be had, which its invocation reports."""
+        """Returns when the function's image is ready or unavailable; its invocation reports an error."""
         with contextlib.suppress(ValueError):
             await self._runtime.prepare(self._parse(document))
         return Outcome(Status.OK, b"")

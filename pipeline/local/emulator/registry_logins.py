@@ -30,9 +30,9 @@ _ACTIONS = (
 
 
 class RegistryLogins:
-    """The tokens that were issued, each with the access key of its caller; in memory only.
+    """The issued tokens, each with the access key of its caller; in memory only.
 
-    own_token  the embedded AWS's own host logs in with it, as the account's root
+    own_token  the login of the embedded AWS's host, as the account's root
     """
 
     def __init__(self, own_token: str, root: str) -> None:

@@ -2,7 +2,7 @@
 
     python -m pipeline.local.emulator.server --socket FD [--bridge FD]
 
-``--socket`` is a bound TCP socket of the owner's, so that the port is known and taken before anything starts.
+``--socket`` is a TCP socket that the owner has bound, so that the port is known and reserved before the start.
 ``--bridge`` is one end of a socket pair (see ``pipeline.local.emulator.bridge``) over which invocations of image
 functions reach the owner's runtime; without it such invocations are service errors.
 
@@ -60,10 +60,9 @@ ANSWER_SECONDS = 0.1
 
 
 def environment(folder: Path, *, port: int, region: str, access: Access, identity: str) -> dict[str, str]:
-    """The emulator's whole environment: none of the caller's AWS settings pass through.
+    """The emulator's complete environment, without the caller's AWS settings.
 
-    ministack reads its settings from variables at import. What it would write to the system's temporary folder goes
-    below ``folder``.
+    ministack reads its settings from variables at import. Its temporary files go below ``folder``.
     """
     fresh = os.environ.get(ACCOUNT_VARIABLE) == FRESH
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -102,7 +101,7 @@ def environment(folder: Path, *, port: int, region: str, access: Access, identit
 
 
 def _admission(access: Access, logins: RegistryLogins, state: DurableState | None) -> Admission:
-    """ministack behind the check of who is calling."""
+    """ministack behind ``admission``."""
     from ministack.app import app
 
     region, root = os.environ["MINISTACK_REGION"], access.root
@@ -134,7 +133,7 @@ async def _run(listener: socket.socket, application: Admission, state: DurableSt
     ending, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end(*_: object) -> None:
-        # On threads, so that a handler that keeps the loop busy cannot keep the process.
+        # In threads, so that a handler that blocks the loop cannot keep the process alive.
         watchdog = threading.Timer(SAVE_SECONDS, os._exit, (1,))
         watchdog.daemon = True
         watchdog.start()

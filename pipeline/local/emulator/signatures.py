@@ -1,7 +1,7 @@
-"""Signature Version 4 of a request, computed again by botocore's own signer and compared.
+"""Verify Signature Version 4 of a request by computing it again with botocore's signer.
 
-    read_claim(request) -> Claim         what the caller says: key, scope, date, signed headers, signature
-    verify(request, claim, secret, now)  raises Refused unless the signature is the one that botocore makes
+    read_claim(request) -> Claim         the caller's claim: key, scope, date, signed headers, signature
+    verify(request, claim, secret, now)  raises Refused unless botocore computes the same signature
 
 Sources: AWS IAM user guide, "Signature Version 4 for API requests"; S3 API reference, "Authenticating requests".
 """
@@ -22,16 +22,16 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-# How far a caller's clock may be off.
+# The largest difference of a caller's clock.
 SKEW = timedelta(minutes=15)
-# The longest life of a presigned URL.
+# The longest validity of a presigned URL.
 _EXPIRES_MAX = 7 * 24 * 3600
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 
 
 class Refused(Exception):
-    """A request that is not accepted. ``code`` is AWS's name of the error."""
+    """A refused request. ``code`` is AWS's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who signed a request, and how; not verified yet. ``expires`` has the seconds that a presigned URL is valid."""
+    """The unverified signer and signature of a request. ``expires``: the validity of a presigned URL in seconds."""
 
     access_key: str
     date: str
@@ -103,7 +103,7 @@ def read_claim(request: Request) -> Claim:
 
 
 def verify(request: Request, claim: Claim, secret: str, now: datetime) -> None:
-    """Raises Refused for a request that ``secret`` did not sign, or not now."""
+    """Raises Refused for a request that was not signed with ``secret``, or whose signature has expired."""
     _verify_time(claim, now)
     if not hmac.compare_digest(_signature(request, claim, secret).encode(), claim.signature.encode()):
         raise Refused(
@@ -134,7 +134,7 @@ def _verify_time(claim: Claim, now: datetime) -> None:
 
 
 def _signature(request: Request, claim: Claim, secret: str) -> str:
-    """What botocore's signer makes of the request with the claim's scope, time and headers."""
+    """The signature that botocore computes for the request with the claim's scope, time and headers."""
     presigned = claim.expires is not None
     signer: type[SigV4Auth]
     if claim.service == "s3":
@@ -148,7 +148,7 @@ def _signature(request: Request, claim: Claim, secret: str) -> str:
 
     class Recomputed(signer):  # type: ignore[misc, valid-type]
         def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:  # noqa: ARG002
-            """Those that the caller signed; botocore itself leaves some out, which other SDKs sign."""
+            """The headers that the caller signed; other SDKs sign some that botocore leaves out."""
             return headers
 
     auth = Recomputed(Credentials(claim.access_key, secret), claim.service, claim.region)

@@ -2,9 +2,8 @@
 
     python3 -m pipeline.local.host.compose_service --port 4566 --function NAME=http://HOST:8080 …
 
-The access key of its root is in the variables ROOT_KEY, which ``make compose-context`` writes into ``.env``. It listens
-on the container's loopback, where it calls itself, and a relay passes on what comes to the container's own address, so
-that the other containers and a published port reach it.
+Its root access key is in the variables ROOT_KEY, which ``make compose-context`` writes into ``.env``. It listens on the
+container's loopback; a relay on the container's address makes it reachable by other containers and a published port.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SERVICE = "aws"
 
 
 class ComposeHost(Host):
-    """A Host whose functions run elsewhere."""
+    """A Host whose functions run in other containers."""
 
     def __init__(self, folder: Path, port: int, urls: Mapping[str, str], root: RootKey) -> None:
         for name in ("tmp", "state", "s3"):

@@ -1,10 +1,10 @@
-"""Start, find and stop the embedded AWS with its runtime. One runs per local folder, apart from who started it.
+"""Start, find and stop the embedded AWS with its runtime. There is one per local folder; it outlives the command.
 
-    FOLDER/local.json     who runs there and how it is reached
-    FOLDER/lock           held as long as anything runs there
-    FOLDER/state, s3      what the embedded AWS knew when it ended last
+    FOLDER/local.json     process and address, while it runs
+    FOLDER/lock           held while any of its processes runs
+    FOLDER/state, s3      the saved state of the embedded AWS
     FOLDER/images, layers pulled images
-    FOLDER/*.log          what the host and the emulator said; *.log.previous of the run before
+    FOLDER/*.log          logs of host and emulator; *.log.previous of the run before
 
 ``find_local`` is called by every command, so this module imports little.
 """
@@ -28,9 +28,9 @@ from pipeline.local.host_state import HostState, open_private, read_state
 if TYPE_CHECKING:
     import subprocess
 
-# A start waits for an emulator that is still saving, and then reads a state that may be large.
+# A start waits for an emulator that is still saving, and then reads the state, which may be large.
 START_SECONDS = 200.0
-# The emulator may take its SAVE_SECONDS, and the host a little more.
+# The emulator may take SAVE_SECONDS, and the host a little longer.
 STOP_SECONDS = 110.0
 _NOT_STARTED = "the embedded AWS was not started"
 _ALWAYS_LOST = "Log events and metrics since its last regular stop are lost, and what was being executed."
@@ -56,7 +56,7 @@ class LocalAws:
 
 
 def find_local(folder: Path) -> LocalAws | None:
-    """What runs for ``folder``, or None. Reads one file and asks the kernel for one process."""
+    """The running embedded AWS of ``folder``, or None. Reads one file and checks one process."""
     state = read_state(folder)
     return _local_aws(state, folder) if state is not None and state.alive else None
 
@@ -71,10 +71,10 @@ def _local_aws(state: HostState, folder: Path) -> LocalAws:
 def start_local(
     folder: Path, *, port: int | None = None, runtime: str | None = None, report: Report = ignore
 ) -> LocalAws:
-    """Start the embedded AWS and its runtime for ``folder``, or find them running.
+    """Start the embedded AWS and its runtime for ``folder``, or return the running one.
 
-    port     of 127.0.0.1; None takes the one used before if it is free, else any free one.
-    runtime  "process" or "docker"; None takes what runs, and starts with processes.
+    port     on 127.0.0.1; None uses the previous port if it is free, else any free port.
+    runtime  "process" or "docker"; None uses the running one, else "process".
     Raises LocalError.
     """
     if sys.platform != "linux":
@@ -100,23 +100,23 @@ def start_local(
     if port is not None and not running.endpoint.endswith(f":{port}"):
         raise LocalError(
             f"the embedded AWS was not started on port {port}",
-            f"it runs already at {running.endpoint}",
-            NextStep("Leave the port out, or stop it first", ("down",)),
+            f"it is already running at {running.endpoint}",
+            NextStep("Omit the port, or stop it first", ("down",)),
         )
     if runtime is not None and running.runtime != runtime:
         raise LocalError(
             f"functions were not started in the {runtime} runtime",
-            f"the embedded AWS runs already, with the {running.runtime} runtime",
-            NextStep("Leave --runtime out, or stop it first", ("down",)),
+            f"the embedded AWS is already running with the {running.runtime} runtime",
+            NextStep("Omit --runtime, or stop it first", ("down",)),
         )
     return running
 
 
 @contextlib.contextmanager
 def local_session(folder: Path, *, port: int | None = None, runtime: str = "process") -> Iterator[LocalAws]:
-    """An embedded AWS of its own for the block, such as a test: it ends with the block, and with this process.
+    """A separate embedded AWS for the block, such as a test; it ends with the block or this process.
 
-    Raises LocalError, also when one runs for ``folder`` already.
+    Raises LocalError, also if one is already running for ``folder``.
     """
     _make_folder(folder)
     _require_ministack()
@@ -125,7 +125,9 @@ def local_session(folder: Path, *, port: int | None = None, runtime: str = "proc
         found = find_local(folder)
         if found is None or "busy" in answer:
             raise LocalError(
-                _NOT_STARTED, f"{folder} is in use", NextStep("Take another folder, or stop it there first", ("down",))
+                _NOT_STARTED,
+                f"{folder} is in use",
+                NextStep("Use another folder, or stop the one there first", ("down",)),
             )
         yield found
     finally:
@@ -135,7 +137,7 @@ def local_session(folder: Path, *, port: int | None = None, runtime: str = "proc
 
 
 def stop_local(folder: Path) -> bool:
-    """Stop what runs for ``folder``, saving its state; False when nothing ran. Raises LocalError if it will not end."""
+    """Stop the embedded AWS of ``folder``, saving its state. Returns False if none was running. Raises LocalError."""
     state = read_state(folder)
     if state is None or not state.alive:
         sweep_containers(folder)
@@ -147,7 +149,7 @@ def stop_local(folder: Path) -> bool:
         try:
             signal.pidfd_send_signal(process, signal.SIGTERM)
             if not _ends(process, STOP_SECONDS):
-                # What it started ends with it; see host.py.
+                # Its child processes end with it; see main.py.
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 _ends(process, 5)
         except PermissionError as error:
@@ -168,14 +170,14 @@ def stop_local(folder: Path) -> bool:
 
 
 def keeps_state(folder: Path) -> bool:
-    """Whether something is kept on disk for the next start; what is just ending is waited for, since it saves last."""
+    """Whether ``folder`` has a saved state. Waits for an emulator that is ending, because it saves last."""
     if (folder / "lock").exists():
         _lock_is_free(folder, STOP_SECONDS)
     return any((folder / "state").glob("*.json"))
 
 
 def sweep_containers(folder: Path) -> None:
-    """Remove containers that a killed run left, where there is an engine to ask."""
+    """Remove containers of a killed run, if there is an engine."""
     if (folder / "containers").exists():
         from pipeline.local.containers.container_backend import open_engine, sweep_folder
 
@@ -211,14 +213,14 @@ def _make_folder(folder: Path) -> None:
     try:
         for place in (folder, *(folder / name for name in ("tmp", "state", "s3"))):
             place.mkdir(parents=True, exist_ok=True)
-            # It has credentials, data and logs, so no other user may enter, whatever the umask.
+            # It contains credentials, data and logs, so only the owner may enter, whatever the umask.
             place.chmod(0o700)
         (folder / ".gitignore").write_text("*\n")
     except OSError as error:
         raise LocalError(
             _NOT_STARTED,
             f"its folder {folder} cannot be written: {error.strerror}",
-            "Free some space or mend its permissions, or name another folder.",
+            "Free some space, fix its permissions, or use another folder.",
         ) from error
 
 
@@ -234,9 +236,9 @@ def _require_ministack() -> None:
 
 
 def _start_host(folder: Path, port: int | None, runtime: str) -> dict[str, Any]:
-    """Start the host, apart from this process, and return its one line: ready or busy. Raises LocalError."""
+    """Start the host as a daemon and return its line of JSON: ready or busy. Raises LocalError."""
     process, answer = _spawn_host(folder, port, runtime)
-    process.wait()  # it forked and left, so that the host is nobody's child
+    process.wait()  # it has forked and exited, so the host is not a child of this process
     return answer
 
 
@@ -249,7 +251,7 @@ def _spawn_host(
         with contextlib.suppress(FileNotFoundError):
             (folder / name).replace(folder / f"{name}.previous")
     reader, writer = os.pipe()
-    # The user's own AWS credentials and settings are not for anything that runs there.
+    # The user's AWS credentials and settings are not passed on.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     arguments = ["--folder", str(folder.resolve()), "--port", str(port or 0), "--answer", str(writer)]
@@ -276,7 +278,7 @@ def _spawn_host(
     process.wait()
     if "error" in answer:
         raise LocalError(*answer["error"])
-    raise LocalError(_NOT_STARTED, _last_words(folder), f"Look into {folder / 'host.log'}, and run it again.")
+    raise LocalError(_NOT_STARTED, _last_words(folder), f"See {folder / 'host.log'}, and run it again.")
 
 
 def _read_answer(descriptor: int, seconds: float) -> bytes:
@@ -301,15 +303,15 @@ def _last_words(folder: Path) -> str:
 
 
 def _await_started(folder: Path, answer: dict[str, Any]) -> LocalAws:
-    """What runs now: our host, or another that was started at the same time."""
+    """The running embedded AWS: from this start, or from a concurrent one."""
     until = time.monotonic() + START_SECONDS
     while (found := find_local(folder)) is None:
         if "busy" not in answer:
-            raise LocalError(_NOT_STARTED, _last_words(folder), f"Look into {folder / 'host.log'}, and run it again.")
+            raise LocalError(_NOT_STARTED, _last_words(folder), f"See {folder / 'host.log'}, and run it again.")
         if time.monotonic() > until:
             raise LocalError(
                 _NOT_STARTED,
-                f"a process holds {folder / 'lock'} and does not say where it can be reached",
+                f"a process holds {folder / 'lock'} and has not written its address",
                 f"Find it with `fuser {folder / 'lock'}`, and end it.",
             )
         time.sleep(0.02)

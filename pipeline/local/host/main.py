@@ -1,11 +1,11 @@
-"""The process behind the local target: it owns the emulator and the runtime, and ends when it is asked to.
+"""The host: the process of the local target that owns the emulator and the runtime.
 
     python -m pipeline.local.host.main --folder FOLDER --port PORT --answer FD [--runtime docker] [--attached]
 
-Started by ``pipeline.local.host.control`` and apart from it: it forks once, and writes one line of JSON to FD when the
-embedded AWS answers or when it cannot. SIGTERM ends it cleanly; attached, it does not fork, and the end of its standard
-input ends it too. If it is killed, the kernel ends the workers, and the emulator sees its standard input end, saves its
-state and leaves.
+``pipeline.local.host.control`` starts it as a daemon: it forks once, and writes one line of JSON to FD when the
+embedded AWS is ready or has failed. SIGTERM ends it cleanly; attached, it does not fork, and also ends with its
+standard input. If it is killed, the kernel ends the workers, and the emulator saves its state and exits when its
+standard input ends.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ from pipeline.local.runtime.function_runtime import FunctionRuntime
 from pipeline.local.runtime.process_backend import ProcessBackend
 
 REGION = "us-east-1"
-# What the emulator's process runs; a soak puts one with faults in its place.
+# The emulator's module; the soak test replaces it by one with faults.
 EMULATOR = "pipeline.local.emulator.server"
-# How often the host looks whether its folder is still there.
+# How often the host checks that its folder still exists.
 FOLDER_SECONDS = 2.0
 READY_SECONDS = 90.0
-# In the state's folder: the port that the state speaks of.
+# In the state's folder: the port in the URLs of the saved state.
 PORT = "port"
 _NOT_STARTED = "the embedded AWS was not started"
 
@@ -69,11 +69,11 @@ log = logging.getLogger("pipeline.local.host.main")
 
 
 class Busy(Exception):
-    """Another host runs for this folder."""
+    """Another host is running for this folder."""
 
 
 def take_lock(folder: Path) -> BinaryIO:
-    """Hold the folder. An emulator that outlived its host holds it too, until it has saved its state: wait for that."""
+    """Lock the folder. Waits for an emulator that outlived its host and is still saving its state."""
     file = (folder / "lock").open("ab")
     until = time.monotonic() + SAVE_SECONDS + 5
     while True:
@@ -89,13 +89,13 @@ def take_lock(folder: Path) -> BinaryIO:
 
 
 def bind(port: int, preferred: int) -> socket.socket:
-    """A socket on 127.0.0.1: on ``port``, or when that is 0 on ``preferred`` if it is free. Raises LocalError."""
+    """A socket on 127.0.0.1: on ``port``, or if that is 0 on ``preferred`` or any free port. Raises LocalError."""
     for choice in [port] if port else [preferred, 0]:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", choice))
-            listener.listen(1024)  # so that nobody else can take it before the emulator listens
+            listener.listen(1024)  # reserves the port until the emulator listens
         except OSError as error:
             listener.close()
             if not port and choice:
@@ -104,7 +104,7 @@ def bind(port: int, preferred: int) -> socket.socket:
             raise LocalError(
                 f"{_NOT_STARTED} on port {port}",
                 "another program uses that port" if taken else str(error.strerror),
-                "Choose another port, or leave it out and a free one is taken.",
+                "Choose another port, or omit it to use a free one.",
             ) from error
         return listener
     raise AssertionError("port 0 is always tried last")
@@ -113,7 +113,7 @@ def bind(port: int, preferred: int) -> socket.socket:
 def start_emulator(
     folder: Path, listener: socket.socket, bridge: socket.socket, lock: BinaryIO, access: Access, identity: str
 ) -> subprocess.Popen[bytes]:
-    """The emulator as a child that holds ``lock`` too; its end of ``bridge`` and the listener are its own."""
+    """Start the emulator as a child process, which inherits ``lock``, its end of ``bridge`` and the listener."""
     port = listener.getsockname()[1]
     variables = environment(folder, port=port, region=REGION, access=access, identity=identity)
     inherited = [listener.fileno(), bridge.fileno(), lock.fileno()]
@@ -130,7 +130,7 @@ def start_emulator(
 
 
 def saved_port(folder: Path) -> int:
-    """The port that the saved state speaks of, or 0."""
+    """The port in the URLs of the saved state, or 0."""
     try:
         return int((folder / "state" / PORT).read_text())
     except (OSError, ValueError):
@@ -138,7 +138,7 @@ def saved_port(folder: Path) -> int:
 
 
 def settle_port(folder: Path, port: int) -> None:
-    """Make the saved state speak of ``port``: ministack keeps queues and the like under URLs with its own address."""
+    """Change the saved state to ``port``: ministack stores queues and other resources under URLs with its address."""
     before = saved_port(folder)
     if before == port:
         return
@@ -157,7 +157,7 @@ def replace_file(file: Path, content: bytes) -> None:
 
 
 class Host:
-    """The running whole: emulator, bridge and runtime."""
+    """The running emulator, bridge and runtime."""
 
     def __init__(
         self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool, engine: Any = None,
@@ -165,7 +165,8 @@ class Host:
     ) -> None:  # fmt: skip
         kill_marked(folder)  # left by a host and an emulator that were both killed
         self._folder = folder
-        # Held open, so that what the folder is called now can be told from what was removed, even with its old number.
+        # Kept open, so that its inode number is not reused: this distinguishes a folder that was removed and created
+        # again.
         self._held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._attached = attached
         self._engine = engine
@@ -206,15 +207,17 @@ class Host:
             waits = [asyncio.create_task(asked.wait()), asyncio.create_task(gone.wait()), abandoned]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if abandoned.done():
-                # Nothing can be saved, and nobody can find it any more.
+                # The folder is gone: the state cannot be saved.
                 os.killpg(self._emulator.pid, signal.SIGKILL)
                 asked.set()
             for wait in waits:
                 wait.cancel()
         finally:
-            # First of all nobody should find what is about to end.
+            # First, so that no command finds a host that is ending.
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(FILE, dir_fd=self._held)  # not another's, where the folder was removed and made again
+                os.unlink(
+                    FILE, dir_fd=self._held
+                )  # not that of another host, if the folder was removed and created again
             loop.remove_reader(process)
             await server.end()
             await runtime.close()
@@ -223,14 +226,14 @@ class Host:
             await asyncio.gather(bridge, return_exceptions=True)
         if asked.is_set():
             return 0
-        log.error("the emulator ended by itself, with status %s", self._emulator.returncode)
+        log.error("the emulator ended unexpectedly with status %s", self._emulator.returncode)
         return 1
 
     async def _abandoned(self) -> None:
-        """Returns when somebody removed the folder under this host, also when another was made in its place."""
-        ours = os.fstat(self._held)
+        """Returns when the folder was removed, or replaced by another one."""
+        held = os.fstat(self._held)
         with contextlib.suppress(FileNotFoundError):
-            while os.path.samestat(self._folder.stat(), ours):
+            while os.path.samestat(self._folder.stat(), held):
                 await asyncio.sleep(FOLDER_SECONDS)
 
     def _start_runtime(self) -> Runtime:
@@ -253,8 +256,8 @@ class Host:
                     raise LocalError(*json.loads(last_line(self._folder / "emulator.log")))
                 raise LocalError(
                     _NOT_STARTED,
-                    f"ministack {MINISTACK_VERSION} did not come up ({last_line(self._folder / 'emulator.log')})",
-                    f"Look into {self._folder / 'emulator.log'}, and run it again.",
+                    f"ministack {MINISTACK_VERSION} did not start ({last_line(self._folder / 'emulator.log')})",
+                    f"See {self._folder / 'emulator.log'}, and run it again.",
                 )
             await asyncio.sleep(0.01)
 
@@ -273,8 +276,8 @@ class Host:
             with contextlib.suppress(BrokenPipeError):
                 self._emulator.stdin.close()
         if not select.select([process], [], [], SAVE_SECONDS + 5)[0]:
-            log.error("the emulator did not end, and is killed")
-        # With what it may have left of its own; its number is not given out again before it is waited for.
+            log.error("the emulator did not end and is killed")
+        # The whole process group, whose id cannot be reused before the process is reaped.
         os.killpg(self._emulator.pid, signal.SIGKILL)
         self._emulator.wait()
         os.close(process)
@@ -306,14 +309,14 @@ def last_line(file: Path) -> str:
 
 
 def say(descriptor: int, answer: dict[str, Any]) -> None:
-    """The one line to who started us, who may be gone."""
+    """Write the line of JSON for the starting process, which may be gone."""
     with contextlib.suppress(OSError):
         os.write(descriptor, json.dumps(answer).encode() + b"\n")
         os.close(descriptor)
 
 
 def prepare_engine(folder: Path, runtime: str) -> Any:
-    """The engine for the container runtime, else None; then what a killed run left in one is removed."""
+    """The engine of the container runtime, else None. Also removes what a killed run left in an engine."""
     if runtime == "docker":
         from pipeline.local.containers.container_backend import open_engine
 
@@ -336,7 +339,7 @@ def serve(folder: Path, port: int, answer: int, attached: bool, runtime: str) ->
         return 1
     except OSError as error:
         say(answer, {"error": [_NOT_STARTED, f"{error.strerror} ({error.filename or folder})",
-                               "Free some space or mend the permissions, and run it again."]})  # fmt: skip
+                               "Free some space or fix the permissions, and run it again."]})  # fmt: skip
         raise
 
 
@@ -350,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.attached and os.fork():
         os._exit(0)
-    os.umask(0o077)  # also the emulator's; nothing of this folder is for other users
+    os.umask(0o077)  # inherited by the emulator: no file may be readable by other users
     os.environ.pop("PYTHONPATH", None)
     os.set_inheritable(chosen.answer, False)
     os.chdir("/")

@@ -1,4 +1,4 @@
-"""Images out of the emulated ECR: manifests, configs and layers, verified before anything is unpacked."""
+"""Pull images from the emulated ECR: manifests, configs and layers, verified before they are unpacked."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class ImageUnavailable(Exception):
     """An image that is missing in the registry, damaged, unsafe, or of a kind that Lambda refuses."""
 
 
-# Gives the registry that image URIs call by a host name.
+# Returns the registry for the host name of an image URI.
 Connect = Callable[[str], Registry]
 
 
 def local_registries(endpoint: str, token: str) -> Connect:
-    """The registries of the embedded AWS, which are all at ``endpoint``; ``token`` is the host's own login."""
+    """The registries of the embedded AWS, all at ``endpoint``; ``token`` is the host's login."""
     login, retries = Credentials("AWS", token), Retries(attempts=3)
     return functools.cache(lambda host: Registry(host, endpoint_url=endpoint, credentials=login, retries=retries))
 
 
 @dataclass(frozen=True, slots=True)
 class PulledImage:
-    """The description of an image. ``layers`` has each layer with its diff id, the lowest first."""
+    """A described image. ``layers`` has each layer with its diff id, the lowest first."""
 
     config: dict[str, Any]
     layers: tuple[tuple[Descriptor, Digest], ...]
@@ -74,7 +74,7 @@ def _read_blob(registry: Registry, repository: str, descriptor: Descriptor) -> b
 def pull_layer(
     registry: Registry, repository: str, layer: Descriptor, diff_id: Digest, archive: Path, bytes_max: int
 ) -> None:
-    """Write a layer's uncompressed tar; it must not be opened unless this returns, since both digests match then.
+    """Write a layer's uncompressed tar, verifying both digests; do not open it if this raises.
 
     Raises ImageUnavailable, UnsafeLayer, RegistryError and zlib.error.
     """
@@ -96,7 +96,7 @@ def pull_layer(
             plain.update(content)
             file.write(content)
     if compressed.hexdigest() != layer.digest.hex or plain.hexdigest() != diff_id.hex:
-        raise ImageUnavailable(f"the layer {layer.digest} is not what the image's manifest and config promise")
+        raise ImageUnavailable(f"the layer {layer.digest} does not match the image's manifest and config")
 
 
 def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -3,8 +3,7 @@
     FOLDER/layers/<diff id>/   an unpacked layer
     FOLDER/images/<digest>/    rootfs, hard links into the layers; image.json
 
-A folder is made elsewhere and renamed, so it appears complete or not at all, and a killed process leaves nothing that
-could be mistaken for an image.
+A folder is created elsewhere and renamed, so it is complete if it exists, also after a killed process.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ KEPT_UNUSED = 10
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """An image that is ready to run. ``environment`` and the rest are the image config's own, unmapped."""
+    """An image that is ready to run. ``environment`` and the following are those of the image config, unmapped."""
 
     digest: Digest
     rootfs: Path
@@ -54,9 +53,9 @@ class ImageStore:
         self._folder = folder.resolve()
         self._connect = connect
         self._ready: dict[Digest, LocalImage] = {}
-        # Pulling and pruning share the layers, so they take turns.
+        # Pulling and pruning exclude each other, because images share layers.
         self._changing = threading.Lock()
-        # Held for a moment only, while an image is looked up or moved away.
+        # Held only while an image is looked up or renamed.
         self._looking = threading.Lock()
         for name in ("images", "layers", "unpacking"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
@@ -75,14 +74,14 @@ class ImageStore:
                         self._pull(self._connect(reference.registry), reference.repository, digest)
                     image = self._find(digest)
         if image is None:
-            raise ImageUnavailable(f"{reference} was removed from {self._folder} meanwhile")
+            raise ImageUnavailable(f"{reference} was removed from {self._folder} in the meantime")
         return image
 
     def _place(self, digest: Digest) -> Path:
         return self._folder / "images" / digest.hex
 
     def _find(self, digest: Digest) -> LocalImage | None:
-        """The image if it is on disk; does not wait for other images that are being pulled."""
+        """The image if it is on disk; does not wait for pulls of other images."""
         if digest in self._ready:
             return self._ready[digest]
         place = self._place(digest)
@@ -92,7 +91,7 @@ class ImageStore:
             try:
                 image = self._ready[digest] = _load(place, digest)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                # Removed by hand, or cut off by a full disk: it is pulled again.
+                # Removed by hand or truncated by a full disk: pull it again.
                 with contextlib.ExitStack() as doomed:
                     self._move_away(place, doomed)
                 return None
@@ -129,7 +128,7 @@ class ImageStore:
                     self._move_away(place, doomed)
 
     def _move_away(self, place: Path, doomed: contextlib.ExitStack) -> None:
-        """Renamed before it is removed with ``doomed``: a half-removed folder must not be found under its digest."""
+        """Rename the folder and add it to ``doomed``, so that a partly removed one is not found under its digest."""
         folder = doomed.enter_context(temporary_folder(self._unpacking))
         place.rename(folder / place.name)
 
@@ -143,7 +142,7 @@ class ImageStore:
             work.rename(self._place(digest))
 
     def _ensure_layers(self, registry: Registry, repository: str, image: PulledImage) -> None:
-        """Pull and unpack the layers that are not there yet."""
+        """Pull and unpack the missing layers."""
         left = UNPACKED_MAX
         for layer, diff_id in image.layers:
             place = self._folder / "layers" / diff_id.hex

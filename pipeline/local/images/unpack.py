@@ -1,8 +1,8 @@
-"""Unpacks layers without trusting them.
+"""Unpack untrusted layers.
 
-A layer is unpacked once, under its diff id, and image trees are linked together from unpacked layers, so an image that
-differs in one small layer costs that layer. Nothing an archive says leads out of its folder: no absolute or climbing
-path, no entry through a link, no link whose target is outside, no device, and no more bytes or entries than allowed.
+A layer is unpacked once, under its diff id; image trees are made of hard links to unpacked layers. An archive cannot
+write outside of its folder: absolute and climbing paths, entries through links, links to the outside and devices are
+rejected, and bytes and entries are limited.
 
 Sources: OCI image specification, "Image Layer Filesystem Changeset" (whiteouts, entry types).
 """
@@ -23,14 +23,14 @@ from pipeline.oci.archive import UNPACKED_MAX, Archive, BadArchive, Entry, Judge
 
 
 class UnsafeLayer(ValueError):
-    """A layer that leads out of its folder, contains special files, or is larger than allowed."""
+    """A layer with paths outside of its folder, special files, or more content than allowed."""
 
 
 def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) -> int:
     """Unpack an uncompressed tar into ``folder`` (which must not exist); returns the bytes written.
 
-    ``folder/files`` holds the tree, ``folder/whiteouts.json`` what the layer removes from those below it.
-    Raises UnsafeLayer, also for what is no archive.
+    ``folder/files`` is the tree, ``folder/whiteouts.json`` the paths that the layer removes from lower layers.
+    Raises UnsafeLayer, also for content that is not an archive.
     """
     tree = _Tree(folder / "files")
     judge = Judge()
@@ -64,11 +64,11 @@ class _Tree:
         files.parent.mkdir()
         _make_open_folder(str(files))
         self._files = files
-        # Folders that are known to be real, so that each file does not check its parents again.
+        # Folders known not to be links, so that parents are checked only once.
         self._folders = {""}
 
     def write(self, entry: Entry, content: Iterator[bytes]) -> None:
-        """Write one entry. The last of several with one path counts."""
+        """Write one entry, replacing an earlier one with the same path."""
         path = entry.path
         self._make_folder(path if entry.kind == "directory" else posixpath.dirname(path))
         target = self._files / path
@@ -86,11 +86,11 @@ class _Tree:
         if entry.kind == "symlink":
             target.symlink_to(inner_target(path, entry.target))
             return
-        # Of links, pipes and devices the judge leaves links.
+        # The reader has rejected pipes and devices.
         inside = Entry(entry.target, "file")
         source = self._files / inside.path
         if ".." in inside.path.split("/") or not _is_real(self._files, source) or not source.is_file():
-            raise UnsafeLayer(f"the hard link {path!r} leads to {entry.target!r}, which is no file before it")
+            raise UnsafeLayer(f"the hard link {path!r} leads to {entry.target!r}, which is not an earlier file")
         os.link(source, target)
 
     def _make_folder(self, path: str) -> None:
@@ -136,10 +136,10 @@ def _is_real(files: Path, path: Path) -> bool:
 
 
 def inner_target(path: str, target: str) -> str:
-    """A symbolic link's target, made relative and normal, so that it means the same in any folder.
+    """A symbolic link's target, relative and normalised, so that it is valid in any folder.
 
-    Absolute targets mean the image's root. In the result no ``..`` follows a name, so it cannot climb through another
-    link. Raises UnsafeLayer when it leaves the root.
+    Absolute targets are relative to the image's root. In the result no ``..`` follows a name, so it cannot climb
+    through another link. Raises UnsafeLayer if it leaves the root.
 
     >>> inner_target("usr/bin/python", "/usr/local/bin/python3")
     '../local/bin/python3'
@@ -152,7 +152,7 @@ def inner_target(path: str, target: str) -> str:
 
 
 def merge_layers(layers: list[Path], root: Path) -> None:
-    """Make the tree of an image from unpacked layers, lowest first. Files are hard links into the layers."""
+    """Create the tree of an image from unpacked layers, lowest first. Files are hard links into the layers."""
     _make_open_folder(str(root))
     for layer in layers:
         whiteouts: dict[str, Any] = json.loads((layer / "whiteouts.json").read_text())

@@ -1,6 +1,6 @@
-"""How a worker process is started: the image's own entrypoint and environment, mapped onto its unpacked tree.
+"""The command of a worker process: the image's entrypoint and environment, mapped to its unpacked tree.
 
-The process runtime gives a function its image's files and this machine's Python. Paths inside the image are mapped
+The process runtime runs a function with its image's files and this machine's Python. Paths in the image are mapped
 where Lambda's contract names them (the task root, the module path), or mounted in a sandbox (see ``sandbox``).
 """
 
@@ -38,9 +38,9 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """How a worker of a function is started; its Runtime API and its temporary folder are added per worker.
+    """The command of a function's workers, without the Runtime API and temporary folder of each worker.
 
-    rootfs  the image's files; in a sandbox they are mounted where the image has them, and ``folder`` is a path in it
+    rootfs  the image's files; a sandbox mounts them at the image's paths, and ``folder`` is a path in it
     """
 
     arguments: tuple[str, ...]
@@ -72,27 +72,27 @@ def lambda_variables(function: FunctionConfig, handler: str) -> dict[str, str]:
 
 
 def refuse_placeholder(function: FunctionConfig, labels: Iterable[tuple[str, str]]) -> None:
-    """Raises CannotRun for a function whose image is its placeholder."""
+    """Raises CannotRun for a function that runs its placeholder image."""
     if dict(labels).get(PLACEHOLDER_LABEL) == "true":
-        message = f"{function.name} still has its placeholder image; run `up` to build and release its own"
+        message = f"{function.name} runs its placeholder image; run `up` to build and release its own"
         raise CannotRun("PlaceholderImage", message)
 
 
 def interpreter() -> str:
-    """This Python without its virtual environment, so that a function sees its image's packages and no others."""
+    """This Python without its virtual environment, so that a function uses only its image's packages."""
     base: str = getattr(sys, "_base_executable", "") or sys.executable
     return str(Path(base).resolve())
 
 
 def inside(rootfs: Path, path: str) -> Path:
-    """Where an absolute path of the image is on this machine."""
+    """An absolute path of the image as a path on this machine."""
     return rootfs / os.path.normpath("/" + path).lstrip("/")
 
 
 def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str, *, mapped: bool = True) -> WorkerCommand:
     """The image's entrypoint as a process of this machine. Raises CannotRun.
 
-    mapped  the image's paths are those of its unpacked tree; False in a sandbox, which has them as they are
+    mapped  map the image's paths to its unpacked tree; False in a sandbox, which mounts them unchanged
     ``endpoint`` is the embedded AWS, for the function's SDK.
     """
     refuse_placeholder(function, image.labels)
@@ -136,9 +136,9 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str, *
     }
     variables.setdefault("LANG", "C.UTF-8")
     variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    # An image's tree is read-only; byte code that the image has is used.
+    # An image's tree is read-only; its byte code is used.
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
-    # -S: no site-packages of this machine; what the function imports comes from its image or the standard library.
+    # -S: no site-packages of this machine; imports come from the image or the standard library.
     start = (interpreter(), "-S", *arguments[1:])
     return WorkerCommand(start, tuple(variables.items()), inside(root, directory), image.rootfs, function.version)
 

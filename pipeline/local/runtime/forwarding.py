@@ -1,4 +1,4 @@
-"""Connections passed on to a port of this machine's loopback."""
+"""Forward connections to a port on this machine's loopback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _forwarding: set[asyncio.Task[None]] = set()
 
 
 async def forward_to(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass a connection on to a port of 127.0.0.1 until either side ends it."""
+    """Forward a connection to a port of 127.0.0.1 until either side closes it."""
     try:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -26,21 +26,21 @@ log = logging.getLogger("pipeline.local.runtime.function_runtime")
 
 
 class Backend(Protocol):
-    """Where images are kept and workers run: this machine's processes, or a container engine."""
+    """Stores images and runs workers: as processes of this machine, or with a container engine."""
 
     def prepare(self, function: FunctionConfig) -> Program:
-        """What workers of the function run, once its image is ready; called in a thread.
+        """Fetch the function's image and return the program of its workers; called in a thread.
 
         Raises CannotRun, ImageUnavailable and OSError.
         """
         ...
 
     def prune(self, used: set[Digest]) -> None:
-        """Remove images that are not in use, called in a thread now and then. Raises OSError and ValueError."""
+        """Remove unused images; called periodically in a thread. Raises OSError and ValueError."""
         ...
 
     async def close(self) -> None:
-        """Called last, when all workers have ended."""
+        """Called last, after all workers have ended."""
         ...
 
 
@@ -54,10 +54,10 @@ class FunctionRuntime:
         self._backend = backend
         self._pools: dict[FunctionConfig, WorkerPool] = {}
         self._current: dict[tuple[str, str], FunctionConfig] = {}
-        # More interpreters than processors only slow each other down while they start.
+        # Starting more interpreters than there are processors is slower.
         at_once = max(2, os.cpu_count() or 1)
         self._starts = asyncio.Semaphore(at_once)
-        # One start is left for an invocation, which must not queue behind everything that is warmed up.
+        # Leaves one start for an invocation, which must not wait for workers that are warmed up.
         self._warming = asyncio.Semaphore(max(1, at_once - 1))
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep(self._sweep())
@@ -86,7 +86,7 @@ class FunctionRuntime:
         pool = self._pools.get(function)
         if pool is None:
             pool = self._pools[function] = WorkerPool(function, self._backend.prepare, self._starts)
-        # An invocation that was under way when its function changed still runs the configuration it was sent to.
+        # An invocation sent before its function changed still runs the old configuration.
         pool.retired = self._current.get(function.place, function) != function
         return pool
 

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine, in a sandbox where there is one."""
+"""Workers as processes of this machine, in a sandbox if available."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _FILES_MAX = 1024
 class HostProgram:
     """A command of this machine.
 
-    work_folder  has a temporary folder for each process that has no sandbox
-    aws_port     where the embedded AWS listens; the only thing besides its Runtime API that a sandboxed process reaches
+    work_folder  contains a temporary folder for each process without a sandbox
+    aws_port     the port of the embedded AWS, which a sandboxed process can reach besides its Runtime API
     """
 
     command: WorkerCommand
@@ -47,7 +47,7 @@ class HostProgram:
 
 
 class HostProcess:
-    """A ``Process`` in a separate session, so that everything that the handler started ends with it."""
+    """A ``Process`` in a separate session, so that processes started by the handler end with it."""
 
     limits_memory = False
 
@@ -92,7 +92,7 @@ class HostProcess:
         self._serving = self._loop.create_task(self._serve(ours))
 
     async def _serve(self, channel: socket.socket) -> None:
-        """Answer on the ports that the sandbox opened; its end before that is reported by its exit."""
+        """Serve the ports that the sandbox opened. If it ends earlier, its exit reports that."""
         with channel:
             ready = self._loop.create_future()
             self._loop.add_reader(channel.fileno(), ready.set_result, None)
@@ -149,7 +149,7 @@ class HostProcess:
             raise StartFailed(Failure("Runtime.InvalidEntrypoint", message)) from error
 
     def owns(self, peer: tuple[str, int], own: tuple[str, int]) -> bool:
-        """Whether a connection comes from this process or from one that it started."""
+        """Whether a connection comes from this process or a descendant."""
         if self._process is None:
             return False
         return is_held_by([self._process.pid, *descendants(self._process.pid)], peer, own)
@@ -173,7 +173,7 @@ class HostProcess:
             self._loop.remove_reader(stream.fileno())
 
     def memory_kb(self, *, peak: bool = False) -> int:
-        """Of the process and all that it started."""
+        """The memory of the process and its descendants."""
         if self._process is None:
             return 0
         return sum(_memory_kb(pid, peak) for pid in (self._process.pid, *descendants(self._process.pid)))
@@ -183,7 +183,7 @@ class HostProcess:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._program.sandbox is not None:
-                # The first process of the sandbox, with which all others in it end before bubblewrap itself does.
+                # The first process of the sandbox; all others in it end with it, before bubblewrap does.
                 for child in children(self._process.pid):
                     os.kill(child, signal.SIGKILL)
                     return
@@ -193,7 +193,7 @@ class HostProcess:
         assert self._process is not None  # noqa: S101
         self._loop.remove_reader(self._exits)
         os.close(self._exits)
-        self.kill()  # what the handler left in its session, before the pid is released
+        self.kill()  # processes left in its session, before the pid is released
         status = self._process.wait()
         self._read_output()
         self._clean_up()
@@ -212,7 +212,7 @@ class HostProcess:
 
 
 class _OwnWorkersOnly(asyncio.Protocol):
-    """A Runtime API on a port of this machine, which others may connect to: it answers its own worker alone."""
+    """A Runtime API on a port of this machine, which answers only its worker."""
 
     def __init__(self, process: HostProcess, protocol: asyncio.Protocol) -> None:
         self._process = process

@@ -1,4 +1,4 @@
-"""Whose process is at the other end of a loopback connection, from the kernel's tables (Linux)."""
+"""Find the process at the other end of a loopback connection in the kernel's tables (Linux)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _hex(address: tuple[str, int]) -> str:
 
 
 def _links(process: int) -> set[str]:
-    """What a process has open; empty for one that is gone or another user's."""
+    """The open files of a process; empty if it has ended or belongs to another user."""
     found = set()
     try:
         with os.scandir(f"/proc/{process}/fd") as entries:

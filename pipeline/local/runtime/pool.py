@@ -20,12 +20,12 @@ WORKERS_MAX = 32
 IDLE_SECONDS = 120.0
 # An invocation that waited this long for a worker is refused as throttled, which callers retry.
 QUEUE_SECONDS = 60.0
-# A worker that takes longer than this to start no longer holds back others.
+# A worker that takes longer than this to start no longer delays the start of others.
 START_SECONDS = 5.0
-# A worker that has just answered asks for the next event within this time, well before a new one would be ready.
+# A worker that has just answered requests the next event within this time, much sooner than a new one would be ready.
 REST_SECONDS = 0.005
 
-# What a waiting invocation receives: a worker, or why none started and what it wrote.
+# The result of waiting for a worker: a worker, or the failure of the one that did not start with its output.
 Turn: TypeAlias = "asyncio.Future[Worker | tuple[Failure, str]]"
 
 
@@ -53,7 +53,7 @@ class WorkerPool:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is running or waiting."""
+        """Whether no invocation is running or waiting."""
         return not (self._invocations or self._workers or self._starting)
 
     @property
@@ -61,7 +61,7 @@ class WorkerPool:
         return len(self._workers)
 
     async def invoke(self, invocation: Invocation) -> Outcome:
-        """Never raises because of the function or its image; OSError when this machine has no room for a worker."""
+        """Run one event. Raises only OSError, if this machine cannot start another worker."""
         self._invocations += 1
         try:
             return await self._invoke(invocation)
@@ -85,7 +85,7 @@ class WorkerPool:
         return await found.invoke(invocation)
 
     async def warm(self) -> None:
-        """Start one worker ahead of the first invocation. An image that cannot run is reported when it is invoked.
+        """Start one worker before the first invocation, which reports an image that cannot run.
 
         Returns when the worker is ready, or after START_SECONDS.
         """
@@ -100,7 +100,7 @@ class WorkerPool:
             await asyncio.wait(self._starting, timeout=START_SECONDS)
 
     async def prepare(self) -> Program:
-        """What workers run, once the image is ready. Raises as the ``prepare`` of the pool; retried the next time."""
+        """The program of the workers, once the image is ready. Raises like ``prepare``, which is retried."""
         if self._program is None or (self._program.done() and self._program.exception() is not None):
             self._program = asyncio.create_task(asyncio.to_thread(self._make_ready, self.function))
         return await asyncio.shield(self._program)
@@ -117,7 +117,7 @@ class WorkerPool:
             async with asyncio.timeout(QUEUE_SECONDS):
                 return await turn
         except BaseException:
-            # A worker may have been handed over just as the wait was given up.
+            # A worker may have been assigned at the moment of the timeout.
             if turn.done() and not turn.cancelled() and not turn.exception() and isinstance(turn.result(), Worker):
                 self._release(cast(Worker, turn.result()))
             raise
@@ -135,7 +135,7 @@ class WorkerPool:
         if self._workers:
             await asyncio.sleep(REST_SECONDS)
         async with self._starts:
-            # Workers that became free meanwhile may have served the invocation that this one was meant for.
+            # A worker that became idle may have served the invocation for which this one was started.
             if self._workers and not self._waiting:
                 return
             worker = Worker(self.function, await self.prepare(), self._release, self._ended)

@@ -1,4 +1,4 @@
-"""Functions as processes of this machine, out of the images that were pushed."""
+"""Functions as processes of this machine, from pushed images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.oci.values import Digest
 
 
 class ProcessBackend:
-    """A ``Backend`` below ``folder``; ``endpoint`` is the embedded AWS, ``token`` the host's login of its registry."""
+    """A ``Backend`` below ``folder``. ``endpoint``: of the embedded AWS; ``token``: the host's registry login."""
 
     def __init__(self, folder: Path, endpoint: str, token: str) -> None:
         self._work_folder = folder / "work"
@@ -33,4 +33,4 @@ class ProcessBackend:
         self._images.prune(used)
 
     async def close(self) -> None:
-        """The folder stays: if the local folder was removed and made again, it belongs to another host."""
+        """Keeps the folder: if the local folder was removed and created again, it belongs to another host."""

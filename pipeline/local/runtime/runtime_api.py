@@ -1,7 +1,7 @@
 """Lambda's Runtime API for one worker.
 
-Each worker has its own listener, so the requests that arrive on it concern that worker's invocations only. Runtime
-clients use a small part of HTTP (no pipelining, no chunks), which is parsed here; an invocation costs two exchanges.
+Each worker has a separate listener, so a request can only concern that worker's invocations. Runtime clients use a
+small part of HTTP (no pipelining, no chunks), which is parsed here; an invocation takes two requests.
 
 Source: AWS documentation, "Using the Lambda runtime API" (version 2018-06-01).
 """
@@ -25,14 +25,14 @@ _ACCEPTED = b'{"status":"OK"}'
 
 
 class RuntimeEvents(Protocol):
-    """The requests of a runtime client, as its worker receives them."""
+    """Receives the requests of a runtime client; implemented by its worker."""
 
     def next_asked(self, connection: RuntimeConnection) -> None:
-        """The runtime is ready for an event; answer with ``connection.send_event``."""
+        """The runtime requests the next event; respond with ``connection.send_event``."""
         ...
 
     def answered(self, request_id: str, payload: bytes) -> bool:
-        """The handler returned; False when that invocation is not the one that runs."""
+        """The handler returned; False if that invocation is not running."""
         ...
 
     def failed(self, request_id: str, payload: bytes) -> bool:
@@ -40,7 +40,7 @@ class RuntimeEvents(Protocol):
         ...
 
     def too_large(self, request_id: str) -> bool:
-        """The handler returned more than Lambda takes."""
+        """The handler's response exceeds Lambda's limit."""
         ...
 
     def init_failed(self, payload: bytes) -> None:
@@ -139,7 +139,7 @@ class RuntimeConnection(asyncio.Protocol):
             self._send_error(400, "InvalidRequestID", "no such invocation is running")
 
     def send_event(self, headers: dict[str, str], event: bytes) -> bool:
-        """Answer the pending request for the next invocation; False if the client has hung up."""
+        """Respond to the pending request for the next invocation; False if the client has disconnected."""
         if not self.open:
             return False
         self._send(200, event, headers)

@@ -1,8 +1,8 @@
-"""Keeps worker processes apart from this machine and from each other, with bubblewrap.
+"""Isolate worker processes from this machine and from each other, with bubblewrap.
 
-In a sandbox a function has its image's files and this machine's Python, read-only, and its own /tmp, processes and
-network. Root's workers run as another user. A function sees neither the home folder nor the local folder, no other
-process, and on its network nothing but its Runtime API and the embedded AWS.
+A sandbox contains its image's files and this machine's Python, read-only, and a separate /tmp, process tree and
+network. Root's workers run as another user. A function cannot access the home folder, the local folder or other
+processes, and its network contains only its Runtime API and the embedded AWS.
 
 Without bubblewrap, or where the kernel refuses it, functions run as plain processes, and ``Isolation`` says why.
 """
@@ -27,10 +27,10 @@ _TMP_BYTES = 512 << 20
 RUNTIME_API_PORT = 9001
 _START = Path(__file__).with_name("sandbox_start.py")
 _START_INSIDE = "/run/sandbox_start.py"
-# Of this machine; an image's own are for another C library and another Python.
+# From this machine, because those of an image are built for another C library and another Python.
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr")
 _NOT_OF_THE_IMAGE = {*_SYSTEM, "dev", "etc", "proc", "run", "sys", "tmp"}
-# What programs read and what says nothing about this machine's users.
+# Files that programs need and that do not reveal this machine's users.
 _ETC = ("alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
         "pki", "ssl")  # fmt: skip
 _TRY_SECONDS = 20
@@ -38,7 +38,7 @@ _TRY_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """bubblewrap as it works here. ``setpriv`` is the program that leaves root, or "" if root does not run this."""
+    """A working bubblewrap. ``setpriv``: the program that drops root, "" if the user is not root."""
 
     bubblewrap: str
     version: str
@@ -63,7 +63,7 @@ class Sandbox:
         wrapped += ["--perms", "0755", "--dir", "/run", "--ro-bind", str(_START), _START_INSIDE]
         for mount in _mounts(rootfs):
             wrapped += mount
-        # Started by a user, the function owns the folders between the mounts.
+        # Without root, the function owns the folders between the mounts.
         wrapped += ["--remount-ro", "/", "--chdir", folder, "--"]
         if self.setpriv:
             wrapped += [
@@ -74,12 +74,12 @@ class Sandbox:
 
 
 def api_port(aws_port: int) -> int:
-    """The Runtime API's port in a sandbox: Lambda's own, unless the embedded AWS has it."""
+    """The Runtime API's port in a sandbox: that of Lambda, unless the embedded AWS uses it."""
     return RUNTIME_API_PORT if aws_port != RUNTIME_API_PORT else RUNTIME_API_PORT + 1
 
 
 def _mounts(rootfs: Path | None) -> Iterator[list[str]]:
-    """This machine's system and Python, and the image's own folders, all read-only."""
+    """This machine's system and Python, and the image's folders, all read-only."""
     for name in _SYSTEM:
         place = Path("/", name)
         if place.is_symlink():
@@ -99,7 +99,7 @@ def _mounts(rootfs: Path | None) -> Iterator[list[str]]:
 
 
 def _image_mounts(source: Path, target: Path, python: Sequence[Path]) -> Iterator[list[str]]:
-    """The image's folders where its paths say; one that would hide this machine's Python is taken apart."""
+    """The image's folders at their paths; a folder that would hide this machine's Python is split."""
     with os.scandir(source) as entries:
         for entry in sorted(entries, key=lambda each: each.name):
             place = target / entry.name
@@ -119,7 +119,7 @@ def _image_mounts(source: Path, target: Path, python: Sequence[Path]) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What keeps functions apart here: a sandbox, or the reason for none and what to do about it."""
+    """The isolation of functions: a sandbox, or why there is none and how to enable it."""
 
     sandbox: Sandbox | None
     why_not: str = ""

@@ -1,10 +1,10 @@
-"""The first program in a worker's sandbox: opens the ports that the function expects, and becomes its runtime client.
+"""The first program in a worker's sandbox: opens the ports that the function expects, then runs its runtime client.
 
     python -S /…/sandbox_start.py FD PORT… -m MODULE ARGUMENT…
 
-The sandbox has its own network with a loopback interface and nothing else. A socket belongs to the network that it was
-made in, so the listeners are made here and handed to the host over FD: the host answers on 127.0.0.1 of this sandbox
-without being in it, and no process outside can connect. Imports nothing of this project.
+The sandbox has a separate network with only a loopback interface. A socket belongs to the network in which it was
+created, so the listeners are created here and passed to the host over FD: the host serves 127.0.0.1 of the sandbox, and
+no other process outside can connect. Imports nothing of this project.
 """
 
 import os
@@ -13,7 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
-# Of bubblewrap and of the host; Lambda has neither.
+# Variables of bubblewrap and the host, which Lambda does not set.
 _HIDDEN = ("PWD", "TRANSACTION_PIPELINE_FOLDER")
 
 

@@ -1,4 +1,4 @@
-"""One worker: a process that runs a function's image under its own Runtime API, one invocation at a time."""
+"""One worker: a process that runs a function's image with a separate Runtime API, one invocation at a time."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pipeline.local.runtime.worker_process import Channel, Exit, Failure, Proces
 INIT_SECONDS = 10.0
 # How often the memory of a busy worker is checked.
 MEMORY_SECONDS = 0.25
-# A killed process is gone within this time, unless it hangs in the kernel.
+# A killed process ends within this time, unless it hangs in the kernel.
 END_SECONDS = 5.0
 
 
 class Worker:
     """States: starting → idle ⇄ busy → ended. ``ready`` resolves when INIT is over, to a Failure or None.
 
-    ``on_idle`` is called when the runtime client has asked for an event and the previous invocation is concluded, so a
-    worker that answers and then exits never receives another event, and never two at a time. ``on_end`` is called once,
-    when the process is gone.
+    ``on_idle`` is called when the runtime client has requested an event and the previous invocation has ended, so a
+    worker that responds and then exits receives no further event, and never two at a time. ``on_end`` is called once,
+    when the process has ended.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Worker:
             self._coming_up = self._loop.create_task(self._come_up(connection))
 
     async def _come_up(self, connection: RuntimeConnection) -> None:
-        """INIT is over. What it wrote belongs before the first invocation."""
+        """INIT is over. Its output precedes the first invocation."""
         self._lift_limit()
         seconds = time.monotonic() - self._started
         await self._process.drain_output(starting=True)
@@ -174,7 +174,7 @@ class Worker:
             left = deadline - time.monotonic()
             if left <= 0:
                 self.kill()
-                # The caller is answered only once nothing of the invocation is still running.
+                # Respond only after all processes of the invocation have ended.
                 await asyncio.wait((self.ended,), timeout=END_SECONDS)
                 return self._timed_out()
             await asyncio.wait((answer,), timeout=min(MEMORY_SECONDS, left))
@@ -188,7 +188,7 @@ class Worker:
         return Failure("Sandbox.Timedout", f"Task timed out after {self.function.timeout}.00 seconds")
 
     def _conclude(self, invocation: Invocation, ending: Outcome | Failure, seconds: float) -> Outcome:
-        """The outcome with its log: what the handler wrote between the platform's own lines."""
+        """The outcome with its log: the handler's output between the platform's lines."""
         peak = max(self._peak_kb, self._process.memory_kb(peak=True))
         request_id, status = invocation.request_id, ""
         lines = [self._init_log, f"START RequestId: {request_id} Version: {self.function.version}", self.take_log()]
@@ -214,7 +214,7 @@ class Worker:
         return Outcome(ending.status, ending.payload, "\n".join(line for line in lines if line))
 
     def take_log(self) -> str:
-        """What the process wrote since the last call."""
+        """The process's output since the last call."""
         return self._channel.output.take()
 
     # --- the end -------------------------------------------------------------------------------------------------

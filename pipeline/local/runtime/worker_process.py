@@ -1,8 +1,8 @@
-"""What a worker runs in: a process of this machine or a container, behind one protocol.
+"""The process of a worker: a process of this machine or a container, behind one protocol.
 
     Program.new_process(channel)  ->  Process.start() … on_exit(Exit)
 
-``Worker`` keeps Lambda's rules (INIT, time limit, one invocation at a time) and knows no more of a process than this.
+``Worker`` implements Lambda's rules (INIT, timeout, one invocation at a time) on this protocol.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Failure:
 
 
 class StartFailed(Exception):
-    """The image's entrypoint cannot be started; the function is to blame, not this machine."""
+    """The image's entrypoint cannot be started: an error of the function, not of this machine."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -45,7 +45,7 @@ class Exit:
     """How a process ended.
 
     status  the exit status, ``-signal`` for a signal, None if unknown
-    lost    why it disappeared through no fault of the function, such as an engine that stopped; "" otherwise
+    lost    why it ended for a reason outside of the function, such as an engine that stopped; "" otherwise
     """
 
     status: int | None = None
@@ -53,7 +53,7 @@ class Exit:
 
 
 class Output:
-    """What a process wrote since ``take``, up to 4 MB; the bytes beyond that are counted."""
+    """The output of a process since ``take``, up to 4 MB; further bytes are counted."""
 
     def __init__(self) -> None:
         self._kept = bytearray()
@@ -75,11 +75,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """How a process reaches its worker.
+    """The callbacks from a process to its worker.
 
-    runtime_api  makes the protocol of one connection to the worker's Runtime API
-    on_exit      called once on the event loop when the process is gone and its output is complete
-    output       receives what the process writes
+    runtime_api  creates the protocol of one connection to the worker's Runtime API
+    on_exit      called once on the event loop when the process has ended and its output is complete
+    output       receives the process's output
     """
 
     runtime_api: Callable[[], asyncio.Protocol]
@@ -88,10 +88,10 @@ class Channel:
 
 
 class Process(Protocol):
-    """One running copy of a program. All methods are called on the event loop."""
+    """One process of a program. All methods are called on the event loop."""
 
     async def start(self) -> None:
-        """Start it. Raises StartFailed, and OSError when this machine or the engine has no room.
+        """Start it. Raises StartFailed, and OSError if this machine or the engine lacks resources.
 
         ``on_exit`` is not called after an exception.
         """
@@ -110,16 +110,16 @@ class Process(Protocol):
         ...
 
     async def drain_output(self, *, starting: bool = False) -> None:
-        """Wait until what the process has written so far is in the channel's output."""
+        """Wait until all output so far is in the channel."""
         ...
 
     def kill(self) -> None:
-        """Begin to end the process and everything it started; may be called at any time, and repeatedly."""
+        """Begin to end the process and its descendants; may be called at any time, and repeatedly."""
         ...
 
 
 class Program(Protocol):
-    """What the workers of one function configuration run; its image is ready."""
+    """The program of one function configuration's workers; its image is ready."""
 
     def new_process(self, channel: Channel) -> Process: ...
 

@@ -134,7 +134,7 @@ def test_closed_streams_change_no_exit_status(tmp_path: Path, name: str, closed:
         ]
         if name not in ("up", "infra", "watch")
         else []
-    )  # which would start the local AWS
+    )  # which would start the embedded AWS
     assert len({each.returncode for each in done}) <= 1
     assert not any("Traceback" in each.stderr for each in done)
 

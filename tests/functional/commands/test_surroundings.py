@@ -41,8 +41,8 @@ EXPLAINED = [
         ("$BOOTSTRAP status", {"TRANSACTION_PIPELINE_ENDPOINT": url}, "which is not the URL of a host")
         for url in ("x", "http://", "file:///etc", "http://127.0.0.1:99999", "http://u:p@127.0.0.1", "http://[")
     ),
-    ("$BOOTSTRAP status", {"PYTHONSAFEPATH": "1"}, "the local AWS is not running"),
-    ("$BOOTSTRAP status", {"PYTHONWARNINGS": "error"}, "the local AWS is not running"),
+    ("$BOOTSTRAP status", {"PYTHONSAFEPATH": "1"}, "the embedded AWS is not running"),
+    ("$BOOTSTRAP status", {"PYTHONWARNINGS": "error"}, "the embedded AWS is not running"),
     ("$BOOTSTRAP status --target aws --region us-east-1", {"AWS_PROFILE": "nope"}, "nope"),
 ]  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_the_settings_of_a_shell_do_not_reach_the_local_target(tmp_path: Path) -
 def test_a_start_that_fails_leaves_nothing_running(
     tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The settings are wrong, which is found when the local AWS has been started for a command."""
+    """The settings are wrong, which is found when the embedded AWS has been started for a command."""
     monkeypatch.setenv("TRANSACTION_PIPELINE_LOCAL", str(tmp_path / "local"))
     shutil.copytree(ROOT / "images", tmp_path / "images", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "environments.toml").write_text('[project]\nworkflow = "transactions"\n[defaults]\nzones = -1\n')

@@ -141,7 +141,7 @@ def test_the_port_that_was_asked_for_is_taken(folder: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     assert start_local(folder, port=port).endpoint == f"http://127.0.0.1:{port}"
-    with pytest.raises(LocalError, match="it runs already at"):
+    with pytest.raises(LocalError, match="it is already running at"):
         start_local(folder, port=port + 1)
 
 

@@ -311,7 +311,7 @@ def test_a_placeholder_says_what_to_do(make: Callable[..., Function]) -> None:
         ({"Entrypoint": [], "Cmd": []}, "Runtime.InvalidEntrypoint", "no entrypoint"),
         ({"Entrypoint": ["python3.8", "-m", "awslambdaric"]}, "Runtime.InvalidPython", "made for Python 3.8"),
         ({"WorkingDir": "/srv"}, "Runtime.InvalidWorkingDir", "/srv"),
-        ({"lie": True}, "ImageUnavailable", "not what the image's manifest and config promise"),
+        ({"lie": True}, "ImageUnavailable", "does not match the image's manifest and config"),
     ],
 )
 def test_an_image_that_cannot_run_here_says_so(

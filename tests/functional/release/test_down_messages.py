@@ -33,12 +33,12 @@ def test_what_is_kept_is_told_with_a_way_to_be_rid_of_it(tmp_path: Path) -> None
         dynamodb = line.client("dynamodb")
         assert endpoint == [dynamodb.meta.endpoint_url]
         dynamodb.delete_table(TableName=command.split()[-1])
-    assert said.endswith("\nNext: ./bootstrap.py up --environment two takes it into use again\n")
+    assert said.endswith("\nNext: ./bootstrap.py up --environment two uses them again\n")
     # The last one takes the embedded AWS with it, so a command would reach nothing.
     last = line.run("down", "-e", "one", "--keep-data").stdout
     assert "\nKept on disk:\n" in last
     assert "aws " not in last
-    assert last.endswith(f"takes it into use again; to be rid of it, delete {line.local}\n")
+    assert last.endswith(f"uses them again; to delete them, delete {line.local}\n")
 
 
 @pytest.mark.parametrize("environment", ["dev", "other"])

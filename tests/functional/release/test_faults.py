@@ -146,7 +146,7 @@ def test_an_image_that_is_gone_is_pushed_back_by_its_digest(
     outputs = module.switch_images(deployment, {}, events.append)
     assert not outputs.changed
     assert len(calls) == 2
-    assert any(isinstance(event, Note) and "pushing it back" in event.text for event in events)
+    assert any(isinstance(event, Note) and "pushing it again" in event.text for event in events)
     found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": str(image.digest)}])
     assert found["imageDetails"][0]["imageTags"] == [f"image-{image.digest.hex[:16]}"]
 

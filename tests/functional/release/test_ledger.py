@@ -308,7 +308,7 @@ def test_a_function_that_somebody_switched_by_hand_is_noticed_and_put_back(place
     pushed, theirs = place.push("ours"), place.push("theirs")
     name = make_function(place, theirs)
     image = PushedImage("fraud", place.uri, pushed)
-    with pytest.raises(FunctionError, match="does not run what was pushed"):
+    with pytest.raises(FunctionError, match="does not run the pushed image"):
         verify_function(lambda_client, name, image, timeout=10)
     assert restore_function(lambda_client, name, image, timeout=10)
     verify_function(lambda_client, name, image, timeout=10)

@@ -64,7 +64,7 @@ def test_images_alone_go_back_where_that_is_wanted(line: CommandLine, first: dic
     assert (back["changed"], back["not_taken_back"], memory(line)) == (False, ["template"], 1024)
     told = line.run("rollback", "--to", "1", "--images-only").stdout
     assert told.startswith("dev runs the images of release 1 already\n")
-    assert told.endswith("\nNot taken back: template\nNext: ./bootstrap.py rollback --to 1\n")
+    assert told.endswith("\nNot rolled back: template\nNext: ./bootstrap.py rollback --to 1\n")
 
 
 def test_a_template_that_is_gone_stays_and_is_told(line: CommandLine, first: dict[str, Any]) -> None:

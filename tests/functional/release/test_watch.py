@@ -178,7 +178,7 @@ def test_a_syntax_error_is_shown_and_the_last_good_image_stays(watch: Watch, han
     assert f"compliance-checking/handler.py:{len(good.splitlines()) + 2}" in said
     assert watch.answer()["tag"] == "second"
     handler.write_text(good)
-    assert "mended" in watch.says("handler.py")
+    assert "fixed" in watch.says("handler.py")
     handler.write_text(good.replace("'second'", "'third'"))
     watch.says("live after")
     assert watch.answer()["tag"] == "third"
@@ -221,7 +221,7 @@ def test_a_shared_file_is_live_in_every_function(watch: Watch) -> None:
 def test_a_changed_manifest_is_a_whole_release(watch: Watch) -> None:
     manifest = watch.images / "compliance-checking" / "function.toml"
     manifest.write_text(manifest.read_text().replace("memory = 1769", "memory = 2048"))
-    watch.says("dev is as the files say")
+    watch.says("dev is up to date")
     configuration = watch.line.client("lambda").get_function_configuration(FunctionName="compliance-checking-dev")
     assert configuration["MemorySize"] == 2048
     assert watch.answer()["tag"] == "fourth"
@@ -233,7 +233,7 @@ def test_a_folder_that_is_put_back_is_told_to_be_mended(watch: Watch, tmp_path: 
     watch.says("it calls fraud-detection, and there is no such function")
     # Moved in as a whole: no event tells of the files in it.
     kept.rename(folder)
-    assert "fraud-detection: mended; dev is as the files say" in watch.says("dev is as the files say")
+    assert "fraud-detection: fixed; dev is up to date" in watch.says("dev is up to date")
 
 
 def test_a_folder_that_is_moved_in_with_other_files_is_live(watch: Watch, handler: Path, tmp_path: Path) -> None:
@@ -252,9 +252,9 @@ def test_a_folder_that_is_moved_in_with_other_files_is_live(watch: Watch, handle
 @pytest.mark.parametrize("file", ["function.toml", "handler.py"])
 def test_a_file_that_is_put_back_is_told_to_be_mended(watch: Watch, handler: Path, tmp_path: Path, file: str) -> None:
     (handler.parent / file).rename(tmp_path / file)
-    watch.says("What runs stays live")
+    watch.says("The running version stays live")
     (tmp_path / file).rename(handler.parent / file)
-    watch.says(f"compliance-checking/{file}: mended")
+    watch.says(f"compliance-checking/{file}: fixed")
 
 
 def test_the_next_up_finds_everything_released(watch: Watch) -> None:
@@ -288,7 +288,7 @@ def functions(watch: Watch) -> set[str]:
 def test_a_loss_that_nobody_can_approve_is_told_once_and_holds_nothing_up(
     watch: Watch, handler: Path, extra: Path, away: Path
 ) -> None:
-    watch.says("dev is as the files say")
+    watch.says("dev is up to date")
     scoring = watch.images / "fraud-detection" / "scoring.py"
     extra.rename(away)
     said = watch.says("no terminal to ask on")
@@ -307,13 +307,13 @@ def test_a_loss_that_nobody_can_approve_is_told_once_and_holds_nothing_up(
     scoring.write_text(good + "\nclass Half(:\n")
     watch.says("stays live")
     scoring.write_text(good)
-    assert watch.says("mended").endswith("fraud-detection/scoring.py: mended\n")
+    assert watch.says("fixed").endswith("fraud-detection/scoring.py: fixed\n")
     away.rename(extra)
-    assert "extra: mended; dev is as the files say" in watch.says("watching images/")
+    assert "extra: fixed; dev is up to date" in watch.says("watching images/")
 
 
 def test_what_is_saved_together_with_a_loss_is_live(watch: Watch, handler: Path, extra: Path, away: Path) -> None:
-    watch.says("dev is as the files say")
+    watch.says("dev is up to date")
     extra.rename(away)
     handler.write_text(retagged(handler, "eighth"))
     watch.says("no terminal to ask on")
@@ -346,7 +346,7 @@ def test_with_yes_a_loss_is_not_asked_about(watch: Watch, extra: Path, away: Pat
         approving.says("watching images/")
         assert "extra-dev" in functions(watch)
         extra.rename(away)
-        approving.says("dev is as the files say")
+        approving.says("dev is up to date")
         assert "extra-dev" not in functions(watch)
         assert approving.stop()["failed"] == 0
     finally:
@@ -358,18 +358,18 @@ def test_at_a_terminal_a_loss_is_asked_about(watch: Watch, handler: Path, extra:
     try:
         asking.says("watching images/")
         extra.rename(away)
-        asking.says("transaction-registry-dev would lose something")
+        asking.says("transaction-registry-dev would lose data")
         asking.press("no\n")
         asking.says("it was not approved")
         handler.write_text(retagged(handler, "tenth"))
         asking.says("live after")
         away.rename(extra)
-        asking.says("extra: mended; dev is as the files say")
+        asking.says("extra: fixed; dev is up to date")
         extra.rename(away)
         for stack in ("registry", "pipeline"):
-            asking.says(f"transaction-{stack}-dev would lose something")
+            asking.says(f"transaction-{stack}-dev would lose data")
             asking.press("yes\n")
-        asking.says("dev is as the files say")
+        asking.says("dev is up to date")
         assert "extra-dev" not in functions(watch)
         asking.stop()
     finally:
@@ -381,13 +381,13 @@ def test_at_a_question_ctrl_d_is_a_no_and_ctrl_c_the_end(watch: Watch, extra: Pa
     try:
         asking.says("watching images/")
         extra.rename(away)
-        asking.says("transaction-registry-dev would lose something")
+        asking.says("transaction-registry-dev would lose data")
         asking.press("\x04")
         asking.says("it was not approved")
         away.rename(extra)
-        asking.says("mended")
+        asking.says("fixed")
         extra.rename(away)
-        asking.says("transaction-registry-dev would lose something")
+        asking.says("transaction-registry-dev would lose data")
         asked = time.monotonic()
         assert asking.stop()["failed"] == 1
         assert time.monotonic() - asked < PATIENCE
@@ -431,8 +431,8 @@ class TestWithoutItsEnvironment:
         error = watching.ended()
         assert error["what"] == "dev is no longer watched"
         assert re.fullmatch(r"`\./bootstrap\.py down` \(process \d+\) deletes it", error["why"])
-        assert error["next_step"] == "Bring it up again: ./bootstrap.py watch"
-        told = f"ended `watch` (process {watching.process.pid}); ./bootstrap.py watch brings dev up again"
+        assert error["next_step"] == "Deploy it again: ./bootstrap.py watch"
+        told = f"ended `watch` (process {watching.process.pid}); ./bootstrap.py watch deploys dev again"
         assert told in done.stdout.splitlines()
 
     def test_down_ends_it_where_another_environment_stays(self, other: None, watching: Watch) -> None:
@@ -464,7 +464,7 @@ class TestWithoutItsEnvironment:
 
     def test_an_embedded_aws_that_ended_is_told_of(self, watching: Watch) -> None:
         os.kill(json.loads((watching.line.local / "local.json").read_text())["pid"], signal.SIGTERM)
-        assert watching.ended()["why"] == "the embedded AWS that it was on ended"
+        assert watching.ended()["why"] == "its embedded AWS stopped"
 
 
 def test_what_is_broken_before_anything_runs_is_waited_for(watch: Watch, handler: Path) -> None:

@@ -18,7 +18,7 @@ def test_watching_aws_has_to_be_meant() -> None:
     for answer in ("y", ""):
         with pytest.raises(SettingsError, match="not approved"):
             confirm_watching(on_aws(answer), yes=False)
-    with pytest.raises(SettingsError, match=r"no terminal to ask on\. Add --yes"):
+    with pytest.raises(SettingsError, match=r"no terminal to ask on\. Approve that with --yes"):
         confirm_watching(Context("prod", target_name="aws"), yes=False)
 
 

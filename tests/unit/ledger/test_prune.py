@@ -63,7 +63,7 @@ def test_what_was_just_pushed_may_belong_to_a_release_under_way() -> None:
 
 def test_what_somebody_tagged_stays() -> None:
     plan = plan_prune([image("golden", "image-x", "golden")], {}, [], 1, now=NOW)
-    assert plan.kept[0][1] == "tagged golden by somebody"
+    assert plan.kept[0][1] == "tagged golden by another tool"
 
 
 def test_a_placeholder_stays_while_nothing_stands_on_it() -> None:
@@ -74,7 +74,7 @@ def test_a_placeholder_stays_while_nothing_stands_on_it() -> None:
 def test_an_sbom_goes_with_its_image_and_stays_with_it() -> None:
     images = [image("kept"), image("sbom", subject="kept"), image("gone"), image("its sbom", subject="gone")]
     plan = plan_prune(images, {digest("kept"): "a function"}, [], 1, now=NOW)
-    assert deleted(plan, "gone", "its sbom") == ["its sbom", "gone"], "what speaks about an image goes before it"
+    assert deleted(plan, "gone", "its sbom") == ["its sbom", "gone"], "referrers are deleted before their image"
 
 
 def test_a_young_sbom_is_told_by_its_image_and_a_young_image_of_nobody_by_its_age() -> None:
@@ -82,7 +82,7 @@ def test_a_young_sbom_is_told_by_its_image_and_a_young_image_of_nobody_by_its_ag
     images.append(image("new sbom", at=NOW, subject="new"))
     plan = plan_prune(images, {digest("runs"): "a function"}, [], 1, now=NOW)
     assert [reason for _, reason in plan.kept] == [
-        "a function", f"speaks about {digest('runs').short}", "pushed just now", "pushed just now"
+        "a function", f"refers to {digest('runs').short}", "pushed just now", "pushed just now"
     ]  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_what_a_kept_index_lists_stays_and_a_deleted_index_goes_first() -> None:
 
 
 def test_nothing_is_pruned_without_a_release_to_keep() -> None:
-    with pytest.raises(ReleaseError, match="at least the last release"):
+    with pytest.raises(ReleaseError, match="at least one release"):
         plan_prune([], {}, [], 0, now=NOW)
 
 
@@ -147,7 +147,7 @@ def test_no_history_makes_it_delete_what_is_needed(
     assert not any("golden" in each.tags for each in plan.delete)
     for each in left.values():
         assert not gone & set(each.children), "what an index lists"
-        assert each.subject not in gone, "ECR deletes what speaks about an image with it"
+        assert each.subject not in gone, "ECR deletes referrers with their image"
     assert all(each.subject not in left for each in plan.delete), "an SBOM of what stays"
 
 

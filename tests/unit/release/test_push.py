@@ -179,7 +179,7 @@ def test_damaged_blobs_are_removed_all_at_once(server: LoopbackRegistry, client:
         store.path(digest).write_bytes(contents[digest][:-1] + b"!")
     with pytest.raises(RegistryError, match=f"{len(layers) - 1} of its blobs in the cache .* were damaged") as caught:
         push_images(registry, pushes(registry, images), store)
-    assert str(caught.value.next_step) == "Run the command again: they are made anew."
+    assert str(caught.value.next_step) == "Run the command again to create them."
     assert [digest for digest in layers if store.has(digest)] == [whole]
     for content in contents.values():
         store.add(content)
@@ -261,7 +261,7 @@ def test_manifest_that_is_kept_as_something_else_is_set_right_or_noticed(
 def test_manifest_that_is_taken_and_gone_is_noticed(server: LoopbackRegistry, client: Client, store: BlobStore) -> None:
     server.faults.append(Fault("GET */manifests/*", status=404, times=None))
     registry = client()
-    with pytest.raises(RegistryError, match=r"took the manifest sha256:.*, and does not have it"):
+    with pytest.raises(RegistryError, match=r"accepted the manifest sha256:.* and does not return it"):
         push_image(registry, f"{registry.host}/app", pair(store)[0], store, tag="v1")
     assert server.repositories["app"].tags == {}
 
@@ -386,7 +386,7 @@ def test_fault_at_every_request_in_turn(name: str, tmp_path: Path) -> None:
             assert {one.digest for one in _push(server, store)} == {one.image.digest for one in pair(store)}
             assert [len(repository.tags) for repository in server.repositories.values()] == [1, 1]
             assert_whole(server)
-    assert all(re.search(f"answered {name}|and does not have it", error.why) and error.next_step for error in failures)
+    assert all(re.search(f"answered {name}|does not return it", error.why) and error.next_step for error in failures)
     match survives:
         case True:
             assert failures == []

@@ -251,12 +251,12 @@ def test_a_failed_function_is_reported_with_lambdas_reason(
 
 def test_a_function_that_takes_too_long_is_an_error(functions: Stubbed) -> None:
     functions.answers("get_function", function(Digest.of(b"new"), State="Pending"))
-    with pytest.raises(FunctionError, match="still at work"):
+    with pytest.raises(FunctionError, match="still updating"):
         verify_function(functions.client, "fraud-detection-dev", PUSHED, timeout=-1)
 
 
 def test_the_resolved_image_counts(functions: Stubbed) -> None:
     asked = f"{URI}@{Digest.of(b'new')}"
     functions.answers("get_function", function(Digest.of(b"other"), uri=asked, State="Active"))
-    with pytest.raises(FunctionError, match="does not run what was pushed"):
+    with pytest.raises(FunctionError, match="does not run the pushed image"):
         verify_function(functions.client, "fraud-detection-dev", PUSHED)

@@ -1,6 +1,6 @@
-"""Every change that is made to ministack in the emulator's process, as rows of one table (``catalogue``).
+"""All changes to ministack in the emulator's process, as rows of one table (``catalogue``).
 
-patch         a row: what is replaced, why, and the check that it is what was replaced when the row was written
-catalogue     the version of ministack, all rows, and what else of ministack's internals is relied on
+patch         a row: the replaced function, the reason, and a fingerprint of the replaced code
+catalogue     the version of ministack, all rows, and other internals of ministack that are used
 invocations, uploads, executions, state_roles, replacements     the rows by subject, beside their replacements
 """

@@ -1,4 +1,4 @@
-"""The version of ministack that the embedded AWS runs, every change that is made to it, and what else is relied on."""
+"""The required version of ministack, all changes to it, and other internals that are used."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.local.emulator.patches.uploads import UPLOADS
 from pipeline.local.emulator.registry_logins import RegistryLogins
 from pipeline.local.emulator.strict.gates import GATES
 
-# What is replaced is not a public interface, so one exact version is required.
+# One exact version, because the patches replace internals.
 MINISTACK_VERSION = "1.5.33"
-# Internals that are read or called, and their shapes (see ``patch.shape``).
+# Internals that are read or called, with their shapes (see ``patch.shape``).
 RELIED_ON: Mapping[str, str] = {
     "app:_build_persistence_save_dict": "()",
     "core.iam_evaluator:EvalContext": "EvalContext",
@@ -50,10 +50,10 @@ RELIED_ON: Mapping[str, str] = {
 def all_patches(
     client: InvocationClient | None, logins: RegistryLogins, state: DurableState | None = None
 ) -> tuple[Patch, ...]:
-    """Every row.
+    """All rows.
 
-    client  reaches the runtime; None where no runtime is attached
-    state   what is kept; None keeps nothing
+    client  the connection to the runtime; None without one
+    state   the durable state; None stores nothing
     """
     tokens = registry_token_patch(logins)
     rows = (*invocation_patches(client), *UPLOADS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
@@ -61,7 +61,7 @@ def all_patches(
 
 
 def require_version() -> None:
-    """Raises LocalError unless the one version of ministack is installed. Imports nothing of it."""
+    """Raises LocalError unless the required version of ministack is installed. Does not import it."""
     try:
         found = importlib.metadata.version("ministack")
     except importlib.metadata.PackageNotFoundError as error:
@@ -84,8 +84,8 @@ def patch_ministack(
 ) -> None:
     """Verify all rows, then apply them.
 
-    faults  rows of a test or a soak that make the emulator fail on command; they lie innermost
-    Raises LocalError with every finding; nothing is changed then.
+    faults  rows of a test that make the emulator fail on command; applied first
+    Raises LocalError with all findings, before any change.
     """
     patches = (*faults, *all_patches(client, logins, state))
     if found := findings(patches, {**RELIED_ON, **ACCESS_RELIED_ON, **DURABLE_RELIED_ON}):

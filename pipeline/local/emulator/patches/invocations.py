@@ -13,7 +13,7 @@ from pipeline.local.emulator.patches.patch import Patch
 from pipeline.local.emulator.strict.function_refusals import INVOCATION
 from pipeline.local.emulator.strict.table import first_refusal
 
-# How long a function at least stays "InProgress": long enough for the response of the change to say so (seconds).
+# The shortest time that a function stays "InProgress", so that the response to the change shows it (seconds).
 TRANSITION_SECONDS = 0.01
 _RUNTIME = "runtime:"
 

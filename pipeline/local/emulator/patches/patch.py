@@ -1,7 +1,7 @@
-"""One change to ministack: what it replaces, why, and the check that ministack is still what it was written for.
+"""One change to ministack: the replaced function, the reason, and a fingerprint of the replaced code.
 
-ministack's internals are no public interface, so a change of theirs must stop the start instead of passing silently:
-every row carries a fingerprint of what it replaces, and all rows are verified before the first is applied.
+ministack's internals are not a public interface, so a change in them must stop the start: all fingerprints are verified
+before the first row is applied.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Patch:
     """A row: ``target`` of ministack is replaced by what ``replace(original, module)`` returns.
 
     target       "module:name", the module below the package ministack; "module:table/key…" for an entry of a table
-    fingerprint  of the target as it was when the row was written (see ``fingerprint``)
+    fingerprint  of the original target (see ``fingerprint``)
     ministack    what ministack does
     aws          what AWS does, or what the local target needs instead
-    source       where that is said
+    source       the source for ``aws``
     """
 
     target: str
@@ -86,7 +86,7 @@ def find(target: str) -> tuple[Any, str, Any]:
 
 
 def findings(patches: Iterable[Patch], relied_on: Mapping[str, str]) -> list[str]:
-    """Everything in which ministack is not what the rows and ``relied_on`` (target: shape) expect."""
+    """All differences between ministack and what the rows and ``relied_on`` (target: shape) expect."""
     found, seen = [], set()
     for patch in patches:
         try:
@@ -110,7 +110,7 @@ def findings(patches: Iterable[Patch], relied_on: Mapping[str, str]) -> list[str
 
 
 def apply(patches: Iterable[Patch]) -> None:
-    """Apply the rows in their order: a later row for the same target wraps the earlier one."""
+    """Apply the rows in order: a later row for the same target wraps the earlier one."""
     for patch in patches:
         place, name, original = find(patch.target)
         replaced = patch.replace(original, place)
@@ -124,6 +124,6 @@ def unfit(found: Iterable[str], version: str) -> LocalError:
     """The error for ``findings``."""
     return LocalError(
         "the embedded AWS was not started",
-        f"ministack is not the one that it is patched for: {'; '.join(found)}",
+        f"the installed ministack differs from the one that the patches were written for: {'; '.join(found)}",
         f"Run: pip install --force-reinstall 'ministack=={version}'",
     )

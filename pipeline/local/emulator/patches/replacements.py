@@ -1,7 +1,7 @@
-"""Which changes replace a resource, for the types that ministack does not know.
+"""Which changes replace a resource, for types that ministack does not know.
 
-It calls every change of such a type conditional: a change set would say that a log group may be replaced because its
-retention changes, and `up` would ask before it.
+ministack reports every change of such a type as a conditional replacement, so a change set would report that a new
+retention may replace a log group, and `up` would ask for approval.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The tasks of a state machine are checked against the machine's role: a missing permission fails here too.
 
-ministack runs a state machine's tasks inside its own process without checking the role. Here each task of the
-integrations in ``permission`` first asks ministack's own policy evaluator, and fails as Step Functions lets it fail.
-Other integrations run as ministack runs them.
+ministack runs the tasks of a state machine without checking its role. Here each task of the integrations in
+``permission`` is first evaluated by ministack's policy evaluator, and fails as on Step Functions. Other integrations
+are unchanged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _ERRORS = {
     "sns": "SNS.AuthorizationErrorException",
     "sqs": "SQS.AmazonSQSException",
 }
-# AWS SDK integrations name service and exception as the SDK for Java 2.x does. A refusal that DynamoDB has no exception
-# of its own for is DynamoDb.DynamoDbException (recorded for a ValidationException).
+# AWS SDK integrations name service and exception like the SDK for Java 2.x. Without a specific exception of DynamoDB it
+# is DynamoDb.DynamoDbException (recorded for a ValidationException).
 _SDK_ERRORS = {"dynamodb": "DynamoDb.DynamoDbException"}
 _role: contextvars.ContextVar[str] = contextvars.ContextVar("role", default="")
 

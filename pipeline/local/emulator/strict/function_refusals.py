@@ -1,4 +1,4 @@
-"""What Lambda refuses of functions, their images and their concurrency."""
+"""Lambda's refusals: functions, their images and their concurrency."""
 
 from __future__ import annotations
 

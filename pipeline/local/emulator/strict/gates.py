@@ -1,4 +1,4 @@
-"""The patches through which every call passes the table of refusals."""
+"""The patches that check every call against the table of refusals."""
 
 from __future__ import annotations
 

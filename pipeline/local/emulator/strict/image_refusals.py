@@ -1,4 +1,4 @@
-"""What ECR refuses of repositories, images and tags."""
+"""ECR's refusals: repositories, images and tags."""
 
 from __future__ import annotations
 

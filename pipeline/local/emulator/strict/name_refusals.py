@@ -1,4 +1,4 @@
-"""Tags, names and sizes that AWS keeps for itself or limits, service by service."""
+"""Reserved tags and names, and limited sizes, by service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thing that AWS refuses."""
+"""One refusal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# What fills the placeholders of a refusal's text, or None if it does not apply.
+# Values for the placeholders of a refusal's text; None if the refusal does not apply.
 Fields = Mapping[str, object] | None
 
 

@@ -1,4 +1,4 @@
-"""Stack resources under AWS's refusals: the calls of their handlers, names that exist, reserved concurrency."""
+"""Refusals of stack resources: by the calls of their handlers, existing names, reserved concurrency."""
 
 from __future__ import annotations
 

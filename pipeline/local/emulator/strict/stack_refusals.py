@@ -1,4 +1,4 @@
-"""What CloudFormation refuses of stacks and change sets."""
+"""CloudFormation's refusals: stacks and change sets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.local.emulator.strict import control_plane
 from pipeline.local.emulator.strict.refusal import Fields, Refusal
 
-# From these an update cannot start (CloudFormation user guide, Stack status codes); ministack knows those of its own
-# operations that are in progress.
+# No update can start from these (CloudFormation user guide, Stack status codes); ministack refuses its own operations
+# in progress.
 NOT_UPDATABLE = {
     "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_COMPLETE",
     "IMPORT_ROLLBACK_FAILED",

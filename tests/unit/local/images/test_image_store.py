@@ -184,7 +184,12 @@ def replace(registry: Registry, kind: str, content: Callable[[bytes], bytes], wh
         ("manifests", lambda old: old + b" ", lambda old: True, "the registry answered"),
         ("blobs", lambda old: old.replace(b"amd64", b"arm64"), lambda old: old[:1] == b"{", "the registry answered"),
         ("blobs", lambda old: old + b" ", lambda old: old[:1] == b"{", "the registry announces"),
-        ("blobs", lambda old: old[:-9] + b"x" * 9, lambda old: old[:2] == b"\x1f\x8b", "cannot be unpacked|not what"),
+        (
+            "blobs",
+            lambda old: old[:-9] + b"x" * 9,
+            lambda old: old[:2] == b"\x1f\x8b",
+            "cannot be unpacked|does not match",
+        ),
         ("blobs", lambda old: old[:40], lambda old: old[:2] == b"\x1f\x8b", "the registry announces 40 bytes"),
         ("blobs", lambda old: old + old, lambda old: old[:2] == b"\x1f\x8b", "the registry announces"),
         ("blobs", lambda old: bytes(len(old)), lambda old: old[:2] == b"\x1f\x8b", "cannot be unpacked"),
