@@ -79,8 +79,8 @@ def check(given: Given, target: Target | None) -> Report:
 
 
 def _last_results(path: Path) -> dict[int, dict[str, Any]]:
-    """The last result of each line; unanswered lines are retried."""
-    return {entry["line"]: entry for entry in map(json.loads, path.read_text().splitlines())}
+    """The last result of each line; unanswered lines are retried. Line 0 names where they were submitted."""
+    return {entry["line"]: entry for entry in map(json.loads, path.read_text().splitlines()) if entry["line"]}
 
 
 def _first_payloads(lines: Sequence[Line]) -> dict[str, Mapping[str, Any]]:

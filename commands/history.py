@@ -191,6 +191,7 @@ def _release(release: Release) -> dict[str, Any]:
         "number": release.number,
         "at": release.at.isoformat(),
         "by": release.by,
+        "aws": release.place,
         "revision": release.revision,
         "template": str(release.content.template),
         "parameters": dict(release.content.parameters),

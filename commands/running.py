@@ -76,6 +76,7 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
             arn,
             path,
             results=results,
+            place=target.place(arn),
             workers=workers,
             decided=lambda identifier: read_claim(target.client("dynamodb"), table, identifier).decided,
             report=context.report,

@@ -158,7 +158,7 @@ class _Watcher:
         from pipeline.release.watch import QuickRelease
 
         target = self.context.running_target()
-        if self.target is None or self.target.endpoint != target.endpoint:
+        if self.target is None or (self.target.endpoint, self.target.identity) != (target.endpoint, target.identity):
             self.target = target
         self.quick = QuickRelease(deployment_of(self.context, self.target, build_of(self.context, sbom=False)))
         self.names = self.quick.functions
@@ -221,8 +221,10 @@ class _Watcher:
             return
         if by := self.presence.called_off_by:
             why = f"{by} deletes it"
-        elif not self._target_runs():
+        elif (running := self._running_target()) is None:
             why = "its embedded AWS stopped"
+        elif running.identity != self.target.identity:
+            why = f"{running.identity} runs in place of its embedded AWS, {self.target.identity}"
         elif stacks and not self._stacks_exist(self.target):
             why = "its stacks were deleted"
         else:
@@ -230,11 +232,14 @@ class _Watcher:
         environment = self.context.environment
         raise _EnvironmentGone(f"{environment} is no longer watched", why, NextStep("Deploy it again", ("watch",)))
 
-    def _target_runs(self) -> bool:
+    def _running_target(self) -> Target | None:
+        """What runs now; None if nothing does."""
+        if self.context.target_name != "local":
+            return self.target
         try:
-            return self.context.target_name != "local" or self.context.running_target() is not None
+            return self.context.running_target()
         except LocalError:
-            return False
+            return None
 
     def _stacks_exist(self, target: Target) -> bool:
         """True also if the account cannot be read: the next operation reports why."""
@@ -248,7 +253,8 @@ class _Watcher:
             return True
 
     def _keep(self, functions: list[dict[str, Any]], files: tuple[str, ...], seconds: Mapping[str, float]) -> None:
-        self.releases.append({"functions": functions, "files": list(files), "seconds": dict(seconds)})
+        place = {"aws": self.target.place(str(self.quick.stack_id))} if self.target and self.quick else {}
+        self.releases.append({**place, "functions": functions, "files": list(files), "seconds": dict(seconds)})
 
     def _tell(self, text: str) -> None:
         self.context.report(Note(f"{time.strftime('%H:%M:%S')}  {text}"))

@@ -32,17 +32,20 @@ class Target:
     name      "local" or "aws"
     region    the AWS region, also on the local target
     endpoint  the embedded AWS's URL, or None for AWS itself
+    identity  of the embedded AWS's state; "" for AWS itself
 
-    Clients are made once and shared; they are safe to use from several threads, making them is not. They are botocore's
-    own: boto3 would hand out the same ones after loading its S3 transfer library.
+    Clients are created once and shared; they are safe to use from several threads, creating them is not. They are
+    botocore's own: boto3 would give the same ones after loading its S3 transfer library.
     """
 
     def __init__(
-        self, name: str, region: str, session: Any, endpoint: str | None, *, attempts: int = 9, seconds: float = 60
-    ) -> None:
+        self, name: str, region: str, session: Any, endpoint: str | None, *, attempts: int = 9, seconds: float = 60,
+        identity: str = "",
+    ) -> None:  # fmt: skip
         self.name = name
         self.region = region
         self.endpoint = endpoint
+        self.identity = identity
         self._session = session
         self._attempts = min(attempts, LOCAL_ATTEMPTS) if self.is_local else attempts
         self._seconds = seconds
@@ -56,15 +59,31 @@ class Target:
 
     def impatient(self) -> Target:
         """The same account for calls whose failure is an answer too: tried twice, and no more."""
-        return Target(self.name, self.region, self._session, self.endpoint, attempts=2)
+        return self._again(attempts=2)
 
     def once(self, seconds: float) -> Target:
         """The same account for calls that must not be sent twice, each given ``seconds`` for its answer."""
-        return Target(self.name, self.region, self._session, self.endpoint, attempts=1, seconds=seconds)
+        return self._again(attempts=1, seconds=seconds)
 
     def in_region(self, region: str) -> Target:
         """The same account in another region."""
-        return Target(self.name, region, self._session, self.endpoint, attempts=self._attempts, seconds=self._seconds)
+        return self._again(region=region, attempts=self._attempts, seconds=self._seconds)
+
+    def _again(self, *, region: str | None = None, attempts: int, seconds: float = 60) -> Target:
+        return Target(
+            self.name, region or self.region, self._session, self.endpoint, attempts=attempts, seconds=seconds,
+            identity=self.identity,
+        )  # fmt: skip
+
+    def place(self, arn: str) -> str:
+        """Which AWS this is, for records that outlive a command: the embedded AWS's identity, or account and region.
+
+        arn  of anything in the account
+
+        >>> Target("aws", "eu-west-1", None, None).place("arn:aws:iam::123456789012:user/me")
+        '123456789012/eu-west-1'
+        """
+        return f"local/{self.identity or self.endpoint}" if self.is_local else f"{arn.split(':')[4]}/{self.region}"
 
     def regions(self) -> tuple[str, ...]:
         """Every region that CloudFormation is in, as botocore knows them, and this one."""
@@ -146,7 +165,7 @@ def local_target(local: LocalAws, region: str | None) -> Target:
     session.register_component("config_store", store)
     session.register_component("data_loader", ServiceModels())
     session.set_credentials(local.access_key_id, local.secret_access_key)
-    return Target("local", region or DEFAULT_REGION, session, local.endpoint)
+    return Target("local", region or DEFAULT_REGION, session, local.endpoint, identity=local.identity)
 
 
 def _check_partition(session: Any, region: str) -> None:

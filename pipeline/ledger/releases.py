@@ -61,7 +61,12 @@ class ReleaseContent:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A recorded release. revision: of the source, or "". at: with a time zone."""
+    """A recorded release.
+
+    at        with a time zone
+    revision  of the source, or ""
+    place     the AWS that it was recorded in (``Target.place``), or ""
+    """
 
     number: int
     content: ReleaseContent
@@ -69,6 +74,7 @@ class Release:
     by: str
     revision: str = ""
     mark: str = ""
+    place: str = ""
 
     @property
     def images(self) -> Mapping[str, Digest]:
@@ -125,11 +131,12 @@ def parameter_name(environment: str) -> str:
 
 def record_release(
     ssm: Any, ecr: Any, environment: str, content: ReleaseContent, repositories: Mapping[str, str], *, by: str,
-    revision: str = "",
+    revision: str = "", place: str = "",
 ) -> tuple[Release, bool]:  # fmt: skip
     """Record the deployed content. Returns the release, and whether it is a new one.
 
     repositories  function → ECR repository name
+    place         see Release
 
     Makes one call if the content is unchanged. Safe to repeat: the next run completes one that was killed between the
     record and the tags. Raises ReleaseError if an image is missing or the record is too large.
@@ -138,7 +145,7 @@ def record_release(
     new = release is None or release.content != content
     if release is None or new:
         at = datetime.now(UTC).replace(microsecond=0)
-        value = _pack(content, at=at, by=by, revision=revision)
+        value = _pack(content, at=at, by=by, revision=revision, place=place)
         number = _put(ssm, environment, value)
         release = _parse(number, value)
     if new or tagged != release.number:
@@ -194,15 +201,19 @@ def delete_ledger(ssm: Any, environment: str) -> bool:
 
 
 def plan_rollback(
-    to: Release, functions: Collection[str], repositories: Mapping[str, str], stored: Mapping[str, Collection[Digest]]
-) -> RollbackPlan | RollbackRefused:
+    to: Release, functions: Collection[str], repositories: Mapping[str, str], stored: Mapping[str, Collection[Digest]],
+    place: str = "",
+) -> RollbackPlan | RollbackRefused:  # fmt: skip
     """The rollback to ``to``, or every reason why it is impossible. Pure.
 
     functions     those that the pipeline stack has now
     repositories  function → repository URI, from the registry stack's outputs
     stored        function → the digests that its repository holds
+    place         the AWS that is rolled back, as in Release
     """
     reasons = []
+    if to.place and place and to.place != place:
+        reasons.append(f"it was recorded in {to.place}, and this is {place}")
     for function, digest in sorted(to.images.items()):
         if function not in functions or function not in repositories:
             reasons.append(f"{function} is no longer part of the pipeline")
@@ -248,11 +259,12 @@ def _put(ssm: Any, environment: str, value: str) -> int:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str) -> str:
+def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str, place: str = "") -> str:
     """The record as text that SSM accepts: at most VALUE_MAX bytes, without double braces."""
     text = json.dumps(
         {
             "at": at.isoformat(),
+            "aws": place,
             "by": by,
             "images": [[function, digest.hex] for function, digest in sorted(content.images.items())],
             "parameters": [[name, value] for name, value in sorted(content.parameters.items())],
@@ -289,7 +301,7 @@ def _parse(number: int, value: str) -> Release:
         )
         return Release(
             number, content, at=datetime.fromisoformat(record["at"]), by=record["by"], revision=record["revision"],
-            mark=Digest.of(value.encode()).hex[:8],
+            mark=Digest.of(value.encode()).hex[:8], place=str(record.get("aws", "")),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, zlib.error) as problem:
         raise ReleaseError(

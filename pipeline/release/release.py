@@ -144,6 +144,7 @@ def record(deployment: Deployment, content: ReleaseContent, report: Report, *, b
             {name: deployment.names.repository(name) for name in content.images},
             by=by,
             revision=deployment.build.commit(),
+            place=deployment.target.place(by),
         )
         running.detail = f"release {release.number}"
     return release

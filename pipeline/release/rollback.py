@@ -52,7 +52,7 @@ def roll_back(
 
     Raises ReleaseError if the release does not exist or its images are gone, with every reason.
     """
-    client = deployment.target.client
+    client, place = deployment.target.client, deployment.target.place(by)
     environment = deployment.settings.environment
     releases = list_releases(client("ssm"), deployment.names.ledger)
     to = (
@@ -65,8 +65,9 @@ def roll_back(
     repositories = {name: outputs[repository_output(name)] for name in functions}
     stored = {name: read_images(client("ecr"), deployment.names.repository(name)) for name in functions}
     plan = plan_rollback(
-        to, functions, repositories, {name: {image.digest for image in images} for name, images in stored.items()}
-    )
+        to, functions, repositories, {name: {image.digest for image in images} for name, images in stored.items()},
+        place,
+    )  # fmt: skip
     if isinstance(plan, RollbackRefused):
         raise ReleaseError(
             f"{environment} was not rolled back to release {to.number}",
@@ -102,6 +103,7 @@ def roll_back(
         by=by,
         # The result is of that commit only if everything is rolled back.
         revision=to.revision if content == to.content else "",
+        place=place,
     )
     return RolledBack(to, record, switched.changed, later, to.content.differences(content))
 

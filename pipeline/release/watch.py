@@ -208,6 +208,10 @@ class QuickRelease:
             if image_parameter(name) in pipeline.parameters and repository_output(name) in registry.outputs
         )
 
+    @property
+    def stack_id(self) -> str:
+        return str(self._registry.stack_id)
+
     def release(self, functions: Iterable[str], report: Report) -> QuickResult:
         """Build the named functions, and switch those whose image changed.
 

@@ -1,4 +1,7 @@
-"""The results file of a submitted file: one JSON document per finished line, appended as soon as it is known."""
+"""The results file of a submitted file: one JSON document per finished line, appended as soon as it is known.
+
+The first line names the AWS and the state machine that the results are of, since only these have the transactions.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,29 @@ class Done:
         return document | ({"answer": self.document} if self.document else {})
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where lines were submitted. ``place`` is an account and a region, or the identity of an embedded AWS."""
+
+    place: str
+    state_machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"line": 0, "aws": self.place, "state_machine": self.state_machine}
+
+
+class OtherOrigin(Exception):
+    """A results file of another AWS or state machine."""
+
+
+def _parse_origin(line: bytes) -> Origin | None:
+    """The first line of a results file; None for an entry. Raises ValueError for anything else."""
+    entry = parse_json(line)
+    if not isinstance(entry, dict) or entry.get("line") != 0:
+        return None
+    return Origin(str(entry["aws"]), str(entry["state_machine"]))
+
+
 def _parse(line: bytes) -> Done:
     """An entry of a results file. Raises ValueError, KeyError or TypeError for any other line."""
     entry = parse_json(line)
@@ -65,10 +91,11 @@ def _parse(line: bytes) -> Done:
 class Results:
     """An open, locked results file; see ``open_results``."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, origin: Origin) -> None:
         self._file = file
         self.done: dict[int, Done] = {}
         complete = 0
+        found: Origin | None = None
         while line := file.readline(_ENTRY_MAX):
             if not line.endswith(b"\n"):
                 # Cut off when a previous run was killed, or the end of another file.
@@ -77,11 +104,19 @@ class Results:
                 if len(line) >= _ENTRY_MAX:
                     raise ValueError("a line of it is too long for an entry")
                 break
+            if complete == 0 and (found := _parse_origin(line)) is not None:
+                complete += len(line)
+                continue
             complete += len(line)
             done = _parse(line)
             self.done[done.number] = done
+        if found is not None and found != origin:
+            other = found.place if found.place != origin.place else found.state_machine
+            raise OtherOrigin(f"{other}, and this is {origin.place if other == found.place else origin.state_machine}")
         file.truncate(complete)
         file.seek(complete)
+        if complete == 0:
+            self._write(origin.to_json())
 
     def find(self, line: Line) -> Done | None:
         """The result of an earlier run; None if the line is new, has changed, or must be retried."""
@@ -89,15 +124,18 @@ class Results:
         return done if done is not None and done.digest == line.digest and done.final else None
 
     def add(self, done: Done) -> None:
-        self._file.write(json.dumps(done.to_json(), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self._write(done.to_json())
+
+    def _write(self, document: dict[str, Any]) -> None:
+        self._file.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         self._file.flush()
 
 
 @contextmanager
-def open_results(path: Path) -> Iterator[Results]:
-    """Open and lock a results file. Raises SubmissionError if it is locked, cannot be written or is another file.
+def open_results(path: Path, origin: Origin) -> Iterator[Results]:
+    """Open and lock the results file of an origin.
 
-    Another file is left as it is.
+    Raises SubmissionError if it is locked, cannot be written, or is another file, which is left as it is.
     """
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644), "r+b") as file:
@@ -113,7 +151,12 @@ def open_results(path: Path) -> Iterator[Results]:
                     "Wait for it to finish, or use another --results file.",
                 ) from error  # fmt: skip
             try:
-                results = Results(file)
+                results = Results(file, origin)
+            except OtherOrigin as error:
+                raise SubmissionError(
+                    "the file was not submitted", f"{path} has the results of {error}, which does not have them",
+                    "Use another --results file, or remove this one to submit every line again.",
+                ) from error  # fmt: skip
             except (ValueError, KeyError, TypeError) as error:
                 raise SubmissionError(
                     "the file was not submitted", f"{path} is not a results file",

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Report, Submitted, ignore
 from pipeline.core.files import open_regular
-from pipeline.transactions.results_file import Done, Results, default_results, open_results
+from pipeline.transactions.results_file import Done, Origin, Results, default_results, open_results
 from pipeline.transactions.submit import Parked, Unanswered, submit
 from pipeline.transactions.transaction_lines import Line, read_lines
 
@@ -76,12 +76,14 @@ def submit_file(
     path: Path,
     *,
     results: Path | None = None,
+    place: str = "",
     workers: int = WORKERS,
     decided: Callable[[str], bool] = lambda _: False,
     report: Report = ignore,
 ) -> Summary:
     """Submit every transaction of a file that an earlier run has not finished; malformed lines are only reported.
 
+    place    which AWS the state machine is in (``Target.place``): a results file of another one is refused
     workers  concurrent submissions, and lines held in memory
     decided  whether a transaction has an answer by now: a line parked before, and redriven since, gets that answer
 
@@ -96,7 +98,7 @@ def submit_file(
             )
     total = _count(path)
     started = time.monotonic()
-    with open_results(results) as file:
+    with open_results(results, Origin(place, state_machine_arn)) as file:
         run = _FileRun(file, total, started, report)
         with ThreadPoolExecutor(workers) as pool:
             running: set[Future[Done]] = set()

@@ -213,7 +213,7 @@ def main() -> int:
     adversary = Adversary()
     control = socket.socket(fileno=chosen.control)
     threading.Thread(target=adversary.serve, args=(control,), daemon=True).start()
-    return emulator.main(["--socket", str(chosen.socket)], fault_patches(adversary))
+    return emulator.main(["--socket", str(chosen.socket)], fault_patches(adversary), durable=False)
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def running_lab(folder: Path, *, wait_scale: str = "0.01") -> Iterator[Lab]:
     with socket.socket() as listener, theirs:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        variables = environment(folder, port=port, region=REGION, access=ACCESS)
+        variables = environment(folder, port=port, region=REGION, access=ACCESS, identity="lab")
         variables |= {"SFN_WAIT_SCALE": wait_scale, "PERSIST_STATE": "0", "S3_PERSIST": "0", "LOG_LEVEL": "ERROR"}
         with (folder / "emulator.log").open("wb") as log:
             process = subprocess.Popen(

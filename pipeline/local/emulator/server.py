@@ -154,7 +154,7 @@ async def _run(listener: socket.socket, application: Admission, state: DurableSt
 def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = (), *, durable: bool = True) -> int:
     """Run until the owner is gone. Returns only if it cannot start: REFUSED, with the error as a last line of JSON.
 
-    durable  False for a benchmark that compares with an emulator that keeps nothing
+    durable  False for tests and a benchmark with an emulator that keeps nothing
     """
     parser = argparse.ArgumentParser(prog="pipeline.local.emulator.server", description="The embedded AWS.")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of a bound TCP socket")

@@ -106,3 +106,13 @@ def test_every_reason_against_a_way_back_is_listed() -> None:
         f"the image of fraud, {Digest.of(b'f')}, is gone from its repository",
         "gone is no longer part of the pipeline",
     )
+
+
+def test_a_release_of_another_aws_is_not_gone_back_to() -> None:
+    value = _pack(content(fraud=b"f"), at=AT, by="x", revision="", place="local/1")
+    stored = {"fraud": {Digest.of(b"f")}}
+    to = _parse(3, value)
+    assert isinstance(plan_rollback(to, ["fraud"], REPOSITORIES, stored, "local/1"), RollbackPlan)
+    refused = plan_rollback(to, ["fraud"], REPOSITORIES, stored, "local/2")
+    assert isinstance(refused, RollbackRefused)
+    assert refused.reasons == ("it was recorded in local/1, and this is local/2",)

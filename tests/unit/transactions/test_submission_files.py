@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import SubmissionError
-from pipeline.transactions.results_file import Done, open_results
+from pipeline.transactions.results_file import Done, Origin, open_results
 from pipeline.transactions.submissions import Summary, submit_file
 from pipeline.transactions.transaction_lines import LINE_MAX_BYTES, Line, read_lines
+
+ORIGIN = Origin("local/1", "arn:machine")
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -99,9 +101,9 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
 
 def test_results_are_found_again(tmp_path: Path) -> None:
     line = Line(3, '{"a":1}')
-    with open_results(tmp_path / "r") as results:
+    with open_results(tmp_path / "r", ORIGIN) as results:
         results.add(Done(3, line.digest, "APPROVED", transaction_id="t"))
-    with open_results(tmp_path / "r") as results:
+    with open_results(tmp_path / "r", ORIGIN) as results:
         found = results.find(line)
         assert found is not None
         assert (found.outcome, found.transaction_id) == ("APPROVED", "t")
@@ -112,20 +114,20 @@ def test_results_are_found_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("outcome", "again"), [("unanswered", True), ("parked", False), ("malformed", False)])
 def test_only_unanswered_lines_are_retried(tmp_path: Path, outcome: str, again: bool) -> None:
     line = Line(1, "{}")
-    with open_results(tmp_path / "r") as results:
+    with open_results(tmp_path / "r", ORIGIN) as results:
         results.add(Done(1, line.digest, outcome))
-    with open_results(tmp_path / "r") as results:
+    with open_results(tmp_path / "r", ORIGIN) as results:
         assert (results.find(line) is None) is again
 
 
 def test_a_truncated_last_result_is_dropped(tmp_path: Path) -> None:
     line = Line(1, "{}")
-    with open_results(tmp_path / "r") as results:
+    with open_results(tmp_path / "r", ORIGIN) as results:
         results.add(Done(1, line.digest, "APPROVED"))
         results.add(Done(2, Line(2, "{}").digest, "APPROVED"))
     whole = (tmp_path / "r").read_bytes()
     (tmp_path / "r").write_bytes(whole[:-7])
-    with open_results(tmp_path / "r") as results:
+    with open_results(tmp_path / "r", ORIGIN) as results:
         assert sorted(results.done) == [1]
         results.add(Done(2, Line(2, "{}").digest, "APPROVED"))
     assert (tmp_path / "r").read_bytes() == whole
@@ -133,22 +135,25 @@ def test_a_truncated_last_result_is_dropped(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_a_results_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r").write_text('{"transaction_id":"t"}\n')
-    with pytest.raises(SubmissionError, match="not a results file"), open_results(tmp_path / "r"):
+    with pytest.raises(SubmissionError, match="not a results file"), open_results(tmp_path / "r", ORIGIN):
         pass
     assert (tmp_path / "r").read_text() == '{"transaction_id":"t"}\n'
 
 
 def test_two_processes_do_not_share_a_results_file(tmp_path: Path) -> None:
     with (
-        open_results(tmp_path / "r"),
+        open_results(tmp_path / "r", ORIGIN),
         pytest.raises(SubmissionError, match="another process"),
-        open_results(tmp_path / "r"),
+        open_results(tmp_path / "r", ORIGIN),
     ):
         pass
 
 
 def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(SubmissionError, match="results file cannot be written"), open_results(tmp_path / "no" / "r"):
+    with (
+        pytest.raises(SubmissionError, match="results file cannot be written"),
+        open_results(tmp_path / "no" / "r", ORIGIN),
+    ):
         pass
 
 
@@ -170,14 +175,14 @@ def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
 def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "r"
     path.write_bytes(content)
-    with pytest.raises(SubmissionError, match="not a results file"), open_results(path):
+    with pytest.raises(SubmissionError, match="not a results file"), open_results(path, ORIGIN):
         pass
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("device", ["/dev/full", "/dev/zero", "/dev/null"])
 def test_a_device_is_not_a_results_file(device: str) -> None:
-    with pytest.raises(SubmissionError, match="not a regular file"), open_results(Path(device)):
+    with pytest.raises(SubmissionError, match="not a regular file"), open_results(Path(device), ORIGIN):
         pass
 
 
@@ -217,3 +222,37 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
 )
 def test_lines_without_an_answer_are_counted(counts: dict[str, int], without: int) -> None:
     assert Summary(3, 0, counts, 0, (), (), 1.0, Path("r")).without_answer == without
+
+
+def test_a_results_file_names_where_its_lines_were_submitted(tmp_path: Path) -> None:
+    with open_results(tmp_path / "r", ORIGIN) as results:
+        results.add(Done(1, "digest", "APPROVED"))
+    assert json.loads((tmp_path / "r").read_text().splitlines()[0]) == {
+        "line": 0, "aws": "local/1", "state_machine": "arn:machine",
+    }  # fmt: skip
+    with open_results(tmp_path / "r", ORIGIN) as results:
+        assert list(results.done) == [1]
+    assert len((tmp_path / "r").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (Origin("local/2", "arn:machine"), "has the results of local/1, and this is local/2"),
+        (Origin("local/1", "arn:other"), "has the results of arn:machine, and this is arn:other"),
+    ],
+)
+def test_a_run_does_not_resume_in_another_aws(tmp_path: Path, other: Origin, why: str) -> None:
+    with open_results(tmp_path / "r", ORIGIN) as results:
+        results.add(Done(1, "digest", "APPROVED"))
+    before = (tmp_path / "r").read_bytes()
+    with pytest.raises(SubmissionError, match=why), open_results(tmp_path / "r", other):
+        pass
+    assert (tmp_path / "r").read_bytes() == before
+
+
+def test_a_first_line_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / "r").write_bytes(b'{"line": 0, "aws": "loc')
+    with open_results(tmp_path / "r", ORIGIN) as results:
+        results.add(Done(1, "digest", "APPROVED"))
+    assert len((tmp_path / "r").read_text().splitlines()) == 2
