@@ -36,6 +36,7 @@ try:
     import click
     import msgspec  # noqa: F401  (fails if the locked packages are not installed)
 
+    from commands import VERSION
     from commands.context import Console, Context
     from commands.declared import Choices, Command
     from commands.display import JsonLines, LateView, PlainLines
@@ -188,7 +189,7 @@ main = Commands(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[],
 )
-click.version_option("0.1.0", prog_name=PROGRAM)(main)
+click.version_option(VERSION, prog_name=PROGRAM)(main)
 
 
 def program() -> None:

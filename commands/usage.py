@@ -17,6 +17,7 @@ from pipeline.core.errors import StorageError
 
 # The modules that declare the commands; each is imported when one of its commands is used.
 MODULES: Mapping[str, str] = {
+    "init": "starting",
     "up": "releasing",
     "infra": "releasing",
     "build": "releasing",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.assembly.sources import looks_like_functions
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import NextStep, SettingsError
 
 SETTINGS_FILE = "environments.toml"
 IMAGES = "images"
@@ -38,7 +38,7 @@ def find_project(start: Path) -> Path:
     raise SettingsError(
         what,
         f"neither {place} nor a folder above it has {SETTINGS_FILE} or functions in {IMAGES}/",
-        "Change to the project's folder, or name it with --project.",
+        NextStep("Change to the project's folder, name it with --project, or write a new one here", ("init",)),
     )
 
 

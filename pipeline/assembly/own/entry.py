@@ -79,6 +79,21 @@ def judge_handler(
     return found
 
 
+# Handlers of Lambda's own examples and of other tools' templates, the likeliest first.
+_USUAL_MODULES = ("handler", "lambda_function", "app", "main", "index", "function")
+_USUAL_FUNCTIONS = ("handle", "handler", "lambda_handler", "main")
+
+
+def guess_handler(folder: Path, rules: IgnoreRules) -> str | None:
+    """The handler of a folder with Python code, as ``lambda_function.lambda_handler``; None where none is usual."""
+    for module in _USUAL_MODULES:
+        for function in _USUAL_FUNCTIONS if module_path(folder, [module]) else ():
+            found = judge_handler(folder, rules, f"{module}.{function}", None)
+            if not found.errors and not found.warnings:
+                return f"{module}.{function}"
+    return None
+
+
 def module_path(folder: Path, parts: list[str]) -> Path | None:
     """The file that ``import a.b`` would load from ``folder``, or None."""
     place = folder

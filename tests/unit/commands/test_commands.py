@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,8 @@ def test_doctor_prints_the_least_policy_of_each_command_without_credentials(monk
     unknown = CliRunner().invoke(bootstrap.main, ["doctor", "--policy", "deploy"])
     assert unknown.exit_code == 2
     assert "'deploy' is not one of up, infra" in unknown.output
+
+
+def test_the_version_is_the_distributions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert CliRunner().invoke(bootstrap.main, ["--version"]).output.endswith(f" {project['version']}\n")

@@ -1,0 +1,155 @@
+"""The files of a new project: one function with its test, settings, a workflow for CI and a README. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath as Path
+
+from cfn.names import PROJECT_MAX, UNNAMED
+
+FUNCTION = "hello"
+
+_HANDLER = '''\
+"""Lambda entry point of hello."""
+
+from aws_lambda_powertools import Logger
+
+logger = Logger(service="hello")
+
+
+def handle(event, context):
+    name = event.get("name", "world")
+    logger.info("greeting", extra={"to": name})
+    return {"greeting": f"Hello, {name}!"}
+'''
+_TEST = """\
+import runpy
+from pathlib import Path
+
+FUNCTION = Path(__file__).parents[1] / "images" / "hello"
+
+
+def test_it_greets_by_name():
+    handle = runpy.run_path(str(FUNCTION / "handler.py"))["handle"]
+    assert handle({"name": "you"}, None) == {"greeting": "Hello, you!"}
+"""
+_FUNCTION_TOML = """\
+description = "Greets by name"
+handler = "handler.handle"
+memory = 512
+timeout = 10
+"""
+_ENVIRONMENTS = """\
+[project]
+name = "{project}"
+
+[defaults]
+architecture = "arm64"
+python = "3.13"
+
+[environments.prod]
+protect_data = true
+"""
+_IGNORE = """\
+.local/
+.venv/
+__pycache__/
+.pytest_cache/
+"""
+_CI = """\
+# On a pull request: what would change. On main: deployed. The role needs what `doctor --policy up` prints.
+name: deploy
+on:
+  pull_request:
+  push:
+    branches: [main]
+permissions:
+  contents: read
+  id-token: write
+concurrency: deploy-${{ github.ref }}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    env:
+      RELEASE: --environment prod --target aws
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.13"
+      - run: pip install '{program}=={version}'
+{tests}      - uses: aws-actions/configure-aws-credentials@v4
+        with:
+          role-to-assume: ${{ vars.DEPLOY_ROLE_ARN }}
+          aws-region: ${{ vars.AWS_REGION }}
+      - if: github.event_name == 'pull_request'
+        run: {program} plan $RELEASE || test $? = 2
+      - if: github.event_name == 'push'
+        run: {program} up $RELEASE
+"""
+_CI_TESTS = """\
+      - run: pip install -r images/hello/requirements.txt
+      - run: pip install pytest
+      - run: pytest
+"""
+_README = """\
+# {project}
+
+    {program} up          # deploy to an embedded AWS on this machine
+    {program} invoke {function} {event}
+    {program} watch       # release each saved change
+    {program} down        # delete it
+
+A function is a folder in `images/` with a `function.toml`. After a change of its `requirements.in`:
+`uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`. For AWS: once
+`{program} build --target aws --update-base`, commit `bases.toml`; then `{program} up --target aws`.
+"""
+
+
+def project_name(folder: str) -> str:
+    """A name for the project in a folder that is called so.
+
+    >>> project_name("My Orders"), project_name("2026"), project_name("transaction")
+    ('my-orders', 'project-2026', 'project-transaction')
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", folder.lower().encode("ascii", "ignore").decode()).strip("-")
+    if not re.match(r"[a-z]", name) or name == UNNAMED:
+        name = f"project-{name}".rstrip("-")
+    return name[:PROJECT_MAX].rstrip("-")
+
+
+def function_files(lock: bytes) -> Mapping[Path, bytes]:
+    """The files of the first function, below its folder. lock: the hash-locked requirements."""
+    return {
+        Path("handler.py"): _HANDLER.encode(),
+        Path("function.toml"): _FUNCTION_TOML.encode(),
+        Path("requirements.in"): b"aws-lambda-powertools\n",
+        Path("requirements.txt"): lock,
+        Path("events/smoke.json"): b'{"name": "smoke"}\n',
+    }
+
+
+def project_files(project: str, function: str, *, event: str, program: str, version: str) -> Mapping[Path, bytes]:
+    """The files around the functions. event: the path of an event of ``function``."""
+    texts = {
+        "README.md": _README, ".gitignore": _IGNORE, ".github/workflows/deploy.yml": _CI,
+        "environments.toml": _ENVIRONMENTS,
+    }  # fmt: skip
+    tests = "" if function != FUNCTION else _CI_TESTS
+    values = {
+        "tests": tests,
+        "project": project,
+        "function": function,
+        "event": event,
+        "program": program,
+        "version": version,
+    }
+
+    def fill(text: str) -> bytes:
+        for name, value in values.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text.encode()
+
+    files = {Path(path): fill(text) for path, text in texts.items()}
+    return files if function != FUNCTION else {Path("tests/test_hello.py"): _TEST.encode(), **files}
