@@ -43,6 +43,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         store,
         slim_of(context),
         sbom=sbom,
+        allowed_credentials=context.choices.allowed_credentials or (),
         builder=context.builder,
         revisions=revisions,
         commit=partial(clean_commit, context.root, context.sources, revisions),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class Build:
     """What images are built from; needs no account and no credentials.
 
     base       a registry reference, the path of an OCI layout, or "empty"
+    allowed_credentials  paths that may hold what looks like a credential
     builder    "layers" for our own, "docker" for an engine and each function's Dockerfile
     sbom       whether each image gets a bill of materials that refers to it
     revisions  function → the commit that its files come from, or ""
@@ -32,6 +33,7 @@ class Build:
     store: BlobStore
     slim: Slim
     sbom: bool = True
+    allowed_credentials: Sequence[str] = ()
     builder: str = "layers"
     revisions: Mapping[str, str] = field(default_factory=dict)
     commit: Callable[[], str] = str

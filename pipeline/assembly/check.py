@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.assembly.contents import judge_contents
 from pipeline.assembly.layer_facts import LayerFacts, LayerOpener, facts_of, replaced
 from pipeline.assembly.model import CheckedImage, FunctionSource, Image, Platform
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import CheckFailed, Finding
+from pipeline.core.events import Note, Report, ignore
 from pipeline.core.shown import shown
 from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.blobs import BlobStore
@@ -57,20 +59,35 @@ _FINDINGS_MAX = 10
 _REBUILD = "Build the image again with this tool, or with `docker build --provenance=false`."
 
 
-def check_image(image: Image, source: FunctionSource, store: BlobStore) -> CheckedImage:
-    """The image, certified. Raises CheckFailed with every finding.
+def check_image(
+    image: Image,
+    source: FunctionSource,
+    store: BlobStore,
+    *,
+    allowed: Sequence[str] = (),
+    report: Report = ignore,
+) -> CheckedImage:
+    """The image, certified. Raises CheckFailed with every finding; reports what cannot be decided.
+
+    allowed  paths below the task root, or patterns of them, that may hold what looks like a credential
 
     Layers are read from the store, once per digest. A layer that is not there (a base that ECR already has) is judged
     by the manifest alone, and so are the layers of AWS's own Lambda bases: they are what Lambda runs.
     """
-    findings = find_findings(
-        Manifest(image.manifest, image.manifest_media_type),
-        image.config,
-        [_opener(layer, store) for layer in image.layers],
-        image.platform,
-        cache=store.root / "checked",
-    )
+    cache = store.root / "checked"
+    openers = [_opener(layer, store) for layer in image.layers]
+    manifest = Manifest(image.manifest, image.manifest_media_type)
+    findings = find_findings(manifest, image.config, openers, image.platform, cache=cache)
     findings += tuple(_judge_handler(image, source))
+    layers = [
+        facts_of(layer.descriptor.digest, opener, cache) if opener is not None else None
+        for layer, opener in zip(image.layers, openers, strict=True)
+    ]
+    variables = [str(each) for each in _run(_parse(image.config) or {}).get("Env") or []]
+    judged = judge_contents(layers, variables, image.platform, allowed)
+    for warning in judged.warnings:
+        report(Note(f"{source.name}: {warning}"))
+    findings = _few([*findings, *judged.findings])
     if findings:
         raise failure(source.name, findings)
     return CheckedImage(source.name, image)
@@ -83,7 +100,7 @@ def failure(name: str, findings: Sequence[Finding]) -> CheckFailed:
     else:
         why = f"{len(findings)} rules are broken" + "".join(f"\n  - {each.message}" for each in findings) + "\n"
         cure = "".join(f"\n  - {each.rule}: {each.cure}" for each in findings)
-    return CheckFailed(f"the image of {name} would be refused by Lambda", why, cure, tuple(findings))
+    return CheckFailed(f"the image of {name} failed the check", why, cure, tuple(findings))
 
 
 def _opener(layer: Layer, store: BlobStore) -> LayerOpener | None:

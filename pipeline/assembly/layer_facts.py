@@ -1,12 +1,19 @@
-"""What Lambda cares about in a layer, learned by streaming through it once; nothing is unpacked or kept in memory."""
+"""What matters in a layer, learned by streaming through it once; nothing is unpacked or kept in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
+from pipeline.assembly.elf import MAGIC, Elf, read_elf
+from pipeline.assembly.leaks import CredentialScanner
 from pipeline.core.records import code_version, read_record, write_record
 from pipeline.core.shown import shown
 from pipeline.oci.archive import NAME_COST, NAMES_MAX, Archive, BadArchive, Entry, Inflated, Judge, whiteout
@@ -14,6 +21,11 @@ from pipeline.oci.values import Digest
 
 LayerOpener = Callable[[], BinaryIO]
 _LISTED_MAX = 500
+_LIBRARIES_MAX = 20_000
+# Native files are judged where functions are; elsewhere only glibc itself is read.
+_FUNCTION_ROOTS = ("var/task/", "opt/")
+# An operating system's own files hold examples and test keys, and are the same for everyone.
+_SYSTEM_ROOTS = ("usr/", "lib/", "lib64/", "bin/", "sbin/", "var/lib/", "var/lang/", "var/runtime/", "var/rapid/")
 _CHUNK = 1 << 18
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7": "xz"}
 
@@ -27,6 +39,9 @@ class LayerFacts:
     broken       why it could not be read to its end, or ""
     problems     by kind ("hard links", "missing parents", "unsafe"): how many, and one example
     unreadable   paths that an unprivileged user cannot read (files) or enter (folders), at most 500
+    libraries    the names of files and links that a loader may take for shared objects
+    natives      the shared objects of functions, and glibc
+    credentials  path → the kinds of credentials that it seems to hold, at most 500
     """
 
     diff_id: str = ""
@@ -35,6 +50,9 @@ class LayerFacts:
     broken: str = ""
     problems: dict[str, tuple[int, str]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    libraries: list[str] = field(default_factory=list)
+    natives: list[Elf] = field(default_factory=list)
+    credentials: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, kind: str, example: str) -> None:
         number, first = self.problems.get(kind, (0, example))
@@ -52,8 +70,11 @@ def read_facts(open_layer: LayerOpener) -> LayerFacts:
         inflated = Inflated(stream, first)
         notes = _Notes(facts)
         try:
-            for entry in Archive(inflated.read):
+            archive = Archive(inflated.read)
+            for entry in archive:
                 notes.take(entry)
+                if entry.kind == "file":
+                    notes.read(entry.path, archive.content())
         except BadArchive as error:
             facts.broken = str(error)
         facts.diff_id = f"sha256:{inflated.digest}"
@@ -85,24 +106,44 @@ class _Notes:
         if entry.kind == "hard link":
             facts.count("hard links", f"{shown(path)} to {shown(entry.target)}")
         facts.unpacked += entry.size
+        name = path.rpartition("/")[2]
+        if entry.kind in ("file", "symlink") and ".so" in name and len(facts.libraries) < _LIBRARIES_MAX:
+            facts.libraries.append(name)
         needed = 0o005 if entry.kind == "directory" else 0o004
         if entry.kind != "symlink" and entry.mode & needed != needed and len(facts.unreadable) < _LISTED_MAX:
             facts.unreadable.append(path)
+
+    def read(self, path: str, content: Iterator[bytes]) -> None:
+        """Look into a file. Content that is not needed is skipped by the archive."""
+        native = path.startswith(_FUNCTION_ROOTS) or path.endswith("/libc.so.6")
+        scanner = None if path.startswith(_SYSTEM_ROOTS) else CredentialScanner()
+        if not native and scanner is None:
+            return
+        first = next(content, b"")
+        native = native and first.startswith(MAGIC)
+        with tempfile.TemporaryFile() if native else contextlib.nullcontext() as kept:
+            for chunk in itertools.chain([first], content):
+                if scanner is not None:
+                    scanner.feed(chunk)
+                if kept is not None:
+                    kept.write(chunk)
+            if kept is not None and (found := read_elf(path, kept)) is not None:
+                self._facts.natives.append(found)
+        if scanner is not None and scanner.found and len(self._facts.credentials) < _LISTED_MAX:
+            self._facts.credentials[path] = sorted(scanner.found)
 
 
 def facts_of(digest: Digest, open_layer: LayerOpener, cache: Path | None) -> LayerFacts:
     """The facts of a layer, read once per digest when there is a ``cache`` folder to remember them in."""
     if cache is None:
         return read_facts(open_layer)
-    record = cache / f"{digest.hex}-{code_version(__name__, 'pipeline.oci.archive')}.json"
+    version = code_version(__name__, "pipeline.oci.archive", "pipeline.assembly.leaks", "pipeline.assembly.elf")
+    record = cache / f"{digest.hex}-{version}.json"
     known = read_record(record)
     if known is not None:
         try:
-            known["problems"] = {
-                kind: (int(count), str(example)) for kind, (count, example) in known["problems"].items()
-            }
-            return LayerFacts(**known)
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return msgspec.convert(known, LayerFacts)
+        except msgspec.ValidationError:
             pass  # written by something else: read the layer again
     facts = read_facts(open_layer)
     write_record(record, asdict(facts))

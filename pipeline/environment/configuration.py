@@ -37,6 +37,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     base: str | None = None
     slim: bool | None = None
     byte_code: bool | None = None
+    allowed_credentials: tuple[str, ...] | None = None
     transactions_per_minute: int | None = None
     burst: float | None = None
     reserved_concurrency: int | None = None

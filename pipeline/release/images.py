@@ -27,7 +27,7 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     for source in build.sources:
         with step(report, "build", source.name) as running:
             image = _build_one(build, source, base, shared, report)
-            images.append(check_image(image, source, build.store))
+            images.append(check_image(image, source, build.store, allowed=build.allowed_credentials, report=report))
             # Kept so that an image that is deleted from its repository can be pushed again by its digest.
             build.store.add(image.manifest)
             build.store.add(image.config)

@@ -261,7 +261,7 @@ class QuickRelease:
         images = []
         for source in build.sources:
             image = build_image(source, build.platform, self._base, build.store, slim=build.slim)
-            images.append(check_image(image, source, build.store))
+            images.append(check_image(image, source, build.store, allowed=build.allowed_credentials))
             build.store.add(image.manifest)
             build.store.add(image.config)
         return images

@@ -386,7 +386,7 @@ def test_findings_come_all_at_once_and_with_their_cures(
     assert rules == {"manifest-type", "manifest-size", "config-type", "layer-type", "platform"}
     assert all(finding.message in caught.value.why for finding in caught.value.findings)
     assert all(finding.cure in str(caught.value.next_step) for finding in caught.value.findings)
-    assert caught.value.what == "the image of f would be refused by Lambda"
+    assert caught.value.what == "the image of f failed the check"
 
 
 def test_a_layer_is_read_once_and_then_remembered(
