@@ -318,7 +318,9 @@ def explained(target_name: str, what: str) -> Iterator[None]:
             ) from problem
         if code in _NOT_ALLOWED:
             raise CredentialsError(
-                what, str(problem), "Give the caller that permission; docs/recovery.md lists what each command calls."
+                what,
+                str(problem),
+                "Give the caller that permission; docs/permissions.md lists what each command calls.",
             ) from problem
         raise StackError(what, str(problem), "Run it again; every step is safe to repeat.") from problem
     except (NoConnection, HTTPClientError) as problem:

@@ -34,7 +34,7 @@ class Slim:
 
     enabled    leave out test modules, type stubs and data of services outside ``services``
     services   the AWS services that functions call, by botocore's name
-    byte_code  ship byte code where this interpreter writes the target's; see docs/decisions/byte-code.md
+    byte_code  ship byte code where this interpreter writes the target's; see docs/decisions/one-digest.md
     """
 
     enabled: bool = True

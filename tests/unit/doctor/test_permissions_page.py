@@ -15,8 +15,16 @@ from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On,
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "permissions.md"
 HEAD = """# IAM permissions for deploying
 
-`./bootstrap.py doctor --policy up` prints the least IAM policy for `up` with your names, `--policy` alone one for each
-command. `doctor --target aws` asks IAM whether the caller is allowed everything that `up` needs.
+```
+./bootstrap.py doctor --target aws         # asks IAM whether the caller may do everything that up needs
+./bootstrap.py doctor --policy up          # the least IAM policy for a command; without a name for each command
+./bootstrap.py doctor --policy up > up.json
+aws iam put-role-policy --role-name ROLE --policy-name up --policy-document file://up.json
+```
+
+The policies for `up`, `infra` and `rollback` exceed the 6,144 characters of a managed policy, so attach one to a role
+as an inline policy (10,240 characters). They and that for `down` include the actions that CloudFormation calls as the
+caller (`pipeline/doctor/handlers.toml`, from CloudFormation's resource schemas).
 
 | resource | ARN in the policy |
 |---|---|
@@ -25,12 +33,8 @@ command. `doctor --target aws` asks IAM whether the caller is allowed everything
 | roles and the managed policy | names that begin with the name of a stack |
 | the parameter of the releases | `parameter/transaction-pipeline/ENV/release` |
 
-For `up`, `infra`, `rollback` and `down` it includes the actions that CloudFormation calls as the caller
-(`pipeline/doctor/handlers.toml`, derived from CloudFormation's resource schemas). The policy for `up` exceeds the 6,144
-characters of a managed policy; use an inline policy of a role, which holds 10,240.
-
-Tests compare this page and the policies with recorded requests. It is generated from `pipeline/doctor/permissions.py`:
-`python -m tests.unit.doctor.test_permissions_page`.
+Generated from `pipeline/doctor/permissions.py` (`python -m tests.unit.doctor.test_permissions_page`); tests compare
+this page and the policies with recorded requests.
 """
 
 
