@@ -236,6 +236,10 @@ def _add_function(
             # Create-only, so another image or another configuration makes another version. An equal one makes none,
             # which Lambda would refuse. The network is part of it: a version keeps its own subnets.
             Description=Join(" ", [image_digest, fingerprint]),
+            # Invocations of the replaced version may still run, and the alias can move back to it. A release deletes
+            # older ones (pipeline.release.versions). The deletion of the function deletes all of its versions.
+            DeletionPolicy="Delete",
+            UpdateReplacePolicy="Retain",
         )
     )
     alias = template.add_resource(

@@ -115,6 +115,8 @@ _SWITCH = grant(
     "lambda:UpdateAlias",
     "lambda:UpdateFunctionCode",
 )
+# Versions older than the last one before the live one.
+_DELETE_VERSIONS = grant(On.FUNCTIONS, "lambda:DeleteFunction", "lambda:ListAliases", "lambda:ListVersionsByFunction")
 # For the parameters that only the account knows.
 _ASK_ACCOUNT = grant(
     On.ANYTHING,
@@ -127,6 +129,7 @@ _PREPARE = (
     *_CHANGE_STACKS,
     *_FIND_EXISTING,
     *_ASK_ACCOUNT,
+    *_DELETE_VERSIONS,
 )
 _READ_IMAGES = grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:DescribeImages")
 _SUBMIT = grant(On.STATE_MACHINE, "states:StartSyncExecution")
@@ -177,6 +180,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_CHANGE_STACKS,
         *_READ_IMAGES,
         *_SWITCH,
+        *_DELETE_VERSIONS,
         *_READ_LEDGER,
         *_WRITE_LEDGER,
         *grant(On.LEDGER, "ssm:GetParameter"),

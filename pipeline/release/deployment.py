@@ -20,6 +20,7 @@ from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
 from pipeline.oci.values import ImageReference
 from pipeline.release.traffic import at_once, operation_seconds, shift_parameter
+from pipeline.release.versions import abandoned, delete_superseded, deleting_in_cleanup, described, move_back
 from pipeline.stacks import (
     Adopt,
     CleanUpReview,
@@ -34,6 +35,7 @@ from pipeline.stacks import (
     StackOutputs,
     StackPlan,
     StackState,
+    StackStatus,
     Update,
     Wait,
     WantedStack,
@@ -74,6 +76,11 @@ class Deployment:
     @property
     def names(self) -> Names:
         return self.settings.names
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """The names of the functions in Lambda, by folder name."""
+        return {source.name: self.names.function(source.name) for source in self.sources}
 
     @property
     def templates(self) -> Templates:
@@ -178,7 +185,7 @@ def switch_to(
     """Update stack 2, given its ``state``, to this template and these parameters; traffic moves at once."""
     with step(report, "switch", state.name) as running:
         wanted = WantedStack(state.name, template, {**parameters, **at_once(template)}, tags=dict(state.tags))
-        return _apply(deployment, plan_stack(state, wanted), report, running)
+        return _apply(deployment, plan_stack(state, wanted), report, running, back=True)
 
 
 def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str], report: Report) -> StackOutputs:
@@ -189,7 +196,7 @@ def go_back(deployment: Deployment, before: StackState, images: Mapping[str, str
     if not before.template or losses(deployment, plan, report):
         return switch_images(deployment, images, report)
     with step(report, "switch", state.name) as running:
-        return _apply(deployment, plan, report, running)
+        return _apply(deployment, plan, report, running, back=True)
 
 
 def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[ResourceChange, ...]:
@@ -207,15 +214,27 @@ def losses(deployment: Deployment, plan: StackPlan, report: Report) -> tuple[Res
     return tuple(each for each in changes if each.destructive)
 
 
-def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Step) -> StackOutputs:
-    """Apply a plan, with approval if data would be lost. Images that Lambda does not find are pushed again once."""
+def _apply(
+    deployment: Deployment, plan: StackPlan, report: Report, running: Step, *, back: bool = False
+) -> StackOutputs:
+    """Apply a plan, with approval if data would be lost. Images that Lambda does not find are pushed again once.
+
+    back  the update returns to an earlier version: traffic moves to a kept version before
+    """
     cloudformation = deployment.target.client("cloudformation")
     upload = partial(upload_template, deployment.target.client, report=report)
     put_back: set[ImageReference] = set()
+    functions = deployment.functions if plan.wanted.name == deployment.names.pipeline_stack else {}
+    lambda_client = deployment.target.client("lambda") if functions else None
 
     def approve(update: Update) -> None:
         if lost := losses(deployment, update, report):
             deployment.approve(update.wanted.name, lost)
+        if update.state.status is StackStatus.UPDATE_ROLLBACK_COMPLETE:
+            delete_superseded(lambda_client, functions.values(), report, abandoned)
+        if back:
+            wanted = update.wanted
+            move_back(lambda_client, described(wanted.template_body, wanted.parameters, functions), report)
 
     def existing(template: str) -> tuple[ExistingResource, ...]:
         return find_existing(deployment.target.client, template)
@@ -225,7 +244,7 @@ def _apply(deployment: Deployment, plan: StackPlan, report: Report, running: Ste
             outputs = apply_stack(
                 cloudformation,
                 plan,
-                report,
+                deleting_in_cleanup(lambda_client, functions.values(), report),
                 timeout=operation_seconds(plan.wanted.template_body),
                 approve=approve,
                 existing=existing,

@@ -22,6 +22,7 @@ from pipeline.release.images import build_images, push_all, referrers, repositor
 from pipeline.release.recompressed import keep_deployed
 from pipeline.release.smoke import Trial, try_release
 from pipeline.release.verify import verify_functions
+from pipeline.release.versions import delete_superseded
 from pipeline.stacks import StackOutputs, StackState, WantedStack
 from pipeline.transactions.submit import Answer
 
@@ -119,6 +120,7 @@ def prepare(deployment: Deployment, report: Report) -> Released:
     registry = bring_registry(deployment, clock)
     state = read_pipeline(deployment)
     pipeline, _ = bring_pipeline(deployment, state, current_images(deployment, state), clock)
+    delete_superseded(deployment.target.client("lambda"), deployment.functions.values(), clock)
     return Released(registry.changed or pipeline.changed, (registry, pipeline), (), seconds=clock.seconds)
 
 

@@ -16,6 +16,7 @@ from pipeline.core.errors import FunctionError, NextStep
 from pipeline.core.events import Note, Report, step
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.deployment import Deployment
+from pipeline.release.versions import delete_superseded
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -25,7 +26,7 @@ class FunctionGone(FunctionError):
 
 
 def verify_functions(deployment: Deployment, pushed: Sequence[PushedImage], report: Report) -> bool:
-    """Verify that every function, and the alias that the workflow calls, runs the pushed image.
+    """Verify that every function, and its alias ``live``, runs what was pushed; then delete superseded versions.
 
     A function that was changed outside of its stack is restored. Returns whether any was. Raises FunctionError.
     """
@@ -36,6 +37,7 @@ def verify_functions(deployment: Deployment, pushed: Sequence[PushedImage], repo
         restored = restore_function(client, name, image, alias=LIVE_ALIAS)
         if restored:
             report(Note(f"{name} was changed outside of its stack; it runs {image.digest.short} again"))
+        delete_superseded(client, [name], report)
         return restored
 
     with step(report, "verify") as running, ThreadPoolExecutor(8) as pool:

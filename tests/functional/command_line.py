@@ -47,7 +47,7 @@ class CommandLine:
         }
         done = subprocess.run(
             [sys.executable, str(self.project / "bootstrap.py"), *arguments],
-            env=environment, capture_output=True, text=True, timeout=120,
+            cwd=self.project, env=environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -289,6 +289,10 @@ class Lab:
             name: [str(running_digest(lambda_client, f"{name}-{environment}", alias)) for alias in (None, "live")]
             for name in names
         }
+        found["old versions"] = {
+            name: len(lambda_client.list_versions_by_function(FunctionName=f"{name}-{environment}")["Versions"]) > 3
+            for name in names
+        }
         last = list_releases(client("ssm"), environment)[-1]
         found["release"] = {name: str(digest) for name, digest in last.images.items()}
         found["images"] = {

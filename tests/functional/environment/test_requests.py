@@ -45,7 +45,11 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
     },
-    "infra": ZONES,
+    "infra": {
+        **ZONES,
+        "lambda:DeleteFunction": "no function has more than two versions",
+        "lambda:ListAliases": "no function has more than two versions",
+    },
     "plan": ZONES,
     "rollback": {
         "ecr:BatchDeleteImage": "tags of releases older than the last hundred",

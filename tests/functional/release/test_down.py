@@ -159,7 +159,9 @@ def test_protected_data_outlives_down_and_names_its_protection(lab: Lab, tmp_pat
 def with_settings(lab: Lab, folder: Path, *lines: str) -> Path:
     """The lab's functions under other settings."""
     (folder / "images").symlink_to(lab.root / "images")
-    (folder / "environments.toml").write_text("[defaults]\n" + "\n".join(lines) + "\n")
+    (folder / "environments.toml").write_text(
+        "\n".join(("[project]", 'workflow = "transactions"', "[defaults]", *lines, ""))
+    )
     return folder
 
 
