@@ -43,7 +43,7 @@ def _add_table(template: Template, settings: Settings, names: Names, policy: str
             # Key attributes of the table and its index, and no other: DynamoDB refuses the rest.
             AttributeDefinitions=[
                 dynamodb.AttributeDefinition(AttributeName=name, AttributeType="S")
-                for name in ("transaction_id", "customer_id", "received_at")
+                for name in ("transaction_id", "customer_id", "occurred_at")
             ],
             KeySchema=[dynamodb.KeySchema(AttributeName="transaction_id", KeyType="HASH")],
             GlobalSecondaryIndexes=[
@@ -51,7 +51,7 @@ def _add_table(template: Template, settings: Settings, names: Names, policy: str
                     IndexName="customer",
                     KeySchema=[
                         dynamodb.KeySchema(AttributeName="customer_id", KeyType="HASH"),
-                        dynamodb.KeySchema(AttributeName="received_at", KeyType="RANGE"),
+                        dynamodb.KeySchema(AttributeName="occurred_at", KeyType="RANGE"),
                     ],
                     Projection=dynamodb.Projection(ProjectionType="KEYS_ONLY"),
                 )

@@ -19,10 +19,11 @@ LEASE_SECONDS = 300
 # How long a submission waits for another execution that holds the claim, before it is parked.
 PATIENCE_SECONDS = 15
 DETAILS_DAYS = 90
-# How far back, and how many entries of the customer's history, fraud detection is given. It refuses an event that its
-# velocity rules would need more of; a test holds the shipped rules against these.
+# How far from a transaction's own time, in both directions, and how many entries of the customer's history fraud
+# detection is given. It refuses an event that its velocity rules would need more of; a test holds the shipped rules
+# against these.
 HISTORY_SECONDS = 3_600
-HISTORY_ENTRIES = 21
+HISTORY_ENTRIES = 41
 
 # Names of fields that hold card data, without case and punctuation. images/transactions/cardholder.py has the same; a
 # test compares them.

@@ -21,7 +21,6 @@ _REPEATED = {
     "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
     "Input": "$states.context.Execution.Input",
     "Unchanged": "{% $states.input %}",
-    "Execution": "$states.context.Execution.Name",
     "Throughput": "DynamoDB.ProvisionedThroughputExceededException",
     "RequestLimit": "DynamoDB.RequestLimitExceededException",
     "InternalError": "DynamoDB.InternalServerErrorException",
@@ -29,6 +28,11 @@ _REPEATED = {
     "Unspecific": "DynamoDB.AmazonDynamoDBException",
     "Throttling": "DynamoDB.ThrottlingException",
     "Client": "DynamoDB.SdkClientException",
+    "Artifact": "Lambda.CodeArtifactUserPendingException",
+    "ClientTime": "Lambda.ClientExecutionTimeoutException",
+    "NotReady": "Lambda.ResourceNotReadyException",
+    "TooMany": "Lambda.TooManyRequestsException",
+    "Interfaces": "Lambda.EC2ThrottledException",
 }
 
 

@@ -171,6 +171,8 @@ def _screen_name(field: str, name: Name, rules: ComplianceRules) -> Iterator[Fin
 
 
 def _amount_findings(money: Money, rules: ComplianceRules) -> Iterator[Finding]:
+    if money.minor == 0:  # an account verification
+        return
     code = money.currency.code
     threshold = rules.thresholds.get(code)
     if threshold is None:

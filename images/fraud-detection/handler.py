@@ -16,8 +16,9 @@ def judge(invocation: Invocation) -> Response:
     """``{"score": 0..100, "reasons": [{rule, points, message}…]}``."""
     transaction = invocation.canonical_transaction()
     history = CustomerHistory.parse(invocation.event.get("history"))
-    history.check_reach(RULES.windows, invocation.received_at)
-    velocity = count_windows(history.transactions, transaction.transaction_id, invocation.received_at, RULES.windows)
+    occurred_at = transaction.timestamp or invocation.received_at
+    history.check_reach(RULES.windows, occurred_at)
+    velocity = count_windows(history.transactions, transaction.transaction_id, occurred_at, RULES.windows)
     assessment = assess(transaction, velocity, RULES)
     logger.info(
         "fraud score", score=assessment.score, reasons=[r.rule for r in assessment.reasons], rules=RULES.version

@@ -87,7 +87,7 @@ class FraudRules:
             category_rule=merchant["rule"],
             categories={code: _positive(points) for code, points in merchant["points"].items()},
             windows=tuple(
-                Window(window["rule"], _positive(window["seconds"]), _positive(window["earlier"]), _rule(window).points)
+                Window(window["rule"], _positive(window["seconds"]), _positive(window["others"]), _rule(window).points)
                 for window in document["velocity"]
             ),
         )
@@ -130,6 +130,8 @@ def assess(transaction: Transaction, velocity: tuple[Reason, ...], rules: FraudR
 
 
 def _amount_reasons(money: Money, rules: FraudRules) -> Iterator[Reason]:
+    if money.minor == 0:  # an account verification
+        return
     code = money.currency.code
     limits = rules.band_limits.get(code)
     if limits is None:

@@ -1,8 +1,10 @@
-"""How many transactions a customer made shortly before this one. Pure functions over timestamps.
+"""How many transactions a customer made around the time of this one. Pure functions over timestamps.
 
-The history comes from an index that DynamoDB brings up to date a little after the table (eventual consistency), so a
-burst of transactions within that lag can be undercounted; it cannot be overcounted, because each id is in the index
-once.
+A transaction's time is its own ``timestamp``, or the time of its receipt if it has none. Transactions of a file arrive
+in any order, so a window counts later ones too: the burst is found by whichever of it arrives last.
+
+The history holds decided transactions only, and its index is eventually consistent: what is submitted at the same
+moment may be undercounted. It is never overcounted, because each id is in the index once.
 """
 
 from __future__ import annotations
@@ -15,52 +17,52 @@ from typing import NamedTuple
 from transactions.results import Reason
 
 
-class Earlier(NamedTuple):
-    """A transaction of the same customer, as the index knows it."""
+class Other(NamedTuple):
+    """Another transaction of the same customer, as the index has it."""
 
     transaction_id: str
-    received_at: datetime
+    occurred_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A velocity rule: ``points`` when at least ``earlier`` other transactions lie in the last ``seconds``."""
+    """A velocity rule: ``points`` when ``others`` transactions or more lie within ``seconds`` that include this one."""
 
     rule: str
     seconds: int
-    earlier: int
+    others: int
     points: int
 
 
 def span(windows: Iterable[Window]) -> timedelta:
-    """How far back the longest window looks."""
+    """How far the longest window reaches, before and after."""
     return timedelta(seconds=max((window.seconds for window in windows), default=0))
 
 
 def needed(windows: Iterable[Window]) -> int:
-    """How many of the newest entries decide every window, and one more: the index may hold this transaction already."""
-    return max((window.earlier for window in windows), default=0) + 1
+    """How many entries decide every window: as many before as after, and this transaction, which may be indexed."""
+    return 2 * max((window.others for window in windows), default=0) + 1
 
 
 def count_windows(
-    history: Iterable[Earlier], transaction_id: str, received_at: datetime, windows: Iterable[Window]
+    history: Iterable[Other], transaction_id: str, occurred_at: datetime, windows: Iterable[Window]
 ) -> tuple[Reason, ...]:
-    """The velocity rules that a transaction meets.
+    """The velocity rules that a transaction meets. It does not count itself.
 
-    A window is half-open, ``received_at - seconds < t <= received_at``: of two transactions exactly a minute apart
-    the earlier one is out of the later one's minute, so back-to-back windows never count one transaction twice. Later
-    transactions do not count (they will count this one), nor does this one itself.
+    A window is half-open, ``start <= t < start + seconds``: two transactions exactly a minute apart are never in one
+    minute. Every window that includes ``occurred_at`` counts, and the fullest decides.
     """
-    ages = [
-        received_at - entry.received_at
-        for entry in history
-        if entry.transaction_id != transaction_id and entry.received_at <= received_at
-    ]
+    times = sorted(entry.occurred_at for entry in history if entry.transaction_id != transaction_id)
     reasons = []
     for window in windows:
-        count = sum(age < timedelta(seconds=window.seconds) for age in ages)
-        if count >= window.earlier:
+        if _fullest(times, occurred_at, timedelta(seconds=window.seconds)) >= window.others:
             # Not the count itself: the query is bounded, so a larger count is not known.
-            message = f"the customer made {window.earlier} or more other transactions in {window.seconds} seconds"
+            message = f"the customer made {window.others} or more other transactions in {window.seconds} seconds"
             reasons.append(Reason(window.rule, window.points, message))
     return tuple(reasons)
+
+
+def _fullest(times: list[datetime], occurred_at: datetime, length: timedelta) -> int:
+    """The most of ``times`` in one window with ``occurred_at``; the fullest begins at one of them, or at it."""
+    starts = [time for time in times if time <= occurred_at < time + length] + [occurred_at]
+    return max(sum(start <= time < start + length for time in times) for start in starts)

@@ -52,7 +52,7 @@ class Invocation:
 
     document     the transaction as it came, of any JSON type
     received_at  UTC, to the millisecond
-    execution    the name of the state machine's execution, for the log
+    execution    the UUID of the state machine's execution, for the log
     event        the whole event, for what only one function is given
     """
 

@@ -59,7 +59,7 @@ class Currency:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A decimal number above zero that no currency has been applied to: ``Amount("12", "5")`` is 12.5.
+    """A decimal number, zero or above, that no currency has been applied to: ``Amount("12", "5")`` is 12.5.
 
     whole     digits before the point, without leading zeros ("" when there are none)
     fraction  digits after the point, without trailing zeros
@@ -70,17 +70,32 @@ class Amount:
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """Read a JSON number or a plain decimal string, without exponent, spaces or separators. Raises MoneyError."""
-        sign, whole, fraction = _split(_plain_text(value))
-        amount = cls(whole.lstrip("0"), fraction.rstrip("0"))
+        """Read a JSON number or a plain decimal string above zero, without exponent, spaces or separators.
+
+        Raises MoneyError.
+        """
+        sign, amount = cls._read(value)
         if sign or not (amount.whole or amount.fraction):
             raise MoneyError("not_positive", "an amount is greater than zero")
         return amount
 
+    @classmethod
+    def parse_zero(cls, value: object) -> Self:
+        """Read an amount that must be zero, in any spelling of it. Raises MoneyError."""
+        sign, amount = cls._read(value)
+        if sign or amount.whole or amount.fraction:
+            raise MoneyError("not_zero", "an account verification moves no money: its amount is 0")
+        return amount
+
+    @classmethod
+    def _read(cls, value: object) -> tuple[str, Self]:
+        sign, whole, fraction = _split(_plain_text(value))
+        return sign, cls(whole.lstrip("0"), fraction.rstrip("0"))
+
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """An amount above zero in a currency's own minor units: ``str(Money(10000, usd)) == "100.00"``."""
+    """An amount, zero or above, in a currency's own minor units: ``str(Money(10000, usd)) == "100.00"``."""
 
     minor: int
     currency: Currency

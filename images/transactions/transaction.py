@@ -20,8 +20,11 @@ from transactions.results import Fault
 ID_LENGTH = 64
 # ISO 20022 Max140Text: the length of a party's name in payment messages.
 NAME_LENGTH = 140
-# A transaction has fourteen fields; somebody who sends thousands of others gets a short answer.
+# A transaction has thirteen fields; thousands of others get a short answer.
 MAX_FAULTS = 32
+
+# A payment moves money. An account verification asks the issuer whether an account is in order: its amount is zero.
+PAYMENT, ACCOUNT_VERIFICATION = "payment", "account_verification"
 
 _TRANSACTION_ID = re.compile(r"[A-Za-z0-9._:-]+")
 _JOINERS = dict.fromkeys((0x200C, 0x200D))
@@ -41,12 +44,15 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """A transaction all of whose fields are well-formed. Optional fields are None when absent."""
+    """A transaction all of whose fields are well-formed. Optional fields are None when absent; without a kind it is a
+    payment. ``money`` is zero for an account verification, and above zero for a payment.
+    """
 
     transaction_id: str
     money: Money
     merchant_id: str
     customer_id: str
+    kind: str | None = None
     timestamp: datetime | None = None
     merchant_category: str | None = None
     merchant_country: str | None = None
@@ -125,6 +131,8 @@ def read_transaction(document: object, *, canonical: bool = False) -> Transactio
             if name in _REQUIRED:
                 faults.append(Fault(name, "missing", "this field is required"))
             continue
+        if name == "amount" and document.get("kind") == ACCOUNT_VERIFICATION:
+            read = Amount.parse_zero
         try:
             values[name] = read(value)
         except (FieldError, MoneyError) as error:
@@ -220,6 +228,14 @@ def _read_category(value: object) -> str:
     return value
 
 
+def _read_kind(value: object) -> str:
+    if not isinstance(value, str):
+        raise FieldError("type", "a kind is a string")
+    if value not in (PAYMENT, ACCOUNT_VERIFICATION):
+        raise FieldError("unknown_code", f"a kind is {PAYMENT} or {ACCOUNT_VERIFICATION}")
+    return value
+
+
 _REQUIRED = frozenset({"transaction_id", "amount", "currency", "merchant_id", "customer_id"})
 _FIELDS: dict[str, Callable[[object], object]] = {
     "transaction_id": _read_transaction_id,
@@ -227,6 +243,7 @@ _FIELDS: dict[str, Callable[[object], object]] = {
     "currency": Currency.parse,
     "merchant_id": _read_party_id,
     "customer_id": _read_party_id,
+    "kind": _read_kind,
     "timestamp": parse_instant,
     "merchant_category": _read_category,
     "merchant_country": _read_country,

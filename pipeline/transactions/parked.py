@@ -32,7 +32,7 @@ class ParkedMessage:
     identity   equal for all copies of one parked submission, in both places
     input      what was submitted; undefined unless ``readable``
     readable   False if the message holds no input: the workflow did not write it, or the input was too large to keep
-    execution  name of the execution that parked it
+    execution  name and UUID of the execution that parked it
     parked_at  ISO 8601 in UTC
     """
 

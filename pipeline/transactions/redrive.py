@@ -256,13 +256,17 @@ class _Run:
                 waiting.append(message)
             elif self._met.get(message.identity) in _SETTLED:
                 place.forget(message)
-            elif message.identity in self._met or message.execution in self._own or not self._is_wanted(message):
+            elif message.identity in self._met or self._is_own(message) or not self._is_wanted(message):
                 self._held.append((place, message))
             else:
                 self._met[message.identity] = Result.WAITING
                 self._left -= 1
                 return message
         return None
+
+    def _is_own(self, message: ParkedMessage) -> bool:
+        """Whether a submission of this run was parked: again, or with its answer given and its alert to be sent."""
+        return message.execution.partition(":")[0] in self._own
 
     def _is_wanted(self, message: ParkedMessage) -> bool:
         return self._transaction_id is None or message.transaction_id == self._transaction_id

@@ -17,7 +17,7 @@ from pipeline.transactions.causes import cause_in_words
 
 # The limit of StartSyncExecution's input, 256 KiB (Step Functions API reference).
 INPUT_MAX_BYTES = 262_144
-# Ids that the workflow records answers for (cfn/workflow/expressions/usable-id.jsonata).
+# Ids that the workflow records answers for (cfn/workflow/expressions/submission.jsonata).
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -30,7 +30,7 @@ class Answer:
     repeat      whether the same payload got this answer before
     decided_at  ISO 8601 in UTC
     score       fraud score from 0 to 100; None if the transaction was not scored
-    execution   name of the execution that returned this answer; "" if none was started
+    execution   name and UUID of the execution that returned this answer; "" if none was started
     """
 
     transaction_id: str | None
@@ -58,7 +58,10 @@ class Answer:
 
 
 class Unanswered(SubmissionError):
-    """A submission without an answer. Submitting it again is always safe."""
+    """A submission without an answer. Submitting it again is always safe.
+
+    execution  as in ``Answer``; without the UUID if Step Functions did not answer
+    """
 
     def __init__(self, what: str, why: str, next_step: NextStep | str, *, execution: str = "") -> None:
         super().__init__(what, why, next_step)
@@ -134,7 +137,12 @@ def submit(sfn_client: Any, state_machine_arn: str, text: str, *, execution: str
             "Submit it again: if it was answered in the meantime, it gets the same answer.",
             execution=name,
         ) from error
-    return _read_result(result, document, name)
+    return _read_result(result, document, execution_of(result["executionArn"]))
+
+
+def execution_of(arn: str) -> str:
+    """Name and UUID from an EXPRESS execution's ARN, ``…:express:<machine>:<name>:<uuid>``. Names may be used again."""
+    return ":".join(arn.split(":")[7:])
 
 
 def _read_result(result: dict[str, Any], document: Any, name: str) -> Answer:

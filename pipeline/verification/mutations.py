@@ -132,12 +132,17 @@ def _catch_all_assigns(state: str, variable: str, value: Any) -> Callable[[State
     return change
 
 
+def _ignored(state: str) -> Callable[[States], None]:
+    return _set(state, [{"ErrorEquals": ["States.ALL"], "Output": _INPUT, "Next": "Answered"}], "Catch")
+
+
 def _retried(state: str) -> Callable[[States], None]:
     return _set(state, [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "MaxAttempts": 1}], "Retry")
 
 
+_INPUT = "{% $states.input %}"
 _CONDITION = ("Arguments", "ConditionExpression")
-_NAME = "$states.context.Execution.Name"
+_NAME, _TOKEN = "$states.context.Execution.Name", "$run & '@' & $states.context.State.EnteredTime"
 
 # DynamoDB refuses a request with a value that no expression uses, so a condition is weakened rather than dropped.
 MUTATIONS = (
@@ -173,8 +178,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the token is one text for all executions",
-        _replace("Claim", f"{_NAME} & '@' & $states.context.State.EnteredTime", "'token'"),
+        _replace("Claim", _TOKEN, "'token'"),
     ),
+    Mutation("the token is the execution's name", _replace("Claim", _TOKEN, f"{_NAME} & '@'")),
     Mutation("Claim does not catch a failed condition", _drop_catch("Claim", "ConditionalCheckFailed")),
     Mutation("Claim does not catch an input that cannot be claimed", _drop_catch("Claim", "QueryEvaluationError")),
     Mutation("Claim catches nothing else", _drop_catch("Claim")),
@@ -201,6 +207,14 @@ MUTATIONS = (
     Mutation(
         "Record lets the decision expire", _replace("Record", "judges = :judges", "judges = :judges, expires_at = :at")
     ),
+    Mutation(
+        "Claim counts for the customer",
+        _replace("Claim", "received_at = if_not_exists", "customer_id = :execution, received_at = if_not_exists"),
+    ),
+    Mutation(
+        "Record counts what is rejected",
+        _set("Validate", "{% $states.context.Execution.Input.customer_id %}", "Assign", "customer"),
+    ),
     Mutation("Record answers although it could not record", _catch_all_leads_to("Record", "Flagged")),
     Mutation(
         "RecordRefusal has no condition", lambda states: states["RecordRefusal"]["Arguments"].pop("ConditionExpression")
@@ -209,7 +223,7 @@ MUTATIONS = (
     Mutation("RecordRefusal does not catch another decision", _drop_catch("RecordRefusal", "ConditionalCheckFailed")),
     Mutation(
         "an id is read off an array",
-        _replace_all("'id': $object ?", "'id': true ?"),
+        _replace("Read", "$id := $type($in) = 'object' ?", "$id := true ?"),
     ),
     Mutation("Known does not compare payloads", _drop_rule("Known", "$not($states.input.same)")),
     Mutation("Known does not look for a decision", _drop_rule("Known", "DECIDED")),
@@ -220,12 +234,12 @@ MUTATIONS = (
     Mutation("Park is tried again", _retried("Park"), faults=2),
     Mutation("Park gives up without the table", _catch_all_leads_to("Park", "NotParked")),
     Mutation("Park sends no input", _replace("Park", "{'input': $in}", "{}")),
-    Mutation("Park does not name the execution", _replace("Park", f"'execution': {_NAME}", "'execution': 'one'")),
+    Mutation("Park does not name the execution", _replace("Park", "'execution': $execution", f"'execution': {_NAME}")),
     Mutation("Park does not give the claim back", _set("Park", "Parked", "Next")),
     Mutation("ParkInTable catches nothing", lambda states: states["ParkInTable"].pop("Catch")),
     Mutation(
         "ParkInTable overwrites the id's item",
-        _replace("ParkInTable", f"'parked#' & {_NAME}", "$states.context.Execution.Input.transaction_id"),
+        _replace("ParkInTable", "'parked#' & $execution", "$states.context.Execution.Input.transaction_id"),
         faults=2,
     ),
     Mutation(
@@ -233,5 +247,17 @@ MUTATIONS = (
         _replace("Release", "claim_token = :token AND", "(attribute_exists(claim_token) OR claim_token = :token) AND"),
     ),
     Mutation("Release catches nothing", lambda states: states["Release"].pop("Catch"), faults=2),
+    Mutation("an alert that fails withholds the answer", _catch_all_leads_to("Alert", "Park")),
+    Mutation(
+        "an alert that fails is forgotten",
+        _ignored("Alert"),
+    ),
+    Mutation("details that fail withhold the answer", _catch_all_leads_to("KeepDetails", "Park")),
+    Mutation(
+        "details that fail take the alert with them",
+        _ignored("KeepDetails"),
+    ),
+    Mutation("ParkAlert answers with the error", _set("ParkAlert", _INPUT, "Output")),
+    Mutation("ParkAlert catches nothing", lambda states: states["ParkAlert"].pop("Catch"), faults=2),
     Mutation("Alert waits for ten minutes", _set("Alert", 600, "TimeoutSeconds")),
 )

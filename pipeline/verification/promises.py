@@ -5,7 +5,8 @@ The promises are about a table with one item per id, a queue that takes what cou
 - at most one decision per id, never overwritten, never expired, made only by the execution that holds the claim;
 - all answers to one id are one answer, but ``CONFLICT`` to another payload; only one of them is not marked ``repeat``;
 - every execution ends in an answer that is on record, or in one parked message, unless queue and table both refused it;
-- it is parked only for a reason, and then holds no claim;
+- it is parked only for a reason, and then holds no claim; an alert that fails is parked and withholds no answer;
+- what is not valid does not count for the customer that it names;
 - whatever a dead execution leaves behind, the next submission after its lease is answered.
 """
 
@@ -32,6 +33,7 @@ PROMISES = (
     "only the holder of the claim decides",
     "the first claim fixes the payload",
     "an item is claimed or decided",
+    "only a valid transaction counts for its customer",
     "a claim can be found again",
     "a claim is taken over only after its lease",
     "a lease outlives its execution",
@@ -48,14 +50,20 @@ PROMISES = (
     "a failure says whether it is parked",
     "a parked message can be redriven",
     "what is parked holds no claim",
+    "an alert is sent or parked",
+    "an alert that fails withholds no answer",
     "nothing hangs",
 )
 
 KEY, CONFLICT = "transaction_id", "CONFLICT"
 _STATUS, _DECIDED, _CLAIMED = "status", "DECIDED", "CLAIMED"
 _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY = "claim_token", "lease_until", "fingerprint", "answer", "expires_at"
-_OBSERVED = frozenset({_STATUS, _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY, "received_at"})
-_PARKED = "parked#"
+_CUSTOMER, _REJECTED = "customer_id", "REJECTED"
+_OBSERVED = frozenset({_STATUS, _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY, _CUSTOMER, "received_at"})
+_PARKED, _ALERT = "parked#", "alert"
+# Outcomes that somebody is told of, and the states that tell it.
+_ALERTED = ("REVIEW", "DECLINED", CONFLICT)
+_AFTER_THE_ANSWER = ("KeepDetails", "Alert")
 # Times that are shown and never compared; without them a decision is the same decision at any time of the clock. The
 # milliseconds stay, which tell one execution's decision from another's.
 _SHOWN = re.compile(r'(\\*"(?:decided_at|received_at|parked_at)\\*":(?:\{\\*"S\\*":)?\\*")\d{4}-[0-9T:-]+\.\d(\d\dZ)')
@@ -112,22 +120,28 @@ class Promises:
         )  # fmt: skip
 
     def noted(self, run: Run, effect: Effect, arguments: Any) -> Any:
-        """A parked submission: where, and what is wrong with its message."""
+        """A parked submission: where, what is wrong with its message, and the state that failed; or an alert."""
+        if effect.integration.service == "sns":
+            return [_ALERT, "", ""]
         if effect.integration.service == "sqs":
-            return ["queue", self._fault_of(run, arguments.get("MessageBody"))]
+            return ["queue", *self._parked(run, arguments.get("MessageBody"))]
         if effect.integration.is_table:
             item = arguments.get("Item", {})
             if str(item.get(KEY, {}).get("S", "")).startswith(_PARKED):
-                return ["table", self._fault_of(run, item.get("message", {}).get("S"))]
+                return ["table", *self._parked(run, item.get("message", {}).get("S"))]
         return None
 
-    def _fault_of(self, run: Run, body: Any) -> str:
+    def _parked(self, run: Run, body: Any) -> list[str]:
+        """What is wrong with a parked message, and the state that failed."""
         try:
             message = json.loads(body) if isinstance(body, str) else body
         except ValueError:
-            return "is no JSON"
+            return ["is no JSON", ""]
         if not isinstance(message, dict):
-            return "is no object"
+            return ["is no object", ""]
+        return [self._fault_of(run, message), str(message.get("state"))]
+
+    def _fault_of(self, run: Run, message: Mapping[str, Any]) -> str:
         payload = self.values[run.payload]
         if message.get("execution") != self.values[run.name]:
             return f"names the execution {message.get('execution')!r}"
@@ -198,6 +212,8 @@ class Promises:
                 continue
             if old is not None and old.get(_FINGERPRINT) != new.get(_FINGERPRINT):
                 yield Violation("the first claim fixes the payload", f"the fingerprint of {place} changes")
+            if _text(new, _CUSTOMER) and json.loads(_text(new, _ANSWER) or "{}").get("outcome") in (None, _REJECTED):
+                yield Violation("only a valid transaction counts for its customer", f"{place} counts while {status[1]}")
             if status[1] == _DECIDED:
                 yield from self._decided(old, new, writer)
             elif status[1] == _CLAIMED:
@@ -206,7 +222,7 @@ class Promises:
                 yield Violation("an item is claimed or decided", f"its status is {status[1]!r}")
 
     def _decided(self, old: Any, new: Any, writer: str) -> Iterator[Violation]:
-        if _text(old, _STATUS) == _CLAIMED and writer and not _text(old, _TOKEN).startswith(f"{writer}@"):
+        if _text(old, _STATUS) == _CLAIMED and writer and not _holds(writer, old):
             yield Violation(
                 "only the holder of the claim decides", f"{writer} decides under the claim of {_text(old, _TOKEN)}"
             )
@@ -229,7 +245,7 @@ class Promises:
             return
         ends = float((old or {}).get(_LEASE, {}).get("N", "0"))
         if _text(old, _TOKEN) == _text(new, _TOKEN):
-            if writer and lease is not None and float(lease) < ends and not _text(old, _TOKEN).startswith(f"{writer}@"):
+            if writer and lease is not None and float(lease) < ends and not _holds(writer, old):
                 why = f"{writer} ends the lease of {_text(old, _TOKEN)}"
                 yield Violation("only the holder gives a claim back", why)
         else:
@@ -248,11 +264,14 @@ class Promises:
 
     def _parking(self, before: World, move: Move, became: Execution) -> Iterator[Violation]:
         payload, name = self.values[became.run.payload], self.values[became.run.name]
-        for place, fault in (self.values[each][1] for each in move.sent):
+        sent = [self.values[each][1] for each in move.sent]
+        if all(place == _ALERT for place, _fault, _state in sent):
+            return
+        for place, fault, _state in sent:
             if fault:
                 yield Violation("a parked message can be redriven", f"the message in the {place} {fault}")
         item = self._item(before.table, payload)
-        own = _text(item, _TOKEN).startswith(f"{name}@") and not self.twins
+        own = _holds(name, item) and not self.twins
         others = _text(item, _STATUS) == _CLAIMED and not own
         if "excused" not in became.marks and not others:
             yield Violation(
@@ -265,9 +284,18 @@ class Promises:
     ) -> Iterator[Violation]:
         if became.local[0] == "done":
             yield from self._answered(explorer, after, became)
+        notes = [note for note in explorer.notes(before, move, became.run) if note[0] != _ALERT]
+        places = [place for place, _fault, _state in notes]
+        if places.count("queue") > 1 and not self.twins:
+            yield Violation(
+                "a submission is parked at most once",
+                f"the queue has {places.count('queue')} messages of one execution",
+            )
+        if became.local[0] == "done":
+            yield from self._alerted(explorer, before, move, became, bool(places))
             return
-        notes = explorer.notes(before, move, became.run)
-        places = [place for place, _fault in notes]
+        if any(place == "queue" and state in _AFTER_THE_ANSWER for place, _fault, state in notes) and not self.twins:
+            yield Violation("an alert that fails withholds no answer", "the alert is parked, and the execution fails")
         last = became.marks & explorer.semantics.last_resort
         if not places and len(last) < 2:
             error, cause = became.local[1], self.values[became.local[2]]
@@ -277,13 +305,8 @@ class Promises:
         elif became.local[1] != ("Parked" if places else "NotParked"):
             said = f"fails with {became.local[1]}, while it is {'parked' if places else 'not parked'}"
             yield Violation("a failure says whether it is parked", f"the execution {said}")
-        if places.count("queue") > 1 and not self.twins:
-            yield Violation(
-                "a submission is parked at most once",
-                f"the queue has {places.count('queue')} messages of one execution",
-            )
         item = self._item(after.table, self.values[became.run.payload])
-        own = _text(item, _STATUS) == _CLAIMED and _text(item, _TOKEN).startswith(f"{self.values[became.run.name]}@")
+        own = _text(item, _STATUS) == _CLAIMED and _holds(self.values[became.run.name], item)
         if (
             places
             and own
@@ -293,11 +316,21 @@ class Promises:
         ):
             yield Violation("what is parked holds no claim", "its lease still runs, so a redrive has to wait for it")
 
+    def _alerted(
+        self, explorer: Explorer, before: World, move: Move, became: Execution, parked: bool
+    ) -> Iterator[Violation]:
+        output = self.values[became.local[1]]
+        told = parked or any(note[0] == _ALERT for note in explorer.notes(before, move, became.run))
+        if isinstance(output, dict) and output.get("outcome") in _ALERTED and not told and not self.twins:
+            yield Violation("an alert is sent or parked", f"{output['outcome']} is answered without an alert")
+
     def _answered(self, explorer: Explorer, after: World, became: Execution) -> Iterator[Violation]:
         output, payload = self.values[became.local[1]], self.values[became.run.payload]
         if not isinstance(output, dict) or not isinstance(output.get("outcome"), str):
             yield Violation("an answer is an answer", f"the execution succeeds with {str(output)[:200]}")
             return
+        if output["outcome"] == _REJECTED and not output.get("reasons"):
+            yield Violation("an answer is an answer", "it is REJECTED without a reason")
         item, usable = self._item(after.table, payload), usable_id(payload)
         given = [explorer.executions[each] for each in after.executions]
         if output["outcome"] == CONFLICT:
@@ -353,6 +386,11 @@ class Promises:
                 "nothing hangs", f"with every other execution dead and every lease over, a submission {how}"
             )
         return None
+
+
+def _holds(execution: str, item: Any) -> bool:
+    """Whether an item's token is that of an execution, which a token names by the UUID of its ARN."""
+    return _text(item, _TOKEN).startswith(f"{execution.rpartition(':')[2]}@")
 
 
 def _text(item: Any, name: str) -> str:

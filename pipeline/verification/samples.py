@@ -8,6 +8,7 @@ never answer, costs a fault.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pipeline.verification.language.integrations import Integration
@@ -87,24 +88,30 @@ def _services(call: Integration, wide: bool) -> list[Answer]:
     if call.service in ("sqs", "sns"):
         return [Answer("", {"MessageId": "0"})]
     if call.is_table and call.action == "query":
-        item = {"transaction_id": {"S": "t-0"}, "received_at": {"S": "2027-01-15T07:59:00.000Z"}}
+        item = {"transaction_id": {"S": "t-0"}, "occurred_at": {"S": "2027-01-15T07:59:00.000Z"}}
         return [Answer("", {"Items": items, "Count": len(items)}) for items in ([], [item])[: 1 + wide]]
     return [Answer("", {} if call.is_table else UNKNOWN)]
 
 
 def _validation(transaction: Any, wide: bool, rejects: bool) -> list[Answer]:
     usual = []
-    if isinstance(transaction, dict):
+    if isinstance(transaction, dict) and _is_text(transaction.get("customer_id")):
         usual.append(Answer("valid", {"valid": True, "transaction": transaction, "faults": [], **_WHO}))
     if rejects or not usual:
         usual.append(Answer("invalid", {"valid": False, "transaction": None, "faults": [_FAULT], **_WHO}))
     garbage = [
         Answer("garbage: no verdict", {"nonsense": True}, 1),
         Answer("garbage: valid without a transaction", {"valid": True, **_WHO}, 1),
+        Answer("garbage: valid without a customer", {"valid": True, "transaction": {"amount": "1"}, **_WHO}, 1),
         Answer("garbage: invalid without a fault", {"valid": False, "faults": [], **_WHO}, 1),
         Answer("garbage: null", None, 1),
     ]
     return usual + (garbage if wide else [])
+
+
+def _is_text(value: Any) -> bool:
+    """Whether validation takes it for a customer."""
+    return isinstance(value, str) and 1 <= len(value) <= 64 and not re.search(r"\d{13}", value)
 
 
 def _fraud(wide: bool) -> list[Answer]:

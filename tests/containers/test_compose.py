@@ -238,7 +238,8 @@ def test_each_function_answers_alone(compose: Compose, port: str) -> None:
     valid = compose.invoke("VALIDATION_PORT", event)
     assert valid["valid"] is True
     since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - HISTORY_SECONDS))
-    history = {"since": since, "limit": HISTORY_ENTRIES, "transactions": []}
+    until = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + HISTORY_SECONDS + 1))
+    history = {"since": since, "until": until, "limit": HISTORY_ENTRIES, "transactions": []}
     answer = compose.invoke(port, event | {"transaction": valid["transaction"], "history": history})
     assert {"valid", "score", "compliant"} & set(answer)
 

@@ -85,6 +85,8 @@ def answer(function: str, event: dict[str, Any]) -> Any:
             for name in ("transaction_id", "amount", "currency")
             if name not in transaction
         ]
+        if not isinstance(transaction.get("customer_id", ""), str):
+            faults.append({"field": "customer_id", "code": "type", "message": "customer_id is a string"})
         if isinstance(transaction.get("amount"), bool):
             faults.append({"field": "amount", "code": "not-an-amount", "message": "amount is a decimal"})
         if not isinstance(transaction.get("transaction_id", ""), str):

@@ -46,7 +46,7 @@ def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[
                 dynamodb.AttributeDefinition(AttributeName=name, AttributeType="S")
-                for name in ("transaction_id", "customer_id", "received_at")
+                for name in ("transaction_id", "customer_id", "occurred_at")
             ],
             KeySchema=[dynamodb.KeySchema(AttributeName="transaction_id", KeyType="HASH")],
             GlobalSecondaryIndexes=[
@@ -54,7 +54,7 @@ def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
                     IndexName="customer",
                     KeySchema=[
                         dynamodb.KeySchema(AttributeName="customer_id", KeyType="HASH"),
-                        dynamodb.KeySchema(AttributeName="received_at", KeyType="RANGE"),
+                        dynamodb.KeySchema(AttributeName="occurred_at", KeyType="RANGE"),
                     ],
                     Projection=dynamodb.Projection(ProjectionType="KEYS_ONLY"),
                 )

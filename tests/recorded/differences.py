@@ -216,7 +216,7 @@ DIFFERENCES: Sequence[Difference] = (
         "The context object",
         "has `Execution.RoleArn`; an execution's ARN is `…:express:machine:name:id`; `State` has no `RetryCount` "
         "outside of a Task",
-        "lacks the role; the ARN is `…:execution:…`; `RetryCount` is there",
+        "lacks the role; `RetryCount` is there",
         of("context-object"),
         mentioning(r"\$(?:states\.context|\$)(?!\.(?:Execution\.(?:Input|Name|StartTime)|State\.EnteredTime)\b)"),
     ),

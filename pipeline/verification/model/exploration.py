@@ -219,7 +219,8 @@ class Explorer:
         self, count: int, payload_name: str, table: int, clock: int
     ) -> Iterator[tuple[Move, int, int, int | None, int]]:
         bounds, index = self.bounds, self.bounds.first + count
-        name = "execution-A" if bounds.twins else f"execution-{chr(65 + index)}"
+        # Names may be used again, so all executions have one; what follows it is the UUID of their ARN.
+        name = "execution:A" if bounds.twins else f"execution:{chr(65 + index)}"
         skew = 0 if bounds.twins else index
         run = Run(index, self.values.add(name), self.payloads[payload_name], EPOCH + clock, skew)
         note = f"begins with {payload_name}"

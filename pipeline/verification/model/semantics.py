@@ -200,7 +200,7 @@ class Semantics:
         """The end of a request's attempts by ``fault``; its effect is the caller's to apply."""
         name = place[1]
         marks = frozenset({"excused"} if fault.excuse else ())
-        if name in self.last_resort:
+        if name in self.last_resort or self.calls[name].service == "sqs":
             marks |= {name}
         how = "loses its response" if fault.happened else "fails"
         outcomes = self._error(run, place, clock, fault.error, FAULT_CAUSE, how=how, retry=False)
@@ -443,12 +443,19 @@ class Semantics:
             "errorOutput": error,
             CLOCK: self.values.add(clock + run.skew),
             "context.Execution.Input": run.payload,
-            "context.Execution.Name": run.name,
-            "context.Execution.Id": run.name,
+            "context.Execution.Name": self._name(run),
+            "context.Execution.Id": self._arn(run),
             "context.Execution.StartTime": self._time(run.started + run.skew),
             "context.State.EnteredTime": self._time(entered + run.skew),
             "context.State.Name": self._names[name],
         }
+
+    def _name(self, run: Run) -> int:
+        return self.values.add(self.values[run.name].partition(":")[0])
+
+    def _arn(self, run: Run) -> int:
+        """As an EXPRESS execution has it (recorded)."""
+        return self.values.add(f"arn:aws:states:us-east-1:111111111111:express:machine:{self.values[run.name]}")
 
     def _time(self, clock: int) -> int:
         if clock not in self._moments:

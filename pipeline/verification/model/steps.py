@@ -16,8 +16,13 @@ Path = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution. payload and name: numbers of values; started: the clock; skew: milliseconds that its own clock is
-    ahead, so that two executions never write the same time unless the model wants it."""
+    """One execution.
+
+    payload, name  numbers of values; the name with the UUID that its ARN ends in
+    started        the clock
+    skew           milliseconds that its own clock is ahead, so that two executions never write the same time unless the
+                   model wants it
+    """
 
     index: int
     name: int

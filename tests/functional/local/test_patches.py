@@ -45,6 +45,21 @@ def test_an_express_execution_is_forgotten_once_it_was_answered(
     assert stepfunctions.list_executions(stateMachineArn=machine)["executions"] == []
 
 
+def test_executions_of_one_name_have_their_own_arns(embedded_aws: EmbeddedAws) -> None:
+    """As recorded on AWS: …:express:<machine>:<name>:<uuid>, and the name alone in the context."""
+    stepfunctions = embedded_aws.client("stepfunctions")
+    context = {"Type": "Pass", "Output": "{% $states.context.Execution %}", "End": True}
+    machine = make_machine(embedded_aws, "one-name", {**PASS, "States": {"Say": context}})
+    arns = set()
+    for _ in range(2):
+        answer = stepfunctions.start_sync_execution(stateMachineArn=machine, name="again")
+        arn, execution = answer["executionArn"], json.loads(answer["output"])
+        assert (answer["name"], execution["Name"], execution["Id"]) == ("again", "again", arn)
+        assert arn.split(":")[5:8] == ["express", "one-name", "again"]
+        arns.add(arn)
+    assert len(arns) == 2
+
+
 def upload(ecr: Any, repository: str, content: bytes, digest: str | None = None) -> str:
     upload_id = ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
     if content:

@@ -31,8 +31,8 @@ def text(instant: datetime) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def claimed(lab: Lab, *ages: float, customer: str = "c-1", prefix: str = "earlier") -> None:
-    """Write what the state machine's claims write of transactions that were received ``ages`` seconds ago."""
+def decided(lab: Lab, *ages: float, customer: str = "c-1", prefix: str = "earlier") -> None:
+    """Write what the state machine records of transactions that occurred ``ages`` seconds ago."""
     now = datetime.now(UTC)
     for number, age in enumerate(ages):
         lab.client("dynamodb").put_item(
@@ -40,8 +40,8 @@ def claimed(lab: Lab, *ages: float, customer: str = "c-1", prefix: str = "earlie
             Item={
                 "transaction_id": {"S": f"{prefix}-{number}"},
                 "customer_id": {"S": customer},
-                "received_at": {"S": text(now - timedelta(seconds=age))},
-                "status": {"S": "CLAIMED"},
+                "occurred_at": {"S": text(now - timedelta(seconds=age))},
+                "status": {"S": "DECIDED"},
             },
         )
 
@@ -58,34 +58,76 @@ def ids(found: dict[str, Any]) -> list[str]:
     return [entry["transaction_id"] for entry in found["transactions"]]
 
 
-def test_a_new_customer_has_only_the_transaction_itself(lab: Lab) -> None:
+def indexed(lab: Lab) -> dict[str, str]:
+    """The transactions of ``c-1`` in the index, with their times."""
+    items = lab.client("dynamodb").scan(TableName=lab.names.table, IndexName="customer")["Items"]
+    return {
+        item["transaction_id"]["S"]: item["occurred_at"]["S"] for item in items if item["customer_id"]["S"] == "c-1"
+    }
+
+
+def test_a_new_customer_has_no_history(lab: Lab) -> None:
     found = history(lab)
-    assert ids(found) == ["own"]
-    record = lab.record("own") or {}
-    assert found["transactions"][0]["received_at"] == record["received_at"]
+    assert ids(found) == []
     assert found["limit"] == HISTORY_ENTRIES
-    reach = datetime.fromisoformat(record["received_at"]) - datetime.fromisoformat(found["since"])
-    assert reach == timedelta(seconds=HISTORY_SECONDS)
+    received = datetime.fromisoformat((lab.record("own") or {})["received_at"])
+    reach = [datetime.fromisoformat(found[end]) - received for end in ("since", "until")]
+    assert reach == [timedelta(seconds=-HISTORY_SECONDS), timedelta(seconds=HISTORY_SECONDS)]
+    assert list(indexed(lab)) == ["own"]
 
 
 def test_the_newest_come_first_and_no_more_than_the_limit(lab: Lab) -> None:
-    claimed(lab, *range(1, HISTORY_ENTRIES + 5))
+    decided(lab, *range(1, HISTORY_ENTRIES + 5))
     found = ids(history(lab))
-    assert found == ["own", *(f"earlier-{number}" for number in range(HISTORY_ENTRIES - 1))]
+    assert found == [f"earlier-{number}" for number in range(HISTORY_ENTRIES)]
 
 
-def test_older_later_and_other_customers_transactions_are_left_out(lab: Lab) -> None:
-    claimed(lab, HISTORY_SECONDS + 5, prefix="older")
-    claimed(lab, -60, prefix="later")
-    claimed(lab, 1, 2, 3, customer="c-2", prefix="other")
-    claimed(lab, HISTORY_SECONDS - 30, prefix="old")
-    assert ids(history(lab)) == ["own", "old-0"]
+def test_distant_and_other_customers_transactions_are_left_out(lab: Lab) -> None:
+    decided(lab, HISTORY_SECONDS + 5, prefix="older")
+    decided(lab, -HISTORY_SECONDS - 60, prefix="later")
+    decided(lab, 1, 2, 3, customer="c-2", prefix="other")
+    decided(lab, HISTORY_SECONDS - 30, prefix="old")
+    decided(lab, -60, prefix="next")
+    assert ids(history(lab)) == ["next-0", "old-0"]
+
+
+def test_the_time_of_a_transaction_is_its_own(lab: Lab) -> None:
+    then = text(datetime.now(UTC) - timedelta(days=5))
+    decided(lab, 1, 2)
+    decided(lab, 5 * 86_400 + 60, prefix="then")
+    assert ids(history(lab, timestamp=then)) == ["then-0"]
+    assert indexed(lab)["own"] == then
+    # It was received now, but occurred five days ago.
+    assert ids(history(lab, transaction_id="next")) == ["earlier-0", "earlier-1"]
+
+
+@pytest.mark.parametrize(
+    "malformed", [{"amount": True}, {"currency": None, "pad": "x" * 9_000}, {"customer_id": ["c-1"]}]
+)
+def test_what_is_not_valid_does_not_count_for_the_customer_that_it_names(lab: Lab, malformed: dict[str, Any]) -> None:
+    for number in range(3):
+        document = {"transaction_id": f"bad-{number}", "amount": "1", "currency": "USD", "customer_id": "c-1"}
+        assert lab.submit(document | malformed).outcome == "REJECTED"
+    assert indexed(lab) == {}
+    assert ids(history(lab)) == []
+
+
+@pytest.mark.parametrize("state", ["Validate", "History", "FraudDetection", "Record"])
+def test_what_is_parked_counts_once_it_is_decided(lab: Lab, state: str) -> None:
+    lab.faults(lab.fault(state, times=9))
+    document = {"transaction_id": "parked", "amount": "1", "currency": "USD", "customer_id": "c-1"}
+    with pytest.raises(Parked):
+        lab.submit(document)
+    assert indexed(lab) == {}
+    lab.faults()
+    assert lab.submit(document).outcome == "APPROVED"
+    assert list(indexed(lab)) == ["parked"]
 
 
 @pytest.mark.parametrize("error", ["DynamoDb.ProvisionedThroughputExceededException", "DynamoDb.SdkClientException"])
 def test_a_query_that_fails_for_a_moment_is_sent_again(lab: Lab, error: str) -> None:
     lab.faults(lab.fault("History", "before", error, 3))
-    assert ids(history(lab)) == ["own"]
+    assert ids(history(lab)) == []
 
 
 def test_without_a_history_the_transaction_is_parked_and_not_scored(lab: Lab) -> None:

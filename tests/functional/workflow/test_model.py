@@ -60,6 +60,14 @@ TROUBLES: dict[str, list[tuple[str, str, str, int]]] = {
 }
 
 
+def fails_after(answer: Answer, trouble: str) -> bool:
+    """Whether what follows the answer fails: it is parked, and the answer is given."""
+    flagged = answer.outcome in ("REVIEW", "DECLINED")
+    return (trouble == "details fail" and flagged) or (
+        trouble == "alert fails" and (flagged or answer.outcome == "CONFLICT")
+    )
+
+
 @dataclass
 class Entry:
     """What the model knows of an id. ``payload`` is None until a claim may have been made."""
@@ -88,7 +96,10 @@ class Workflow(RuleBasedStateMachine):
         document = {"transaction_id": transaction_id, **PAYLOADS[payload][0]}
         entry = self.entries.setdefault(transaction_id, Entry())
         try:
-            self.check_answer(entry, payload, trouble, self.lab.submit(document))
+            answer = self.lab.submit(document)
+            self.check_answer(entry, payload, trouble, answer)
+            if fails_after(answer, trouble):
+                self.parked[answer.execution] = (transaction_id, payload)
         except Parked as error:
             self.check_parked(trouble, error)
             self.parked[error.execution] = (transaction_id, payload)

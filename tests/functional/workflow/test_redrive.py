@@ -126,7 +126,9 @@ def test_what_is_parked_again_stays_parked_once(lab: Lab) -> None:
 
 
 def test_an_answer_that_was_given_before_counts(lab: Lab) -> None:
-    park(lab, range(1), "Alert", score=60)
+    lab.faults(lab.fault("Alert", times=9))
+    assert lab.submit(transaction(0, score=60)).outcome == "REVIEW"
+    lab.faults()
     [redriven] = redrive(redriver(lab)).messages
     assert redriven.answer is not None
     assert (redriven.answer.outcome, redriven.answer.repeat) == ("REVIEW", True)

@@ -7,6 +7,8 @@ import tomllib
 
 import pytest
 
+from cfn.workflow.composition import definition, tasks
+from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 from tests.unit.images.loading import FUNCTIONS, IMAGES
 
 SHARED_SOURCES = sorted((IMAGES / "transactions").glob("*.py"))
@@ -42,6 +44,15 @@ def test_a_dockerfile_copies_and_runs_nothing(function: str) -> None:
     assert instructions == ["ARG", "FROM", "COPY", "COPY", "COPY", "CMD"]
     definition = tomllib.loads((IMAGES / function / "function.toml").read_text())
     assert f'CMD ["{definition["handler"]}"]' in lines
+
+
+def test_a_function_ends_before_the_state_that_waits_for_it() -> None:
+    """A function that hangs would otherwise hold its reserved execution after its answer was given up."""
+    called = {"Validation": VALIDATION, "Fraud": FRAUD, "Compliance": COMPLIANCE}
+    waits = {task["Arguments"].get("FunctionName"): task["TimeoutSeconds"] for task in tasks(definition())}
+    for name, function in called.items():
+        limit = tomllib.loads((IMAGES / function / "function.toml").read_text())["timeout"]
+        assert limit < waits[f"${{{name}Function}}"], function
 
 
 def test_no_function_calls_aws() -> None:

@@ -106,7 +106,7 @@ def test_fraud_detection_scores_the_sample(fraud: ModuleType) -> None:
     assert fraud.handle(event("canonical-sample"), context()) == {
         "score": 0,
         "reasons": [],
-        "rules": "2026-11-01",
+        "rules": "2026-11-30",
         "image": DIGEST,
     }
 

@@ -118,6 +118,31 @@ def test_an_optional_field_that_is_null_is_absent() -> None:
     )
 
 
+@pytest.mark.parametrize("amount", [0, 0.0, "0", "0.00", "00"])
+def test_an_account_verification_has_the_amount_zero(amount: object) -> None:
+    made = read_transaction(transaction(kind="account_verification", amount=amount, currency="KWD"))
+    assert isinstance(made, Transaction)
+    assert (made.kind, made.money.minor, str(made.money)) == ("account_verification", 0, "0.000")
+    assert read_transaction(made.canonical(), canonical=True) == made
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "expected"),
+    [
+        ("account_verification", "0.01", ("amount", "not_zero")),
+        ("account_verification", -0.0, ("amount", "not_zero")),
+        ("account_verification", "-1", ("amount", "not_zero")),
+        ("account_verification", None, ("amount", "missing")),
+        ("payment", "0", ("amount", "not_positive")),
+        (None, "0", ("amount", "not_positive")),
+        ("refund", "1", ("kind", "unknown_code")),
+        (7, "1", ("kind", "type")),
+    ],
+)
+def test_a_kind_decides_what_its_amount_may_be(kind: object, amount: object, expected: tuple[str, str]) -> None:
+    assert faults(kind=kind, amount=amount) == {expected}
+
+
 @pytest.mark.parametrize("document", [None, [], "text", 5, True, [transaction()]])
 def test_what_is_not_an_object_is_one_fault(document: object) -> None:
     assert [fault.code for fault in read_transaction(document)] == ["not_an_object"]  # type: ignore[union-attr]

@@ -54,7 +54,7 @@ def test_an_answer_is_a_value() -> None:
     answer = run('{"transaction_id":"t-1"}', ended("SUCCEEDED", output=json.dumps(ANSWER)))
     assert answer == answer_of(ANSWER)
     assert {key: value for key, value in answer.to_json().items() if key != "execution"} == ANSWER
-    assert answer.execution.startswith("submit-")
+    assert answer.execution == "name:uuid"
 
 
 @pytest.mark.parametrize("text", ["", "{", "{'a':1}", '{"a":NaN}', '{"a":-Infinity}', "{} {}", "[" * 100_000])
@@ -157,7 +157,7 @@ def test_parked_explains_the_cause_and_the_next_step(error: str, next_step: str)
         run('{"transaction_id":"t-1"}', ended("FAILED", error="Parked", cause=cause))
     assert "t-1 was parked without an answer" in caught.value.what
     assert next_step in str(caught.value.next_step)
-    assert caught.value.execution.startswith("submit-")
+    assert caught.value.execution == "name:uuid"
     copied = pickle.loads(pickle.dumps(caught.value))
     assert (copied.state, copied.error, copied.execution) == ("Validate", error, caught.value.execution)
 

