@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,10 @@ MODULES: Mapping[str, str] = {
     "logs": "development",
     "invoke": "development",
 }
+
+# The first characters of a word that is longer.
+_LONG_WORD = re.compile(r"(\S{200})\S+")
+_MESSAGE_MAX = 2_000
 
 
 def find_command(name: str) -> Command[Any]:
@@ -107,6 +112,7 @@ class Commands(click.Group):
         try:
             yield
         except click.ClickException as error:
+            vars(error)["message"] = _bounded(error.message or "")
             # A command line that cannot be parsed still says whether JSON is expected.
             options = arguments[: arguments.index("--")] if "--" in arguments else arguments
             if "--json" in options or "--events" in options:
@@ -114,6 +120,11 @@ class Commands(click.Group):
             raise
         except KeyboardInterrupt:  # no command has started, so there is nothing to report
             raise click.exceptions.Exit(130) from None
+
+
+def _bounded(message: str) -> str:
+    """The message without the rest of long words, since it repeats what was given."""
+    return _LONG_WORD.sub(r"\1…", message)[:_MESSAGE_MAX]
 
 
 def _document(error: click.ClickException) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline.assembly.model import CheckedImage, FunctionSource, Image, Platfor
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import CheckFailed, Finding
 from pipeline.core.events import Note, Report, ignore
-from pipeline.core.shown import shown
+from pipeline.core.shown import shorten, shown
 from pipeline.oci.archive import UNPACKED_MAX
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.config import config_fault
@@ -217,7 +217,7 @@ def _judge_manifest(manifest: Manifest, document: dict[str, Any]) -> Iterator[Fi
     if family is None:
         yield Finding(
             "manifest-type",
-            f"its manifest has the media type {manifest.media_type!r}",
+            f"its manifest has the media type {shorten(manifest.media_type)}",
             f"Lambda takes {OCI_MANIFEST} and {DOCKER_MANIFEST}. {_REBUILD}",
             _MEDIA_TYPE_ERROR,
         )
@@ -225,7 +225,7 @@ def _judge_manifest(manifest: Manifest, document: dict[str, Any]) -> Iterator[Fi
     if said is not None and said != manifest.media_type:
         yield Finding(
             "manifest-type",
-            f"its manifest calls itself {said!r} and is served as {manifest.media_type!r}",
+            f"its manifest calls itself {shorten(str(said))} and is served as {shorten(manifest.media_type)}",
             "Push the image again, with one media type.",
             f"{_OCI}, manifest",
         )
@@ -256,7 +256,7 @@ def _judge_types(document: dict[str, Any], name: str, config_type: str, layer_ty
     if found != config_type:
         yield Finding(
             "config-type",
-            f"its config has the media type {found!r} under {name}'s manifest",
+            f"its config has the media type {shorten(str(found))} under {name}'s manifest",
             f"Lambda needs {config_type} there; an artifact such as an SBOM is no image. {_REBUILD}",
             _MEDIA_TYPE_ERROR,
         )
@@ -265,7 +265,7 @@ def _judge_types(document: dict[str, Any], name: str, config_type: str, layer_ty
         if found != layer_type:
             yield Finding(
                 "layer-type",
-                f"{_place(number, layer)} has the media type {found!r} under {name}'s manifest",
+                f"{_place(number, layer)} has the media type {shorten(str(found))} under {name}'s manifest",
                 f"Lambda needs gzip: {layer_type}. Recompress the layer, or build with `--output compression=gzip`.",
                 _LAYER_ERROR,
             )
@@ -274,10 +274,15 @@ def _judge_types(document: dict[str, Any], name: str, config_type: str, layer_ty
 def _judge_config(settings: dict[str, Any], document: dict[str, Any], expected: Platform | None) -> Iterator[Finding]:
     system, architecture = settings.get("os"), settings.get("architecture")
     if system != "linux":
-        yield Finding("platform", f"it is made for {system!r}, not for linux", "Build with --platform.", _GUIDE)
+        yield Finding(
+            "platform", f"it is made for {shorten(str(system))}, not for linux", "Build with --platform.", _GUIDE
+        )
     if architecture not in ("amd64", "arm64"):
         yield Finding(
-            "platform", f"it is made for the architecture {architecture!r}", "Build for arm64 or amd64.", _GUIDE
+            "platform",
+            f"it is made for the architecture {shorten(str(architecture))}",
+            "Build for arm64 or amd64.",
+            _GUIDE,
         )
     elif expected is not None and architecture != expected.architecture.oci:
         yield Finding(

@@ -36,4 +36,6 @@ def config_fault(document: object) -> str:
         msgspec.convert(document, ImageConfig)
     except msgspec.ValidationError as error:
         return str(error)
+    except UnicodeEncodeError:  # JSON can hold half a surrogate pair, which is no character
+        return "a text of it is not Unicode"
     return ""

@@ -27,6 +27,8 @@ NAME = "org.opencontainers.image.ref.name"
 # Indexes and manifests have a few kB; what is larger is not read into memory.
 DOCUMENT_MOST = 4 * 1024 * 1024
 _BLOCK = 1024 * 1024
+# A size is an int64 (OCI image specification, "Content Descriptors").
+_SIZE_MAX = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Layout:
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise self._unusable("it has no readable oci-layout and index.json") from error
         if not isinstance(version, str) or not version.startswith("1."):
-            raise self._unusable(f"its layout has the version {version!r} instead of 1.0.0")
+            raise self._unusable(f"its layout has the version {shorten(str(version))} instead of 1.0.0")
         return dict(document)
 
     def _unusable(self, why: str) -> BaseImageError:
@@ -164,6 +166,6 @@ def parse_descriptor(entry: object) -> Descriptor:
     if not isinstance(entry, dict):
         raise ValueError(f"a descriptor is an object, saw: {shown(repr(entry))}")
     media_type, size = entry.get("mediaType"), entry.get("size")
-    if not isinstance(media_type, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(media_type, str) or type(size) is not int or not 0 <= size <= _SIZE_MAX:
         raise ValueError(f"a descriptor has a mediaType and a size, saw: {shown(repr((media_type, size)))}")
     return Descriptor(media_type, Digest.parse(str(entry.get("digest"))), size)

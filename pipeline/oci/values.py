@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from pipeline.core.shown import shorten
+
 _HEX = re.compile(r"[0-9a-f]{64}")
 # The distribution specification's grammar for a repository name and for a tag.
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
@@ -35,14 +37,14 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not _HEX.fullmatch(self.hex):
-            raise ValueError(f"a digest has 64 lower-case hexadecimal digits, saw: {self.hex!r}")
+            raise ValueError(f"a digest has 64 lower-case hexadecimal digits, saw: {shorten(self.hex)}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """``sha256:<64 hex>``; raises ValueError for anything else."""
         algorithm, separator, value = text.partition(":")
         if not separator or algorithm != "sha256":
-            raise ValueError(f"a digest is written sha256:<64 hexadecimal digits>, saw: {text!r}")
+            raise ValueError(f"a digest is written sha256:<64 hexadecimal digits>, saw: {shorten(text)}")
         return cls(value)
 
     @classmethod
@@ -84,14 +86,18 @@ class ImageReference:
         name, colon, tag_text = path.partition(":")
         tag = tag_text if colon else None
         if not _REPOSITORY.fullmatch(name):
-            raise ValueError(f"a repository is lower-case words joined by . _ - and /, saw: {name!r} in {text!r}")
+            raise ValueError(
+                f"a repository is lower-case words joined by . _ - and /, saw: {shorten(name)} in {shorten(text)}"
+            )
         port = registry.rpartition(":")[2]
         if registry and (not _REGISTRY.fullmatch(registry) or (port.isdigit() and not 0 < int(port) <= _PORT_MAX)):
-            raise ValueError(f"a registry is a host with or without a port, saw: {registry!r} in {text!r}")
+            raise ValueError(
+                f"a registry is a host with or without a port, saw: {shorten(registry)} in {shorten(text)}"
+            )
         if len(name) > _REPOSITORY_MAX:
             raise ValueError(f"a repository has at most {_REPOSITORY_MAX} characters, saw {len(name)}")
         if tag is not None and not _TAG.fullmatch(tag):
-            raise ValueError(f"a tag is 1 to 128 of A-Z a-z 0-9 . _ -, saw: {tag!r} in {text!r}")
+            raise ValueError(f"a tag is 1 to 128 of A-Z a-z 0-9 . _ -, saw: {shorten(tag)} in {shorten(text)}")
         return cls(registry, name, tag, digest)
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from pipeline.core.errors import SubmissionError
 from pipeline.core.files import open_regular
+from pipeline.core.shown import shorten
 from pipeline.transactions.submit import parse_transaction
 
 # Far above what Step Functions accepts, far below what fits into memory.
@@ -92,10 +94,8 @@ def _decode(line: bytes) -> tuple[str, str]:
 
 
 def _read_csv(path: Path, file: BinaryIO) -> Iterator[Line]:
-    # Bytes that are not UTF-8 become lone surrogates, so one bad row does not abort the file.
-    text = (line.decode(errors="surrogateescape") for _number, line in _raw_lines(file))
     fields: list[str] | None = None
-    for number, row, why in _rows(text):
+    for number, row, why in _rows(_RowText(file)):
         if why:
             yield Line(number, "", why)
         elif fields is None:
@@ -113,11 +113,33 @@ def _read_csv(path: Path, file: BinaryIO) -> Iterator[Line]:
         )
 
 
-def _rows(text: Iterator[str]) -> Iterator[tuple[int, list[str], str]]:
+class _RowText:
+    """The lines of a CSV file as text. A row of more than LINE_MAX_BYTES ends in csv.Error, and the next one begins.
+
+    A quoted cell can contain line ends, so a row can have any number of lines.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = _raw_lines(file)
+        self.number = self.row_bytes = 0
+
+    def __iter__(self) -> _RowText:
+        return self
+
+    def __next__(self) -> str:
+        self.number, line = next(self._lines)
+        self.row_bytes += len(line)
+        if self.row_bytes > LINE_MAX_BYTES:
+            raise csv.Error(f"a row is longer than {LINE_MAX_BYTES:,} bytes")
+        # Bytes that are not UTF-8 become lone surrogates, so one bad row does not abort the file.
+        return line.decode(errors="surrogateescape")
+
+
+def _rows(text: _RowText) -> Iterator[tuple[int, list[str], str]]:
     """Yield (number of the first line, cells, error or "") for each row that is not blank."""
     rows = csv.reader(text, strict=True)
     while True:
-        number = rows.line_num + 1
+        number, text.row_bytes = text.number + 1, 0
         try:
             row = next(rows, None)
         except csv.Error as error:
@@ -131,11 +153,11 @@ def _rows(text: Iterator[str]) -> Iterator[tuple[int, list[str], str]]:
 
 def _check_fields(path: Path, row: list[str]) -> list[str]:
     fields = [name.strip() for name in row]
-    twice = sorted({name for name in fields if fields.count(name) > 1})
+    twice = sorted(name for name, count in Counter(fields).items() if count > 1)
     if twice or "transaction_id" not in fields:
         raise SubmissionError(
             f"{path} was not submitted",
-            f"its first row names {twice[0]!r} twice" if twice else "its first row does not name transaction_id",
+            f"its first row names {shorten(twice[0])} twice" if twice else "its first row does not name transaction_id",
             "Name each field of a transaction once in the first row.",
         )
     return fields

@@ -297,3 +297,13 @@ def test_an_index_of_ten_thousand_manifests_is_a_short_message(tmp_path: Path) -
     with pytest.raises(PipelineError, match="and 9995 more") as caught:
         layout_base(tmp_path, PLATFORM, None, name="absent")  # type: ignore[arg-type]
     assert len(str(caught.value)) < 500
+
+
+def test_half_a_surrogate_pair_in_a_config_is_explained() -> None:
+    assert config_fault({**CONFIG, "rootfs": "\ud800"}) == "a text of it is not Unicode"
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 63, 10**400, True, 1.0, "1", None])
+def test_a_size_is_an_int64(size: Any) -> None:
+    with pytest.raises(ValueError, match="has a mediaType and a size"):
+        parse_descriptor({**DESCRIPTOR, "size": size})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -208,6 +209,33 @@ def test_a_line_without_end_takes_bounded_memory(tmp_path: Path, name: str) -> N
     finally:
         tracemalloc.stop()
     assert [bool(line.why) for line in lines][-1:] == [True]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [b'"a\n' + b'b","c\n' * 400_000 + b'"', b"," * 3_000_000, b'"' + b"\n" * 150_000],
+    ids=["cells", "commas", "lines"],
+)
+def test_a_row_without_end_takes_bounded_memory_and_the_rest_is_read(tmp_path: Path, row: bytes) -> None:
+    path = write(tmp_path, "t.csv", b"transaction_id,amount\nt-0,1\n" + row + b"\nt-2,3\n")
+    tracemalloc.start()
+    try:
+        lines = list(read_lines(path))
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+    assert [lines[0].number, lines[-1].number] == [2, 3 + row.count(b"\n") + 1]
+    assert not lines[0].why
+    assert all(line.why for line in lines[1:-1])
+    assert json.loads(lines[-1].text)["transaction_id"] == "t-2"
+
+
+def test_a_first_row_of_a_million_columns_is_refused_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", ",".join("abcd" for _ in range(200_000)) + "\n")
+    started = time.monotonic()
+    with pytest.raises(SubmissionError, match="names 'abcd' twice"):
+        list(read_lines(path))
+    assert time.monotonic() - started < 5
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
