@@ -147,17 +147,23 @@ def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
     from pipeline.ledger.prune import plan_prune, prune_images, read_in_use
     from pipeline.ledger.releases import list_releases
     from pipeline.ledger.stored_images import read_images
+    from pipeline.release.environments import require_environment
     from pipeline.target import explained
 
-    with explained(context.target_name, f"{context.environment} was not pruned"), exclusive(context, "prune"):
+    what = f"{context.environment} was not pruned"
+    with explained(context.target_name, what), exclusive(context, "prune"):
         target = context.running_target()
         names = context.names
         repositories = [names.repository(source.name) for source in context.sources]
         ecr = target.client("ecr")
+        images = [image for repository in repositories for image in read_images(ecr, repository)]
+        releases = list_releases(target.client("ssm"), context.names.ledger)
+        if not (images or releases):
+            require_environment(target.client("cloudformation"), names, what)
         planned = plan_prune(
-            [image for repository in repositories for image in read_images(ecr, repository)],
+            images,
             read_in_use(target.client, [names.registry_stack, names.pipeline_stack], repositories),
-            list_releases(target.client("ssm"), context.names.ledger),
+            releases,
             keep,
             now=datetime.now(UTC),
         )

@@ -256,8 +256,14 @@ def synth(context: Context, *, out: Path) -> Outcome:
     flag("--yes", "Do not ask for the environment's name."),
 )
 def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
-    """Delete both stacks of the environment. The embedded AWS stops with its last environment."""
+    """Delete both stacks of the environment. The embedded AWS stops with its last environment.
+
+    Deleting twice succeeds; an environment that never existed is an error if there are others.
+    """
+    from pipeline.core.errors import StackError
     from pipeline.core.locks import call_off
+    from pipeline.local.host.control import stop_local
+    from pipeline.release.environments import find_environments, require_known
     from pipeline.release.teardown import take_down
     from pipeline.target import explained
 
@@ -266,17 +272,25 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     if local and not context.local_exists:
         nothing = {"deleted": [], "kept": [], "ledger": False, "watches": [], "stopped": False}
         return Outcome(nothing, f"{context.environment} does not exist")
-    with explained(context.target_name, f"{context.environment} was not deleted"), exclusive(context, "down"):
+    runs, what = local and context.local_runs, f"{context.environment} was not deleted"
+    with explained(context.target_name, what), exclusive(context, "down"):
         # Starts a stopped embedded AWS: the environment is in its saved state.
         target = context.started_target()
         # First, so that no file saved meanwhile creates the environment again.
         watches = call_off(lock_of(context), command_line(context, "down"))
         done = take_down(target, context.names, context.report, keep_data=keep_data)
         others = ["aws"] if not local else stacks_of_all_regions(target)
+        if not (done.deleted or done.kept or done.ledger):
+            try:
+                require_known(
+                    find_environments(target.client("cloudformation"), context.names), context.environment, what
+                )
+            except StackError:
+                if local and not runs and not context.runs_elsewhere:
+                    stop_local(context.local_folder)
+                raise
     stopped = False
     if not others:
-        from pipeline.local.host.control import stop_local
-
         stopped = stop_local(context.local_folder)
     lines = [*(f"deleted {name}" for name in done.deleted)]
     lines += ["deleted the ledger of releases"] if done.ledger else []

@@ -60,7 +60,10 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
         "ssm:GetParameter": "with --to",
     },
-    "prune": {"ecr:BatchDeleteImage": "every image is younger than the grace period of an hour"},
+    "prune": {
+        "cloudformation:ListStacks": "only for an environment that does not exist",
+        "ecr:BatchDeleteImage": "every image is younger than the grace period of an hour",
+    },
     "submit": {"dynamodb:GetItem": "a line of a file that an earlier run parked"},
     "redrive": {
         "dynamodb:DeleteItem": "a submission parked in the table because the queue was unavailable",
@@ -68,6 +71,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "sqs:ChangeMessageVisibility": "a message that stays parked",
     },
     "down": {
+        "cloudformation:ListStacks": "only for an environment that does not exist",
         "lambda:DeleteFunction": "only when CloudFormation was not faster",
         "ec2:DeleteNetworkInterface": "the embedded AWS creates no network interfaces",
         "ec2:DescribeNetworkInterfaces": "the embedded AWS creates no network interfaces",

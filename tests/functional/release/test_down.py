@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from cfn.names import Names
 from commands import history, releasing
 from commands.context import Context, Outcome
-from pipeline.core.errors import ReleaseError
+from pipeline.core.errors import ReleaseError, StackError
 from pipeline.ledger.releases import list_releases
+from pipeline.release.environments import Environments, require_known
 from pipeline.stacks import read_stack
 from tests.functional.command_line import CommandLine
 from tests.functional.release_lab import Lab, different
@@ -253,3 +255,28 @@ def test_down_brings_down_what_is_only_on_disk(tmp_path: Path, lab: Lab) -> None
     done = line.json("down", **blank)
     assert (len(done["deleted"]), done["stopped"]) == (2, True)
     assert line.json("down", **blank)["deleted"] == []
+
+
+def test_a_misspelt_environment_is_an_error_that_lists_the_others(lab: Lab) -> None:
+    cloudformation = lab.aws.client("cloudformation")
+    topic = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    with lab.environment() as environment:
+        stack = Names(environment).registry_stack
+        cloudformation.create_stack(StackName=stack, TemplateBody=topic)
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+        for command in (
+            lambda: down(lab, "misspelt"),
+            lambda: history.prune(context(lab, "misspelt"), keep=5, dry_run=False),
+        ):
+            with pytest.raises(StackError, match=f"there is no environment misspelt.*{environment}"):
+                command()
+        assert down(lab, environment)["deleted"] == [stack]
+        assert down(lab, environment)["deleted"] == []
+
+
+def test_down_of_what_never_existed_succeeds_where_nothing_exists() -> None:
+    require_known(Environments(frozenset()), "dev", "dev was not deleted")
+    require_known(None, "dev", "dev was not deleted")
+    require_known(Environments(frozenset({"prod"}), frozenset({"dev"})), "dev", "dev was not deleted")
+    with pytest.raises(StackError, match="there are prod, test"):
+        require_known(Environments(frozenset({"prod", "test"})), "dev", "dev was not deleted")
