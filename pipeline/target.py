@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform as host_platform
-import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
+from pipeline.core.credentials import (
+    are_expired,
+    configuration_explained,
+    credentials_explained,
+    no_credentials,
+    require_printable,
+)
 from pipeline.core.errors import AccountError, CredentialsError, LocalError, NextStep, PipelineError, StackError
 
 if TYPE_CHECKING:
@@ -95,6 +101,7 @@ class Target:
         with self._making:
             if service not in self._clients:
                 from botocore.config import Config
+                from botocore.exceptions import BotoCoreError
 
                 config = Config(
                     # Standard retries wait on throttling. What answers nothing on loopback is not there.
@@ -108,9 +115,18 @@ class Target:
                     # {} is "none"; None would be those of the environment, which cannot reach this machine.
                     proxies={} if self.is_local else None,
                 )
-                self._clients[service] = self._session.create_client(
-                    service, region_name=self.region, endpoint_url=self.endpoint, config=config
-                )
+                try:
+                    self._clients[service] = self._session.create_client(
+                        service, region_name=self.region, endpoint_url=self.endpoint, config=config
+                    )
+                except BotoCoreError:  # some are ValueErrors, too
+                    raise
+                except ValueError as problem:  # an endpoint that is no URL
+                    raise CredentialsError(
+                        "AWS was not contacted",
+                        f"{problem} (service {service})",
+                        "Correct AWS_ENDPOINT_URL, or endpoint_url in the AWS configuration.",
+                    ) from problem
             return self._clients[service]
 
     def registry(self, host: str) -> Registry:
@@ -194,15 +210,16 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
 
     from pipeline.core.service_models import ServiceModels
 
-    with _configuration_explained():
+    with configuration_explained():
         session = Session(profile=profile)
         session.register_component("data_loader", ServiceModels(session.get_config_variable("data_path")))
         # botocore itself reads AWS_DEFAULT_REGION only; the AWS CLI and all other SDKs read AWS_REGION.
-        region = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        region = region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or ""
+        region = region.strip() or None
         session.set_config_variable("region", region)  # where a role is assumed
     if region is not None:
         _check_partition(session, region)
-    with _credentials_explained(session):
+    with credentials_explained(session):
         found = session.get_credentials()
     if found is None:
         raise CredentialsError(
@@ -214,72 +231,20 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
         raise CredentialsError(
             "AWS was not contacted", "no region is set", "Give --region, or set AWS_REGION or the profile's region."
         )
-    with _credentials_explained(session):
-        found.get_frozen_credentials()  # signs in or assumes the role
+    with credentials_explained(session):
+        frozen = found.get_frozen_credentials()  # signs in or assumes the role
+    require_printable(frozen, found.method)
     return Target("aws", region, session, None)
 
 
-@contextmanager
-def _configuration_explained() -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        yield
-    except (BotoCoreError, UnicodeDecodeError) as problem:
-        raise CredentialsError(
-            "AWS was not contacted",
-            str(problem),
-            "Correct the AWS configuration, or use another profile with AWS_PROFILE.",
-        ) from problem
-
-
-@contextmanager
-def _credentials_explained(session: Any) -> Iterator[None]:
-    """Turn whatever a source of credentials raises into an error with a cause and a next step.
-
-    That is not botocore's exceptions alone: a credential_process that prints no JSON is a ValueError, and an absent
-    token file of a web identity an OSError.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, ClientError, ValueError, OSError, LookupError, TypeError, AttributeError) as problem:
-        raise _no_credentials("AWS was not contacted", problem, session.profile) from problem
-
-
-def _no_credentials(what: str, problem: Exception, profile: str | None) -> CredentialsError:
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        CredentialRetrievalError,
-        SSOError,
-        TokenRetrievalError,
-        UnauthorizedSSOTokenError,
-    )
-
-    name = profile or os.environ.get("AWS_PROFILE") or "default"
-    signed_out = isinstance(problem, SSOError | TokenRetrievalError | UnauthorizedSSOTokenError)
-    if signed_out or (isinstance(problem, ClientError) and problem.operation_name == "GetRoleCredentials"):
-        return CredentialsError(what, str(problem), f"Sign in: aws sso login --profile {shlex.quote(name)}")
-    if isinstance(problem, CredentialRetrievalError | BotoCoreError | ClientError):
-        return CredentialsError(
-            what, str(problem), f"Renew the credentials of the profile {name}, or use another with AWS_PROFILE."
-        )
-    if isinstance(problem, OSError):
-        why = f"the credentials of the profile {name} were not read: {problem.strerror} ({problem.filename})"
-        return CredentialsError(
-            what, why, "Correct the path in the AWS configuration or in AWS_WEB_IDENTITY_TOKEN_FILE."
-        )
-    # The text of the exception can hold what the process printed, and so a secret.
-    why = f"the credential_process of the profile {name} printed something else than the JSON of credentials"
-    return CredentialsError(what, why, "Correct credential_process in the AWS configuration (~/.aws/config).")
-
-
 _NOT_SIGNED_IN = {
-    "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException",
-    "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure", "RequestExpired",
-}  # fmt: skip
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "AuthFailure",
+}
+_WRONG_SIGNATURE = {"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
 _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"}
 
 
@@ -309,12 +274,24 @@ def explained(target_name: str, what: str) -> Iterator[None]:
         CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, SSOError, TokenRetrievalError,
         UnauthorizedSSOTokenError,
     ) as problem:  # fmt: skip
-        raise _no_credentials(what, problem, None) from problem
+        raise no_credentials(what, problem) from problem
+    except RuntimeError as problem:
+        if not are_expired(problem):
+            raise
+        raise no_credentials(what, problem) from problem
     except ClientError as problem:
         code = problem.response.get("Error", {}).get("Code", "")
         if code in _NOT_SIGNED_IN:
             raise CredentialsError(
                 what, str(problem), "Renew the credentials (`aws sso login`, a new token) and run it again."
+            ) from problem
+        if code in _WRONG_SIGNATURE:
+            raise CredentialsError(
+                what, str(problem), "Correct the secret key, or this machine's clock: a signature lasts some minutes."
+            ) from problem
+        if code == "OptInRequired":
+            raise AccountError(
+                what, str(problem), "Enable the region (aws account enable-region), or use another with --region."
             ) from problem
         if code in _NOT_ALLOWED:
             raise CredentialsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,7 +23,7 @@ from pipeline.doctor.own_stacks import check_log_groups, check_names, check_stac
 from pipeline.doctor.quotas import check_concurrency, check_memory, check_quotas
 from pipeline.doctor.region import check_endpoint_services, check_prefix_lists, check_zones
 from pipeline.doctor.situation import READINGS, Situation, look_at
-from pipeline.doctor.verdict import CheckResult, Verdict, unknown
+from pipeline.doctor.verdict import NOTHING, CheckResult, Status, Verdict, unknown
 from pipeline.environment.synth import Templates
 from pipeline.target import Target
 
@@ -61,7 +62,8 @@ def run_checks(
 ) -> tuple[CheckResult, ...]:
     """Run all checks concurrently and return their results in the order of CHECKS. Read-only.
 
-    A check whose call AWS refuses is ``unknown``, with AWS's error. An unexpected exception is raised.
+    A check whose call AWS refuses is ``unknown``, with AWS's error; if it refuses the credentials, the error is shown
+    once. An unexpected exception is raised.
     """
     # One thread per check and reading, so a check that waits for a reading cannot keep it from starting.
     with ThreadPoolExecutor(len(CHECKS) + READINGS) as pool:
@@ -69,7 +71,20 @@ def run_checks(
         running: list[Future[CheckResult]] = [
             pool.submit(_run, name, check, situation) for name, check in CHECKS.items()
         ]
-        return tuple(future.result() for future in running)
+        return _once(tuple(future.result() for future in running), target)
+
+
+def _once(results: tuple[CheckResult, ...], target: Target) -> tuple[CheckResult, ...]:
+    """The results without the error of the credentials in every check that needs them."""
+    failed = next(each for each in results if each.name == "credentials").status is not Status.OK
+    if target.is_local or not failed:
+        return results
+    return tuple(
+        replace(each, evidence="not checked: see credentials", cure=NOTHING)
+        if each.status is Status.UNKNOWN and each.name != "credentials"
+        else each
+        for each in results
+    )
 
 
 def _run(name: str, check: Check, situation: Situation) -> CheckResult:

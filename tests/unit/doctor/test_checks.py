@@ -23,7 +23,16 @@ from pipeline.oci.values import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIF
 from tests.servers.registry import LoopbackRegistry
 from tests.unit.cfn.examples import DEV, PROD, pipeline
 from tests.unit.doctor import account as account_module
-from tests.unit.doctor.account import ACCOUNT, REGION, SOURCES, FakeAccount, bodies, endpoint_services, templates
+from tests.unit.doctor.account import (
+    ACCOUNT,
+    REGION,
+    SOURCES,
+    FakeAccount,
+    Refusal,
+    bodies,
+    endpoint_services,
+    templates,
+)
 
 REGISTRY, PIPELINE = Names("dev").registry_stack, Names("dev").pipeline_stack
 READING = ("Describe", "Get", "List", "BatchGet", "Simulate", "Validate")
@@ -76,6 +85,14 @@ def test_a_refused_call_is_unknown_with_its_error(account: FakeAccount) -> None:
     assert "Allow the caller DescribeRegions" in str(verdict.cure)
 
 
+def test_rejected_credentials_are_one_error(account: FakeAccount) -> None:
+    account.respond = lambda name, parameters: Refusal("ExpiredToken", "expired")  # type: ignore[method-assign]
+    first, *others = run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())
+    assert (first.name, first.status) == ("credentials", Status.ERROR)
+    assert "ExpiredToken" in first.evidence
+    assert {each.evidence for each in others if each.status is Status.UNKNOWN} == {"not checked: see credentials"}
+
+
 def test_an_unreadable_stack_makes_only_its_checks_unknown(account: FakeAccount) -> None:
     account.deployed(REGISTRY)
     account.answers["resources"] = {}
@@ -89,8 +106,6 @@ def test_an_unreadable_stack_makes_only_its_checks_unknown(account: FakeAccount)
 
 
 def refuse_stacks(respond: Any) -> Any:
-    from tests.unit.doctor.account import Refusal
-
     return lambda name, parameters: (
         Refusal("AccessDenied", "no") if name == "cloudformation.DescribeStacks" else respond(name, parameters)
     )
