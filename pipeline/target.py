@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.core.credentials import (
+from pipeline.core.credential_sources import (
     are_expired,
     configuration_explained,
     credentials_explained,
