@@ -78,6 +78,10 @@ AT_LENGTH = (
 )
 
 
+# Projects that tests build; a file of theirs that is called like a test is none of ours.
+PROJECTS = ("packages", "projects")
+collect_ignore = list(PROJECTS)
+
 # The files that pytest found tests in, before any is left out.
 COLLECTED = pytest.StashKey[set[Path]]()
 

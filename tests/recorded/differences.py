@@ -214,11 +214,10 @@ DIFFERENCES: Sequence[Difference] = (
     ),
     Difference(
         "The context object",
-        "has `Execution.RoleArn`; an execution's ARN is `…:express:machine:name:id`; `State` has no `RetryCount` "
-        "outside of a Task",
+        "has `Execution.RoleArn`; `State` has no `RetryCount` outside of a Task",
         "lacks the role; `RetryCount` is there",
         of("context-object"),
-        mentioning(r"\$(?:states\.context|\$)(?!\.(?:Execution\.(?:Input|Name|StartTime)|State\.EnteredTime)\b)"),
+        mentioning(r"\$(?:states\.context|\$)(?!\.(?:Execution\.(?:Id|Input|Name|StartTime)|State\.EnteredTime)\b)"),
     ),
 )
 

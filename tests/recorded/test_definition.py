@@ -27,7 +27,8 @@ NOT_RECORDED = {
     ),
     *(
         f"Lambda.{name}Exception"
-        for name in ("AWSLambda", "ClientExecutionTimeout", "EC2Throttled", "SdkClient", "Service", "TooManyRequests")
+        for name in ("AWSLambda", "ClientExecutionTimeout", "CodeArtifactUserPending", "EC2Throttled",
+                     "ResourceNotReady", "SdkClient", "Service", "TooManyRequests")
     ),
 }  # fmt: skip
 
