@@ -20,7 +20,7 @@ from pipeline.oci.blobs import BlobStore
 from pipeline.oci.work import sweep_store
 
 if TYPE_CHECKING:
-    from pipeline.assembly.build import Build
+    from pipeline.assembly.build import Build, Proof
     from pipeline.assembly.slim import Slim
     from pipeline.release.deployment import Approve, Deployment
     from pipeline.target import Target
@@ -43,12 +43,28 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         store,
         slim_of(context),
         sbom=sbom,
+        proof=proof_of(context),
         allowed_credentials=context.choices.allowed_credentials or (),
         builder=context.builder,
         revisions=revisions,
         commit=partial(clean_commit, context.root, context.sources, revisions),
         pins=context.pins,
     )
+
+
+def proof_of(context: Context) -> Proof:
+    """How images are signed and verified. Raises SettingsError for a requirement without a key."""
+    from pipeline.assembly.build import Proof
+
+    choices = context.choices
+    keys = [context.root / name if name else None for name in (choices.signing_key, choices.verification_key)]
+    if choices.require_signature and keys[1] is None:
+        raise SettingsError(
+            "nothing was built",
+            "require_signature = true needs a verification_key, the public key that signatures must hold under",
+            'Name its file in environments.toml: verification_key = "signing.pub".',
+        )
+    return Proof(keys[0], keys[1], bool(choices.require_signature))
 
 
 def deployment_of(context: Context, target: Target, build: Build, approve: Approve | None = None) -> Deployment:

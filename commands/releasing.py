@@ -163,7 +163,8 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 )  # fmt: skip
 def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool, listed: bool) -> Outcome:
     """Build and check the images of all functions. Pushes nothing."""
-    from pipeline.release.images import bills_of_materials, build_images
+    from pipeline.release.artifacts import evidence
+    from pipeline.release.images import build_images
 
     if update_base:
         _move_base(context)
@@ -174,9 +175,7 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
     if output is not None:
         from pipeline.assembly.output import write_layout
 
-        write_layout(
-            images, output, plan.store, artifacts={image.function: bills_of_materials(plan, image) for image in images}
-        )
+        write_layout(images, output, plan.store, artifacts={image.function: evidence(plan, image) for image in images})
     return Outcome(
         {
             "platform": str(context.platform),

@@ -36,6 +36,7 @@ MODULES: Mapping[str, str] = {
     "synth": "releasing",
     "check": "offline",
     "rules": "offline",
+    "verify": "proving",
     "verify-workflow": "verifying",
     "down": "releasing",
     "watch": "watching",

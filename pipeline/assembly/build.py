@@ -15,6 +15,20 @@ from pipeline.oci.blobs import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """How what is released is signed and verified.
+
+    signing_key       a private key; None leaves images unsigned
+    verification_key  the public key that signatures must hold under
+    required          whether only images whose signature and provenance verify are deployed
+    """
+
+    signing_key: Path | None = None
+    verification_key: Path | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """What images are built from; needs no account and no credentials.
 
@@ -22,6 +36,7 @@ class Build:
     allowed_credentials  paths that may hold what looks like a credential
     builder    "layers" for our own, "docker" for an engine and each function's Dockerfile
     sbom       whether each image gets a bill of materials that refers to it
+    proof      how images are signed, and whether they must be
     revisions  function → the commit that its files come from, or ""
     pins       the project's file of pinned bases, for an empty ``base``
     commit     finds the commit that everything is made from, or ""; asked when a release is recorded
@@ -35,6 +50,7 @@ class Build:
     sbom: bool = True
     allowed_credentials: Sequence[str] = ()
     builder: str = "layers"
+    proof: Proof = Proof()
     revisions: Mapping[str, str] = field(default_factory=dict)
     commit: Callable[[], str] = str
     pins: Path = Path("bases.toml")

@@ -96,6 +96,18 @@ def clean_commit(project: Path, sources: Sequence[FunctionSource], built: Source
     return facts[1]
 
 
+def tree_of(folder: Path, commit: str, records: Path) -> str:
+    """The hash of Git's tree of ``folder`` at a commit, remembered in ``records``; "" where Git cannot tell."""
+    record = records / f"{Digest.of(json.dumps([commit, str(folder.resolve())]).encode()).hex}-tree.json"
+    known = read_record(record)
+    if known is not None and isinstance(known.get("tree"), str):
+        return str(known["tree"])
+    answer = _answer(_git(folder, "rev-parse", "--verify", "--end-of-options", f"{commit}:./"))
+    if answer is not None:
+        write_record(record, {"tree": answer.strip()})
+    return (answer or "").strip()
+
+
 def _last_commits(
     place: Path, top: Path, head: str, sources: Sequence[FunctionSource], records: Path | None
 ) -> dict[str, str]:

@@ -24,6 +24,7 @@ _INSTALLER_FILES = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_c
 _ALWAYS = frozenset({"sts"})
 _TESTS = "tests"
 _NAMES_TESTS = re.compile(r"(?:^|[./\\:])tests(?:$|[./\\:])")
+_SPACE = re.compile(r"\s")  # prose, such as docstrings
 _READS_STUBS = re.compile(rb"attach_stub|\.pyi\b")
 _MODULES = (".py", ".pyc", ".so")
 
@@ -190,7 +191,7 @@ def _tests_of(content: bytes, path: PurePosixPath) -> set[str]:
                 if _names_tests(name or "") or any(alias.name == _TESTS for alias in names):
                     top = (name or "").partition(".")[0]
                     found.add(own if level or top == _TESTS else top)
-            case ast.Constant(value=str(text)) if _names_tests(text):
+            case ast.Constant(value=str(text)) if not _SPACE.search(text) and _names_tests(text):
                 # importlib.import_module("other.tests.x"), or a path below this package.
                 found |= {own, text.partition(".")[0]}
     return found

@@ -38,6 +38,9 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     slim: bool | None = None
     byte_code: bool | None = None
     allowed_credentials: tuple[str, ...] | None = None
+    signing_key: str | None = None
+    verification_key: str | None = None
+    require_signature: bool | None = None
     transactions_per_minute: int | None = None
     burst: float | None = None
     reserved_concurrency: int | None = None

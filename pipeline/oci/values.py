@@ -138,11 +138,13 @@ class Artifact:
 
     manifest  names the image as its ``subject``
     blobs     the config and the layers that the manifest names
+    tag       under which it is found besides, if any
     """
 
     manifest: Manifest
     artifact_type: str
     blobs: tuple[Descriptor, ...]
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pipeline.core.documents import parse_json
 from pipeline.oci.blobs import BlobStore
+from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.registry.refusals import is_ecr
 from pipeline.oci.values import OCI_INDEX, Artifact, Digest, Manifest
@@ -14,17 +17,39 @@ from pipeline.oci.values import OCI_INDEX, Artifact, Digest, Manifest
 
 def attach(registry: Registry, repository: str, subject: Digest, artifact: Artifact, store: BlobStore) -> int:
     """Push an artifact that refers to the image ``subject``; the bytes that were sent, 0 if the registry has it."""
+    if artifact.tag is not None:
+        found = registry.find_manifest(repository, artifact.tag, push=True)
+        merged = artifact.manifest if found is None else join_layers(artifact.manifest, found)
+        if merged is None:
+            return 0
+        artifact = replace(artifact, manifest=merged)
     manifest = artifact.manifest
     if registry.head_manifest(repository, manifest.digest, push=True) == manifest.digest:
         return 0
     sent = len(manifest.content)
     for descriptor in {blob.digest: blob for blob in artifact.blobs}.values():
         sent += registry.upload_blob(repository, descriptor, partial(store.open, descriptor.digest))
-    listed = registry.put_manifest(repository, manifest)
+    listed = registry.put_manifest(repository, manifest, tag=artifact.tag)
     # ECR has the referrers API. In a registry without it a tag lists them, as the distribution specification says.
     if not listed and not is_ecr(registry.host):
         _list_by_tag(registry, repository, subject, artifact)
     return sent
+
+
+def join_layers(manifest: Manifest, found: Manifest) -> Manifest | None:
+    """``manifest`` with the layers of the one that its tag names before its own; None if these are there already.
+
+    Several signers keep their signatures of an image under one tag (cosign, SIGNATURE_SPEC.md), each as a layer.
+    """
+    own = json.loads(manifest.content)
+    try:
+        others = [each for each in parse_json(found.content)["layers"] if parse_descriptor(each)]
+    except (ValueError, LookupError, TypeError):
+        others = []  # nothing that could be kept
+    if all(layer in others for layer in own["layers"]):
+        return None
+    own["layers"] = [*(each for each in others if each not in own["layers"]), *own["layers"]]
+    return Manifest(json.dumps(own, sort_keys=True, separators=(",", ":")).encode(), manifest.media_type)
 
 
 def _list_by_tag(registry: Registry, repository: str, subject: Digest, artifact: Artifact) -> None:

@@ -12,8 +12,8 @@ from pipeline.assembly.layers import SharedPackages
 from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Image, PushedImage
 from pipeline.bases.choose import choose_base
 from pipeline.core.events import Report, step
-from pipeline.ledger.kept_templates import keeper_of, template_referrer
 from pipeline.oci.values import Artifact, ImageReference
+from pipeline.release.artifacts import proofs, require_proof
 from pipeline.release.deployment import Deployment
 from pipeline.release.push import Push, push_images
 from pipeline.release.restore import image_tag
@@ -54,12 +54,12 @@ def push_all(
     images: Sequence[CheckedImage],
     report: Report,
     *,
-    refer: Callable[[CheckedImage], tuple[Artifact, ...]] = lambda _: (),
+    refer: Callable[[CheckedImage, str], tuple[Artifact, ...]] | None = None,
 ) -> tuple[PushedImage, ...]:
     """Push each image to its function's repository, read it back by digest, and tag it.
 
     repositories  URIs by function
-    refer         returns the artifacts to push after an image
+    refer         returns the artifacts to push after an image; by default those that the settings require
     """
     with step(report, "push") as running:
         pushes = [
@@ -67,7 +67,7 @@ def push_all(
                 repositories[image.function],
                 image,
                 tag=image_tag(image.image.digest),
-                artifacts=partial(refer, image),
+                artifacts=partial(refer or partial(proofs, deployment.build), image, repositories[image.function]),
             )
             for image in images
         ]
@@ -80,23 +80,5 @@ def push_all(
         )
         uploaded = sum(image.uploaded for image in pushed)
         running.detail = f"{uploaded:,} bytes sent" if uploaded else "unchanged"
+    require_proof(deployment, [image.uri for image in pushed], report)
     return pushed
-
-
-def referrers(deployment: Deployment, image: CheckedImage) -> tuple[Artifact, ...]:
-    """The artifacts of an image: its bill of materials, and for one image of a release the pipeline's template."""
-    build = deployment.build
-    if image.function != keeper_of(source.name for source in build.sources):
-        return bills_of_materials(build, image)
-    template = template_referrer(image.image, deployment.templates.pipeline, build.store)
-    return (*bills_of_materials(build, image), template)
-
-
-def bills_of_materials(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
-    """The image's bill of materials; empty if the build has none."""
-    if not build.sbom:
-        return ()
-    from pipeline.assembly.sbom import sbom_referrer
-
-    (source,) = (source for source in build.sources if source.name == image.function)
-    return (sbom_referrer(image.image, source, build.store),)

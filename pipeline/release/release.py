@@ -17,8 +17,9 @@ from pipeline.core import interruption
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
 from pipeline.ledger.releases import Release, ReleaseContent, read_latest, record_release, template_digest
+from pipeline.release.artifacts import referrers
 from pipeline.release.deployment import Deployment, bring_pipeline, bring_registry, current_images, read_pipeline
-from pipeline.release.images import build_images, push_all, referrers, repository_uris
+from pipeline.release.images import build_images, push_all, repository_uris
 from pipeline.release.recompressed import keep_deployed
 from pipeline.release.smoke import Trial, try_release
 from pipeline.release.verify import verify_functions

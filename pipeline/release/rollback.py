@@ -22,6 +22,7 @@ from pipeline.ledger.releases import (
 )
 from pipeline.ledger.stored_images import StoredImage, read_images
 from pipeline.oci.values import Digest, ImageReference
+from pipeline.release.artifacts import require_proof
 from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_to
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackState
@@ -74,6 +75,7 @@ def roll_back(
             "; ".join(plan.reasons),
             NextStep("Choose another release with --to. List them", ("releases",)),
         )
+    require_proof(deployment, [image.uri for image in plan.images], report)
     images = image_parameters(plan.images)
     state = read_pipeline(deployment)
     later = tuple(name for name in plan.unaffected if image_parameter(name) in state.parameters)

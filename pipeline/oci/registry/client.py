@@ -171,6 +171,17 @@ class Registry:
         scopes = _scopes(repository, push=push)
         return self._transport.request(Request("GET", url, scopes, _ACCEPT, limit=MANIFEST_MOST))
 
+    def find_referrers(self, repository: str, digest: Digest) -> Manifest | None:
+        """The index of what refers to a manifest, by the referrers API or else by the tag that stands in for it.
+
+        Source: OCI distribution specification 1.1, "Listing Referrers". Its content is not addressed by a digest.
+        """
+        url = f"/v2/{repository}/referrers/{digest}"
+        answer = self._transport.request(Request("GET", url, _scopes(repository), _ACCEPT, limit=MANIFEST_MOST))
+        if answer.status == 200:
+            return Manifest(answer.content, OCI_INDEX)
+        return self.find_manifest(repository, f"sha256-{digest.hex}")
+
     def head_manifest(self, repository: str, reference: Digest | str, *, push: bool = False) -> Digest | None:
         """The digest behind a tag, or None when the registry has no such manifest."""
         url = f"/v2/{repository}/manifests/{reference}"

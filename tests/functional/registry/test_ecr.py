@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,23 @@ def test_sbom_makes_no_tag_in_ecr(registry: Registry, repositories: list[str], e
         str(image.image.digest): ["v1"],
         str(sbom.manifest.digest): [],
     }
+
+
+def test_what_refers_to_an_image_is_listed_by_the_referrers_api(
+    registry: Registry, repositories: list[str], tmp_path: Path
+) -> None:
+    store = BlobStore(tmp_path)
+    image, other = pair(store)
+    sbom = make_sbom(image, store)
+    push_image(registry, f"{HOST}/{repositories[0]}", image, store, tag="v1", artifacts=(sbom,))
+    push_image(registry, f"{HOST}/{repositories[0]}", other, store, tag="v2")
+    index = registry.find_referrers(repositories[0], image.image.digest)
+    assert index is not None
+    (entry,) = json.loads(index.content)["manifests"]
+    assert (entry["digest"], entry["artifactType"]) == (str(sbom.manifest.digest), sbom.artifact_type)
+    none = registry.find_referrers(repositories[0], other.image.digest)
+    assert none is not None
+    assert json.loads(none.content)["manifests"] == []
 
 
 def test_missing_repository(registry: Registry, repositories: list[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_to
 from pipeline.local.emulator.patches.executions import EXECUTIONS
 from pipeline.local.emulator.patches.invocations import invocation_patches
 from pipeline.local.emulator.patches.patch import Patch, apply, findings, unfit
+from pipeline.local.emulator.patches.referrers_api import REFERRERS
 from pipeline.local.emulator.patches.replacements import REPLACEMENTS
 from pipeline.local.emulator.patches.state_roles import STATE_ROLES
 from pipeline.local.emulator.patches.uploads import UPLOADS
@@ -56,7 +57,7 @@ def all_patches(
     state   the durable state; None stores nothing
     """
     tokens = registry_token_patch(logins)
-    rows = (*invocation_patches(client), *UPLOADS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
+    rows = (*invocation_patches(client), *UPLOADS, *REFERRERS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
     return (*rows, *(state.patches() if state is not None else ()))
 
 

@@ -1,0 +1,148 @@
+"""The command that proves where an image comes from: verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from commands.context import Context, Outcome
+from commands.declared import Text, command, file, flag
+from pipeline.core.errors import BaseImageError, PipelineError, SettingsError
+from pipeline.core.files import cache_folder
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.registry.client import Registry, connect
+from pipeline.oci.registry.refusals import is_ecr
+from pipeline.oci.values import Digest, ImageReference
+
+
+@command(
+    "Verify an image's signature and provenance.",
+    click.Argument(["image"], type=Text()),
+    file("--key", "The public key; default: verification_key of environments.toml.", exists=True),
+    flag("--rebuild", "Also build the image again from this project's sources, and compare."),
+)
+def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> Outcome:
+    """Verify the signature and the SLSA provenance of an image in a registry, and find its bill of materials.
+
+    Exit code 1 if one of them does not hold, or if the rebuilt image is another one.
+    """
+    from pipeline.assembly.proof.signing import read_verifier
+    from pipeline.assembly.proof.verification import verify_image
+
+    reference = _parse(image)
+    verifier = read_verifier(key if key is not None else _configured(context))
+    store = BlobStore(cache_folder())
+    with _registry(context, reference) as registry:
+        digest = reference.digest or registry.fetch_manifest(reference.repository, reference.tag or "latest").digest
+        found = verify_image(registry, reference.repository, digest, verifier, store)
+    faults = list(found.faults)
+    rebuilt: str | None = None
+    if rebuild and found.provenance is not None:
+        try:
+            rebuilt = str(_rebuild(context, found.provenance))
+        except PipelineError as error:
+            faults.append(f"it was not rebuilt: {error.why}")
+        else:
+            if rebuilt != str(digest):
+                faults.append(f"these sources give {rebuilt}")
+    elif rebuild:
+        faults.append("it was not rebuilt, because nothing says how it was built")
+    lines = [f"{reference.registry}/{reference.repository}@{digest}  {'not proven' if faults else 'proven'}"]
+    lines += [f"  {fault}" for fault in faults]
+    if found.provenance is not None:
+        lines += [f"  {name}: {value}" for name, value in _summary(found.provenance).items()]
+    lines.append(f"  bill of materials: {found.sbom or 'none'}")
+    if rebuilt is not None and not faults:
+        lines.append("  rebuilt from these sources: the same digest")
+    result = {
+        "image": f"{reference.registry}/{reference.repository}",
+        "digest": str(digest),
+        "proven": not faults,
+        "faults": faults,
+        "provenance": found.provenance,
+        "bill_of_materials": str(found.sbom) if found.sbom else None,
+        "rebuilt": rebuilt,
+    }
+    return Outcome(result, "\n".join(lines), 1 if faults else 0)
+
+
+def _parse(text: str) -> ImageReference:
+    from pipeline.bases.choose import hub_name
+
+    try:
+        return hub_name(ImageReference.parse(text.removeprefix("docker://")))
+    except ValueError as problem:
+        raise BaseImageError(
+            "nothing was verified", str(problem), "Name an image like registry/name@sha256:…."
+        ) from problem
+
+
+def _configured(context: Context) -> Path:
+    name = context.choices.verification_key
+    if not name:
+        raise SettingsError(
+            "nothing was verified",
+            "no public key was given",
+            "Give one with --key, or set verification_key in environments.toml.",
+        )
+    return context.root / name
+
+
+def _registry(context: Context, reference: ImageReference) -> Registry:
+    """The image's registry: with the credentials of the target where it is the target's own, else of docker."""
+    local = context.local_aws() if context.target_name == "local" else None
+    here = local is not None and urlsplit(local.endpoint).netloc == reference.registry
+    if here or is_ecr(reference.registry):
+        return context.running_target().registry(reference.registry)
+    return connect(reference.registry, report=context.report)
+
+
+def _rebuild(context: Context, provenance: Mapping[str, Any]) -> Digest:
+    """The digest that this project's sources give with the parameters of a build. Raises PipelineError."""
+    from cfn.settings import Architecture
+    from commands.deploying import build_of
+    from pipeline.assembly.model import Platform, PythonVersion
+    from pipeline.assembly.slim import Slim
+    from pipeline.release.images import build_images
+
+    what = "the image was not rebuilt"
+    try:
+        said = provenance["buildDefinition"]["externalParameters"]
+        architecture, python = str(said["platform"]).removeprefix("linux/").split(" python")
+        (chosen,) = (each for each in Architecture if each.oci == architecture)
+        platform = Platform(chosen, PythonVersion.parse(python))
+        slim = Slim(bool(said["slim"]), frozenset(map(str, said["services"])), bool(said["byte_code"]))
+        function, base = str(said["function"]), str(said["base"])
+        pinned = [
+            str(each["uri"])
+            for each in provenance["buildDefinition"]["resolvedDependencies"]
+            if each.get("name") == "base"
+        ]
+    except (LookupError, TypeError, ValueError) as error:
+        raise BaseImageError(
+            what, f"its provenance is not understood ({error})", "It was built by another tool."
+        ) from error
+    sources = tuple(source for source in context.sources if source.name == function)
+    if not sources:
+        raise BaseImageError(what, f"this project has no function {function}", "Run this in the project that has it.")
+    build = replace(
+        build_of(context), sources=sources, platform=platform, slim=slim, base=pinned[0] if pinned else base
+    )
+    (image,) = build_images(build, context.report)
+    return image.image.digest
+
+
+def _summary(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What people look for in a provenance that was verified."""
+    definition = provenance.get("buildDefinition", {})
+    said = definition.get("externalParameters", {})
+    found = {name: str(said[name])[:200] for name in ("function", "platform") if name in said}
+    for each in definition.get("resolvedDependencies", []):
+        digest = each.get("digest", {})
+        found[str(each.get("name"))[:100]] = str(digest.get("gitCommit") or f"sha256:{digest.get('sha256')}")[:100]
+    return found

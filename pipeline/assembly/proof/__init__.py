@@ -1,0 +1,1 @@
+"""What proves where an image comes from: provenance, signatures, and their verification."""
