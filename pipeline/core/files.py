@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.errors import StorageError
+from pipeline.core.temporary import sweep, temporary_file
 
 
 def cache_folder() -> Path:
@@ -62,17 +63,23 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -> None:
-    """Replace a file in one step, so that neither a reader nor a crash sees half of it. Creates its folders."""
+    """Replace a file in one step, so that neither a reader nor a crash sees half of it. Creates its folders.
+
+    Removes what writers of the same file left that were killed.
+    """
     if make_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    prefix = f".{path.name}.writing-"
+    sweep(path.parent, f"{glob.escape(prefix)}????????")
+    descriptor, temporary = temporary_file(path.parent, prefix)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+            file.flush()
+            temporary.chmod(0o644)
+            temporary.replace(path)  # before it is closed: another writer sweeps a file without an owner
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -140,7 +140,7 @@ def _as_json(document: dict[str, object]) -> bytes:
 
 def _write_private(path: Path, content: bytes) -> None:
     """Write atomically; only the owner may read the file."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.writing")  # of this folder's one host; replaces a killed one's
     with open_private(temporary) as file:
         file.write(content)
     temporary.replace(path)

@@ -21,6 +21,7 @@ import logging
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,6 +157,15 @@ def replace_file(file: Path, content: bytes) -> None:
     temporary.replace(file)
 
 
+def empty(folder: Path) -> None:
+    """Remove what a killed run left in its folder of temporary files; what cannot be removed stays."""
+    for left in folder.iterdir() if folder.is_dir() else ():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 class Host:
     """The running emulator, bridge and runtime."""
 
@@ -164,6 +174,8 @@ class Host:
         access: Access | None = None,
     ) -> None:  # fmt: skip
         kill_marked(folder)  # left by a host and an emulator that were both killed
+        for name in ("tmp", "work"):
+            empty(folder / name)
         self._folder = folder
         # Kept open, so that its inode number is not reused: this distinguishes a folder that was removed and created
         # again.

@@ -244,6 +244,8 @@ def test_what_was_not_saved_and_the_journal_of_another_are_named(tmp_path: Path)
         local, aws, _ = start(folder)
         make_table(aws)
         saved(folder)
+        for name in ("tmp", "work"):
+            (folder / name / "tmp1234" / "deep").mkdir(parents=True)
         aws.client("dynamodb").put_item(TableName="table", Item={"id": {"S": "theirs"}})
         aws.client("ssm").put_parameter(Name="/lost", Value="1", Type="String")
         kill(local)
@@ -252,6 +254,7 @@ def test_what_was_not_saved_and_the_journal_of_another_are_named(tmp_path: Path)
         identity.write_text("0" * 16)
         local, aws, said = start(folder)
         assert local.identity == "0" * 16
+        assert not [name for name in ("tmp", "work") if (folder / name / "tmp1234").exists()]
         assert items(aws) == set()
         assert "belongs to another embedded AWS" in said
         assert ("changes to ssm since" in said) == (not aws.client("ssm").describe_parameters()["Parameters"])

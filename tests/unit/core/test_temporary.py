@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.files import write_atomically
 from pipeline.core.temporary import sweep, temporary_file, temporary_folder
 from pipeline.local.images.image_store import ImageStore
 from pipeline.oci.blobs import BlobStore
@@ -127,3 +128,50 @@ def test_nothing_is_swept_while_others_make_their_own(tmp_path: Path) -> None:
     assert lost == []
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+_WRITER = """
+import sys, time
+from pathlib import Path
+from pipeline.core import files
+def hang(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+Path.chmod = hang
+files.write_atomically(Path(sys.argv[1]), b"half")
+"""
+
+
+def test_the_next_writer_of_a_file_sweeps_what_killed_ones_left_and_only_that(tmp_path: Path) -> None:
+    path = tmp_path / "record [1].json"
+    for name in (".record [1].json.writing-mine", "record [1].json.writing-12345678", ".other.json.writing-12345678"):
+        (tmp_path / name).touch()
+    before = {each.name for each in tmp_path.iterdir()}
+    with subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        try:
+            assert writer.stdout.readline() == b"ready\n"
+            write_atomically(path, b"first")
+            assert len(list(tmp_path.iterdir())) == len(before) + 2  # the file, and the one of the living writer
+        finally:
+            writer.send_signal(signal.SIGKILL)
+    write_atomically(path, b"second")
+    assert {each.name for each in tmp_path.iterdir()} == before | {path.name}
+    assert path.read_bytes() == b"second"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_writers_of_one_file_at_once_leave_one_of_their_contents(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            write_atomically(path, str(number).encode() * 1000)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() in [str(number).encode() * 1000 for number in range(4)]
