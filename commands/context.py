@@ -180,8 +180,8 @@ class Context:
         from pipeline.target import local_target
 
         if (elsewhere := self._local_elsewhere()) is not None:
-            return local_target(elsewhere, self.region)
-        return local_target(self._started(), self.region)
+            return local_target(elsewhere, self.region, self.report)
+        return local_target(self._started(), self.region, self.report)
 
     def _started(self) -> LocalAws:
         from pipeline.core.surroundings import require_limits
@@ -196,8 +196,8 @@ class Context:
         from pipeline.target import aws_target, local_target
 
         if self.target_name == "aws":
-            return aws_target(self.region)
-        return local_target(self.running_local(), self.region)
+            return aws_target(self.region, report=self.report)
+        return local_target(self.running_local(), self.region, self.report)
 
     def local_aws(self) -> LocalAws | None:
         """The embedded AWS; None if it is not running."""

@@ -20,6 +20,7 @@ from pipeline.core.credential_sources import (
     require_printable,
 )
 from pipeline.core.errors import AccountError, CredentialsError, LocalError, NextStep, PipelineError, StackError
+from pipeline.core.events import Report, ignore
 
 if TYPE_CHECKING:
     from pipeline.local.host.control import LocalAws
@@ -39,6 +40,7 @@ class Target:
     region    the AWS region, also on the local target
     endpoint  the embedded AWS's URL, or None for AWS itself
     identity  of the embedded AWS's state; "" for AWS itself
+    report    gets notes about what the registry is waited for
 
     Clients are created once and shared; they are safe to use from several threads, creating them is not. They are
     botocore's own: boto3 would give the same ones after loading its S3 transfer library.
@@ -46,13 +48,14 @@ class Target:
 
     def __init__(
         self, name: str, region: str, session: Any, endpoint: str | None, *, attempts: int = 9, seconds: float = 60,
-        identity: str = "",
+        identity: str = "", report: Report = ignore,
     ) -> None:  # fmt: skip
         self.name = name
         self.region = region
         self.endpoint = endpoint
         self.identity = identity
         self._session = session
+        self._report = report
         self._attempts = min(attempts, LOCAL_ATTEMPTS) if self.is_local else attempts
         self._seconds = seconds
         self._clients: dict[str, Any] = {}
@@ -78,7 +81,7 @@ class Target:
     def _again(self, *, region: str | None = None, attempts: int, seconds: float = 60) -> Target:
         return Target(
             self.name, region or self.region, self._session, self.endpoint, attempts=attempts, seconds=seconds,
-            identity=self.identity,
+            identity=self.identity, report=self._report,
         )  # fmt: skip
 
     def place(self, arn: str) -> str:
@@ -140,7 +143,11 @@ class Target:
             if host not in self._registries:
                 retries = Retries(attempts=LOCAL_ATTEMPTS) if self.is_local else None
                 self._registries[host] = Registry(
-                    host, endpoint_url=self.endpoint, credentials=ecr_credentials(ecr), retries=retries
+                    host,
+                    endpoint_url=self.endpoint,
+                    credentials=ecr_credentials(ecr),
+                    retries=retries,
+                    report=self._report,
                 )
             return self._registries[host]
 
@@ -165,7 +172,7 @@ def host_platform_of_functions() -> Platform:
     return Platform(host_architecture(), PythonVersion(sys.version_info.major, sys.version_info.minor))
 
 
-def local_target(local: LocalAws, region: str | None) -> Target:
+def local_target(local: LocalAws, region: str | None, report: Report = ignore) -> Target:
     """The embedded AWS that runs as ``local``."""
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
     from botocore.configprovider import ConfigValueStore, ConstantProvider
@@ -181,7 +188,7 @@ def local_target(local: LocalAws, region: str | None) -> Target:
     session.register_component("config_store", store)
     session.register_component("data_loader", ServiceModels())
     session.set_credentials(local.access_key_id, local.secret_access_key)
-    return Target("local", region or DEFAULT_REGION, session, local.endpoint, identity=local.identity)
+    return Target("local", region or DEFAULT_REGION, session, local.endpoint, identity=local.identity, report=report)
 
 
 def _check_partition(session: Any, region: str) -> None:
@@ -201,7 +208,7 @@ def _check_partition(session: Any, region: str) -> None:
         )
 
 
-def aws_target(region: str | None, profile: str | None = None) -> Target:
+def aws_target(region: str | None, profile: str | None = None, report: Report = ignore) -> Target:
     """AWS with the credentials that botocore finds.
 
     Raises CredentialsError if there are none, or no region, and AccountError for a region of another partition.
@@ -234,7 +241,7 @@ def aws_target(region: str | None, profile: str | None = None) -> Target:
     with credentials_explained(session):
         frozen = found.get_frozen_credentials()  # signs in or assumes the role
     require_printable(frozen, found.method)
-    return Target("aws", region, session, None)
+    return Target("aws", region, session, None, report=report)
 
 
 _NOT_SIGNED_IN = {

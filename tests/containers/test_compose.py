@@ -63,6 +63,13 @@ def test_every_function_is_a_service_with_the_limits_of_its_function_toml() -> N
         assert wired in SERVICES["aws"]["command"]
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_function_has_credentials(name: str) -> None:
+    """Its emulator answers anyone on 127.0.0.1, so it must not be able to do more than its code."""
+    assert not SOURCES[name].definition.calls
+    assert not [each for each in SERVICES[name]["environment"] if "KEY" in each or "ENDPOINT" in each]
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_confined(name: str) -> None:
     service = SERVICES[name]

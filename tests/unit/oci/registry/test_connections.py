@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import CredentialsError
 from pipeline.core.events import Event, Note
+from pipeline.local.host.control import LocalAws
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry import connections
 from pipeline.oci.registry.client import Registry, RegistryUnreachable, Retries
 from pipeline.oci.registry.connections import proxy_for
 from pipeline.oci.values import OCI_LAYER_GZIP, Descriptor, Digest
+from pipeline.target import local_target
 from tests.servers.registry import LoopbackRegistry
 
 Client = Callable[..., Registry]
@@ -208,3 +211,19 @@ def test_no_thread_stays_when_nothing_is_waited_for(server: LoopbackRegistry, cl
     while any(thread.name == "registry deadlines" for thread in threading.enumerate()):
         assert time.monotonic() < ends
         time.sleep(0.02)
+
+
+def test_a_target_reports_what_its_registry_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.oci.registry.transport.READ_SECONDS", 0.6)
+    monkeypatch.setattr(connections, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.target.LOCAL_ATTEMPTS", 1)
+    events: list[Event] = []
+    with peer(lambda _connection: None) as host:
+        local = LocalAws(f"http://{host}", f"http://{host}", "us-east-1", "key", "secret", 0, Path("local"))
+        target = local_target(local, None, events.append)
+        for each in (target, target.in_region("eu-west-1")):
+            with pytest.raises((RegistryUnreachable, CredentialsError)):
+                each.registry(host).head_blob("app", EMPTY)
+    assert [event.text for event in events if isinstance(event, Note)] == [
+        f"waiting for HEAD /v2/app/blobs/{EMPTY} at {host}"
+    ] * 2
