@@ -83,7 +83,7 @@ $(STAMP): requirements.lock requirements-uv.lock
 # Renew the locks; UPGRADE=--upgrade moves versions.
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-		--extra local --extra test $(UPGRADE) pyproject.toml -o requirements.lock
+		--extra console --extra local --extra test $(UPGRADE) pyproject.toml -o requirements.lock
 	grep -oE '^uv==[0-9.]+' requirements.lock | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 		--no-emit-index-url --no-header - -o requirements-uv.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \

@@ -45,10 +45,11 @@ def submit(
         return _submit_file(context, file, results, workers)
     if transaction is None or file is not None:
         raise click.UsageError("Give one transaction as JSON, or a file with --file.")
-    return _submit_one(context, read_text(sys.stdin.buffer, "standard input") if transaction == "-" else transaction)
+    return submit_text(context, read_text(sys.stdin.buffer, "standard input") if transaction == "-" else transaction)
 
 
-def _submit_one(context: Context, text: str) -> Outcome:
+def submit_text(context: Context, text: str) -> Outcome:
+    """Submit one transaction, given as JSON."""
     from pipeline.target import explained
     from pipeline.transactions.submit import submit as submit_transaction
 

@@ -31,6 +31,7 @@ MODULES: Mapping[str, str] = {
     "explain": "running",
     "cost": "offline",
     "status": "running",
+    "console": "console",
     "credentials": "local_credentials",
     "doctor": "doctor",
     "synth": "releasing",

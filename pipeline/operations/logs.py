@@ -212,3 +212,48 @@ class LogReader:
         oldest = min((self._newest.get(source.group, 0) for source in self._sources), default=0) - LATE
         if len(self._given) > 2 * PAGE:
             self._given = {key: at for key, at in self._given.items() if at >= oldest}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some events of one log. since, until: the time that they cover (ms since 1970); all of it unless ``cut``."""
+
+    events: tuple[LogEvent, ...]
+    since: int
+    until: int
+    cut: bool
+
+    @property
+    def seconds(self) -> float:
+        until = self.events[-1].at if self.cut and self.events else self.until
+        return max(0.001, (until - self.since) / 1000)
+
+
+def sample_log(
+    client: Any, source: LogSource, until: int, windows: Sequence[int], *, term: str = "", enough: int, limit: int
+) -> Sample:
+    """Recent events with ``term``, in one call for each window, however much is logged.
+
+    windows  seconds before ``until`` (ms since 1970), rising; the first that gives ``enough`` events is used
+
+    A log group that does not exist has no events.
+    """
+    for seconds in windows:
+        since = until - seconds * 1000
+        request: dict[str, Any] = {"logGroupName": source.group, "startTime": since, "endTime": until, "limit": limit}
+        if term:
+            request["filterPattern"] = f'"{term}"'
+        try:
+            page = client.filter_log_events(**request)
+        except ClientError as problem:
+            if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+                raise
+            page = {}
+        events = tuple(
+            LogEvent(raw["timestamp"], raw.get("ingestionTime", 0), source.name, raw["logStreamName"], raw["message"])
+            for raw in page.get("events", [])
+        )
+        found = Sample(events, since, until, cut=bool(page.get("nextToken")) or len(events) >= limit)
+        if len(events) >= enough:
+            break
+    return found

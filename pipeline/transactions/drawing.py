@@ -1,4 +1,4 @@
-"""Draw a state machine definition as SVG, optionally with one path highlighted."""
+"""Draw a state machine definition as SVG, optionally with one path highlighted and a note at each state."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28
 _FAR_LEFT = ("Recall", "Known", "Wait")
 _STYLE = """
 text{font:13px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}
-.small{font-size:11px;fill:#52606d;text-anchor:start}
+.small,.note{font-size:11px;fill:#52606d;text-anchor:start}
 rect,polygon,ellipse{fill:#fff;stroke:#7b8794;stroke-width:1.2}
 .fail{stroke:#c0392b}.group{fill:#f5f7fa;stroke-dasharray:4 3}
 .way{fill:#d8f3dc;stroke:#2d6a4f;stroke-width:2.2}
-path{fill:none;stroke:#9aa5b1;stroke-width:1.2;marker-end:url(#tip)}
-path.on{stroke:#2d6a4f;stroke-width:2.6;marker-end:url(#tip-on)}
+path{fill:none;stroke:#9aa5b1;stroke-width:1.2}
+path.on{stroke:#2d6a4f;stroke-width:2.6}
+.ground{stroke:none}.tip{fill:#9aa5b1;stroke:none}.tip-on{fill:#2d6a4f;stroke:none}
 .parks{fill:#c0392b;stroke:none}
 """
 
@@ -36,11 +37,22 @@ class _Box:
     height: float = _HEIGHT
 
 
-def draw(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = "") -> str:
+def draw(
+    definition: Mapping[str, Any],
+    way: Sequence[str] = (),
+    title: str = "",
+    *,
+    notes: Mapping[str, str] | None = None,
+    styled: bool = True,
+) -> str:
     """An SVG document of all states and transitions, with ``way`` highlighted.
+
+    notes   a short text at the box of a state
+    styled  with colours of its own; without, the page that it is part of styles its classes
 
     A red dot marks a state that may park the submission. The output is deterministic.
     """
+    notes = notes or {}
     boxes, inner = _place(definition)
     width = max(box.x + box.width / 2 for box in boxes.values()) + _MARGIN
     height = max(box.y + box.height / 2 for box in boxes.values()) + 2 * _MARGIN + 10
@@ -50,9 +62,9 @@ def draw(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = ""
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
         f' height="{height:.0f}" role="img">',
         f"<title>{escape(title or 'The state machine')}</title>",
-        f"<style>{_STYLE}</style>",
-        "<defs>" + _tip("tip", "#9aa5b1") + _tip("tip-on", "#2d6a4f") + "</defs>",
-        f'<rect x="0" y="0" width="{width:.0f}" height="{height:.0f}" style="stroke:none"/>',
+        *([f"<style>{_STYLE}</style>"] if styled else []),
+        "<defs>" + _tip("tip") + _tip("tip-on") + "</defs>",
+        f'<rect class="ground" x="0" y="0" width="{width:.0f}" height="{height:.0f}"/>',
     ]
     edges = _edges(definition)
     parts += [_line(boxes, start, end, False) for start, end in edges if (start, end) not in steps]
@@ -63,6 +75,7 @@ def draw(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = ""
             for branch in state["Branches"]:
                 task = branch["StartAt"]
                 parts.append(_shape(task, branch["States"][task], inner[task], task in marked))
+    parts += [_note({**boxes, **inner}[name], text) for name, text in notes.items() if name in boxes or name in inner]
     parts.append(f'<circle class="parks" cx="{_MARGIN}" cy="{height - _MARGIN + 6}" r="4"/>')
     parts.append(
         f'<text class="small" x="{_MARGIN + 10}" y="{height - _MARGIN + 10}">parks the submission on error</text>'
@@ -170,16 +183,21 @@ def _line(boxes: Mapping[str, _Box], start: str, end: str, on: bool) -> str:
             f"M{x:.0f} {first.y:.0f}C{x + side * bend:.0f} {first.y:.0f} {to - side * bend:.0f} {last.y:.0f}"
             f" {to - side * 2:.0f} {last.y:.0f}"
         )
-    return f'<path class="on" d="{path}"/>' if on else f'<path d="{path}"/>'
+    marks = 'class="on" marker-end="url(#tip-on)"' if on else 'marker-end="url(#tip)"'
+    return f'<path {marks} d="{path}"/>'
+
+
+def _note(box: _Box, text: str) -> str:
+    """A text below the box, out of the way of the line that leaves it."""
+    return f'<text class="note" x="{box.x + 6:.0f}" y="{box.y + box.height / 2 + 13:.0f}">{escape(text)}</text>'
 
 
 def _between(boxes: Mapping[str, _Box], first: _Box, last: _Box) -> bool:
     return any(box.x == first.x and first.y < box.y < last.y for box in boxes.values())
 
 
-def _tip(name: str, colour: str) -> str:
+def _tip(name: str) -> str:
     return (
         f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"'
-        f' markerUnits="userSpaceOnUse"><path d="M0 0L8 4L0 8z" style="fill:{colour};stroke:none;marker-end:none"/>'
-        "</marker>"
+        f' markerUnits="userSpaceOnUse"><path class="{name}" d="M0 0L8 4L0 8z"/></marker>'
     )

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cfn.workflow.limits import DETAILS_PREFIX
 from pipeline.core.errors import NextStep, SubmissionError
 from pipeline.transactions.drawing import draw
+from pipeline.transactions.transaction_records import read_record
 from pipeline.transactions.ways import TURNS, follow
 
 # Lines to read per log group and search; a transaction has a handful.
@@ -115,8 +116,8 @@ def explain(
     note.
     """
     try:
-        record = _read(dynamodb, table, transaction_id)
-        details = _read(dynamodb, table, DETAILS_PREFIX + transaction_id)
+        record = read_record(dynamodb, table, transaction_id)
+        details = read_record(dynamodb, table, DETAILS_PREFIX + transaction_id)
     except (BotoCoreError, ClientError) as error:
         raise SubmissionError(
             f"{transaction_id} was not explained", f"the table {table} cannot be read: {error}", "Check that it exists."
@@ -137,17 +138,12 @@ def explain(
         transaction_id=transaction_id,
         status=record["status"],
         moments=tuple(sorted(moments)),
-        way=_way(definition, record),
+        way=way_of(definition, record),
         record=record,
         details=details,
         notes=tuple(notes),
         definition=definition,
     )
-
-
-def _read(dynamodb: Any, table: str, key: str) -> dict[str, Any] | None:
-    item = dynamodb.get_item(TableName=table, Key={"transaction_id": {"S": key}}, ConsistentRead=True).get("Item")
-    return {name: next(iter(value.values())) for name, value in item.items()} if item else None
 
 
 def _record_moments(record: Mapping[str, Any]) -> Iterator[Moment]:
@@ -169,7 +165,8 @@ def _claim_note(record: Mapping[str, Any]) -> str:
     return f"{record['execution']} holds its claim until {_iso(until)}."
 
 
-def _way(definition: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
+def way_of(definition: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The states that a transaction is known to have entered, in order, from its record."""
     match record["status"], record.get("outcome"):
         case "DECIDED", "REJECTED":
             rules = {reason.get("rule") for reason in json.loads(record["answer"])["reasons"]}

@@ -81,6 +81,12 @@ class ParkedQueue:
         self._sqs, self._url, self._last_poll = sqs, url, last_poll
         self.held: int | None = None
 
+    def count(self) -> int:
+        """About how many messages are parked, including those in flight."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
     def take(self, count: int) -> list[ParkedMessage]:
         """Receive up to ``count`` (1 to 10) messages, hidden for HOLD_SECONDS; [] if none is visible."""
         if self.held is None:

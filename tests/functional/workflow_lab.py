@@ -81,6 +81,9 @@ def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
     )
     template.add_output(Output("StateMachineArn", Value=Ref(workflow.state_machine)))
     template.add_output(Output("QueueUrl", Value=Ref(queue)))
+    # As the pipeline stack calls them, for commands that read its outputs.
+    template.add_output(Output("DeadLetterQueueUrl", Value=Ref(queue)))
+    template.add_output(Output("StateTableName", Value=Ref(table)))
     template.add_output(Output("QueueArn", Value=GetAtt(queue, "Arn")))
     template.add_output(Output("TopicArn", Value=Ref(topic)))
     return template
@@ -94,6 +97,7 @@ class Lab:
     clients: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    process: subprocess.Popen[bytes] | None = None
 
     def client(self, service: str) -> Any:
         with self.lock:
@@ -128,16 +132,18 @@ class Lab:
         found: list[dict[str, Any]] = self.ask(trace=True)["trace"]
         return found
 
-    def deploy(self, environment_name: str = "lab", **limits: Any) -> None:
+    def deploy(self, environment_name: str = "lab", *, stack_name: str = "", **limits: Any) -> None:
+        """stack_name: the environment's name by default, which no command looks for."""
         cloudformation = self.client("cloudformation")
+        stack_name = stack_name or environment_name
         cloudformation.create_stack(
-            StackName=environment_name,
+            StackName=stack_name,
             TemplateBody=lab_template(environment_name, **limits).to_json(indent=None),
             Capabilities=["CAPABILITY_IAM"],
         )
         until = time.monotonic() + 30
         while time.monotonic() < until:
-            stack = cloudformation.describe_stacks(StackName=environment_name)["Stacks"][0]
+            stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
             if not stack["StackStatus"].endswith("IN_PROGRESS"):
                 break
             time.sleep(0.05)
@@ -210,6 +216,13 @@ class Lab:
             self.client("dynamodb").delete_item(TableName=table, Key={"transaction_id": item["transaction_id"]})
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End an emulator, as its owner's end does."""
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(timeout=30)
+
+
 @contextmanager
 def running_lab(folder: Path, *, wait_scale: str = "0.01") -> Iterator[Lab]:
     """An emulator with an adversary; gone at the end, or when this process is."""
@@ -239,9 +252,7 @@ def running_lab(folder: Path, *, wait_scale: str = "0.01") -> Iterator[Lab]:
                 ended = process.poll() is not None or time.monotonic() > until
                 assert not ended, (folder / "emulator.log").read_text() + os.linesep
                 time.sleep(0.02)
-        yield Lab(endpoint, ours, folder)
+        yield Lab(endpoint, ours, folder, process=process)
     finally:
         ours.close()
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=30)
+        end(process)

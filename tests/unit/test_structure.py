@@ -42,6 +42,7 @@ FLOORS = (
     "pipeline.ledger",
     "pipeline.release",
     "pipeline.doctor",
+    "pipeline.console",
     "commands",
     "bootstrap",
 )

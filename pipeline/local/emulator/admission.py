@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from pipeline.core.web_origins import comes_from_elsewhere, host_of
 from pipeline.local.emulator.patches.access import verified_key
 from pipeline.local.emulator.registry_logins import RegistryLogins, registry_permission
 from pipeline.local.emulator.signatures import Refused, Request, read_claim, verify
@@ -114,14 +115,14 @@ class Admission:
             await self.application(scope, receive, self._noting(service, request, _without_cors(send)))
 
     def _refuse_browsers(self, request: Request) -> None:
-        hosts = [value for name, value in request.headers if name == "host"]
-        if len(hosts) != 1 or hosts[0].rpartition(":")[0 if ":" in hosts[0] else 2].lower() not in self.hosts:
+        host = host_of(request.headers)
+        if host.rpartition(":")[0 if ":" in host else 2] not in self.hosts:
             raise _Closed("the Host header is not that of this embedded AWS")
-        for name, value in request.headers:
-            if name in ("origin", "access-control-request-method") or (
-                name.startswith("sec-fetch-") and not (name == "sec-fetch-site" and value == "none")
-            ):
-                raise _Closed("web pages have no access to this embedded AWS")
+        # No page is of this server, so what browsers add to their own requests is refused too.
+        if comes_from_elsewhere(request.headers) or any(
+            name.startswith("sec-fetch-") and name != "sec-fetch-site" for name, _ in request.headers
+        ):
+            raise _Closed("web pages have no access to this embedded AWS")
 
     def _admit_host(self, request: Request) -> None:
         if not secrets.compare_digest(request.header(TOKEN_HEADER).encode(), self.token.encode()):

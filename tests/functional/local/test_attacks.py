@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import urllib.parse
@@ -19,19 +18,13 @@ import pytest
 
 from pipeline.local.host_state import read_state
 from pipeline.local.processes import descendants
+from tests.functional.browser import browser, missing
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.local.test_access import ATTACKS
 from tests.functional.local_images import Function, Registry, make_role, runtime_client, tar
 
 PAGE = Path(__file__).with_name("attack_page.html")
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SECRET = "a parked transaction"
-
-
-def missing(reason: str) -> None:
-    if os.environ.get("REQUIRE_EVERYTHING") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -107,26 +100,6 @@ class Attacker:
         for server in (self.pages, self.open):
             server.shutdown()
             server.server_close()
-
-
-@contextlib.contextmanager
-def browser(folder: Path, url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Opens a page without a window. Every name is an address of this machine's, as an attacker's DNS would say."""
-    program = next((found for each in BROWSERS if (found := shutil.which(each))), None)
-    if program is None:
-        missing("no Chromium is installed, such as by: apt-get install chromium-headless-shell")
-    process = subprocess.Popen(
-        [str(program), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         f"--user-data-dir={folder}", "--host-resolver-rules=MAP *.example 127.0.0.1", *options, url],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        env=os.environ | {"HOME": str(folder)},
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def test_a_web_page_gets_nothing(victim: EmbeddedAws, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The web console: pages about one environment, served on loopback."""
