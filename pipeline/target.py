@@ -1,4 +1,4 @@
-"""Where a release goes: the embedded AWS or AWS itself. Everything after this module is the same for both."""
+"""The target of a release: the embedded AWS or AWS. All other code is the same for both."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 # The partition that the templates are written for.
 PARTITION = "aws"
-# The embedded AWS answers or is gone, which should be known in seconds.
+# The embedded AWS answers at once, or has ended.
 LOCAL_ATTEMPTS = 3
 
 
 class Target:
-    """One account and region, and how to reach them.
+    """One account and region, with their clients.
 
     name      "local" or "aws"
     region    the AWS region, also on the local target
@@ -67,11 +67,11 @@ class Target:
         return self.endpoint is not None
 
     def impatient(self) -> Target:
-        """The same account for calls whose failure is an answer too: tried twice, and no more."""
+        """The same account with at most two attempts per call, for calls whose failure is a result."""
         return self._again(attempts=2)
 
     def once(self, seconds: float) -> Target:
-        """The same account for calls that must not be sent twice, each given ``seconds`` for its answer."""
+        """The same account without retries, and with ``seconds`` to respond, for calls that must not be sent twice."""
         return self._again(attempts=1, seconds=seconds)
 
     def in_region(self, region: str) -> Target:
@@ -85,9 +85,9 @@ class Target:
         )  # fmt: skip
 
     def place(self, arn: str) -> str:
-        """Which AWS this is, for records that outlive a command: the embedded AWS's identity, or account and region.
+        """An identity of this AWS, for records that outlive a command: the embedded AWS's, or account and region.
 
-        arn  of anything in the account
+        arn  of any resource in the account
 
         >>> Target("aws", "eu-west-1", None, None).place("arn:aws:iam::123456789012:user/me")
         '123456789012/eu-west-1'
@@ -95,7 +95,7 @@ class Target:
         return f"local/{self.identity or self.endpoint}" if self.is_local else f"{arn.split(':')[4]}/{self.region}"
 
     def regions(self) -> tuple[str, ...]:
-        """Every region that CloudFormation is in, as botocore knows them, and this one."""
+        """Every region of CloudFormation that botocore knows, and this one."""
         known = self._session.get_available_regions("cloudformation")
         return tuple(sorted({*known, self.region}))
 
@@ -168,12 +168,12 @@ def host_architecture() -> Architecture:
 
 
 def host_platform_of_functions() -> Platform:
-    """What an image must be made for to run as processes of this machine."""
+    """The platform of images for the process runtime on this machine."""
     return Platform(host_architecture(), PythonVersion(sys.version_info.major, sys.version_info.minor))
 
 
 def local_target(local: LocalAws, region: str | None, report: Report = ignore) -> Target:
-    """The embedded AWS that runs as ``local``."""
+    """The target of the running embedded AWS ``local``."""
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
     from botocore.configprovider import ConfigValueStore, ConstantProvider
     from botocore.session import Session
@@ -192,7 +192,7 @@ def local_target(local: LocalAws, region: str | None, report: Report = ignore) -
 
 
 def _check_partition(session: Any, region: str) -> None:
-    """Raises AccountError for a region whose services and ARNs have other names than the templates write."""
+    """Raises AccountError for a region of another partition than that of the templates."""
     from botocore.exceptions import UnknownRegionError
 
     try:
@@ -236,7 +236,7 @@ def aws_target(region: str | None, profile: str | None = None, report: Report = 
         )
     if region is None:
         raise CredentialsError(
-            "AWS was not contacted", "no region is set", "Give --region, or set AWS_REGION or the profile's region."
+            "AWS was not contacted", "no region is set", "Pass --region, or set AWS_REGION or the profile's region."
         )
     with credentials_explained(session):
         frozen = found.get_frozen_credentials()  # signs in or assumes the role
@@ -257,7 +257,7 @@ _NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"
 
 @contextmanager
 def explained(target_name: str, what: str) -> Iterator[None]:
-    """Turn what botocore raises inside the block into an error with a cause and a next step."""
+    """Convert botocore's exceptions in the block into an error with a cause and a next step."""
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,

@@ -1,1 +1,1 @@
-"""The base of an image: an image of a registry or an engine, an OCI layout, or nothing."""
+"""The base of an image: from a registry, an engine or an OCI layout, or none."""

@@ -1,7 +1,7 @@
-"""The base of an image: an image of any registry, an OCI layout on disk, or nothing.
+"""Resolve the base of an image: an image of any registry, an OCI layout on disk, or none.
 
-A base that is named by digest and was fetched once is read from the blob store, without a request. Its layers stay
-where they are until a push needs them, and are copied as they are, never unpacked.
+A base by digest that was fetched once is read from the blob store, without a request. Its layers are fetched when a
+push needs them, and copied unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.oci.values import Descriptor, ImageReference, Manifest
 EMPTY = "empty"
 ENGINE = "docker-daemon:"
 _DOCKER_HUB = "docker.io"
-# A config has a few kB; one that claims more than this is not fetched.
+# A config has a few kB; a larger one is not fetched.
 _CONFIG_MOST = 4 * 1024 * 1024
 # Indexes in indexes: buildx writes one level, other tools two at most.
 _DEPTH = 4
@@ -50,10 +50,10 @@ def choose_base(
     ""                    the base that the file ``pins`` has for the platform
     "empty"               no base: the image has its own layers only
     "oci:DIR"             the OCI layout in DIR, or a path of one; "oci:DIR:NAME" when it holds several images
-    "docker-daemon:NAME"  what the container engine calls NAME; the prefix is that of containers-transports(5)
+    "docker-daemon:NAME"  the container engine's image NAME; the prefix is that of containers-transports(5)
     anything else         a reference such as "public.ecr.aws/lambda/python:3.13"
 
-    Raises BaseImageError, CredentialsError, LocalError where an engine is needed and none runs.
+    Raises BaseImageError, CredentialsError, and LocalError if a needed engine is not running.
     """
     if text == EMPTY:
         return empty_base(platform)
@@ -124,9 +124,9 @@ def fetch_base(
 def update_base(
     platforms: Sequence[Platform], store: BlobStore, *, pins: Path, open_registry: Connect = connect
 ) -> dict[Platform, tuple[ImageReference | None, ImageReference]]:
-    """Pin, in the file ``pins``, the images that the default references name today; gives each pin before and after.
+    """Pin the current images of the default references in the file ``pins``; returns each pin before and after.
 
-    Raises BaseImageError, and then moves no pin.
+    Raises BaseImageError, and then changes no pin.
     """
 
     def resolve(reference: ImageReference, platform: Platform) -> ImageReference:
@@ -137,9 +137,9 @@ def update_base(
 
 
 def layout_base(folder: Path, platform: Platform, store: BlobStore, *, name: str | None = None) -> Base:
-    """A base in an OCI layout on disk; its layers are copied into the store, so that the layout may go.
+    """A base from an OCI layout on disk; its layers are copied into the store, so the layout may be deleted.
 
-    name  which image of the layout, by its ``org.opencontainers.image.ref.name``
+    name  selects the image by its ``org.opencontainers.image.ref.name``
     Raises BaseImageError.
     """
     what = f"the base oci:{folder}{f':{name}' if name else ''} was not read"
@@ -166,9 +166,9 @@ def layout_base(folder: Path, platform: Platform, store: BlobStore, *, name: str
 def resolve_index(
     manifest: Manifest, platform: Platform, manifest_of: Callable[[Descriptor], Manifest], what: str
 ) -> Manifest:
-    """The one image of an index that fits the platform; a manifest that is no index is returned as it is.
+    """The image of an index for the platform; a manifest that is not an index is returned unchanged.
 
-    Raises BaseImageError, naming the platforms that the index does have.
+    Raises BaseImageError with the platforms of the index.
     """
     for _ in range(_DEPTH):
         if not manifest.is_index:
@@ -215,7 +215,7 @@ def _choose(index: Manifest, platform: Platform, what: str) -> Descriptor:
 
 
 def hub_name(reference: ImageReference) -> ImageReference:
-    """A reference without a registry means Docker Hub, and there a bare name means ``library/``."""
+    """Complete a reference: no registry means Docker Hub, where a bare name means ``library/``."""
     if reference.registry not in ("", _DOCKER_HUB, "index.docker.io"):
         return reference
     repository = reference.repository if "/" in reference.repository else f"library/{reference.repository}"
@@ -238,7 +238,7 @@ def _only(descriptor: Descriptor, layout: Layout) -> Manifest:
 
 
 def _cached(descriptor: Descriptor, store: BlobStore) -> Manifest | None:
-    """A small document of the store, unless the store was damaged."""
+    """A small document from the store; None if it is missing or damaged."""
     if not store.has(descriptor.digest) or store.path(descriptor.digest).stat().st_size > _CONFIG_MOST:
         return None
     try:
@@ -254,7 +254,7 @@ def _config_descriptor(manifest: Manifest, what: str) -> Descriptor:
     except (ValueError, LookupError, TypeError) as error:
         raise BaseImageError(
             what,
-            f"it is no image of a kind that Lambda runs ({manifest.media_type or 'no media type'})",
+            f"Lambda does not run images of its kind ({manifest.media_type or 'no media type'})",
             "Name another base.",
         ) from error
     if config.size > _CONFIG_MOST:

@@ -1,4 +1,4 @@
-"""A base that only a container engine has, such as one that was just built there."""
+"""A base from a container engine, such as one that was just built there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.oci.work import work_folder
 
 
 def engine_base(name: str, platform: Platform, store: BlobStore, *, engine: Any = None) -> Base:
-    """The base that the engine calls ``name``; its layers are copied into the store, gzip like any of ours.
+    """The engine's image ``name`` as a base; its layers are copied into the store, compressed like ours.
 
-    What was read before is not read again, by the image's id. Raises BaseImageError, and LocalError without an engine.
+    An image id that was read before is not read again. Raises BaseImageError, and LocalError without an engine.
     """
     import docker
 
-    what = f"the base {name} was not read out of the engine"
+    what = f"the base {name} was not read from the engine"
     engine = engine or connect_engine(what, "Name a reference, or an OCI layout on disk (oci:DIR).")
     try:
         identifier = str(engine.inspect_image(name)["Id"])
@@ -37,6 +37,6 @@ def engine_base(name: str, platform: Platform, store: BlobStore, *, engine: Any 
             image = read_image(engine, identifier, store, work, platform, None)
     except (ValueError, tarfile.TarError) as error:
         raise BaseImageError(
-            what, str(error), f"Look into the log of the engine at {engine_address()}, or build it again."
+            what, str(error), f"See the log of the engine at {engine_address()}, or build it again."
         ) from error
     return parse_base(Manifest(image.manifest, image.manifest_media_type), image.config, platform, None, what)

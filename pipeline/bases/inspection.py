@@ -1,4 +1,4 @@
-"""Hold any image, wherever it lies, against Lambda's rules: for people who use only that."""
+"""Check any image, in a registry or a layout, against Lambda's rules."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pipeline.oci.values import Descriptor, Digest, ImageReference, Manifest
 from pipeline.oci.work import sweep_store, work_folder
 
 Connect = Callable[[str], Registry]
-# Where other tools find images too (containers-transports(5)); as references they would be asked for in Docker Hub.
+# Other transports of containers-transports(5); as references they would be looked up in Docker Hub.
 _ELSEWHERE = re.compile(r"(?:docker-archive|oci-archive|docker-daemon|containers-storage|dir):")
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One image and what Lambda would say of it: no findings means that Lambda takes it."""
+    """One image and its findings; without findings Lambda accepts it."""
 
     name: str
     digest: Digest
@@ -36,10 +36,10 @@ class Inspected:
 
 
 def inspect_images(text: str, *, open_registry: Connect = connect) -> tuple[Inspected, ...]:
-    """The image that ``text`` names: a reference, ``oci:DIR`` for every image of a layout, ``oci:DIR:NAME`` for one.
+    """Inspect the image ``text``: a reference, ``oci:DIR`` for every image of a layout, ``oci:DIR:NAME`` for one.
 
-    Layers go through a temporary folder of the cache, whatever their size. Raises BaseImageError, RegistryError, and
-    CheckFailed for a manifest that is none.
+    Layers are read through a temporary folder of the cache. Raises BaseImageError, RegistryError, and CheckFailed for
+    an invalid manifest.
     """
     if text.startswith(PREFIX) or _is_folder(text):
         return _inspect_layout(text)
@@ -98,7 +98,7 @@ def _inspect_layout(text: str) -> tuple[Inspected, ...]:
 
 
 def _is_artifact(manifest: Manifest) -> bool:
-    """Whether it only speaks of an image, as an SBOM or a signature does (OCI image specification 1.1, referrers)."""
+    """Whether it is a referrer, such as an SBOM or a signature (OCI image specification 1.1)."""
     try:
         document = parse_json(manifest.content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A base from the documents that describe it: its manifest and its config. Pure."""
+"""Parse a base from its manifest and config. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest, ImageRefe
 def parse_base(
     manifest: Manifest, config: bytes, platform: Platform, reference: ImageReference | None, what: str
 ) -> Base:
-    """A base from its documents. Raises BaseImageError with every fault at once."""
+    """Parse a base. Raises BaseImageError with all faults."""
     faults: list[str] = []
     if manifest.media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
         raise BaseImageError(
-            what, f"it is no single image but {manifest.media_type or 'something unknown'}", "Name an image."
+            what, f"it is not a single image but {manifest.media_type or 'something unknown'}", "Name an image."
         )
     try:
         entries = parse_json(manifest.content)["layers"]
@@ -45,7 +45,7 @@ def parse_base(
         entry.get("urls") or "foreign" in entry["mediaType"] or "nondistributable" in entry["mediaType"]
         for entry in entries
     ):
-        faults.append("some of its layers are not kept in registries")
+        faults.append("some of its layers are not stored in registries")
     if (system, architecture) != ("linux", platform.architecture.oci):
         faults.append(f"it is made for {system}/{architecture} and not for linux/{platform.architecture.oci}")
     # The images of python.org on Docker Hub name their version; AWS's do not.
@@ -53,5 +53,7 @@ def parse_base(
     if python and python.split(".")[:2] != str(platform.python).split("."):
         faults.append(f"it holds Python {python} and not {platform.python}")
     if faults:
-        raise BaseImageError(what, "; ".join(faults), "Choose another base, or build for what this one offers.")
+        raise BaseImageError(
+            what, "; ".join(faults), "Choose another base, or build for the platform and Python of this one."
+        )
     return Base(config, layers, reference, docker=manifest.media_type == DOCKER_MANIFEST)

@@ -21,7 +21,7 @@ _HEADER = """\
 
 @dataclass(frozen=True, slots=True)
 class _Pin:
-    """One table of the file: a reference with a tag, and the digests that it had when it was pinned."""
+    """One table of the file: a reference with a tag, and its digests at the time of pinning."""
 
     reference: ImageReference
     digests: dict[Architecture, Digest]
@@ -33,7 +33,7 @@ def default_reference(python: PythonVersion) -> ImageReference:
 
 
 def pinned_base(platform: Platform, path: Path) -> ImageReference:
-    """The reference and digest that are pinned for a platform. Raises BaseImageError when there is none."""
+    """The pinned reference and digest for a platform. Raises BaseImageError if there is none."""
     pin = _read(path).get(platform.python)
     digest = pin.digests.get(platform.architecture) if pin is not None else None
     if pin is None or digest is None:
@@ -54,10 +54,10 @@ def move_pins(
     *,
     path: Path,
 ) -> dict[Platform, tuple[ImageReference | None, ImageReference]]:
-    """Pin what the references name today; gives the pin before (or None) and after, by platform.
+    """Pin the current images of the references; returns the pin before (or None) and after, by platform.
 
-    resolve  a reference with a tag -> the same with the digest of the image that fits the platform
-    Raises what ``resolve`` raises, and then leaves every pin as it was.
+    resolve  a reference with a tag -> the same with the digest of the image for the platform
+    Raises the errors of ``resolve``, and then changes no pin.
     """
     from pipeline.core.files import write_atomically
 

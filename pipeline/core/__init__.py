@@ -1,1 +1,1 @@
-"""Errors, events, files, locks and documents: what every folder uses and what imports none of them."""
+"""Errors, events, files, locks and documents, used by all other folders."""

@@ -1,4 +1,4 @@
-"""Child processes that end with the work that they are part of."""
+"""Child processes that end with the command."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def run_child(
     environment: Mapping[str, str] | None = None,
     seconds: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, with ``content`` as its input, and return its status and output.
+    """Run a program with ``content`` as its input, and return its status and output.
 
-    It is killed when the work is asked to end, and after ``seconds``. Raises KeyboardInterrupt, TimeoutExpired, and
-    OSError for a program that cannot be started.
+    Kills it on interruption and after ``seconds``. Raises KeyboardInterrupt, TimeoutExpired, and OSError if it cannot
+    be started.
     """
     ends = time.monotonic() + seconds if seconds is not None else float("inf")
     # From a file: called again after a timeout, Popen.communicate forgets what it has not written yet.

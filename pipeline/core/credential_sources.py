@@ -100,7 +100,7 @@ def _unreadable(what: str, problem: Exception, name: str, session: Any) -> Crede
             f"the credentials of the profile {name} were not read ({type(problem).__name__})",
             "Correct the AWS configuration; a token file (AWS_WEB_IDENTITY_TOKEN_FILE) has to be text.",
         )
-    why = f"the credential_process of the profile {name} printed something else than the JSON of credentials"
+    why = f"the credential_process of the profile {name} did not print credentials as JSON"
     return CredentialsError(what, why, "Correct credential_process in the AWS configuration (~/.aws/config).")
 
 

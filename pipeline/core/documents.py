@@ -1,4 +1,4 @@
-"""JSON and TOML of unknown origin: whatever is wrong is a ValueError. Imports the standard library only."""
+"""Parse untrusted JSON and TOML; every error is a ValueError. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-# A name that may be told: no digits, so it holds no card number, and nothing that would change how a line looks.
+# A name that a message may contain: no digits, so no card number, and no control characters.
 _PLAIN_NAME = re.compile(r"[A-Za-z_]{1,32}")
 
 
 def parse_json(content: bytes | str) -> Any:
-    """The value of a document. Raises ValueError, also for one that is nested deeper than this Python can follow."""
+    """The value of a document. Raises ValueError, also for one that is nested too deeply for this Python."""
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -26,7 +26,7 @@ def parse_json(content: bytes | str) -> Any:
 def parse_toml(content: bytes) -> dict[str, Any]:
     """The tables of a document, with or without a byte order mark.
 
-    Raises ValueError, also for one that is not UTF-8, is nested too deep, or holds a number of too many digits.
+    Raises ValueError, also for other encodings, too deep nesting, and numbers with too many digits.
     """
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
@@ -38,7 +38,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def parse_python(content: bytes, name: str) -> ast.Module:
-    """The syntax tree of a module. Raises SyntaxError, and ValueError for what is nested too deep for this Python."""
+    """The syntax tree of a module. Raises SyntaxError, and ValueError for too deep nesting."""
     try:
         return ast.parse(content, filename=name)
     except (MemoryError, RecursionError) as error:  # which one, CPython's parser decides by the place
@@ -46,11 +46,10 @@ def parse_python(content: bytes, name: str) -> ast.Module:
 
 
 def parse_unambiguous_json(text: str) -> Any:
-    """The value of a document that every program reads alike, which is what RFC 7493 (I-JSON) is about.
+    """The value of a document that all parsers read alike (RFC 7493, I-JSON).
 
-    Raises ValueError for what Python alone understands, as NaN; for a number that no double holds, which others read as
-    Infinity or not at all; for a name that is twice in an object, of which each takes another one; and for half a
-    surrogate pair, which is no character. No value is repeated, and a name only when it is a plain one.
+    Raises ValueError for NaN and Infinity, numbers that overflow a double, repeated names in an object, and half a
+    surrogate pair. Messages contain no values, and names only if they are plain.
     """
     try:
         document = json.loads(
@@ -70,8 +69,8 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         [(twice, _), *_] = Counter(name for name, _ in pairs).most_common(1)
-        told = f"the name {twice}" if _PLAIN_NAME.fullmatch(twice) else "a name"
-        raise ValueError(f"{told} is there twice in one object")
+        repeated = f"the name {twice}" if _PLAIN_NAME.fullmatch(twice) else "a name"
+        raise ValueError(f"{repeated} is repeated in an object")
     return found
 
 
@@ -83,7 +82,7 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    # Python has no limit of its own but one that tells of its settings; and a double has no more than 309 digits.
+    # Python's own limit mentions its settings in the message; a double has at most 309 digits.
     _float(text)
     return int(text)
 

@@ -1,20 +1,20 @@
-"""The one tree of expected errors: each says what failed, why, and the next step.
+"""The tree of expected errors, each with what failed, why, and the next step.
 
     PipelineError
     ├── SettingsError        a setting or an environment name that cannot be used
     ├── SourceError          a function folder that cannot become an image
     ├── DependencyError      locked requirements that do not resolve to wheels for the target
     ├── BaseImageError       a base image that cannot be found, read or used
-    ├── RegistryError        a registry that refused, lied or could not be reached
+    ├── RegistryError        a registry that refused, returned wrong data or could not be reached
     ├── CheckFailed          an image that Lambda would refuse; carries every finding
-    ├── StackError           a stack that cannot be planned or did not reach its goal
+    ├── StackError           a stack that cannot be planned or did not reach the wanted state
     ├── ReleaseError         a release that cannot be recorded, found, returned to or pruned
     │   └── NotApproved      a change that would lose data was not approved
-    ├── FunctionError        a function that does not run what was pushed
+    ├── FunctionError        a function that does not run the pushed image
     ├── SubmissionError      a transaction that could not be submitted or answered
     ├── VerificationError    a workflow definition that cannot be read
     ├── CredentialsError     no usable credentials for the target
-    ├── AccountError         an account or a region that cannot take what would be deployed
+    ├── AccountError         an account or a region in which the deployment would fail
     ├── StorageError         a disk that is full or cannot be written
     ├── ResourceError        memory, threads or open files of this machine are exhausted
     └── LocalError           the embedded AWS or its runtime
@@ -30,7 +30,7 @@ from cfn.problems import NextStep as NextStep
 from cfn.problems import PipelineError as PipelineError
 from cfn.problems import SettingsError as SettingsError
 
-# The next step where a package of the extra ``local`` is missing.
+# The next step if a package of the extra ``local`` is missing.
 INSTALL_LOCAL = "Install the program with its extra: pip install 'transaction-pipeline[local]'"
 
 
@@ -47,7 +47,7 @@ class BaseImageError(PipelineError):
 
 
 class RegistryError(PipelineError):
-    """A registry that refused, lied or could not be reached."""
+    """A registry that refused, returned wrong data or could not be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class CheckFailed(PipelineError):
 
 
 class StackError(PipelineError):
-    """A stack that cannot be planned or did not reach its goal."""
+    """A stack that cannot be planned or did not reach the wanted state."""
 
 
 class ReleaseError(PipelineError):
@@ -87,7 +87,7 @@ class NotApproved(ReleaseError):
 
 
 class FunctionError(PipelineError):
-    """A function that does not run what was pushed."""
+    """A function that does not run the pushed image."""
 
 
 class SubmissionError(PipelineError):
@@ -103,7 +103,7 @@ class CredentialsError(PipelineError):
 
 
 class AccountError(PipelineError):
-    """An account or a region that cannot take what would be deployed, with everything that stands in the way."""
+    """An account or a region in which the deployment would fail, with all reasons."""
 
 
 class StorageError(PipelineError):
@@ -115,4 +115,4 @@ class ResourceError(PipelineError):
 
 
 class LocalError(PipelineError):
-    """The embedded AWS or its runtime did not do what was asked."""
+    """The embedded AWS or its runtime failed."""

@@ -1,4 +1,4 @@
-"""Where files go, and how they are written: whole or not at all."""
+"""The cache folder, and atomic writes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pipeline.core.temporary import sweep, temporary_file
 
 
 def cache_folder() -> Path:
-    """Where caches live: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder. Raises StorageError.
+    """The cache folder: ``$TRANSACTION_PIPELINE_CACHE``, else the user's cache folder. Raises StorageError.
 
-    It is made for its user alone, whatever the umask; one that exists keeps its mode, since others may share it.
+    It is created with mode 0700; an existing one keeps its mode, because it may be shared.
     """
     folder = _cache_place()
     with suppress(OSError):  # it exists, or writing into it says why it cannot be made
@@ -42,7 +42,7 @@ def _cache_place() -> Path:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Raises OSError, also for a pipe or a device, which could block for ever."""
+    """Open a regular file for reading. Raises OSError, also for a pipe or a device, which could block forever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -85,9 +85,9 @@ def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -
 
 @contextmanager
 def storing(place: Path, otherwise: str = "set TRANSACTION_PIPELINE_CACHE to another folder") -> Iterator[None]:
-    """Raise StorageError where the operating system refuses to write ``place`` or below it.
+    """Raise StorageError if the block cannot write ``place`` or below it.
 
-    otherwise  what the user can do instead of freeing space there
+    otherwise  an alternative to freeing space there
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Ctrl-C and time limits for work in threads: Python raises them in the main thread only, and ``run`` passes them on.
+"""Ctrl-C and time limits for work in threads. Python raises them only in the main thread; ``run`` passes them on.
 
-Every long wait of the pipeline is a ``sleep`` of this module and every report of progress a ``check``, so work ends
-between calls: a change set that was not executed is deleted, a push stops at its next block.
+Every long wait uses ``sleep`` of this module, and every progress report calls ``check``, so work ends between calls: a
+change set that was not executed is deleted, a push stops at its next block.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _STEP = 0.5
 
 
 class OutOfTime(KeyboardInterrupt):
-    """The time that a command was given is over; ends it like Ctrl-C."""
+    """A command's time limit has passed; ends it like Ctrl-C."""
 
 
 @contextmanager
 def limit(seconds: float | None) -> Iterator[None]:
-    """Raise OutOfTime in the main thread after ``seconds``; None sets no limit. To be used in the main thread."""
+    """Raise OutOfTime in the main thread after ``seconds``; None sets no limit. Use it in the main thread."""
     if seconds is None:
         yield
         return
@@ -46,8 +46,8 @@ def limit(seconds: float | None) -> Iterator[None]:
 def run(action: Callable[[], _T]) -> _T:
     """Run ``action`` in a thread and return its result.
 
-    At Ctrl-C the work is asked to end, given ``PATIENCE`` seconds for it, and KeyboardInterrupt is raised. A thread
-    that is still in a call by then goes on: only ``os._exit`` ends such a process without waiting for it.
+    Ctrl-C requests the end of the work, waits up to ``PATIENCE`` seconds, and raises KeyboardInterrupt. A thread that
+    is still in a call then keeps running; only ``os._exit`` ends the process without waiting for it.
     """
     future: Future[_T] = Future()
 
@@ -57,7 +57,7 @@ def run(action: Callable[[], _T]) -> _T:
         except BaseException as problem:  # noqa: BLE001  (raised again by result)
             future.set_exception(problem)
 
-    # Ctrl-C may come while the thread is being started: the future is there before it.
+    # Created before the thread, because Ctrl-C may interrupt the thread's start.
     try:
         threading.Thread(target=work, name="work").start()
         # In steps: a signal that arrives just before a wait begins does not wake it.
@@ -71,18 +71,18 @@ def run(action: Callable[[], _T]) -> _T:
 
 
 def interrupt() -> None:
-    """Ask all threads to end."""
+    """Request that all threads end."""
     _asked.set()
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt if the work was asked to end."""
+    """Raise KeyboardInterrupt if the end was requested."""
     if _asked.is_set():
         raise KeyboardInterrupt
 
 
 def sleep(seconds: float) -> None:
-    """``time.sleep``, cut short by KeyboardInterrupt when the work is asked to end."""
+    """``time.sleep`` that raises KeyboardInterrupt when the end is requested."""
     if _asked.wait(seconds):
         raise KeyboardInterrupt
 

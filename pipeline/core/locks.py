@@ -1,8 +1,7 @@
-"""Advisory locks on files: one release of an environment at a time on this machine, and who else is at work on it.
+"""Advisory file locks for an environment on this machine; between machines CloudFormation serialises changes.
 
-``exclusively`` waits for other holders; between machines CloudFormation decides. ``present`` marks a process such as
-``watch`` that goes on with an environment, in FILE.watch-PID beside the environment's lock, so that ``call_off`` can
-tell it that the environment is being deleted.
+``exclusively`` allows one change at a time. ``present`` marks a process that keeps using an environment, such as
+``watch``, by a file FILE.watch-PID, through which ``call_off`` announces that the environment is being deleted.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 @contextlib.contextmanager
 def exclusively(file: Path, what: str, report: Report = ignore) -> Iterator[None]:
-    """Hold ``file`` inside the block, waiting for whoever holds it; the kernel gives it up with the process.
+    """Hold the lock ``file`` for the block, waiting for other holders. The kernel releases it with the process.
 
-    what  what is done under it, for the others: "up dev"
+    what  a description for waiting processes: "up dev"
     """
     with _opened(file) as lock:
-        pause, told = _FIRST_PAUSE, False
+        pause, reported = _FIRST_PAUSE, False
         while lock is not None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told:
+                if not reported:
                     holder = os.pread(lock, 200, 0).decode(errors="replace") or "another process"
                     report(Note(f"{holder} is at work on the same environment; waiting until it is done"))
-                    told = True
+                    reported = True
                 interruption.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
         if lock is not None:
@@ -47,7 +46,7 @@ def exclusively(file: Path, what: str, report: Report = ignore) -> Iterator[None
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[int | None]:
-    """The lock's file; None where none can be made, which is no reason not to release."""
+    """Opens the lock file; None if it cannot be created (not fatal)."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -61,14 +60,14 @@ def _opened(file: Path) -> Iterator[int | None]:
 
 
 class Presence:
-    """Somebody's own file; None where none can be made, which is no reason not to begin."""
+    """This process's marker file. mark: None if it could not be created (not fatal)."""
 
     def __init__(self, mark: Path | None) -> None:
         self._mark = mark
 
     @property
     def called_off_by(self) -> str:
-        """Who, as a command and its process; "" as long as nobody did."""
+        """The command and process that called it off; "" if none has."""
         if self._mark is None:
             return ""
         try:
@@ -79,7 +78,7 @@ class Presence:
 
 @contextlib.contextmanager
 def present(file: Path) -> Iterator[Presence]:
-    """Be there inside the block. file: the environment's lock."""
+    """Mark this process as present for the block. file: the environment's lock."""
     mark = file.with_name(f"{file.name}.watch-{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,7 @@ def present(file: Path) -> Iterator[Presence]:
 
 
 def call_off(file: Path, by: str) -> tuple[int, ...]:
-    """Tell all who are present that the environment goes; their processes. by: the command that does it."""
+    """Announce the deletion of the environment to all present processes; returns their ids. by: the command."""
     found = []
     for mark in sorted(file.parent.glob(f"{glob.escape(file.name)}.watch-*")):
         with contextlib.suppress(OSError):
@@ -104,7 +103,7 @@ def call_off(file: Path, by: str) -> tuple[int, ...]:
                 mark.write_text(f"`{by}` (process {os.getpid()})")
                 found.append(int(mark.name.rpartition("-")[2]))
             else:
-                mark.unlink()  # whoever it was of was killed
+                mark.unlink()  # its process was killed
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
-"""Small facts that are worth keeping beside the blobs, one JSON file each, written atomically.
+"""Cached values beside the blobs, one JSON file each, written atomically.
 
-A record is named by everything that its fact depends on, the version of the code included, so it is never stale; a
-record that cannot be read is as good as none.
+A record's name contains everything that its value depends on, including the code's version, so it is never stale. An
+unreadable record is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.core.files import storing, write_atomically
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What was written, or None when there is nothing usable."""
+    """The stored value, or None if there is none."""
     try:
         value = parse_json(path.read_bytes())
     except (OSError, ValueError):
@@ -36,7 +36,7 @@ _ROOT = Path(__file__).parents[2]
 
 @cache
 def code_version(*modules: str) -> str:
-    """Changes with the source of ``modules`` (dotted names), so that no record outlives the code that wrote it."""
+    """A hash of the source of ``modules`` (dotted names), for the names of records."""
     hasher = hashlib.sha256()
     for name in modules:
         hasher.update((_ROOT / f"{name.replace('.', '/')}.py").read_bytes())

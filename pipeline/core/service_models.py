@@ -1,7 +1,7 @@
-"""botocore's service models, read several times faster than botocore reads them; what they say is the same.
+"""A faster loader for botocore's service models, with the same result.
 
-A command that changes nothing spends most of its time on starting, and a good part of that on these files: botocore
-parses them into ordered mappings, and looks into each of four hundred folders before it makes the first client.
+Start-up dominates a command that changes nothing, and these files are a large part of it: botocore parses them into
+ordered mappings, and searches four hundred folders before it creates the first client.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from botocore.loaders import JSONFileLoader, Loader
 
 class _Files(JSONFileLoader):
     def load_file(self, file_path: str) -> Any:
-        """The content of ``file_path`` with .json or .json.gz after it; None when there is neither.
+        """The content of ``file_path`` with the suffix .json or .json.gz; None if neither exists.
 
-        Raises ValueError for a file that is no JSON, as botocore's own does.
+        Raises ValueError for a file that is not JSON, like botocore.
         """
         for suffix, unpack in ((".json", bytes), (".json.gz", gzip.decompress)):
             try:

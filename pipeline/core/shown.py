@@ -1,4 +1,4 @@
-"""Text of unknown origin in messages: of bounded length, on one line, and without what would steer a terminal."""
+"""Untrusted text in messages: of bounded length, on one line, without control characters."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def without_secrets(url: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Foreign prose on one line, without what cannot be printed."""
+    """Untrusted prose on one line, without unprintable characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in text[:2000]).split())[:300]
 
 
 def first_few(names: Iterable[str], most: int = 5) -> str:
-    """Names in a sentence: the first few in order, and how many more there are."""
+    """Names for a sentence: the first few in order, and the number of others."""
     known = sorted(set(names))
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return ", ".join(map(shown, known[:most])) + more

@@ -1,4 +1,4 @@
-"""What surrounds this process: the kernel's limits of open files, memory and threads, and the time zone."""
+"""Limits of this process (open files, memory, threads) and its time zone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def require_time_zone() -> None:
 
 
 def raise_open_files() -> None:
-    """Raise the soft limit of open files to what is usual, as far as the hard limit allows."""
+    """Raise the soft limit of open files to the usual value, up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _USUAL_OPEN_FILES if hard == resource.RLIM_INFINITY else min(_USUAL_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -57,7 +57,7 @@ def require_limits() -> None:
 
 
 def exhausted(error: BaseException) -> ResourceError | None:
-    """The error to show for one that means that this machine, or a limit of this process, is exhausted; else None."""
+    """The explained error if ``error`` means that this machine or a limit of this process is exhausted; else None."""
     what = "the command was not completed"
     if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
         return ResourceError(what, "too many files are open", "Raise the limit (ulimit -n 1024), or close programs.")

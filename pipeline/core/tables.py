@@ -1,4 +1,4 @@
-"""Tables that people write, as TOML: everything that is wrong with one is found at once, each by where it stands."""
+"""TOML tables written by people: all errors are found at once, each with its location."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _findings(value: Any, kind: Any, path: str) -> Iterator[str]:
         try:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as problem:
-            # Without the place that msgspec names: it knows of this value alone.
+            # Without msgspec's path, which is relative to this value.
             yield f"{path}: {str(problem).partition(' - at ')[0]}"
 
 

@@ -1,7 +1,7 @@
-"""Temporary files and folders with an owner: what a killed process leaves is removed by the next one.
+"""Temporary files and folders with an owner; those of a killed process are removed by the next one.
 
-The owner holds a lock on what it makes, which the kernel releases with the process. Making and sweeping hold a lock on
-the folder above for a moment, so that nothing is swept before its owner has locked it.
+The owner holds a lock, which the kernel releases with the process. Creating and sweeping hold a lock on the parent
+folder, so that nothing is swept before its owner has locked it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def temporary_file(place: Path, prefix: str) -> tuple[int, Path]:
 
 
 def sweep(place: Path, pattern: str = "*") -> None:
-    """Remove what matches in ``place`` and has no living owner; what cannot be removed stays."""
+    """Remove matching entries of ``place`` without a living owner, as far as possible."""
     if not any(place.glob(pattern)):
         return
     with contextlib.suppress(OSError), _locked(place):

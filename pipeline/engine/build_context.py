@@ -1,4 +1,4 @@
-"""The build context of a function's Dockerfile, made of the layers that the daemonless builder lays out."""
+"""The build context of a function's Dockerfile, from the layers of the daemonless builder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_context(source: FunctionSource, layers: Sequence[Layer], store: BlobSt
         raise SourceError(
             f"{source.name} was not built",
             f"{source.folder / DOCKERFILE} cannot be read: {error.strerror}",
-            "Copy the Dockerfile of another function, or leave out --builder docker.",
+            "Copy the Dockerfile of another function, or omit --builder docker.",
         ) from error
     entries.append(TarEntry(DOCKERFILE, "file", content, len(content)))
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""What an engine prints while it builds, and the error that it makes when the build fails."""
+"""Parse an engine's build output into an error."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ class BuildFailed(PipelineError):
 
 
 def read_buildx(output: str) -> tuple[str, list[str]]:
-    """The error in what ``docker buildx build --progress=plain`` printed, and what led to it.
+    """The error in the output of ``docker buildx build --progress=plain``, and the lines before it.
 
-    The latter as the classic builder says it: "Step …", then the step's own output.
+    The lines are in the classic builder's format: "Step …", then the step's output.
     """
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]
-    told = (
+    error = (
         lines[errors[-1]].removeprefix("ERROR: ").removeprefix("failed to solve: ") if errors else "".join(lines[-1:])
     )
-    said: list[str] = []
+    lines_before: list[str] = []
     # The Dockerfile's lines that failed are marked "  12 | >>> RUN …".
     marked = [line.partition(" | >>> ")[2].strip() for line in lines if " | >>> " in line]
     if marked:
-        said.append(f"Step : {' '.join(line.removesuffix(chr(92)).strip() for line in marked)}")
+        lines_before.append(f"Step : {' '.join(line.removesuffix(chr(92)).strip() for line in marked)}")
     # Between rules, under "> [2/2] RUN …:", is its output, each line after the seconds.
     begin = next((number for number, line in enumerate(lines) if line.startswith(" > [")), len(lines))
     for line in lines[begin + 1 :]:
         if line.startswith("------"):
             break
-        said.append(line.partition(" ")[2])
-    return told, said
+        lines_before.append(line.partition(" ")[2])
+    return error, lines_before
 
 
-def build_error(source: FunctionSource, base: str, told: str, said: Sequence[str]) -> PipelineError:
+def build_error(source: FunctionSource, base: str, error: str, output: Sequence[str]) -> PipelineError:
     """The error of a build that failed.
 
-    base  the reference of the base image
-    told  the engine's error
-    said  what the build printed before, a line each
+    base    the reference of the base image
+    error   the engine's error
+    output  the lines that the build printed before
     """
-    what, told = f"{source.name} was not built", " ".join(told.split())
+    what, error = f"{source.name} was not built", " ".join(error.split())
     missing = ("pull access denied", "manifest unknown", "not found: manifest", "no such host", "connection refused")
     unreachable = ("no matching manifest", "dial tcp", "i/o timeout", "failed to resolve", "toomanyrequests")
-    steps = [number for number, line in enumerate(said) if line.lower().startswith("step ")]
-    last = said[steps[-1]] if steps else ""
+    steps = [number for number, line in enumerate(output) if line.lower().startswith("step ")]
+    last = output[steps[-1]] if steps else ""
     # What a program of the Dockerfile wrote before it failed; lines with arrows are the engine's own.
-    wrote = [line for line in said[steps[-1] + 1 :] if line and not line.startswith("--->")] if steps else []
-    if any(sign in told for sign in missing + unreachable) or (base in told and " : FROM" in last):
+    wrote = [line for line in output[steps[-1] + 1 :] if line and not line.startswith("--->")] if steps else []
+    if any(sign in error for sign in missing + unreachable) or (base in error and " : FROM" in last):
         return BaseImageError(
             what,
-            f"the engine could not get its base {base} ({told})",
+            f"the engine could not get its base {base} ({error})",
             "Pull it where the engine has a network, or name another base with --base.",
         )
     return BuildFailed(
         what,
-        f"the engine said: {told}"
+        f"the engine reported: {error}"
         + (f" (at: {last})" if last else "")
         + (f"; before that: {' / '.join(wrote[-_LINES_SHOWN:])}" if wrote else ""),
         f"Fix {source.folder / DOCKERFILE}. It has no network, and can copy only {', '.join(CONTEXT_FOLDERS)}.",

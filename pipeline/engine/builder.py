@@ -1,9 +1,8 @@
-"""From a function's folder to its image by the function's own Dockerfile and a container engine.
+"""Build a function's image with its Dockerfile and a container engine.
 
-The build context is made of the layers that the daemonless builder lays out, so both builders ship the same files.
-What the engine built is read back layer by layer into the store, and goes through the same check and push as any other
-image. Layers that hold only plain files are written again as our own are: a build gives the same digests on any
-engine, at any time, and they are the digests of the daemonless layers.
+The build context contains the layers of the daemonless builder, so both builders ship the same files. The built image
+is read into the store layer by layer, then checked and pushed like any other. Layers with only plain files are
+rewritten in our format, so they have the digests of the daemonless layers on any engine.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from pipeline.oci.blobs import BlobStore
 from pipeline.oci.values import Digest
 from pipeline.oci.work import work_folder
 
-_OTHERWISE = "Without an engine, leave out --builder docker: images are built without one."
-# Podman gives a build that asks for Docker's "none" the network of the machine. This is its own word (seen in 5.4).
+_OTHERWISE = "Without an engine, omit --builder docker."
+# Podman ignores Docker's "none" and gives the build the machine's network; this is Podman's own value (seen in 5.4).
 _NO_NETWORK_OF_PODMAN = "NetworkDisabled"
 
 
 @dataclass(frozen=True, slots=True)
 class DockerBuilder:
-    """Builds images from Dockerfiles; all layers of an image are in ``store`` afterwards.
+    """Builds images from Dockerfiles into ``store``.
 
-    slim    what is left out of dependencies; None for what the function alone does not need
+    slim    what to omit from dependencies; None omits what the function does not need
     engine  a Docker client; None connects to the engine of ``$DOCKER_HOST`` or the Docker context
-    buildx  build with ``docker buildx`` instead of the classic API; None takes what the engine has
+    buildx  build with ``docker buildx`` instead of the classic API; None uses what the engine supports
     """
 
     platform: Platform
@@ -54,11 +53,10 @@ class DockerBuilder:
     buildx: bool | None = None
 
     def build(self, source: FunctionSource, base: Base | str) -> Image:
-        """The image of a function.
+        """Build the image of a function.
 
-        base  what the Dockerfile's build argument BASE_IMAGE names: a reference, or the base that ``choose_base``
-              gave, whose layers keep the digests that its registry knows, and which is loaded into the engine if it
-              came from an OCI layout
+        base  for the build argument BASE_IMAGE: a reference, or the result of ``choose_base``, whose layers keep their
+              registry's digests, and which is loaded into the engine if it is from an OCI layout
 
         Raises SourceError, DependencyError, BaseImageError, BuildFailed, StorageError, and LocalError without an
         engine.
@@ -85,7 +83,7 @@ class DockerBuilder:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One build, whichever way it is done. base: a reference that the engine has or can pull."""
+    """One build. base: a reference that the engine has or can pull."""
 
     source: FunctionSource
     platform: Platform
@@ -123,7 +121,7 @@ def _reference(engine: Any, base: Base, store: BlobStore, work: Path, source: Fu
 
 
 def _build(engine: Any, request: _Request, context: IO[bytes], buildx: bool | None) -> str:
-    """Build, and return the image's id. The tag names the latest build; the one before it is removed."""
+    """Build and return the image's id. The tag names the latest build; the previous image is removed."""
     import docker
 
     what = f"{request.source.name} was not built"
@@ -147,7 +145,7 @@ def _build(engine: Any, request: _Request, context: IO[bytes], buildx: bool | No
         raise BuildFailed(
             what,
             f"the engine at {engine_address()} reported success but does not have the image",
-            "Look into the engine's log.",
+            "See the engine's log.",
         )
     if before not in (None, built):
         with contextlib.suppress(docker.errors.APIError):  # another tag or a container still uses it
@@ -184,10 +182,10 @@ def _build_classic(engine: Any, request: _Request, context: IO[bytes]) -> None:
                 raise build_error(request.source, request.base, str(line["error"]), said)
             said.append(str(line.get("stream", "")).strip())
     except docker.errors.APIError as error:
-        told = explain(error)
-        if error.status_code in (404, 501) or "buildkit" in told.lower():
-            raise _NoClassicBuilder(told) from error
-        raise build_error(request.source, request.base, told, said) from error
+        cause = explain(error)
+        if error.status_code in (404, 501) or "buildkit" in cause.lower():
+            raise _NoClassicBuilder(cause) from error
+        raise build_error(request.source, request.base, cause, said) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise BuildFailed(
             f"{request.source.name} was not built",
@@ -204,9 +202,9 @@ def has_buildx() -> bool:
 
 
 def _build_with_buildx(request: _Request, context: IO[bytes]) -> None:
-    """Build without attestations, which would make the result an index, and Lambda refuses those.
+    """Build without attestations, which would make the result an index, which Lambda refuses.
 
-    Uses the engine's own builder whatever the user has selected: one that runs in a container has no images.
+    Uses the engine's own builder even if the user selected another: one in a container does not have the images.
     """
     command = [
         "docker", "buildx", "build", "--builder=default", "--provenance=false", "--sbom=false", "--load",
@@ -221,5 +219,5 @@ def _build_with_buildx(request: _Request, context: IO[bytes]) -> None:
     environment |= {"DOCKER_HOST": engine_address(), "DOCKER_BUILDKIT": "1"}
     done = subprocess.run([*command, "-"], stdin=context, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
-        told, said = read_buildx(done.stderr)
-        raise build_error(request.source, request.base, told or f"exit status {done.returncode}", said)
+        error, output = read_buildx(done.stderr)
+        raise build_error(request.source, request.base, error or f"exit status {done.returncode}", output)

@@ -1,6 +1,6 @@
-"""The container engine: find it, reach it, read images out of it and put images into it.
+"""Connect to a container engine, and export and load its images.
 
-Any engine with Docker's API serves: Docker Engine 20.10 and newer, or Podman's socket.
+Supports any engine with Docker's API: Docker Engine 20.10 and newer, or Podman's socket.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 
 
 def engine_address() -> str:
-    """``$DOCKER_HOST``, or the first socket there is: Docker's, rootless Docker's, Podman's of the user, of root."""
+    """``$DOCKER_HOST``, or the first existing socket: Docker, rootless Docker, Podman of the user, Podman of root."""
     chosen = os.environ.get("DOCKER_HOST")
     if chosen:
         return chosen
@@ -45,10 +45,10 @@ def engine_address() -> str:
 def connect_engine(what: str, otherwise: str) -> Any:
     """A ``docker.APIClient`` of the engine at ``engine_address()``; safe to use from several threads.
 
-    what       that is not done without an engine: "the functions were not started in containers"
-    otherwise  the way without one: "Leave out --runtime docker: …"
+    what       what fails without an engine: "the functions were not started in containers"
+    otherwise  how to do without one: "Omit --runtime docker: …"
 
-    Raises LocalError when no engine answers, or one that is too old.
+    Raises LocalError if no engine answers, or it is too old.
     """
     import docker
     import requests
@@ -77,12 +77,12 @@ def connect_engine(what: str, otherwise: str) -> Any:
 
 
 def is_podman(engine: Any) -> bool:
-    """Whether it is Podman that speaks Docker's API. Raises what docker-py raises."""
+    """Whether the engine is Podman. Raises docker-py's errors."""
     return any("podman" in str(each.get("Name")).lower() for each in engine.version().get("Components") or ())
 
 
 def _knock(address: str) -> None:
-    """Raises OSError when nobody listens there. docker-py would say so less clearly, and leave its socket open."""
+    """Raises OSError if nothing listens there. docker-py's error is less clear, and it leaves its socket open."""
     if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as knocking:
             knocking.connect(address.removeprefix("unix://"))
@@ -99,7 +99,7 @@ def _tls(address: str) -> Any:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason: docker-py wraps it in several layers of connection errors."""
+    """The innermost cause of docker-py's nested connection errors."""
     inner: BaseException = error
     seen = set()
     while id(inner) not in seen:
@@ -111,14 +111,14 @@ def _cause(error: BaseException) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """What the engine said, without docker-py's words around it."""
+    """The engine's message, without docker-py's prefix."""
     said = getattr(error, "explanation", None)
     return " ".join(str(said).split()) if said else _cause(error)
 
 
 @dataclass(frozen=True, slots=True)
 class SavedLayer:
-    """A layer as the engine keeps it. ``open`` gives its tar, compressed or not."""
+    """A layer as the engine stores it. ``open`` returns its tar, compressed or not."""
 
     diff_id: Digest
     open: Callable[[], IO[bytes]]
@@ -126,7 +126,7 @@ class SavedLayer:
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """An image that was read out of an engine; good inside the block of ``saved_image`` only."""
+    """An exported image; valid only inside the block of ``saved_image``."""
 
     config: Mapping[str, Any]
     layers: tuple[SavedLayer, ...]
@@ -134,8 +134,10 @@ class SavedImage:
 
 @contextmanager
 def saved_image(engine: Any, image: str, work: Path) -> Iterator[SavedImage]:
-    """``docker save``, on disk under ``work``. Both of its formats are read: Docker's own, and since 25 an OCI layout
-    with Docker's ``manifest.json`` in it. Raises ValueError for an answer of another form.
+    """``docker save`` to a folder below ``work``.
+
+    Reads both formats: Docker's own, and since version 25 an OCI layout with Docker's ``manifest.json``. Raises
+    ValueError for any other.
     """
     with tempfile.TemporaryFile(dir=work) as file:
         for block in engine.get_image(image, chunk_size=_BLOCK):
@@ -168,7 +170,7 @@ def _opener(archive: tarfile.TarFile, name: str) -> Callable[[], IO[bytes]]:
 
 
 def load_image(engine: Any, config: bytes, layers: Sequence[Callable[[], BinaryIO]], tag: str, work: Path) -> None:
-    """``docker load`` of an image under ``tag``; layers may be gzip or plain. Raises what docker-py raises."""
+    """``docker load`` of an image under ``tag``; layers may be gzip or plain. Raises docker-py's errors."""
     names = [f"layer-{number}.tar" for number in range(len(layers))]
     config_name = f"{Digest.of(config).hex}.json"
     manifest = json.dumps([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).encode()
@@ -187,8 +189,8 @@ def load_image(engine: Any, config: bytes, layers: Sequence[Callable[[], BinaryI
         file.seek(0)
         for line in engine.load_image(file, quiet=True):
             if "error" in line:
-                raise EngineRefused(f"{tag} was not loaded", str(line["error"]), "Look into the engine's log.")
+                raise EngineRefused(f"{tag} was not loaded", str(line["error"]), "See the engine's log.")
 
 
 class EngineRefused(PipelineError):
-    """An engine that answered with an error inside a stream."""
+    """An engine's error inside of a response stream."""

@@ -1,6 +1,6 @@
-"""What a container engine built, read into the store: layers like any of ours, and the image that they make.
+"""Read an image that a container engine built into the store, with layers in our format.
 
-Times, owners of the build and the engine's own fields are left behind, so the same files give the same digest.
+Drops times, owners and the engine's own fields, so that the same files give the same digest.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from pipeline.oci.values import (
     Layer,
 )
 
-# Members of an image config that the OCI specification knows; an engine adds others that describe its build.
+# Members of an image config in the OCI specification; engines add others that describe the build.
 _CONFIG = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal")
-# What Podman's builder writes of itself into every image.
+# The label of Podman's builder.
 _BUILDER_LABEL = "io.buildah.version"
 _DOCKER = (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP)
 _OCI = (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP)
@@ -46,7 +46,7 @@ _SMALL = 1 << 20
 def read_image(
     engine: Any, identifier: str, store: BlobStore, work: Path, platform: Platform, base: Base | None
 ) -> Image:
-    """The image with all of its layers in the store; what was read before is not read again."""
+    """The image with all layers in the store; skips layers that were read before."""
     record = _record(store, f"image-{identifier.partition(':')[2]}")
     config = (read_record(record) or {}).get("config")
     if config is not None:
@@ -60,7 +60,7 @@ def read_image(
 
 
 def _filled(layers: Sequence[Layer], store: BlobStore, base: Base | None) -> list[Layer]:
-    """Without those of folders that were copied and are empty, which not every builder makes a layer of."""
+    """The layers without those of empty copied folders, for which some builders create no layer."""
     folders = [TarEntry("var", "directory"), TarEntry(TASK_ROOT.strip("/"), "directory")]
     empty = {store_layer(store, entries, "docker").diff_id for entries in ([], folders)}
     kept = set(base.layers) if base is not None else set()
@@ -73,7 +73,7 @@ def _record(store: BlobStore, name: str) -> Path:
 
 
 def _known_layer(diff_id: Digest, store: BlobStore, base: Base | None) -> Layer | None:
-    """A layer of the base as the base's registry has it, or one that was read before."""
+    """A layer of the base as in its registry, or one that was read before."""
     for layer in base.layers if base is not None else ():
         if layer.diff_id == diff_id:
             return layer
@@ -87,7 +87,7 @@ def _known_layer(diff_id: Digest, store: BlobStore, base: Base | None) -> Layer 
 
 
 def _read_layer(saved: SavedLayer, store: BlobStore, work: Path) -> Layer:
-    """Bring a layer into the store, gzip like any of ours."""
+    """Add a layer to the store, compressed like ours."""
     with tempfile.TemporaryDirectory(dir=work) as name:
         plain = Path(name) / "layer.tar"
         _write_plain(saved, plain)
@@ -105,7 +105,7 @@ def _read_layer(saved: SavedLayer, store: BlobStore, work: Path) -> Layer:
 
 
 def _write_plain(saved: SavedLayer, path: Path) -> None:
-    """The layer's uncompressed tar. Raises ValueError when it is not what its config promises."""
+    """The layer's uncompressed tar. Raises ValueError if it does not match its config."""
     hasher = hashlib.sha256()
     with saved.open() as stream, path.open("wb") as file:
         start = stream.read(2)
@@ -119,9 +119,9 @@ def _write_plain(saved: SavedLayer, path: Path) -> None:
 
 
 def layer_entries(stream: IO[bytes], work: Path, replace: tuple[str, str] | None = None) -> list[TarEntry] | None:
-    """What a layer holds, as our own layers are written; None when it holds what they never do.
+    """The entries of a layer in our format; None if it contains entries that our layers never have.
 
-    replace  a leading path, and what stands for it
+    replace  a leading path, and its replacement
     """
     entries: list[TarEntry] = []
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
@@ -163,11 +163,11 @@ def _is_plain(member: tarfile.TarInfo) -> bool:
 
 
 def _image(config: Mapping[str, Any], layers: Sequence[Layer], platform: Platform, base: Base | None) -> Image:
-    """The image with what the engine's config says of running it, and nothing of when and where it was built."""
+    """The image with the engine's run configuration, without the time and place of the build."""
     run = {name: value for name, value in (config.get("config") or {}).items() if name in _CONFIG and value}
     if _BUILDER_LABEL in run.get("Labels", {}):
         run["Labels"] = {name: value for name, value in run["Labels"].items() if name != _BUILDER_LABEL}
-    # Every builder words its history in its own way; some readers want one line per layer.
+    # Builders write different histories; some readers need one line per layer.
     history = [{"created": CREATED, "created_by": "Dockerfile"} for _ in layers]
     content = canonical_json(
         {

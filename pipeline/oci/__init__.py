@@ -1,1 +1,1 @@
-"""OCI images, layouts and registries; nothing here knows Lambda."""
+"""OCI images, layouts and registries, independent of Lambda."""

@@ -1,9 +1,8 @@
-"""One reader for layers that anyone may have made: gzip and tar, bounded in time and memory, never guessing.
+"""Read untrusted layers (gzip and tar), strictly and bounded in time and memory.
 
-``tarfile`` is made for honest archives: it takes a damaged header for the end, follows chains of extended headers by
-recursion, and seeks to the end of any size that a header states. Here every header must be right, and what an entry
-claims is held against a limit before it is believed. ``check`` and the local runtime both read layers by this module,
-and judge entries by ``Judge``.
+``tarfile`` is made for trusted archives: it treats a damaged header as the end, follows chains of extended headers by
+recursion, and seeks by any size that a header states. Here every header must be valid, and every size is compared with
+a limit first. ``check`` and the local runtime both read layers with this module and its ``Judge``.
 
 Sources: POSIX.1-2017 pax interchange format, GNU tar manual "Basic Tar Format"; OCI image specification, "Image Layer
 Filesystem Changeset" (entry types, whiteouts).
@@ -20,14 +19,14 @@ from typing import BinaryIO, Literal
 
 from pipeline.core.shown import shorten
 
-# The largest image that Lambda takes, unpacked (developer guide, "Create a Lambda function using a container image").
+# The largest image, unpacked (Lambda developer guide, "Create a Lambda function using a container image").
 UNPACKED_MAX = 10 * 1024**3
 ENTRIES_MAX = 1_000_000
 PATH_MAX = 4096  # Linux's limit for a path, in bytes
 _HEADERS_MAX = 4  # extended headers before one entry; writers use one or two
 _HEADER_MAX = 1 << 20  # bytes of one extended header; honest ones have some hundred
 _EXTRA_MAX = 64 << 20  # bytes of all extended headers of a layer
-# Memory for the names that reading a layer keeps, each with what Python needs for it.
+# Memory for the names that reading a layer keeps, including Python's overhead.
 NAMES_MAX, NAME_COST = 64 << 20, 100
 _TRAILING_MAX = 1 << 20  # bytes after the end; tar pads to a record, by default of 10 KiB
 _BLOCK = 512
@@ -53,7 +52,7 @@ Read = Callable[[int], bytes]
 
 
 class BadArchive(ValueError):
-    """Bytes that are not a whole archive, or one that is larger than allowed."""
+    """An incomplete or invalid archive, or one that is larger than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Entry:
 
 
 class Inflated:
-    """The bytes inside a gzip stream of one or several members, with their count and digest."""
+    """The content of a gzip stream of one or several members, with its size and digest."""
 
     def __init__(self, stream: BinaryIO, first: bytes = b"") -> None:
         self._stream = stream
@@ -97,7 +96,7 @@ class Inflated:
         return self._hasher.hexdigest()
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, b"" at the end. Raises BadArchive for a stream that is damaged or cut off."""
+        """At most ``size`` bytes, b"" at the end. Raises BadArchive for a damaged or truncated stream."""
         while not self._ended:
             if not self._waiting and not (block := self._stream.read(_CHUNK)):
                 raise BadArchive("the gzip stream stops in the middle")
@@ -127,13 +126,13 @@ class Inflated:
 
 
 class Archive:
-    """The entries of an uncompressed tar, in order; the source is read once, and to its end.
+    """The entries of an uncompressed tar, in order; reads the source once, to its end.
 
-    read       gives at most so many bytes, b"" at the end
-    bytes_max  what the files of the archive may have in all
+    read       returns at most the given number of bytes, b"" at the end
+    bytes_max  limit for all files together
 
-    ``content()`` gives the bytes of the current entry. Iteration raises BadArchive for a header that is
-    damaged or unknown, a size that is negative or beyond the limit, and an archive that is cut off.
+    ``content()`` yields the bytes of the current entry. Iteration raises BadArchive for a damaged or unknown header, a
+    size that is negative or above the limit, and a truncated archive.
     """
 
     def __init__(self, read: Read, *, bytes_max: int = UNPACKED_MAX) -> None:
@@ -156,7 +155,7 @@ class Archive:
         self._finish()
 
     def content(self) -> Iterator[bytes]:
-        """What is unread of the current entry's content, in chunks."""
+        """The unread content of the current entry, in chunks."""
         while self._size:
             chunk = self._some(min(self._size, _CHUNK))
             self._size -= len(chunk)
@@ -187,7 +186,7 @@ class Archive:
         raise BadArchive(f"an entry has more than {_HEADERS_MAX} extended headers")
 
     def _header(self) -> bytes | None:
-        """A header whose checksum is right; None at the end."""
+        """The next header, with a valid checksum; None at the end."""
         block = self._upto(_BLOCK)
         if not block and self._empty:
             raise BadArchive("it is empty")
@@ -243,7 +242,7 @@ class Archive:
         return Entry(_text(name), kind, self._size, mode, _text(target), modified)
 
     def _finish(self) -> None:
-        """Read what comes after the end, which is part of the layer's digest."""
+        """Read the bytes after the end, which are part of the layer's digest."""
         left = _TRAILING_MAX
         while rest := self._read(_CHUNK):
             left -= len(rest)
@@ -271,7 +270,7 @@ class Archive:
 
 
 class Judge:
-    """Judges the entries of one layer, in their order: which of them must not be unpacked."""
+    """Decides which entries of one layer must not be unpacked; call it in order."""
 
     def __init__(self) -> None:
         self._links: set[str] = set()
@@ -303,7 +302,7 @@ class Judge:
 
 
 def whiteout(path: str) -> tuple[str, bool] | None:
-    """What a whiteout removes, and whether that is everything in the folder; None for an entry that is none."""
+    """The path that a whiteout removes, and whether it is opaque; None if the entry is not a whiteout."""
     folder, _, name = path.rpartition("/")
     if name == _OPAQUE:
         return folder, True
@@ -313,7 +312,7 @@ def whiteout(path: str) -> tuple[str, bool] | None:
 
 
 def _number(field: bytes, what: str) -> int:
-    """A header's number: octal digits, or GNU's base 256. Raises BadArchive for a negative one, or none."""
+    """A header's number: octal digits, or GNU's base 256. Raises BadArchive for a negative or invalid one."""
     if field[0] & 0x80:
         if field[0] & 0x40:
             raise BadArchive(f"a negative {what}")
@@ -331,7 +330,7 @@ def _pax_size(value: bytes) -> int:
 
 
 def _moment(value: bytes) -> int:
-    """Whole seconds; 0 for what is no time."""
+    """Whole seconds; 0 if it is not a time."""
     try:
         return int(float(value))
     except (ValueError, OverflowError):

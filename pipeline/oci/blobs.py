@@ -1,7 +1,6 @@
 """A content-addressed store of blobs on disk, laid out as ``blobs/sha256/<hex>`` like an OCI image layout.
 
-A blob appears under its digest only when it is complete and verified, so what a killed writer leaves is never taken for
-a blob. The store is a cache: deleting the folder costs time, nothing else.
+A blob appears under its digest only when it is complete and verified. The store is a cache, which may be deleted.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from pipeline.core.temporary import sweep, temporary_file
 from pipeline.oci.values import Digest
 
 _WRITING = ".writing-"
-# Bytes of the largest blob that is read at once; a longer one counts as damaged.
+# The largest blob that is read into memory, in bytes; a longer one is treated as damaged.
 SMALL_MAX = 64 << 20
 
 
 class WrongContent(ValueError):
-    """Bytes that do not have their expected digest or size."""
+    """Content without the expected digest or size."""
 
 
 class BlobStore:
@@ -35,13 +34,11 @@ class BlobStore:
         self._folder = root / "blobs" / "sha256"
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob is, or would be."""
+        """The path of the blob, which may not exist."""
         return self._folder / digest.hex
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
-        """Whether the blob is there, with ``size`` bytes if that is known: after a power failure a file may have its
-        name and not its content.
-        """
+        """Whether the blob exists, with ``size`` bytes if given: after a power failure a file may lack its content."""
         try:
             found = self.path(digest).stat()
         except OSError:
@@ -49,13 +46,13 @@ class BlobStore:
         return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
 
     def open(self, digest: Digest) -> BinaryIO:
-        """Raises FileNotFoundError for a blob that is not there, OSError for one that is no regular file."""
+        """Open a blob. Raises FileNotFoundError if it is missing, OSError if it is not a regular file."""
         return open_regular(self.path(digest))
 
     def read(self, digest: Digest) -> bytes:
-        """The whole of a small blob, such as a config or a manifest.
+        """The content of a small blob, such as a config or a manifest.
 
-        Raises FileNotFoundError for a blob that is not there, WrongContent for one that was damaged.
+        Raises FileNotFoundError if it is missing, WrongContent if it is damaged.
         """
         with self.open(digest) as stream:
             content = stream.read(SMALL_MAX + 1)
@@ -73,7 +70,7 @@ class BlobStore:
         return digest
 
     def drop_damaged(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Read blobs, and remove those whose bytes have another digest; gives these. Raises StorageError."""
+        """Read blobs and remove those with another digest, which are returned. Raises StorageError."""
         dropped = []
         for digest in digests:
             if self.has(digest):
@@ -86,23 +83,23 @@ class BlobStore:
         return dropped
 
     def unfinished(self) -> Iterator[Path]:
-        """Half-written blobs: those of killed writers, and those that are being written."""
+        """Incomplete blobs, of killed or running writers."""
         return self._folder.glob(f"{_WRITING}*")
 
     def sweep(self) -> None:
-        """Remove the half-written blobs of killed writers."""
+        """Remove the incomplete blobs of killed writers."""
         sweep(self._folder, f"{_WRITING}*")
 
     def write(self, chunks: Iterable[bytes], *, expected: Digest, size: int | None = None) -> None:
-        """Store a stream of chunks under ``expected``; holds one chunk at a time in memory.
+        """Store a stream of chunks under ``expected``, with one chunk at a time in memory.
 
-        Raises WrongContent, and stores nothing, when the bytes have another digest or size (bytes). A stream that
-        runs past ``size`` is given up at once, so a registry that lies cannot fill the disk.
+        Raises WrongContent, and stores nothing, if the content has another digest or size (bytes). A stream longer
+        than ``size`` is aborted at once, so a registry cannot fill the disk.
         """
         self._receive(chunks, expected=expected, size=size)
 
     def put(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
-        """Store a stream of unknown digest; gives its digest and its size in bytes."""
+        """Store a stream of unknown digest; returns its digest and size in bytes."""
         return self._receive(chunks, expected=None, size=None)
 
     def _receive(self, chunks: Iterable[bytes], *, expected: Digest | None, size: int | None) -> tuple[Digest, int]:

@@ -1,4 +1,4 @@
-"""The shape of an image config, as the OCI image specification defines it; Docker's is the same where it matters."""
+"""The format of an image config in the OCI image specification; Docker's is compatible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImageConfig(msgspec.Struct, frozen=True):
 
 
 def config_fault(document: object) -> str:
-    """What keeps a document from being an image config, with its place; "" for one that is."""
+    """Why a document is not an image config, with the location; "" if it is one."""
     try:
         msgspec.convert(document, ImageConfig)
     except msgspec.ValidationError as error:

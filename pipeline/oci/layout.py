@@ -24,7 +24,7 @@ from pipeline.oci.values import (
 
 PREFIX = "oci:"
 NAME = "org.opencontainers.image.ref.name"
-# Indexes and manifests have a few kB; what is larger is not read into memory.
+# Indexes and manifests have a few kB; a larger file is not read into memory.
 DOCUMENT_MOST = 4 * 1024 * 1024
 _BLOCK = 1024 * 1024
 # A size is an int64 (OCI image specification, "Content Descriptors").
@@ -33,10 +33,10 @@ _SIZE_MAX = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class LayoutEntry:
-    """One manifest that ``index.json`` names.
+    """One manifest in ``index.json``.
 
     name          its ``org.opencontainers.image.ref.name``: a tag, or a function's name in our own layouts
-    architecture  OCI's name of it, such as "arm64"; "" when the index does not say
+    architecture  OCI's name, such as "arm64"; "" if the index has none
     """
 
     descriptor: Descriptor
@@ -45,7 +45,7 @@ class LayoutEntry:
 
 
 class Layout:
-    """An OCI image layout that is only read; blobs are verified when they are copied into a store."""
+    """A read-only OCI image layout; blobs are verified when they are copied into a store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def entries(self) -> tuple[LayoutEntry, ...]:
-        """What ``index.json`` names, in its order. Raises BaseImageError when this is no layout."""
+        """The manifests of ``index.json``, in order. Raises BaseImageError if this is not a layout."""
         try:
             return tuple(
                 LayoutEntry(
@@ -71,7 +71,7 @@ class Layout:
         return Manifest(json.dumps(self._index()).encode(), OCI_INDEX)
 
     def manifest(self, digest: Digest) -> Manifest:
-        """A manifest or an index of the layout. Raises BaseImageError when it is missing or damaged."""
+        """A manifest or an index of the layout. Raises BaseImageError if it is missing or damaged."""
         try:
             content = read_regular(self._blobs.path(digest), DOCUMENT_MOST)
         except FileNotFoundError as error:
@@ -83,7 +83,7 @@ class Layout:
         return read_manifest(content)
 
     def copy_blob(self, descriptor: Descriptor, store: BlobStore) -> None:
-        """Put a blob into a store unless it is there. Raises BaseImageError when it is missing or damaged."""
+        """Copy a blob into a store if it lacks it. Raises BaseImageError if the blob is missing or damaged."""
         if store.has(descriptor.digest, descriptor.size):
             return
         try:
@@ -115,9 +115,9 @@ class Layout:
 
 
 def parse_layout_name(text: str) -> tuple[Path, str | None]:
-    """The folder and the image's name in ``oci:DIR`` or ``oci:DIR:NAME``, as other tools write it, or in a path.
+    """The folder and image name of ``oci:DIR`` or ``oci:DIR:NAME``, or of a path.
 
-    Raises BaseImageError for what cannot be a path.
+    Raises BaseImageError for an invalid path.
 
     >>> parse_layout_name("oci:out:fraud-detection")
     (PosixPath('out'), 'fraud-detection')
@@ -135,14 +135,14 @@ def parse_layout_name(text: str) -> tuple[Path, str | None]:
 
 
 def read_layout(folder: Path) -> Layout:
-    """The layout in ``folder``. Raises BaseImageError when there is none."""
+    """The layout in ``folder``. Raises BaseImageError if there is none."""
     layout = Layout(folder)
     _ = layout.entries
     return layout
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """A manifest with the media type that it has by its own words; older ones do not name it and are recognised."""
+    """A manifest with the media type that it declares, or, for older ones, that is recognised."""
     try:
         document = parse_json(content)
     except ValueError:
@@ -162,7 +162,7 @@ def read_manifest(content: bytes) -> Manifest:
 
 
 def parse_descriptor(entry: object) -> Descriptor:
-    """A descriptor of a manifest or an index. Raises ValueError, naming what is wrong."""
+    """Parse a descriptor of a manifest or an index. Raises ValueError."""
     if not isinstance(entry, dict):
         raise ValueError(f"a descriptor is an object, saw: {shown(repr(entry))}")
     media_type, size = entry.get("mediaType"), entry.get("size")

@@ -1,11 +1,11 @@
-"""Files into layers whose bytes depend on the files alone.
+"""Write deterministic layers: their bytes depend only on the files.
 
-Both formats are written here byte by byte: neither ``tarfile`` nor ``gzip`` promises the same bytes in every version of
-Python. Entries are sorted, every parent directory comes first, times, owners and modes are fixed, and no entry is a
-hard link: Lambda refuses layers with hard links or without parent directories.
+Both formats are written here, because ``tarfile`` and ``gzip`` may write other bytes in another version of Python.
+Entries are sorted, parent directories come first, times, owners and modes are fixed, and there are no hard links:
+Lambda refuses layers with hard links or without parent directories.
 
-The tar is the same on every machine, and so is the diff id of a layer. The compressed bytes depend on the zlib that
-Python is linked with; an image is therefore recognised by its config digest (docs/decisions/one-digest.md).
+The tar, and so the diff id of a layer, is the same on every machine. The compressed bytes depend on the zlib that
+Python is linked with, so images are identified by their config digest (docs/decisions/one-digest.md).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pipeline.core.errors import SourceError
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.values import OCI_LAYER_GZIP, Descriptor, Digest, Layer
 
-# 1980-01-01: zip files know nothing older, and code that zips what it finds in its image must not fail (zipfile).
+# 1980-01-01, the oldest time in zip files, so that code can zip files of its image (zipfile).
 MODIFIED = 315_532_800
 CREATED = "1980-01-01T00:00:00Z"
 CHUNK = 1 << 18
-# A twentieth more bytes than at level 6, in half the time.
+# 5 % more bytes than level 6, in half the time.
 LEVEL = 4
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _TYPES = {"file": b"0", "symlink": b"2", "directory": b"5", "pax": b"x"}
-# Member header without name, time or extra fields; OS "unknown", so that no machine leaves a trace.
+# Member header without name, time or extra fields; OS "unknown", the same on every machine.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
@@ -39,8 +39,8 @@ _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 class TarEntry:
     """One entry of a layer: a regular file, a directory or a symbolic link.
 
-    path     where it goes, relative, with "/": "var/task/handler.py"
-    content  the file that holds the bytes, or the bytes themselves; None for what is no file
+    path     relative, with "/": "var/task/handler.py"
+    content  the file with the bytes, or the bytes; None if the entry is not a file
     size     bytes
     target   of a symbolic link
     """
@@ -54,9 +54,9 @@ class TarEntry:
 
 
 def with_parents(entries: Iterable[TarEntry]) -> list[TarEntry]:
-    """The entries in their one order, each after all of its parent directories.
+    """The entries in canonical order, each after its parent directories.
 
-    Raises ValueError for a path that is absolute, leaves the root, or is there twice.
+    Raises ValueError for a path that is absolute, leaves the root, or is repeated.
     """
     placed: dict[str, TarEntry] = {}
     for entry in entries:
@@ -75,9 +75,9 @@ def with_parents(entries: Iterable[TarEntry]) -> list[TarEntry]:
 
 
 def tar_chunks(entries: Iterable[TarEntry]) -> Iterator[bytes]:
-    """The tar archive (POSIX ustar, pax records only where ustar cannot say it) of ``with_parents(entries)``.
+    """The tar archive (POSIX ustar, with pax records where needed) of ``with_parents(entries)``.
 
-    Holds one chunk of one file at a time. Raises SourceError for a file that changes while it is read.
+    Keeps one chunk in memory. Raises SourceError for a file that changes while it is read.
     """
     total = 0
     for entry in with_parents(entries):
@@ -137,7 +137,7 @@ def _header(entry: TarEntry) -> bytes:
 
 
 def _split(name: str) -> tuple[bytes, bytes | None]:
-    """ustar's (prefix, name), at most 155 and 100 bytes, or no name when it does not fit or is not ASCII."""
+    """ustar's (prefix, name), at most 155 and 100 bytes; no name if it does not fit or is not ASCII."""
     encoded = _ascii(name)
     if encoded != name.encode():
         return b"", None
@@ -197,7 +197,7 @@ def gzip_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def store_layer(store: BlobStore, entries: Iterable[TarEntry], title: str) -> Layer:
-    """Write a layer into the store, streaming. Raises SourceError as ``tar_chunks``, StorageError for a full disk."""
+    """Stream a layer into the store. Raises SourceError like ``tar_chunks``, and StorageError."""
     hasher = hashlib.sha256()
 
     def hashed() -> Iterator[bytes]:
@@ -210,7 +210,7 @@ def store_layer(store: BlobStore, entries: Iterable[TarEntry], title: str) -> La
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in chunks of one size: many small files must not mean many small calls of the compressor."""
+    """The same bytes in chunks of equal size, to avoid many small calls of the compressor."""
     waiting, length = [], 0
     for chunk in chunks:
         waiting.append(chunk)

@@ -13,7 +13,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 # The distribution specification's grammar for a repository name and for a tag.
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# What most clients take at all, the registry's name included (distribution specification, "Pulling manifests").
+# The limit of many clients, including the registry's name (distribution specification, "Pulling manifests").
 _REPOSITORY_MAX = 255
 _PORT_MAX = 65_535
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -109,7 +109,7 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a manifest says of a blob. size in bytes, as stored (compressed)."""
+    """A manifest's description of a blob. size in bytes, as stored (compressed)."""
 
     media_type: str
     digest: Digest
@@ -118,7 +118,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The exact bytes of a manifest or an index as a registry or a layout keeps them, with their media type."""
+    """The exact bytes of a manifest or an index, with its media type."""
 
     content: bytes
     media_type: str
@@ -134,7 +134,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Something that refers to an image (an OCI 1.1 referrer), such as an SBOM; its blobs are in the blob store.
+    """A referrer (OCI 1.1) of an image, such as an SBOM; its blobs are in the blob store.
 
     manifest  names the image as its ``subject``
     blobs     the config and the layers that the manifest names
@@ -152,8 +152,8 @@ class Layer:
     """One layer of an image.
 
     diff_id  the digest of the uncompressed tar
-    title    what it holds, for people: "base", "dependencies", "shared", "function"
-    source   for a layer that may not be in the blob store yet: the reference of the image it comes from
+    title    its content, for people: "base", "dependencies", "shared", "function"
+    source   for a layer that may not be in the blob store: the reference of its image
     """
 
     descriptor: Descriptor

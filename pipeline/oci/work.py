@@ -1,4 +1,4 @@
-"""Folders in which something is made before it has a digest."""
+"""Work folders for content without a digest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.oci.blobs import BlobStore
 
 @contextlib.contextmanager
 def work_folder(store: BlobStore) -> Iterator[Path]:
-    """A folder beside the store that is removed afterwards. Raises StorageError."""
+    """A temporary folder beside the store for the block. Raises StorageError."""
     place = store.root / "work"
     with contextlib.ExitStack() as stack:
         with storing(place):
@@ -23,6 +23,6 @@ def work_folder(store: BlobStore) -> Iterator[Path]:
 
 
 def sweep_store(store: BlobStore) -> None:
-    """Remove what killed processes left in a store: half-written blobs and work folders."""
+    """Remove incomplete blobs and work folders of killed processes from a store."""
     store.sweep()
     sweep(store.root / "work")

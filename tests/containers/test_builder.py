@@ -125,7 +125,7 @@ def test_a_base_that_only_the_engine_has(
 def test_a_base_that_the_engine_has_not_is_told(engine: Any, docker_host: str, platform: Platform, store: BlobStore,
                                                 name: str, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("DOCKER_HOST", docker_host)
-    with pytest.raises(BaseImageError, match=r"not read out of the engine: the engine at .* has no image"):
+    with pytest.raises(BaseImageError, match=r"not read from the engine: the engine at .* has no image"):
         choose_base(f"docker-daemon:{name}", platform, store)
 
 

@@ -1,1 +1,1 @@
-"""A container registry's HTTP API: logins, transport, uploads."""
+"""The HTTP API of container registries: logins, transport, uploads."""

@@ -1,4 +1,4 @@
-"""The login of Amazon ECR: a token of the ECR API, kept and renewed before its 12 hours end."""
+"""Logins for Amazon ECR: a token of the ECR API, renewed before its 12 hours end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pipeline.oci.registry.logins import Credentials
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
-# A push of a large base can take a while: a token with less than this left is not used for a new request.
+# A token that expires earlier than this is not used for a new request, because a push may take long.
 RENEW_SECONDS = 30 * 60.0
-# With a clock that is off, every token looks expired; ask at most once a minute then.
+# With a wrong clock every token seems to have expired; request one at most once a minute.
 _KEEP_SECONDS = 60.0
 
 
 class EcrCredentials:
-    """A source of logins for ``Registry``; calls ECR when the registry requires a login, or refuses the last one."""
+    """Logins for ``Registry``; calls ECR when the registry requires a login or refuses the last one."""
 
     def __init__(self, ecr_client: BaseClient) -> None:
         self._client = ecr_client
@@ -29,7 +29,7 @@ class EcrCredentials:
         self._renew_at = 0.0
 
     def current(self) -> Credentials:
-        """Raises CredentialsError when ECR gives no token."""
+        """The login. Raises CredentialsError if ECR returns no token."""
         with self._lock:
             if self._login is None or time.monotonic() >= self._renew_at:
                 return self._fetch()
@@ -75,5 +75,5 @@ class EcrCredentials:
 
 
 def ecr_credentials(ecr_client: BaseClient) -> EcrCredentials:
-    """The logins that ``Registry(…, credentials=…)`` uses for ECR; ``ecr_client`` is boto3's. Nothing is sent yet."""
+    """Logins for ``Registry(…, credentials=…)``; ``ecr_client`` is boto3's. Sends no request."""
     return EcrCredentials(ecr_client)

@@ -1,7 +1,7 @@
-"""Logins for registries, and Docker's configuration as a place to find them.
+"""Logins for registries, and Docker's configuration as their source.
 
-``docker.auth`` reads the configuration; it is only read, never written. Credential helpers are run here, because
-Docker's library gives them no time limit. A password or a token appears in no error, log or ``repr``.
+``docker.auth`` reads the configuration, which is never written. Credential helpers are run here, because Docker's
+library has no timeout for them. Passwords and tokens appear in no error, log or ``repr``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.core.errors import CredentialsError
 
 HELPER_SECONDS = 30.0
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Docker Hub's key in every configuration, and what helpers are asked for.
+# Docker Hub's key in configurations and for helpers.
 _DOCKER_HUB = "https://index.docker.io/v1/"
 
 
@@ -36,7 +36,7 @@ class Credentials:
         return self
 
     def renewed(self) -> Credentials | None:
-        """None: fixed credentials that were refused once are refused again."""
+        """None: refused fixed credentials are refused again."""
         return None
 
     @property
@@ -46,7 +46,7 @@ class Credentials:
 
 
 class CredentialSource(Protocol):
-    """Gives logins that may have to be renewed, such as ECR's, which expire after 12 hours."""
+    """A source of logins that may expire, such as ECR's, which are valid for 12 hours."""
 
     def current(self) -> Credentials | None:
         """The login to use, or None to stay anonymous."""
@@ -56,7 +56,7 @@ class CredentialSource(Protocol):
 
 
 class DockerLogin:
-    """The login in Docker's configuration, read when the registry asks for one."""
+    """The login in Docker's configuration, read when the registry requires one."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -69,13 +69,13 @@ class DockerLogin:
         return self._found
 
     def renewed(self) -> Credentials | None:
-        """Read again: a credential helper may give another login, and so may a file that was edited."""
+        """Read the configuration again: a helper or an edited file may return another login."""
         self._read = False
         return self.current()
 
 
 def docker_credentials(host: str, *, config: Path | None = None) -> Credentials | None:
-    """The login that Docker's configuration holds for a registry, or None.
+    """The login for a registry in Docker's configuration, or None.
 
     Reads ``$DOCKER_CONFIG/config.json``, by default ``~/.docker/config.json``: ``credHelpers``, ``credsStore`` and
     ``auths``. Raises CredentialsError for a configuration or a helper that cannot be used.
@@ -97,7 +97,7 @@ def docker_credentials(host: str, *, config: Path | None = None) -> Credentials 
         helper = parsed.get_credential_store(host)
         if helper and (found := _ask_helper(str(helper), _DOCKER_HUB if host == "docker.io" else host, host)):
             return found
-        # Without helpers: they were asked above.
+        # Without helpers, which were called above.
         entry = AuthConfig({"auths": parsed.auths}).resolve_authconfig(host) or {}
     except (DockerException, ValueError, TypeError, AttributeError):
         # Without the cause: its text can quote the secret.
@@ -109,7 +109,7 @@ def _login(entry: dict[str, Any]) -> Credentials | None:
     if token := entry.get("IdentityToken"):
         return Credentials(identity_token=str(token))
     username = entry.get("username")
-    # An entry without a login only says that a helper keeps it.
+    # An entry without a login means that a helper stores it.
     return Credentials(str(username), str(entry.get("password") or "")) if username else None
 
 
@@ -126,7 +126,9 @@ def _ask_helper(helper: str, key: str, host: str) -> Credentials | None:
     what = f"the login for {host} was not read"
     program = f"docker-credential-{helper}"
     if not _HELPER_NAME.fullmatch(helper):
-        raise CredentialsError(what, f"{helper!r} is no name of a credential helper", "Correct Docker's configuration.")
+        raise CredentialsError(
+            what, f"{helper!r} is not a name of a credential helper", "Correct Docker's configuration."
+        )
     try:
         done = run_child([program, "get"], content=key.encode(), seconds=HELPER_SECONDS)
     except FileNotFoundError as error:
@@ -149,9 +151,7 @@ def _ask_helper(helper: str, key: str, host: str) -> Credentials | None:
         document = parse_json(done.stdout)
         username, secret = document["Username"], document["Secret"]
     except (ValueError, KeyError, TypeError):
-        raise CredentialsError(
-            what, f"{program} answered something else than a login", f"Try `echo {key} | {program} get`."
-        ) from None
+        raise CredentialsError(what, f"{program} did not print a login", f"Try `echo {key} | {program} get`.") from None
     if not secret:
         return None
     # Helpers mark an identity token by this user name.

@@ -1,4 +1,4 @@
-"""What a registry's refusal means: its own words, and the next step for each."""
+"""Errors of registries: their codes and messages, with a next step for each."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _ECR_HOST = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\
 
 
 class RegistryUnreachable(RegistryError):
-    """No answer came, after all retries."""
+    """No response after all retries."""
 
 
 class RegistryRefused(RegistryError):
-    """An answer came and says no. ``status`` is HTTP's, ``code`` the registry's own, such as ``MANIFEST_UNKNOWN``."""
+    """The registry refused the request. ``status``: of HTTP; ``code``: the registry's, such as ``MANIFEST_UNKNOWN``."""
 
     status: int = 0
     code: str = ""
 
 
 class DamagedCopy(RegistryError):
-    """It is our own copy of a blob that has other bytes than its digest says."""
+    """The local copy of a blob does not match its digest."""
 
 
 class MediaTypeConflict(RegistryError):
-    """A manifest that calls itself something else than its registry does."""
+    """A manifest that declares another media type than its registry."""
 
 
 def is_ecr(host: str) -> bool:
@@ -58,11 +58,11 @@ def cure(host: str, status: int, code: str) -> NextStep | str:
     if status == 403:
         if is_ecr(host):
             return "Allow the AWS identity to pull from and push to this repository (the ecr: actions named above)."
-        return f"Give the login the right to this repository, or log in as another user with `docker login {host}`."
+        return f"Grant the login access to this repository, or log in as another user with `docker login {host}`."
     if status == 404:
         if code == "MANIFEST_UNKNOWN":
             return "Check the tag or the digest."
         return NextStep("Check the repository's name, and that it exists. Create those of a deployment", ("infra",))
     if status in BUSY:
-        return "Wait a moment and run the command again: what was already moved is kept."
-    return "See the registry's own words above."
+        return "Wait a moment and run the command again: completed transfers are kept."
+    return "See the registry's message above."

@@ -1,4 +1,4 @@
-"""When a request is sent again, and how many are sent in a second."""
+"""Retries of requests, and their rate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from email.utils import parsedate_to_datetime
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How a request is repeated: exponential backoff with full jitter, and ``Retry-After`` where it is given.
+    """Retries with exponential backoff and full jitter, or after ``Retry-After``.
 
-    attempts  requests in all
-    silence   after this many seconds without an answer nothing is repeated: a peer that is silent stays silent
+    attempts  the total number of requests
+    silence   after this many seconds without any response there are no retries
     base      upper bound of the first wait, in seconds; doubles with each attempt up to ``cap``
-    patience  the longest ``Retry-After`` that is waited for, in seconds; a longer one ends the attempts
+    patience  the longest accepted ``Retry-After``, in seconds; a longer one ends the attempts
     """
 
     attempts: int = 6
@@ -39,7 +39,7 @@ class Retries:
 
 
 class Pace:
-    """Lets at most ``per_second`` pass in any second, for as many threads as call it."""
+    """Limits calls from all threads to ``per_second`` in any second."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Pace:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, in either of its forms; None without one."""
+    """The seconds of a ``Retry-After`` header in either form; None without one."""
     value = (headers.get("Retry-After") or "").strip()
     if not value:
         return None
@@ -77,8 +77,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def whole_number(value: str | None) -> int | None:
-    """The number in a header such as ``Content-Length``; None where there is none, or one that no file can have.
+    """The number in a header such as ``Content-Length``; None if it is missing, invalid or too large.
 
-    ``str.isdigit`` alone would not do: superscripts are digits to it and none to ``int``.
+    Not ``str.isdigit``, which accepts superscripts that ``int`` rejects.
     """
     return int(value) if value is not None and re.fullmatch(r"[0-9]{1,18}", value) else None

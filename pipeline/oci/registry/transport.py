@@ -1,7 +1,7 @@
-"""HTTP to one registry: authentication, redirects, retries, deadlines and errors; knows nothing of blobs and manifests.
+"""HTTP to one registry: authentication, redirects, retries, deadlines and errors.
 
-A request is repeated here when the connection is lost or the registry is busy. An upload, which must first find out how
-far it came, gets ``ConnectionLost`` instead and continues itself.
+A request is repeated when the connection is lost or the registry is busy. An upload, which must first find out how much
+has arrived, gets ``ConnectionLost`` and continues itself.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from pipeline.oci.registry.retries import Retries, retry_after
 if TYPE_CHECKING:  # 0.1 s to import, which a build without a registry does not need
     from urllib3 import BaseHTTPResponse
 
-SMALL = 64 * 1024  # the most bytes of an answer that is not content
+SMALL = 64 * 1024  # limit in bytes for a response that is not content
 REDIRECTS = 5
-# Silence on a connection. A registry can take long to put an upload together before it answers.
+# Timeouts of a connection. A registry may take long to complete an upload before it responds.
 READ_SECONDS, WRITE_SECONDS = 30.0, 120.0
-# A whole exchange has READ_SECONDS or WRITE_SECONDS twice, and more for content: at least this many bytes a second.
+# The deadline of an exchange is twice READ_SECONDS or WRITE_SECONDS, plus time for content at this many bytes a second.
 SLOWEST = 16 * 1024
 _EXPIRED = re.compile(rb"(?i)token has expired|reauthenticate")
 _FOLLOWED, _FOLLOWED_WITH_BODY = (301, 302, 303, 307, 308), (307, 308)
 
 
 class ConnectionLost(Exception):
-    """The connection broke before a whole answer came; what the registry did is not known."""
+    """The connection was lost before a complete response; it is unknown what the registry did."""
 
 
 class Interrupted(Exception):
-    """A wait for the next attempt was ended by ``Transport.interrupt``."""
+    """``Transport.interrupt`` ended the wait for the next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """``size`` bytes from ``offset`` of something that can be opened again, so a refused request can be repeated.
+    """``size`` bytes from ``offset`` of content that can be opened again, so that a request can be repeated.
 
-    moved  called with the size of every block that is handed to the connection, negative when it must be sent again
+    moved  called with the size of each block that is sent; negative if it must be sent again
     """
 
     open: Callable[[], BinaryIO]
@@ -57,7 +57,7 @@ class Body:
     moved: Callable[[int], None] = lambda _count: None
 
     def blocks(self) -> Iterator[bytes]:
-        """Raises WrongContent when the content ends early: a registry would wait for the rest."""
+        """Raises WrongContent if the content ends early, because the registry would wait for the rest."""
         with self.open() as stream:
             stream.seek(self.offset)
             left = self.size
@@ -75,11 +75,11 @@ class Request:
     """One request to a registry, as values.
 
     url       absolute, or a path of the registry
-    scopes    what a token must allow (``repository_scope``)
-    limit     the most bytes of an answer that is read at once; a longer one is an error
-    stream    leave the body of a success to ``Answer.blocks``
-    expected  the bytes that a streamed answer has
-    repeat    repeat on connection loss and on busy answers; without it ConnectionLost is raised at once
+    scopes    the scopes of a token (``repository_scope``)
+    limit     limit in bytes of a response that is read at once; a longer one is an error
+    stream    read the body of a success with ``Answer.blocks``
+    expected  the size of a streamed response in bytes
+    repeat    retry after connection loss and busy responses; else ConnectionLost is raised at once
     """
 
     method: str
@@ -98,7 +98,7 @@ class Request:
 
     @property
     def seconds(self) -> float:
-        """The most that the exchange may take."""
+        """The deadline of the exchange in seconds."""
         size = self.body.size if isinstance(self.body, Body) else self.expected
         return 2 * (READ_SECONDS if self.reads else WRITE_SECONDS) + size / SLOWEST
 
@@ -110,14 +110,14 @@ class Request:
         return headers
 
     def with_header(self, name: str, value: str | None) -> Request:
-        """With another value of a header, or without it."""
+        """A copy with another value of a header, or without it."""
         headers = {key: each for key, each in self.headers.items() if key != name}
         return replace(self, headers=headers if value is None else {**headers, name: value})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A registry's answer; ``content`` is the whole body, or the readable beginning of an error's."""
+    """A registry's response; ``content`` is the whole body, or the beginning of an error's body."""
 
     method: str
     url: str
@@ -128,7 +128,7 @@ class Answer:
     deadline: Deadline | None = None
 
     def blocks(self) -> Iterator[bytes]:
-        """The body of a streamed answer; raises ConnectionLost when it breaks off before its announced length."""
+        """The body of a streamed response; raises ConnectionLost if it is shorter than announced."""
         from urllib3.exceptions import HTTPError
 
         if self.stream is None:
@@ -145,7 +145,7 @@ class Answer:
             self.close()
 
     def close(self) -> None:
-        """Return the connection; one whose body was not read to its end is closed instead."""
+        """Return the connection to the pool; closes it if the body was not read to its end."""
         if self.stream is not None:
             self.stream.close()
             self.stream.release_conn()
@@ -154,16 +154,16 @@ class Answer:
 
 
 def _may_have_expired(answer: Answer) -> bool:
-    """Whether a refusal can be about the age of a token rather than about rights.
+    """Whether a refusal may be due to an expired token.
 
-    ECR answers 403, ECR Public 400, both without a challenge (aws/containers-roadmap #2835). An answer to HEAD has no
-    body that says more.
+    ECR responds with 403, ECR Public with 400, without a challenge (aws/containers-roadmap #2835). A response to HEAD
+    has no body with details.
     """
     return answer.status in (400, 403) and (answer.method == "HEAD" or _EXPIRED.search(answer.content) is not None)
 
 
 class Transport:
-    """Requests to the registry ``host``, served at ``endpoint_url`` when that differs; safe for concurrent use."""
+    """Requests to the registry ``host``, at ``endpoint_url`` if that differs; safe for concurrent use."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Transport:
         self.host = host
         self.base = (endpoint_url or f"{'http' if is_loopback(host) else 'https'}://{host}").rstrip("/")
         self.retries = retries or Retries()
-        # As containerd tells a mirror: the embedded ECR has the registries of all regions behind one address.
+        # Like containerd for a mirror: the embedded ECR serves the registries of all regions at one address.
         self._namespace = host if host != urlsplit(self.base).netloc and endpoint_url is not None else ""
         self._report = report
         self._origin = _origin(self.base)
@@ -189,9 +189,9 @@ class Transport:
         self._connections.close()
 
     def request(self, request: Request) -> Answer:
-        """Send a request, with a login if the registry requires one. Any status is returned, also an error's.
+        """Send a request, with a login if the registry requires one, and return the response with any status.
 
-        Raises RegistryUnreachable if no answer came, RegistryError for an answer that is longer than its limit.
+        Raises RegistryUnreachable without a response, RegistryError for a response above its limit.
         """
         request = replace(request, url=urljoin(f"{self.base}/", request.url))
         return self._repeated(request, self._authorised)
@@ -226,12 +226,12 @@ class Transport:
             raise Interrupted
 
     def interrupt(self) -> None:
-        """End every wait that is under way, with Interrupted; waits that begin later are not concerned."""
+        """End all current waits with Interrupted; does not affect later ones."""
         under_way, self._interrupted = self._interrupted, threading.Event()
         under_way.set()
 
     def refusal(self, answer: Answer, what: str) -> RegistryRefused:
-        """The error for an answer that says no: its status, the registry's own code and message, and the cure."""
+        """The error for a refusal, with status, the registry's code and message, and a next step."""
         answer.close()
         code, message = own_words(answer.content)
         said = ": ".join(part for part in (code, message) if part)
@@ -247,11 +247,11 @@ class Transport:
             f"the registry {self.host} was not reached",
             self._auth.redact(f"{self._name(request.method, request.url)} failed: {why}"),
             "Check the registry's address, the network and the proxy settings, then run the command again: "
-            "what was already moved is kept.",
+            "completed transfers are kept.",
         )
 
     def _authorised(self, request: Request) -> Answer:
-        """One request, repeated with a login if the registry requires one, and with a new one after it expired."""
+        """One request, repeated with a login if the registry requires one, and with a new one if it has expired."""
         ours = _origin(request.url) == self._origin
         if ours and self._namespace:
             separator = "&" if "?" in request.url else "?"
@@ -259,7 +259,7 @@ class Transport:
         header = self._auth.header(request.scopes) if ours else None
         for last in (False, False, True):
             answer = self._follow(request.with_header("Authorization", header) if header is not None else request)
-            # A host that a redirect led to is not the registry: its challenge must not choose who gets the login.
+            # Ignore the challenge of another host after a redirect: it must not choose who gets the login.
             if last or _origin(answer.url) != self._origin:
                 break
             renewed: str | None = None
@@ -347,14 +347,14 @@ class Transport:
         try:
             first = b"" if request.method == "HEAD" else _read(raw, limit + 1)
             if len(first) > limit:
-                raw.close()  # a connection with an unread rest cannot be used again
+                raw.close()  # a connection with unread bytes cannot be reused
         except (HTTPError, OSError) as error:
             raw.close()
             raise ConnectionLost(_cause(error, deadline)) from error
         finally:
             raw.release_conn()
         if deadline.expired:
-            # Headers or a body of no announced length that end there look complete.
+            # A truncated response without an announced length looks complete.
             raise ConnectionLost(deadline.why)
         if raw.status >= 300:
             _take_back(body, counted)
@@ -365,19 +365,19 @@ class Transport:
         return Answer(request.method, request.url, raw.status, raw.headers, content=first)
 
     def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
-        """A request to a token service, for the authenticator: repeated like any other, never redirected."""
+        """A request to a token service, for the authenticator: with retries, without redirects."""
         answer = self._repeated(Request(method, url, headers=headers, body=body), self._send)
         return answer.status, answer.content
 
     def _name(self, method: str, url: str) -> str:
-        """A request as people read it, without the query: an upload's location can carry a signature."""
+        """A request for messages, without the query, which may contain a signature."""
         parts = urlsplit(url)
         place = self.host if _origin(url) == self._origin else parts.netloc.rpartition("@")[2]
         return f"{method} {parts.path} at {place}"
 
 
 def _take_back(body: Body | bytes | None, counted: int) -> None:
-    """For progress, bytes that were sent with a failed request did not arrive."""
+    """Subtract the bytes of a failed request from the progress."""
     if isinstance(body, Body) and counted:
         body.moved(-counted)
 
@@ -393,7 +393,7 @@ def join_url(base: str, location: str) -> str | None:
 
 
 def _read(raw: BaseHTTPResponse, most: int) -> bytes:
-    """At most ``most`` bytes; reads to the end, since only there urllib3 notices a body that was cut short."""
+    """At most ``most`` bytes; reads to the end, where urllib3 detects a truncated body."""
     content = bytearray()
     while len(content) < most and (block := raw.read(most - len(content), decode_content=False)):
         content += block
@@ -401,7 +401,7 @@ def _read(raw: BaseHTTPResponse, most: int) -> bytes:
 
 
 def _origin(url: str) -> tuple[str, str]:
-    """Scheme and ``host:port``: what may see the same Authorization."""
+    """Scheme and ``host:port``, which may get the same Authorization."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
     name = parts.hostname or ""
@@ -409,7 +409,7 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _cause(error: BaseException, deadline: Deadline | None = None) -> str:
-    """The innermost cause, for people: urllib3 wraps an OSError up to three times."""
+    """The innermost cause: urllib3 wraps an OSError up to three times."""
     if deadline is not None and deadline.expired:
         return deadline.why
     for inner in (getattr(error, "reason", None), error.args[-1] if error.args else None, error.__cause__):

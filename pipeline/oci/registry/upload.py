@@ -1,9 +1,8 @@
-"""One blob's way into a repository: mounted, sent whole, or sent in chunks that survive a lost connection.
+"""Upload one blob to a repository: by mounting, whole, or in resumable chunks.
 
-What Amazon ECR does differently from the distribution specification, and is right for every other registry too: a
-PATCH is answered 201; its ``Range`` stops advancing after the first chunk although every chunk is kept; the state of an
-upload cannot be asked for (aws/containers-roadmap #2831, dotnet/sdk #33019). The digest, which the registry computes
-at the end, has the last word.
+Amazon ECR differs from the distribution specification, and the code works for other registries too: it responds to
+PATCH with 201; its ``Range`` stops advancing after the first chunk although every chunk is kept; it has no upload
+status (aws/containers-roadmap #2831, dotnet/sdk #33019). The digest that the registry computes at the end decides.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ from pipeline.oci.registry.retries import retry_after, whole_number
 from pipeline.oci.registry.transport import Answer, Body, ConnectionLost, Request, Transport, join_url
 from pipeline.oci.values import Descriptor, Digest
 
-# ECR takes parts of 5 to 10 MiB (FACTS: `partSize`); other registries take any.
+# ECR accepts parts of 5 to 10 MiB (`partSize` of InitiateLayerUpload); other registries accept any.
 CHUNK = 10 * 1024 * 1024
-# A minimum beyond this would be a chunk that cannot be resumed in any sensible way.
+# A larger minimum would make chunks too large to resume.
 _CHUNK_MOST = 1024 * 1024 * 1024
 _RANGE = re.compile(r"(?:bytes[= ])?0-(\d{1,18})")
 
 
 @dataclass(slots=True)
 class _Session:
-    """An open upload: where its next bytes go to, and how many the registry has."""
+    """An open upload: the location of its next bytes, and the number that the registry has."""
 
     location: str
     offset: int = 0
 
 
 class _Setback(Exception):
-    """An attempt failed, and another may succeed.
+    """A failed attempt that may be repeated.
 
-    resumable  the session may still be there, with some of the bytes
-    blindly    it may go on at the offset that we believe in, should the registry not know how far it came
+    resumable  the session may still exist, with some of the bytes
+    blindly    continue at our offset if the registry has no status
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class _Setback(Exception):
 
 
 class Upload:
-    """The upload of one blob to one repository; ``run`` gives the bytes that it took."""
+    """The upload of one blob to one repository; ``run`` returns the number of sent bytes."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class Upload:
         self._uploads = f"/v2/{repository}/blobs/uploads/"
 
     def run(self) -> int:
-        """Bytes of the blob that were sent: 0 when it was there already or could be mounted.
+        """Upload the blob and return the number of sent bytes: 0 if it existed or was mounted.
 
         Raises RegistryError.
         """
@@ -105,10 +104,10 @@ class Upload:
                 delay = self._transport.retries.delay(setbacks, setback.wait)
                 if delay is None:
                     raise setback.error from setback
-                self._moved(0)  # the caller's chance to end it here
+                self._moved(0)  # the caller may raise to end it
                 self._transport.pause(delay, f"the upload of {self._descriptor.digest.short} was interrupted")
                 if self._is_there():
-                    break  # only the answer was lost
+                    break  # only the response was lost
                 if current is not None and not (setback.resumable and self._resume(current, setback.blindly)):
                     self._moved(-current.offset)
                     current = None
@@ -126,7 +125,7 @@ class Upload:
         return True
 
     def _mount(self) -> _Session | bool:
-        """True when a mount succeeded, a session when it was refused with one (202), False when nothing came of it."""
+        """True if a mount succeeded, a session if it was refused with one (202), else False."""
         for source in self._mounts:
             query = urlencode({"mount": str(self._descriptor.digest), "from": source})
             scopes = self._scopes | {repository_scope(source, push=False)}
@@ -154,13 +153,13 @@ class Upload:
         location = answer.headers.get("Location") or before
         if location is None:
             raise RegistryError(
-                self._what, "the registry opened an upload without saying where", "Tell the registry's operator."
+                self._what, "the registry opened an upload without a location", "Tell the registry's operator."
             )
         target = join_url(answer.url, location)
         if target is None:
             raise RegistryError(
                 self._what,
-                "the registry opened an upload at an address that is no URL",
+                "the registry opened an upload at an address that is not a URL",
                 "Tell the registry's operator.",
             )
         if urlsplit(answer.url).scheme == "https" and urlsplit(target).scheme != "https":
@@ -208,7 +207,7 @@ class Upload:
                 resumable=False,
             )
         if acknowledged is not None and session.offset < acknowledged < end:
-            # It took a part: go on from there.
+            # It accepted a part: continue after it.
             self._moved(acknowledged - end)
             session.offset = acknowledged
         else:
@@ -237,7 +236,7 @@ class Upload:
             )
 
     def _attempt(self, method: str, url: str, headers: dict[str, str], body: Body | None) -> Answer:
-        """A request that must not be repeated blindly: bytes may have arrived although the answer did not."""
+        """A request that must not be repeated blindly: bytes may have arrived without a response."""
         request = Request(method, url, self._scopes, headers, body, repeat=False)
         try:
             answer = self._transport.request(request)
@@ -257,10 +256,10 @@ class Upload:
         return answer
 
     def _resume(self, session: _Session, blindly: bool) -> bool:
-        """Ask how far the upload came; True when ``session`` can go on from what it says."""
+        """Read the upload's status; True if ``session`` can continue from it."""
         answer = self._transport.request(Request("GET", session.location, self._scopes))
         if answer.status >= 300:
-            # Not every registry can be asked (ECR answers 404). The next chunk will show: 404 or 416 if it is gone.
+            # Not every registry has a status (ECR: 404). The next chunk shows whether it is gone, by 404 or 416.
             return blindly and answer.status in (404, 405, 501) and session.offset > 0
         acknowledged = _acknowledged(answer)
         most = min(session.offset + self._chunk, self._descriptor.size)
@@ -273,7 +272,7 @@ class Upload:
         return True
 
     def _verify_source(self) -> None:
-        """Raise DamagedCopy if this machine's copy is wrong, so that the registry is not blamed for it."""
+        """Raise DamagedCopy if the local copy is wrong, instead of an error of the registry."""
         hasher, count = hashlib.sha256(), 0
         with self._open() as stream:
             while block := stream.read(BLOCK):
@@ -291,6 +290,6 @@ class Upload:
 
 
 def _acknowledged(answer: Answer) -> int | None:
-    """How many bytes a registry says that it has, or None when it does not say."""
+    """The number of bytes that a registry reports to have, or None."""
     match = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
     return int(match[1]) + 1 if match else None

@@ -26,7 +26,7 @@ sso_role_name = admin
 sso_region = us-east-1
 sso_start_url = https://example.awsapps.com/start
 """
-PROCESS = "the credential_process of the profile work printed something else than the JSON of credentials"
+PROCESS = "the credential_process of the profile work did not print credentials as JSON"
 ROLE = "role_arn = arn:aws:iam::123456789012:role/x\nweb_identity_token_file = /no/such/token"
 RENEW = "Renew the credentials of the profile work, or use another with AWS_PROFILE."
 EXPIRED = '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"S","Expiration":"2020-01-01T00:00:00Z"}'

@@ -42,7 +42,7 @@ def start(line: CommandLine, *arguments: str) -> subprocess.Popen[str]:
     }
     return subprocess.Popen(
         [sys.executable, str(line.project / "bootstrap.py"), *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=line.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class Watch:
         self._keyboard, screen = os.openpty()
         self.process = subprocess.Popen(
             [sys.executable, str(line.project / "bootstrap.py"), "watch", "--json", *options],
-            env=environment, stdin=screen if terminal else subprocess.DEVNULL, stdout=subprocess.PIPE,
+            cwd=line.project, env=environment, stdin=screen if terminal else subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=screen if terminal else subprocess.PIPE, text=True,
         )  # fmt: skip
         os.close(screen)

@@ -82,7 +82,7 @@ def test_input_that_step_functions_refuses_is_malformed_and_not_sent(lab: Lab, t
     summary = submit_file(lab.client("stepfunctions"), lab.machine, path)
     assert summary.counts == {"malformed": 3}
     assert [why.partition("JSON: ")[2] for _number, why in summary.malformed] == [
-        "a number is out of range", "the name amount is there twice in one object", "a number is out of range",
+        "a number is out of range", "the name amount is repeated in an object", "a number is out of range",
     ]  # fmt: skip
     assert lab.trace() == lab.parked() == []
 

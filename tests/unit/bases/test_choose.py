@@ -245,17 +245,17 @@ class TestInARegistry:
     )
     def test_what_is_no_image(self, server: LoopbackRegistry, fetch: Callable[..., Base], content: bytes) -> None:
         publish(server, content, "application/vnd.docker.distribution.manifest.v1+json")
-        with pytest.raises(BaseImageError, match="is no image of a kind that Lambda runs"):
+        with pytest.raises(BaseImageError, match="Lambda does not run images of its kind"):
             fetch()
 
     @pytest.mark.parametrize(
         ("change", "why"),
         [
             ({"config": {"size": 5_000_000}}, "its config claims to have 5000000 bytes"),
-            ({"layers": [{"urls": ["https://example/layer"]}]}, "some of its layers are not kept in registries"),
+            ({"layers": [{"urls": ["https://example/layer"]}]}, "some of its layers are not stored in registries"),
             (
                 {"layers": [{"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}]},
-                "some of its layers are not kept in registries",
+                "some of its layers are not stored in registries",
             ),
             ({"layers": [{"size": -1}]}, "its manifest or config is not understood"),
         ],

@@ -15,7 +15,7 @@ from pipeline.target import host_architecture
 
 def test_without_an_engine_it_is_said_what_else_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-    with pytest.raises(LocalError, match="the base own:1 was not read out of the engine") as caught:
+    with pytest.raises(LocalError, match="the base own:1 was not read from the engine") as caught:
         choose_base(
             "docker-daemon:own:1", Platform(host_architecture(), PythonVersion(3, 13)), BlobStore(tmp_path / "store")
         )

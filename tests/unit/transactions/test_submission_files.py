@@ -43,7 +43,7 @@ def test_line_endings_and_a_byte_order_mark_do_not_matter(tmp_path: Path, ending
         (b'{"a":NaN}', "NaN"),
         (b'{"a":1e400}', "out of range"),
         (b'{"a":' + b"9" * 5_000 + b"}", "out of range"),
-        (b'{"amount":1,"amount":2}', "the name amount is there twice"),
+        (b'{"amount":1,"amount":2}', "the name amount is repeated"),
         (b'{"a":1} {"b":2}', "not JSON"),
         (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
         (b"[" * 100_000, "not JSON"),

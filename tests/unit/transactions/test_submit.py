@@ -93,7 +93,7 @@ def test_a_number_within_a_double_is_sent(number: str) -> None:
     ],
 )
 def test_a_repeated_name_is_refused(text: str, named: str) -> None:
-    with pytest.raises(SubmissionError, match=f"not JSON: {named} there twice") as caught:
+    with pytest.raises(SubmissionError, match=f"not JSON: {named} repeated") as caught:
         run(text)
     assert "4111" not in str(caught.value)
 

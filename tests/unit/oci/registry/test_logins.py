@@ -135,8 +135,8 @@ def test_helper_without_a_login_leaves_the_configuration(
     ("body", "why"),
     [
         ("echo top-secret; exit 3", "ended with status 3"),
-        ("echo top-secret", "answered something else than a login"),
-        ("echo '[\"top-secret\"]'", "answered something else than a login"),
+        ("echo top-secret", "did not print a login"),
+        ("echo '[\"top-secret\"]'", "did not print a login"),
     ],
 )
 def test_helper_that_fails_is_named_and_not_quoted(
@@ -158,7 +158,7 @@ def test_helper_that_is_not_installed(config: Callable[[Any], Path]) -> None:
 
 def test_helper_outside_of_the_path_is_refused(config: Callable[[Any], Path]) -> None:
     config({"credsStore": "../../evil"})
-    with pytest.raises(CredentialsError, match="is no name of a credential helper"):
+    with pytest.raises(CredentialsError, match="is not a name of a credential helper"):
         docker_credentials(HOST)
 
 

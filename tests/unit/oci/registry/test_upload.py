@@ -277,7 +277,7 @@ def test_missing_repository_is_named_with_its_cure(server: LoopbackRegistry, cli
 
 def test_location_that_is_no_url_is_told(server: LoopbackRegistry, client: Client) -> None:
     server._upload = lambda *_request: Answered(202, {"Location": "http://[::1"})  # type: ignore[method-assign]
-    with pytest.raises(RegistryError, match="opened an upload at an address that is no URL"):
+    with pytest.raises(RegistryError, match="opened an upload at an address that is not a URL"):
         upload(client(), b"content")
 
 
