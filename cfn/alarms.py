@@ -1,16 +1,30 @@
-"""Alarms on what somebody must look at: failing or throttled functions, parked transactions, failed executions."""
+"""Alarms on what needs a person: failing or throttled functions, parked and lost transactions."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from troposphere import GetAtt, Ref, Template, cloudwatch
+from troposphere import GetAtt, Ref, Template, cloudwatch, logs, sns
 
+from cfn.data import DEAD_LETTER_SECONDS, Data
 from cfn.functions import FunctionResources
 from cfn.names import Names, pascal_case
+from cfn.settings import Settings
+from cfn.workflow.state_machine import Workflow
 
 PERIOD = 60  # s; the shortest period of these services' metrics
+# Throttled invocations are tried again, so a few are no reason to wake anyone: this share of the load is, in three of
+# five minutes. What retries do not carry is parked, which has an alarm of its own.
+THROTTLED_SHARE = 0.01
+# The oldest parked message, in seconds: half of what SQS keeps it for.
+PARKED_TOO_LONG = DEAD_LETTER_SECONDS // 2
+
+# Of the state machine's log at level ERROR without execution data: ExecutionFailed keeps the error, and a failed task
+# the service that it called (recorded: stepfunctions/v2/logs; Step Functions API, TaskFailedEventDetails).
+_LOST = '{ $.type = "ExecutionFailed" && $.details.error != "Parked" }'
+_KEPT_IN_TABLE = '{ $.details.resourceType = "sqs" }'
 
 
 def error_alarm(function: str) -> str:
@@ -20,56 +34,109 @@ def error_alarm(function: str) -> str:
 
 def add_alarms(
     template: Template,
+    settings: Settings,
     names: Names,
     *,
     functions: Mapping[str, FunctionResources],
-    dead_letter_queue: Any | None,
-    state_machine: Any | None,
-    alarm_topic: Any,
+    data: Data | None,
+    workflow: Workflow | None,
+    topic: Any,
 ) -> None:
-    """Add the alarms; those of the queue and the state machine where there are any."""
+    """Add the alarms, which publish to ``topic``, an ARN; those of transactions where there are any."""
 
     def add(logical_id: str, name: str, **metric: Any) -> None:
         template.add_resource(
             cloudwatch.Alarm(
                 logical_id,
                 AlarmName=name,
-                AlarmActions=[Ref(alarm_topic)],
+                AlarmActions=[topic],
                 ComparisonOperator="GreaterThanThreshold",
-                Threshold=0,
-                EvaluationPeriods=1,
                 Period=PERIOD,
                 # No traffic is not an alarm.
                 TreatMissingData="notBreaching",
-                **metric,
+                **{"Threshold": 0, "EvaluationPeriods": 1, **metric},
             )
         )
 
+    tolerated = int(settings.transactions_per_minute * THROTTLED_SHARE) if settings.has_transactions else 0
     for name, resources in functions.items():
-        for metric in ("Errors", "Throttles"):
-            add(
-                error_alarm(name) if metric == "Errors" else f"{pascal_case(name)}Throttles",
-                f"{names.function(name)}-{metric.lower()}",
-                Namespace="AWS/Lambda",
-                MetricName=metric,
-                Statistic="Sum",
-                Dimensions=[cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(resources.function))],
+        dimensions = [cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(resources.function))]
+        lambda_metric = {"Namespace": "AWS/Lambda", "Statistic": "Sum", "Dimensions": dimensions}
+        add(error_alarm(name), f"{names.function(name)}-errors", MetricName="Errors", **lambda_metric)
+        add(
+            f"{pascal_case(name)}Throttles",
+            f"{names.function(name)}-throttles",
+            MetricName="Throttles",
+            Threshold=tolerated,
+            EvaluationPeriods=5,
+            DatapointsToAlarm=3,
+            **lambda_metric,
+        )
+    if data is None or workflow is None:
+        return
+    queue = {
+        "Namespace": "AWS/SQS",
+        "Statistic": "Maximum",
+        "Dimensions": [cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(data.dead_letter_queue, "QueueName"))],
+    }
+    messages = "ApproximateNumberOfMessagesVisible"
+    add("ParkedTransactions", f"{names.dead_letter_queue}-messages", MetricName=messages, **queue)
+    add(
+        "ParkedTooLong",
+        f"{names.dead_letter_queue}-age",
+        MetricName="ApproximateAgeOfOldestMessage",
+        Threshold=PARKED_TOO_LONG,
+        **queue,
+    )
+    add(
+        "ExecutionsTimedOut",
+        f"{names.state_machine}-timed-out",
+        Namespace="AWS/States",
+        MetricName="ExecutionsTimedOut",
+        Statistic="Sum",
+        Dimensions=[cloudwatch.MetricDimension(Name="StateMachineArn", Value=Ref(workflow.state_machine))],
+    )
+    for logical_id, name, pattern in (
+        ("ExecutionsLost", "lost", _LOST),
+        ("ParkedInTable", "parked-in-table", _KEPT_IN_TABLE),
+    ):
+        template.add_resource(
+            logs.MetricFilter(
+                f"{logical_id}Filter",
+                LogGroupName=Ref(workflow.log_group),
+                FilterPattern=pattern,
+                MetricTransformations=[
+                    logs.MetricTransformation(
+                        MetricNamespace=names.state_machine, MetricName=logical_id, MetricValue="1"
+                    )
+                ],
             )
-    if dead_letter_queue is not None:
-        add(
-            "ParkedTransactions",
-            f"{names.dead_letter_queue}-messages",
-            Namespace="AWS/SQS",
-            MetricName="ApproximateNumberOfMessagesVisible",
-            Statistic="Maximum",
-            Dimensions=[cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(dead_letter_queue, "QueueName"))],
         )
-    for metric in ("ExecutionsFailed", "ExecutionsTimedOut") if state_machine is not None else ():
         add(
-            metric,
-            f"{names.state_machine}-{'failed' if metric == 'ExecutionsFailed' else 'timed-out'}",
-            Namespace="AWS/States",
-            MetricName=metric,
+            logical_id,
+            f"{names.state_machine}-{name}",
+            Namespace=names.state_machine,
+            MetricName=logical_id,
             Statistic="Sum",
-            Dimensions=[cloudwatch.MetricDimension(Name="StateMachineArn", Value=Ref(state_machine))],
         )
+
+
+def add_subscriptions(template: Template, prefix: str, topic: Any, endpoints: tuple[str, ...]) -> None:
+    """Subscribe e-mail addresses, https URLs, and queues or functions by their ARN (``cfn.validation`` checks them)."""
+    for endpoint in endpoints:
+        template.add_resource(
+            sns.SubscriptionResource(
+                # Named after the endpoint, so that another one in the list does not change it.
+                f"{prefix}Subscription{hashlib.sha256(endpoint.encode()).hexdigest()[:8]}",
+                TopicArn=topic,
+                Protocol=protocol_of(endpoint),
+                Endpoint=endpoint,
+            )
+        )
+
+
+def protocol_of(endpoint: str) -> str:
+    """The SNS protocol of an endpoint: ``"ops@example.com"`` is "email", an ARN is that of its service."""
+    if endpoint.startswith("arn:"):
+        return endpoint.split(":")[2]
+    return "https" if endpoint.startswith("https://") else "email"

@@ -16,11 +16,10 @@ DEAD_LETTER_SECONDS = 14 * 24 * 3600  # 1,209,600 s, the longest that SQS keeps 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The resources themselves; ``Ref`` gives the table's name, the topics' ARNs and the queue's URL."""
+    """The resources themselves; ``Ref`` gives the table's name, the topic's ARN and the queue's URL."""
 
     table: Any
     alert_topic: Any
-    alarm_topic: Any
     dead_letter_queue: Any
 
 
@@ -29,7 +28,6 @@ def add_data(template: Template, settings: Settings, names: Names) -> Data:
     return Data(
         table=_add_table(template, settings, names, policy),
         alert_topic=_add_alert_topic(template, names),
-        alarm_topic=add_alarm_topic(template, names),
         dead_letter_queue=_add_dead_letter_queue(template, names, policy),
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from troposphere import Output, Ref
 
-from cfn.alarms import add_alarms
+from cfn.alarms import add_alarms, add_subscriptions
+from cfn.dashboard import add_dashboard
 from cfn.data import add_alarm_topic, add_data
 from cfn.functions import add_functions, add_roles
 from cfn.names import pascal_case
@@ -41,8 +42,9 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     resources = add_functions(
         template, settings, names, functions, roles=roles, network=network, table=data.table if data else None
     )
-    alarm_topic = data.alarm_topic if data else add_alarm_topic(template, names)
-    outputs = {"AlarmTopicArn": Ref(alarm_topic)}
+    alarm_topic = settings.alarm_topic or Ref(add_alarm_topic(template, names))
+    add_subscriptions(template, "Alarm", alarm_topic, settings.alarm_subscriptions)
+    outputs = {"AlarmTopicArn": alarm_topic}
     workflow = None
     if data is not None:
         workflow = add_workflow(
@@ -60,14 +62,10 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
             "DeadLetterQueueUrl": Ref(data.dead_letter_queue),
             "AlertTopicArn": Ref(data.alert_topic),
         }
-    add_alarms(
-        template,
-        names,
-        functions=resources,
-        dead_letter_queue=data.dead_letter_queue if data else None,
-        state_machine=workflow.state_machine if workflow else None,
-        alarm_topic=alarm_topic,
-    )
+        add_subscriptions(template, "Alert", Ref(data.alert_topic), settings.alert_subscriptions)
+        if settings.has_dashboard:
+            add_dashboard(template, names, resources, workflow)
+    add_alarms(template, settings, names, functions=resources, data=data, workflow=workflow, topic=alarm_topic)
     add_shifting(template, settings, names, resources)
     if network is not None and network.vpc is not None:
         outputs |= {"VpcId": network.vpc, "FunctionsSecurityGroupId": network.security_groups[0]}

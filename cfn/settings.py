@@ -73,6 +73,11 @@ class Settings:
     protect_data          deletion protection for the table, and data kept when the stack goes
     endpoints             interface endpoints beside those that the functions' calls need; each costs by the hour and
                           zone (``cfn.calls.EXTRA_ENDPOINTS``)
+    alarm_topic           the ARN of an existing SNS topic for alarms; "" makes one
+    alarm_subscriptions, alert_subscriptions
+                          who is told of alarms, and of flagged transactions: e-mail addresses, https URLs, or the ARNs
+                          of queues and functions
+    dashboard             whether there is a CloudWatch dashboard; None: if data is protected
     release               how a new image takes over: "AllAtOnce", or a CodeDeploy preference such as
                           "LambdaCanary10Percent5Minutes"
     """
@@ -92,6 +97,10 @@ class Settings:
     zones: int = 3
     vpc_cidr: str = "10.20.0.0/20"
     endpoints: tuple[str, ...] = ()
+    alarm_topic: str = ""
+    alarm_subscriptions: tuple[str, ...] = ()
+    alert_subscriptions: tuple[str, ...] = ()
+    dashboard: bool | None = None
     release: str = "AllAtOnce"
     tags: tuple[tuple[str, str], ...] = field(default=())
 
@@ -112,6 +121,10 @@ class Settings:
     def has_transactions(self) -> bool:
         """Whether the stack has the transaction pipeline."""
         return self.workflow == TRANSACTIONS
+
+    @property
+    def has_dashboard(self) -> bool:
+        return self.protect_data if self.dashboard is None else self.dashboard
 
     def in_vpc(self, function: FunctionDefinition) -> bool:
         """Whether a function runs in a VPC: as it says, else if the transaction pipeline is there."""

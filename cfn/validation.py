@@ -23,6 +23,11 @@ _ACTION = re.compile(r"[A-Z][A-Za-z0-9]+")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 # ARN format (IAM user guide, "Identify AWS resources with ARNs"); the partition may be a pseudo parameter.
 _ARN = re.compile(r"arn:(?:aws[a-z-]*|\$\{AWS::Partition\}|\*):[a-z0-9-]+:[^:\s]*(?:::[^:\s]*)*:[^\s]+")
+_TOPIC = re.compile(r"arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
+# API_Subscribe: the protocols that send text as it is. Texts and mobile pushes are not for alarms.
+_ENDPOINT = re.compile(
+    r"[^@\s]+@[^@\s]+\.[^@\s]+|https://[^\s]+|arn:aws:(sqs:[a-z0-9-]+:[0-9]{12}:|lambda:[a-z0-9-]+:[0-9]{12}:function:)[\w:-]+"
+)
 # What the stack sets itself; a function's own variables must not hide them.
 OWN_VARIABLES = (
     "ENVIRONMENT",
@@ -66,6 +71,7 @@ def check_settings(settings: Settings) -> None:
     if settings.reserved_concurrency is not None and not 0 <= settings.reserved_concurrency <= RESERVED_MAX:
         findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and can be 0 to {RESERVED_MAX:,}")
     findings += _network_findings(settings)
+    findings += _topic_findings(settings)
     findings += _tag_findings(settings.tags)
     if findings:
         raise SettingsError(
@@ -84,6 +90,25 @@ def _network_findings(settings: Settings) -> Iterator[str]:
             yield f"{name} has {len(ids)} ids and Lambda takes {most}"
     if bool(settings.subnets) != bool(settings.security_groups):
         yield "subnets and security_groups name an existing network only together"
+
+
+def _topic_findings(settings: Settings) -> Iterator[str]:
+    if settings.alarm_topic and not _TOPIC.fullmatch(settings.alarm_topic):
+        yield f"alarm_topic is {settings.alarm_topic[:200]!a} and a topic is arn:aws:sns:eu-west-1:123456789012:name"
+    if settings.alarm_topic and settings.alarm_subscriptions:
+        yield "alarm_subscriptions are those of the stack's own topic, and alarm_topic names another"
+    if settings.alert_subscriptions and not settings.has_transactions:
+        yield "alert_subscriptions are for flagged transactions, and the project has no transactions"
+    for name in ("alarm_subscriptions", "alert_subscriptions"):
+        endpoints: tuple[str, ...] = getattr(settings, name)
+        for endpoint in endpoints:
+            if not _ENDPOINT.fullmatch(endpoint):
+                yield (
+                    f"{name} has {endpoint[:200]!a}; it can have e-mail addresses, https URLs, and the ARNs of queues"
+                    " and functions"
+                )
+        if len(set(endpoints)) < len(endpoints):
+            yield f"{name} has an endpoint twice"
 
 
 def _tag_findings(tags: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -41,7 +41,7 @@ _ON_BY_SERVICE = {
 # What only the transaction pipeline has.
 _OF_TRANSACTIONS = {On.STATE_MACHINE, On.EXECUTIONS, On.TABLE, On.QUEUE}
 # These match every log group or policy of the account.
-_ON_ANYTHING = {"logs:DescribeLogGroups", "logs:DescribeResourcePolicies"}
+_ON_ANYTHING = {"logs:DescribeLogGroups", "logs:DescribeMetricFilters", "logs:DescribeResourcePolicies"}
 
 
 def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...]:
@@ -88,6 +88,8 @@ def handler_actions() -> Mapping[str, Mapping[str, Sequence[str]]]:
 def _on(kind: str, action: str) -> On:
     if kind == "AWS::IAM::ManagedPolicy":
         return On.POLICIES
+    if kind == "AWS::CloudWatch::Dashboard":
+        return On.ANYTHING
     service = action.partition(":")[0]
     return On.ANYTHING if action in _ON_ANYTHING else _ON_BY_SERVICE.get(service, On.ANYTHING)
 

@@ -50,6 +50,10 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     zones: int | None = None
     vpc_cidr: str | None = None
     endpoints: tuple[str, ...] | None = None
+    alarm_topic: str | None = None
+    alarm_subscriptions: tuple[str, ...] | None = None
+    alert_subscriptions: tuple[str, ...] | None = None
+    dashboard: bool | None = None
     release: str | None = None
     subnets: tuple[str, ...] | None = None
     security_groups: tuple[str, ...] | None = None
@@ -66,6 +70,10 @@ _SETTINGS = (
     "zones",
     "vpc_cidr",
     "endpoints",
+    "alarm_topic",
+    "alarm_subscriptions",
+    "alert_subscriptions",
+    "dashboard",
     "release",
     "subnets",
     "security_groups",

@@ -25,6 +25,8 @@ PROD = Settings(
     protect_data=True,
     log_retention_days=365,
     release="LambdaCanary10Percent5Minutes",
+    alarm_subscriptions=("ops@example.com",),
+    alert_subscriptions=("https://alerts.example.com/fraud", "arn:aws:sqs:eu-central-1:123456789012:cases"),
 )
 
 

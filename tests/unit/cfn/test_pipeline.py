@@ -281,8 +281,10 @@ def test_alarms_watch_functions_queue_and_executions(template: dict[str, Any]) -
         ("AWS/Lambda", "Errors"),
         ("AWS/Lambda", "Throttles"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-        ("AWS/States", "ExecutionsFailed"),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
         ("AWS/States", "ExecutionsTimedOut"),
+        ("transaction-pipeline-dev", "ExecutionsLost"),
+        ("transaction-pipeline-dev", "ParkedInTable"),
     }
     for each in of_type(template, "AWS::CloudWatch::Alarm").values():
         assert each["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}]

@@ -28,6 +28,7 @@ HEAD = """\
 # Actions that a handler calls only for a property that no template sets. A test fails when a template sets it.
 # A read handler does not know the properties, so reads of the resource's own service are never omitted.
 UNSET: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "AWS::SNS::Subscription": {"SubscriptionRoleArn": ("iam:GetRole", "iam:PassRole")},
     "AWS::CodeDeploy::DeploymentGroup": {"OnPremisesInstanceTagFilters": ("codedeploy:RegisterOnPremisesInstance",)},
     "AWS::DynamoDB::Table": {
         "ContributorInsightsSpecification": ("dynamodb:UpdateContributorInsights",),
