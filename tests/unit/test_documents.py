@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RULES, _, TRY_FIRST = (ROOT / "docs" / "aws-rules.md").read_text().partition(HEADING)
 ROWS = [
     [cell.strip() for cell in line.strip().strip("|").split(" | ")]
-    for line in RULES.splitlines()
+    for line in RULES.partition("## Not refused")[0].splitlines()
     if line.startswith("| ") and not line.startswith("| rule ")
 ]
 # How code cites AWS.

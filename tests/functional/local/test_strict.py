@@ -212,6 +212,17 @@ def push_over_http(place: Place) -> None:
             raise ClientError({"Error": {"Code": found["code"], "Message": found["message"]}}, "push") from error
 
 
+def two_small_parts(place: Place) -> None:
+    upload = place.ecr.initiate_layer_upload(repositoryName="strict-mutable")["uploadId"]
+    for first in (0, 3):
+        place.ecr.upload_layer_part(
+            repositoryName="strict-mutable", uploadId=upload, partFirstByte=first, partLastByte=first + 2,
+            layerPartBlob=b"abc",
+        )  # fmt: skip
+    digest = f"sha256:{hashlib.sha256(b'abcabc').hexdigest()}"
+    place.ecr.complete_layer_upload(repositoryName="strict-mutable", uploadId=upload, layerDigests=[digest])
+
+
 def index_as_function(place: Place) -> None:
     digest = place.image.rpartition("@")[2]
     manifest = {
@@ -304,6 +315,7 @@ CASES: dict[tuple[str, str, str], Case] = {
         "batch_check_layer_availability", "layerDigests", IMAGE["imageDigest"]
     ),
     ("ecr", "UploadLayerPart", "the part"): lambda p: p.upload("strict-mutable", b"\0" * 20_971_530),
+    ("ecr", "CompleteLayerUpload", "a part before"): two_small_parts,
     ("lambda", "CreateFunction", "the name has"): lambda p: p.create_function("x" * 65),
     ("lambda", "CreateFunction", "the image is not"): lambda p: p.image_function("docker.io/library/alpine:3"),
     ("lambda", "UpdateFunctionCode", "the image is not"): lambda p: made_image_function(p).update_function_code(
@@ -412,7 +424,12 @@ CASES: dict[tuple[str, str, str], Case] = {
     ),
 }  # fmt: skip
 # Would take 10,000 invocations in a second; tests/unit/local/emulator/test_strict.py has its arithmetic.
-ELSEWHERE = {("lambda", INVOCATION, "more than 10 invocations a second for each unreserved execution of the account")}
+ELSEWHERE = {
+    ("lambda", INVOCATION, "more than 10 invocations a second for each unreserved execution of the account"),
+    # test_a_fresh_account_has_five_networks and test_a_fresh_account_has_twenty_gateways
+    ("ec2", "CreateVpc", "on a fresh account: there are 5 VPCs in the region"),
+    ("ec2", "CreateVpcEndpoint", "on a fresh account: there are 20 gateway endpoints in the region"),
+}
 
 
 NO_VALIDATION = Config(parameter_validation=False)
@@ -606,6 +623,49 @@ def test_a_fresh_account_has_3008_mb(fresh: Place) -> None:
     with pytest.raises(ClientError, match="less than or equal to 3008"):
         fresh.create_function("strict-none", MemorySize=3009)
     fresh.create_function("strict-large", MemorySize=3008)
+
+
+def test_a_fresh_account_has_five_networks(fresh: Place) -> None:
+    ec2 = fresh.client("ec2")
+    made = [ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"] for number in range(5 - len(networks(ec2)))]
+    with pytest.raises(ClientError, match="VpcLimitExceeded"):
+        ec2.create_vpc(CidrBlock="10.9.0.0/16")
+    vpc = {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.9.0.0/16"}}}
+    status, reasons = fresh.stack("strict-sixth", vpc)
+    assert (status, "The maximum number of VPCs has been reached." in reasons) == ("ROLLBACK_COMPLETE", True)
+    ec2.delete_vpc(VpcId=made[0])
+    ec2.create_vpc(CidrBlock="10.9.0.0/16")
+
+
+def networks(ec2: Any) -> list[Any]:
+    return list(ec2.describe_vpcs()["Vpcs"])
+
+
+def test_a_fresh_account_has_twenty_gateways(fresh: Place) -> None:
+    ec2, service = fresh.client("ec2"), "com.amazonaws.us-east-1.s3"
+    for _ in range(20):
+        ec2.create_vpc_endpoint(VpcId=fresh.vpc, ServiceName=service)
+    with pytest.raises(ClientError, match="VpcEndpointLimitExceeded"):
+        ec2.create_vpc_endpoint(VpcId=fresh.vpc, ServiceName=service)
+    ec2.create_vpc_endpoint(VpcId=fresh.vpc, ServiceName=service, VpcEndpointType="Interface")
+
+
+def test_a_blob_that_no_manifest_refers_to_is_not_mounted(place: Place) -> None:
+    place.ecr.create_repository(repositoryName="strict-mounts")
+    manifest = place.manifest("strict-mutable", layer=b"mounted")
+    digest = json.loads(manifest)["layers"][0]["digest"]
+    assert mount(place, digest) == 202
+    place.put("strict-mutable", manifest)
+    assert mount(place, digest) == 201
+
+
+def mount(place: Place, digest: str) -> int:
+    """The status of a mount into the repository strict-mounts."""
+    token = place.ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    url = f"{place.aws.endpoint}/v2/strict-mounts/blobs/uploads/?mount={digest}&from=strict-mutable"
+    request = Request(url, data=b"", method="POST", headers={"Authorization": f"Basic {token}"})
+    with urlopen(request, timeout=30) as answer:
+        return int(answer.status)
 
 
 def test_a_fresh_account_reserves_nothing(fresh: Place) -> None:

@@ -14,12 +14,22 @@ from typing import Any
 from pipeline.local.emulator.patches.patch import Patch
 
 
+class Parts(bytearray):
+    """The content of an upload so far. ``sizes``: the bytes of each part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+
 def _keep_part(upload_part: Any, ecr: Any) -> Any:
     def _upload_layer_part(data: dict[str, Any]) -> Any:
         if data.get("repositoryName", "") not in ecr._repositories:
             return _no_repository(ecr, data)
-        parts = ecr._uploads.setdefault(data["repositoryName"], {}).setdefault(data.get("uploadId", ""), bytearray())
-        parts += base64.b64decode(data.get("layerPartBlob", ""))
+        parts = ecr._uploads.setdefault(data["repositoryName"], {}).setdefault(data.get("uploadId", ""), Parts())
+        part = base64.b64decode(data.get("layerPartBlob", ""))
+        parts.extend(part)
+        parts.sizes.append(len(part))
         return upload_part(data)
 
     return _upload_layer_part
@@ -75,6 +85,16 @@ def _look_for_layers(_original: Any, ecr: Any) -> Any:
         return ecr.json_response({"layers": layers, "failures": failures})
 
     return _batch_check_layer_availability
+
+
+def _mount_referenced(start_upload: Any, ecr: Any) -> Any:
+    def _v2_start_blob_upload(name: str, query_params: Any, body: bytes) -> Any:
+        digest, source = (ecr._query_first(query_params, each) for each in ("mount", "from"))
+        if digest and not any(digest.encode() in each for each in ecr._manifest_blobs.get(source, {}).values()):
+            query_params = {key: value for key, value in query_params.items() if key not in ("mount", "from")}
+        return start_upload(name, query_params, body)
+
+    return _v2_start_blob_upload
 
 
 def _drop_repository(delete_repository: Any, ecr: Any) -> Any:
@@ -159,6 +179,14 @@ UPLOADS = (
         "distinguishes layers that exist from layers that do not",
         "D ECR API_BatchCheckLayerAvailability",
         _look_for_layers,
+    ),
+    Patch(
+        "services.ecr:_v2_start_blob_upload",
+        "06f3ddabc12cbe4a",
+        "mounts every blob of the other repository",
+        "mounts a blob that a manifest there refers to, and begins an upload (202) for any other",
+        "D ECR user guide, Blob mounting",
+        _mount_referenced,
     ),
     Patch(
         "services.ecr:_delete_repository",

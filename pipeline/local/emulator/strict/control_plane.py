@@ -43,6 +43,11 @@ def layers(repository_name: str) -> Mapping[str, bytes]:
     return found
 
 
+def upload_parts(repository_name: str, upload_id: str) -> list[int]:
+    """The bytes of each part of an upload through the API so far."""
+    return list(getattr(service("ecr")._uploads.get(repository_name, {}).get(upload_id), "sizes", ()))
+
+
 def manifest(repository_name: str, reference: str) -> tuple[bytes, str] | None:
     """The bytes and the media type of a manifest by tag or digest."""
     digest, content, media_type = service("ecr")._resolve_manifest(repository_name, reference)
@@ -56,6 +61,15 @@ def functions() -> Iterator[tuple[str, Mapping[str, Any]]]:
 def function(name: str) -> Mapping[str, Any] | None:
     found: Mapping[str, Any] | None = service("lambda_svc")._functions.get(name)
     return found
+
+
+def vpcs() -> int:
+    """How many VPCs there are, the default one included."""
+    return len(service("ec2")._vpcs)
+
+
+def gateway_endpoints() -> int:
+    return sum(each["VpcEndpointType"] == "Gateway" for each in service("ec2")._vpc_endpoints.values())
 
 
 def account_concurrency() -> int:

@@ -13,7 +13,7 @@ from pipeline.local.emulator.strict.refusal import Fields, Refusal
 
 TAGS_MAX = 1000
 BATCH_MAX = 100
-PART_MAX = 20_971_520
+PART_MIN, PART_MAX = 5_242_880, 20_971_520
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -127,6 +127,13 @@ def _large_part(parameters: Mapping[str, Any]) -> Fields:
     return {"limit": PART_MAX} if size > PART_MAX + 2 else None
 
 
+def _small_part(parameters: Mapping[str, Any]) -> Fields:
+    name, upload = str(parameters.get("repositoryName", "")), str(parameters.get("uploadId", ""))
+    *parts, _last = control_plane.upload_parts(name, upload) or [0]
+    small = [size for size in parts if size < PART_MIN]
+    return {"limit": PART_MIN, "size": small[0]} if small else None
+
+
 _BATCH_TEXT = (
     "Invalid parameter at '{member}' failed to satisfy constraint:"
     " 'Member must have length less than or equal to {limit}'"
@@ -206,5 +213,11 @@ IMAGE_REFUSALS = (
         "Invalid parameter at 'layerPartBlob' failed to satisfy constraint: 'Member must have length less than or equal"
         " to {limit}'",
         "D ECR API_UploadLayerPart; B", _large_part,
+    ),
+    Refusal(
+        "ecr", "CompleteLayerUpload", f"a part before the last has less than {PART_MIN} bytes",
+        "LayerPartTooSmallException",
+        "Layer parts must be at least {limit} bytes in size, except the last: {size}",
+        "D ECR API_CompleteLayerUpload; B", _small_part,
     ),
 )  # fmt: skip

@@ -7,8 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.local.emulator.strict import control_plane
 from pipeline.local.emulator.strict.refusal import Fields, Refusal
 
+# Amazon VPC user guide, quotas: the defaults, which AWS raises on request.
+VPCS_MAX, GATEWAYS_MAX = 5, 20
 STANDARD_PARAMETER_MAX, ADVANCED_PARAMETER_MAX = 4_096, 8_192
 EXECUTION_INPUT_MAX = 262_144
 
@@ -93,6 +96,16 @@ def _prefix(smallest: int, largest: int) -> Any:
     return applies
 
 
+def _many_vpcs(_parameters: Mapping[str, Any]) -> Fields:
+    return {} if control_plane.fresh_account() and control_plane.vpcs() >= VPCS_MAX else None
+
+
+def _many_gateways(parameters: Mapping[str, Any]) -> Fields:
+    gateway = parameters.get("VpcEndpointType", "Gateway") == "Gateway"
+    full = control_plane.fresh_account() and control_plane.gateway_endpoints() >= GATEWAYS_MAX
+    return {} if gateway and full else None
+
+
 NAME_REFUSALS = (
     *_tag_row(
         "ecr", "InvalidTagParameterException",
@@ -175,6 +188,15 @@ NAME_REFUSALS = (
     Refusal(
         "ec2", "CreateVpc", "a network that is not between /16 and /28", "InvalidVpc.Range",
         "The CIDR '{block}' is invalid.", "D VPC user guide, VPC CIDR blocks", _prefix(28, 16),
+    ),
+    Refusal(
+        "ec2", "CreateVpc", f"on a fresh account: there are {VPCS_MAX} VPCs in the region", "VpcLimitExceeded",
+        "The maximum number of VPCs has been reached.", "D VPC user guide, quotas; D EC2 API error codes", _many_vpcs,
+    ),
+    Refusal(
+        "ec2", "CreateVpcEndpoint", f"on a fresh account: there are {GATEWAYS_MAX} gateway endpoints in the region",
+        "VpcEndpointLimitExceeded", "The maximum number of VPC endpoints has been reached.",
+        "D VPC user guide, quotas; D EC2 API error codes", _many_gateways,
     ),
     Refusal(
         "ec2", "CreateSubnet", "a network that is not between /16 and /28", "InvalidSubnet.Range",

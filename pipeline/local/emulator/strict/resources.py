@@ -103,6 +103,8 @@ def _creation_calls(kind: str, properties: Mapping[str, Any]) -> _Calls:
             return (("logs", "CreateLogGroup", {"logGroupName": properties.get("LogGroupName", "")}),)
         case "AWS::EC2::VPC":
             return (("ec2", "CreateVpc", properties),)
+        case "AWS::EC2::VPCEndpoint":
+            return (("ec2", "CreateVpcEndpoint", properties),)
         case "AWS::EC2::Subnet":
             return (("ec2", "CreateSubnet", properties),)
     return ()

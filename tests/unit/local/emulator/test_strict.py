@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,79 @@ def test_calls_are_told_by_their_protocols() -> None:
         "CreateStack",
         {"Action": "CreateStack", "StackName": "a"},
     )
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "aws-rules.md"
+STRICT = "tests/functional/local/test_strict.py"
+# The rules of the page whose violation AWS refuses: a row (service, call, beginning of its condition), or the test of a
+# refusal of ministack's or of a patch.
+REFUSED: dict[str, tuple[str, str, str] | str] = {
+    "`PackageType` and `FunctionName` are create-only": f"{STRICT}::test_a_custom_named_resource_is_not_replaced",
+    "An image index, a manifest list": ("lambda", "CreateFunction", "an image index"),
+    "The deletion of a function": (
+        "tests/functional/release/test_versions.py::test_the_aliases_of_others_keep_their_versions"
+    ),
+    "At least 100 executions": ("lambda", "PutFunctionConcurrency", "less than 100"),
+    "A function accepts at most ten": ("lambda", "Invoke, RequestResponse", "more than 10"),
+    "Some variables are reserved": ("lambda", "CreateFunction", "a reserved environment"),
+    "A synchronous answer has at most 6 MB": (
+        "tests/functional/local/test_runtime.py::test_an_answer_that_is_too_large_is_an_error_and_the_next_is_well"
+    ),
+    "An execution environment has": "tests/functional/local/test_isolation.py::test_only_its_own_tmp_can_be_written",
+    "New accounts give a function at most": ("lambda", "CreateFunction", "more than 10,240 MB"),
+    "100 images in one": ("ecr", "BatchGetImage", "more than 100"),
+    "Parts of a layer": ("ecr", "CompleteLayerUpload", "a part before"),
+    "A blob is mounted": f"{STRICT}::test_a_blob_that_no_manifest_refers_to_is_not_mounted",
+    "TemplateBody has at most": f"{STRICT}::test_a_template_body_has_at_most_51200_bytes",
+    "The statuses of a stack": ("cloudformation", "CreateChangeSet", "the stack is in a status"),
+    "A stack in ROLLBACK_COMPLETE": ("cloudformation", "UpdateStack", "the stack is in a status"),
+    "An empty change set fails": "tests/functional/stacks/test_apply.py::test_an_empty_change_set_is_no_change",
+    "A queue's and a topic's identifier": f"{STRICT}::test_what_has_a_read_only_identifier_is_not_adopted_by_its_name",
+    "A rolled back creation deletes": ("ecr", "DeleteRepository", "it contains images"),
+    "DeleteStack retains only": "tests/functional/stacks/test_apply.py::test_a_deletion_keeps_the_resources_to_retain",
+    "PutImage of an existing tag": ("ecr", "PutImage", "the tag exists"),
+    "StartSyncExecution accepts": ("states", "StartSyncExecution", "an input of more"),
+    "A standard parameter holds": ("ssm", "PutParameter", "a value of more than 4,096"),
+    "A subnet is a /28": ("ec2", "CreateSubnet", "a network that is not"),
+    "By default 5 VPCs": ("ec2", "CreateVpc", "on a fresh account"),
+    "Signatures are rejected": "tests/unit/local/emulator/test_signatures.py::test_what_botocore_signs_is_verified",
+    "A signature of version 4": "tests/unit/local/emulator/test_signatures.py::test_what_botocore_signs_is_verified",
+    "A login of the registry": (
+        "tests/functional/local/test_access.py::test_a_registry_login_has_the_permissions_of_its_caller"
+    ),
+}
+# What a rule says that AWS refuses something.
+_REFUSING = re.compile(
+    r"refuse|reject|at most|at least \d|must be|must allow|reserved|create-only|exclude each|only certain"
+    r"|limited|larger, a|only in the zones|can only|not mounted|needs network"
+)
+
+
+def page_rules() -> list[str]:
+    tables = PAGE.read_text().split("## Not refused")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in tables.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row != "rule"]
+
+
+def not_refused() -> list[str]:
+    section = PAGE.read_text().split("## Not refused")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row != "rule"]
+
+
+def test_every_refusal_of_the_page_has_a_row_or_a_reason() -> None:
+    named = (*REFUSED, *not_refused())
+    rules = page_rules()
+    assert [rule for rule in rules if _REFUSING.search(rule) and not rule.startswith(named)] == []
+    assert [each for each in named if not any(rule.startswith(each) for rule in rules)] == []
+
+
+@pytest.mark.parametrize("held", REFUSED.values(), ids=lambda held: str(held)[-60:])
+def test_what_refuses_is_there(held: tuple[str, str, str] | str) -> None:
+    if isinstance(held, tuple):
+        service, call, condition = held
+        assert [row for row in REFUSALS if (row.service, row.call) == (service, call)
+                and row.condition.startswith(condition)]  # fmt: skip
+    else:
+        path, _, name = held.partition("::")
+        assert f"def {name}(" in (PAGE.parents[1] / path).read_text()
