@@ -40,6 +40,7 @@ def plan(context: Context) -> Outcome:
                 "to": each.after,
                 "changes": each.changes,
                 "missing": each.missing,
+                "why": each.why,
             }
             for each in planned.functions
         ],
@@ -271,7 +272,8 @@ def _function_line(each: FunctionDecision) -> str:
     if each.missing:
         return f"{each.name:<40} {_short(each.after)}  is missing from its repository and is pushed again"
     if each.changes:
-        return f"{each.name:<40} {_short(each.before)} → {_short(each.after)}"
+        why = f"  {each.why}" if each.why else ""
+        return f"{each.name:<40} {_short(each.before)} → {_short(each.after)}{why}"
     return f"{each.name:<40} {_short(each.after)}  unchanged"
 
 

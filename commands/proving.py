@@ -1,23 +1,26 @@
-"""The command that proves where an image comes from: verify."""
+"""Commands about what is in an image: verify, why-changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from commands.context import Context, Outcome
 from commands.declared import Text, command, file, flag
-from pipeline.core.errors import BaseImageError, PipelineError, SettingsError
+from pipeline.core.errors import BaseImageError, NextStep, PipelineError, ReleaseError, SettingsError
 from pipeline.core.files import cache_folder
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry, connect
 from pipeline.oci.registry.refusals import is_ecr
 from pipeline.oci.values import Digest, ImageReference
+
+if TYPE_CHECKING:
+    from pipeline.assembly.difference import Compared
 
 
 @command(
@@ -146,3 +149,90 @@ def _summary(provenance: Mapping[str, Any]) -> dict[str, str]:
         digest = each.get("digest", {})
         found[str(each.get("name"))[:100]] = str(digest.get("gitCommit") or f"sha256:{digest.get('sha256')}")[:100]
     return found
+
+
+@command(
+    "Explain why two images differ.",
+    click.Argument(["before"], type=Text()),
+    click.Argument(["after"], type=Text(), required=False, default="built"),
+)
+def why_changed(context: Context, *, before: str, after: str) -> Outcome:
+    """Explain why images differ: the base, the config, packages, files.
+
+    BEFORE and AFTER are images (registry/name@sha256:…), releases by number, or `built`: what this project builds now,
+    which is the default of AFTER.
+    """
+    from pipeline.assembly.difference import compare
+    from pipeline.oci.archive import BadArchive
+    from pipeline.release.image_changes import difference_lines
+
+    store = BlobStore(cache_folder())
+    sides = [_side(context, text, store) for text in (before, after)]
+    # One image by its reference is compared with the function's of the other side, whatever its repository is called.
+    if len(sides[0]) == len(sides[1]) == 1:
+        (name,) = sides[1]
+        sides = [dict(zip([name], side.values(), strict=True)) for side in sides]
+    result: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for name in sorted(sides[0].keys() | sides[1].keys()):
+        pair = [side.get(name) for side in sides]
+        if pair[0] is None or pair[1] is None:
+            fate = "added" if pair[0] is None else "removed"
+            result.append({"function": name, "same": False, "summary": fate})
+            lines.append(f"{name}: {fate}")
+            continue
+        try:
+            found = compare(pair[0], pair[1])
+        except (BadArchive, OSError) as error:
+            raise BaseImageError(
+                f"{name} was not compared",
+                f"a layer cannot be read: {error}",
+                NextStep("Check both images", ("check", before, after)),
+            ) from error
+        result.append({"function": name, "same": not found, "summary": found.summary(), **asdict(found)})
+        lines += difference_lines(name, found)
+    return Outcome({"before": before, "after": after, "functions": result}, "\n".join(lines))
+
+
+def _side(context: Context, text: str, store: BlobStore) -> dict[str, Compared]:
+    """The images that an argument names, by function."""
+    from pipeline.release.image_changes import read_compared
+
+    if text == "built":
+        from commands.deploying import build_of
+        from pipeline.assembly.difference import compared_image
+        from pipeline.release.images import build_images
+
+        images = build_images(build_of(context), context.report)
+        return {each.function: compared_image(each.image, store) for each in images}
+    if text.isdecimal():
+        return _release(context, int(text), store)
+    reference = _parse(text)
+    registry = _registry(context, reference)
+    name = reference.repository.rpartition("/")[2].removesuffix(f"-{context.environment}")
+    chosen = reference.digest or reference.tag or "latest"
+    return {name: read_compared(registry, reference.repository, chosen, store)}
+
+
+def _release(context: Context, number: int, store: BlobStore) -> dict[str, Compared]:
+    from cfn.names import repository_output
+    from pipeline.ledger.releases import list_releases
+    from pipeline.release.image_changes import read_compared
+    from pipeline.stacks.state import read_stack
+    from pipeline.target import explained
+
+    with explained(context.target_name, f"release {number} of {context.environment} was not read"):
+        target = context.running_target()
+        found = [each for each in list_releases(target.client("ssm"), context.names.ledger) if each.number == number]
+        if not found:
+            raise ReleaseError(
+                f"release {number} was not compared",
+                "the ledger has no such release",
+                NextStep("List them", ("releases",)),
+            )
+        outputs = read_stack(target.client("cloudformation"), context.names.registry_stack).outputs
+        uris = {name: ImageReference.parse(outputs[repository_output(name)]) for name in found[0].images}
+        return {
+            name: read_compared(target.registry(uri.registry), uri.repository, found[0].images[name], store)
+            for name, uri in uris.items()
+        }

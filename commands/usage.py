@@ -38,6 +38,7 @@ MODULES: Mapping[str, str] = {
     "check": "offline",
     "rules": "offline",
     "verify": "proving",
+    "why-changed": "proving",
     "verify-workflow": "verifying",
     "down": "releasing",
     "watch": "watching",

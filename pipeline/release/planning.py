@@ -12,6 +12,8 @@ from typing import assert_never
 from cfn.concurrency import loaded
 from cfn.names import RESERVED_CONCURRENCY, image_parameter, repository_output
 from cfn.settings import Settings
+from pipeline.assembly.difference import compared_image
+from pipeline.assembly.model import CheckedImage
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report
 from pipeline.oci.values import ImageReference
@@ -24,6 +26,7 @@ from pipeline.release.deployment import (
     wanted_pipeline,
     wanted_registry,
 )
+from pipeline.release.image_changes import explain_change
 from pipeline.release.images import build_images
 from pipeline.release.recompressed import keep_deployed
 from pipeline.stacks import (
@@ -46,6 +49,8 @@ from pipeline.stacks.templates_bucket import upload_template
 from pipeline.transactions.capacity import Capacity, Limit, capacity
 
 _NOTHING = "nothing"
+# Bytes of a layer that is fetched only to say what changed in it.
+_READ_MOST = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,14 @@ class FunctionDecision:
     """The current and next image of a function, as URIs; None for its placeholder.
 
     missing  the function keeps its image, which was deleted from its repository and is pushed again
+    why      what changed in the image, in one line; "" for nothing, and where it cannot be read
     """
 
     name: str
     before: str | None
     after: str
     missing: bool = False
+    why: str = ""
 
     @property
     def changes(self) -> bool:
@@ -136,9 +143,10 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         building = pool.submit(build_images, deployment.build, report)
         registry, pipeline = pool.map(lambda read: read(deployment), (read_registry, read_pipeline))
         before = current_images(deployment, pipeline)
+        built = keep_deployed(building.result(), before, deployment.target.registry, report)
         after = {
             image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}"
-            for image in keep_deployed(building.result(), before, deployment.target.registry, report)
+            for image in built
         }
         images = {image_parameter(name): uri for name, uri in after.items()}
         wanted = wanted_pipeline(deployment, images, ask_account(deployment, pipeline, report))
@@ -150,8 +158,10 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
             tuple(pool.map(partial(_describe, deployment, report), plans)),
             tuple(
                 pool.map(
-                    lambda each: _function(deployment, each[0], before.get(image_parameter(each[0])), each[1]),
-                    sorted(after.items()),
+                    lambda each: _function(
+                        deployment, each, before.get(image_parameter(each.function)), after[each.function]
+                    ),
+                    sorted(built, key=lambda each: each.function),
                 )
             ),
             _cost(pipeline, deployment.templates.pipeline, deployment.settings),
@@ -159,13 +169,18 @@ def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
         )
 
 
-def _function(deployment: Deployment, name: str, before: str | None, after: str) -> FunctionDecision:
-    missing = False
+def _function(deployment: Deployment, image: CheckedImage, before: str | None, after: str) -> FunctionDecision:
+    name, missing, why = deployment.names.function(image.function), False, ""
     if before == after:
-        image = ImageReference.parse(after)
-        assert image.digest is not None  # noqa: S101  (stack 2 has images by digest)
-        missing = deployment.target.registry(image.registry).find_manifest(image.repository, image.digest) is None
-    return FunctionDecision(deployment.names.function(name), before, after, missing)
+        kept = ImageReference.parse(after)
+        assert kept.digest is not None  # noqa: S101  (stack 2 has images by digest)
+        missing = deployment.target.registry(kept.registry).find_manifest(kept.repository, kept.digest) is None
+    elif before is not None:
+        deployed = ImageReference.parse(before)
+        store = deployment.build.store
+        now = compared_image(image.image, store)
+        why = explain_change(deployment.target.registry(deployed.registry), deployed, now, store, _READ_MOST)
+    return FunctionDecision(name, before, after, missing, why)
 
 
 def _repository(deployment: Deployment, registry: StackState, function: str) -> str:
