@@ -1,4 +1,4 @@
-"""Alarms on what needs a person: failing or throttled functions, parked and lost transactions."""
+"""Alarms for failing or throttled functions, and for parked and lost transactions."""
 
 from __future__ import annotations
 

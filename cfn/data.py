@@ -1,4 +1,4 @@
-"""What keeps and carries the data of the pipeline: the table, the topics and the queue of parked transactions."""
+"""The pipeline's data resources: the state table, the topics and the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEAD_LETTER_SECONDS = 14 * 24 * 3600  # 1,209,600 s, the longest that SQS keeps 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The resources themselves; ``Ref`` gives the table's name, the topic's ARN and the queue's URL."""
+    """The resources; ``Ref`` returns the table's name, the topic's ARN and the queue's URL."""
 
     table: Any
     alert_topic: Any
@@ -155,9 +155,9 @@ def _add_dead_letter_queue(template: Template, names: Names, policy: str) -> Any
 
 
 def _tls_only(action: str, resource: Any) -> dict[str, Any]:
-    """Nobody without TLS.
+    """Deny access without TLS.
 
-    The exception for loopback, which no request to AWS comes from, is for an emulator on this host that speaks HTTP.
+    Except from loopback, from which no request to AWS comes, for an emulator on this host that uses HTTP.
     """
     return {
         "Sid": "TlsOnly",

@@ -37,14 +37,13 @@ from cfn.settings import FunctionDefinition, Settings
 METRICS_NAMESPACE = "TransactionPipeline"  # of a project without a name
 ALIAS = "live"
 _RESERVES = "ReservesConcurrency"
-# Empty, or an image of a private repository by digest: Lambda takes no other registry, and a tag would be resolved
-# once and then never again.
+# Empty, or an image of a private repository by digest: Lambda accepts no other registry, and resolves a tag only once.
 IMAGE_PATTERN = r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64})?$"
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionRole:
-    """A function's role and the log group that it writes into."""
+    """A function's role and log group."""
 
     role: Any
     log_group: Any
@@ -52,7 +51,7 @@ class FunctionRole:
 
 @dataclass(frozen=True, slots=True)
 class FunctionResources:
-    """What a function became.
+    """The resources of a function.
 
     function  the Lambda function resource
     version   the version of the image and configuration in use
@@ -74,7 +73,7 @@ class FunctionResources:
 def add_roles(
     template: Template, settings: Settings, names: Names, functions: Sequence[FunctionDefinition]
 ) -> dict[str, FunctionRole]:
-    """One role per function, with what its calls need and no more."""
+    """One role per function, with exactly the permissions of its calls."""
     if not functions:
         return {}
     interfaces = _add_interface_policy(template) if any(map(settings.in_vpc, functions)) else None
@@ -268,7 +267,7 @@ def _add_image(template: Template, names: Names, function: FunctionDefinition, d
     registry = "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}"
     return (
         If(condition, Ref(parameter), Sub(f"{registry}/{names.repository(function.name)}@{digest}")),
-        # What stands behind the first "@": the parameter's digest, or the placeholder's while the parameter is empty.
+        # The text after the first "@": the parameter's digest, or the placeholder's if the parameter is empty.
         Select(1, Split("@", Sub(f"${{{parameter.title}}}@{digest}"))),
     )
 

@@ -1,4 +1,4 @@
-"""What every Lambda function of the templates has alike: its trust, its log group and the form of its logs."""
+"""Common properties of all Lambda functions in the templates: trust policy, log group and log format."""
 
 from __future__ import annotations
 

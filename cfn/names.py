@@ -1,4 +1,4 @@
-"""Every name that carries the environment, in one place. One folder name is a function's name everywhere."""
+"""All names that contain the environment. A function has the name of its folder everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of the pipeline stack: private subnets, no way out but the endpoints of the services that are called."""
+"""The network of the pipeline stack: private subnets that reach only the endpoints of called services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUBNET_MIN_ADDRESSES = 16  # Amazon VPC user guide: a subnet is a /28 or larger
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What functions need of the network: references to the subnets and security groups, or ids of existing ones.
+    """The network of functions: references to the subnets and security groups, or ids of existing ones.
 
     vpc  None for an existing one
     """
@@ -186,7 +186,7 @@ def _add_gateways(
                 RouteTableIds=[Ref(routes)],
                 PolicyDocument=_gateway_policy(names, service, calls)
                 if settings.has_transactions
-                # The roles say what functions may do; what no role of this account asks for does not pass.
+                # An endpoint allows only what the roles of the functions allow.
                 else _policy([{"Effect": "Allow", "Action": f"{service}:*", "Resource": "*"}]),
             )
         )

@@ -1,4 +1,4 @@
-"""Stack 2: functions on the images of its parameters or on the placeholders of stack 1, and what they stand in."""
+"""Stack 2: functions with the images of its parameters or the placeholders of stack 1, and their infrastructure."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ REFERRER_TAGS = "sha256-*"
 
 # Lifecycle rules do not know what is deployed, and one for untagged images deletes what runs by digest. So nothing but
 # caches expires here. The first rule exists for its order: an image that matches a rule's tags cannot be expired by
-# a later one (Amazon ECR user guide, "Lifecycle policy evaluation rules"), so whatever carries such a tag is kept even
-# if somebody tags it as a cache too. 100 years is its way to say never; zero is not allowed.
+# a later one (Amazon ECR user guide, "Lifecycle policy evaluation rules"), so an image with such a tag is kept even
+# if it also has a cache tag. 100 years means never; zero is not allowed.
 LIFECYCLE = json.dumps(
     {
         "rules": [
@@ -152,7 +152,7 @@ def _add_repository(template: Template, settings: Settings, names: Names, functi
         ecr.Repository(
             repository_resource(function.name),
             RepositoryName=names.repository(function.name),
-            # A tag names one image for ever. What these patterns match is none that a function could run.
+            # Tags are immutable, except these patterns, whose images no function can run.
             ImageTagMutability="IMMUTABLE_WITH_EXCLUSION",
             ImageTagMutabilityExclusionFilters=[
                 ecr.ImageTagMutabilityExclusionFilter(

@@ -1,4 +1,4 @@
-"""Templates as text: one canonical form, held against what CloudFormation takes of one template."""
+"""Templates as canonical text, checked against CloudFormation's limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECTION_MAX = {"Resources": 500, "Outputs": 200, "Parameters": 200}
 
 
 def render(template: Any) -> str:
-    """A troposphere template as canonical JSON: the same template gives the same text, byte for byte.
+    """A troposphere template as canonical JSON: equal templates give the same bytes.
 
     One of more than TEMPLATE_BODY_MAX bytes has to reach CloudFormation through a bucket (``TemplateURL``). Raises
     SettingsError, naming every limit, when CloudFormation would refuse it even so.

@@ -1,4 +1,4 @@
-"""What a deployment is made of, as immutable values: the functions and the settings of one environment."""
+"""The inputs of a deployment as immutable values: functions, and the settings of one environment."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Settings:
                           zone (``cfn.calls.EXTRA_ENDPOINTS``)
     alarm_topic           the ARN of an existing SNS topic for alarms; "" makes one
     alarm_subscriptions, alert_subscriptions
-                          who is told of alarms, and of flagged transactions: e-mail addresses, https URLs, or the ARNs
+                          subscribers to alarms, and to flagged transactions: e-mail addresses, https URLs, or the ARNs
                           of queues and functions
     dashboard             whether there is a CloudWatch dashboard; None: if data is protected
     release               how a new image takes over: "AllAtOnce", or a CodeDeploy preference such as
@@ -127,5 +127,5 @@ class Settings:
         return self.protect_data if self.dashboard is None else self.dashboard
 
     def in_vpc(self, function: FunctionDefinition) -> bool:
-        """Whether a function runs in a VPC: as it says, else if the transaction pipeline is there."""
+        """Whether a function runs in a VPC: its own setting, else True with the transaction pipeline."""
         return self.has_transactions if function.vpc is None else function.vpc

@@ -40,8 +40,8 @@ def add_shifting(
     Errors of the new version behind the alias stop the shift and move the alias back; the stack update then fails and
     CloudFormation rolls it back. Errors of the version that is live do not, or they would block their own fix.
 
-    The parameter ShiftTraffic turns shifting off for one update: away from a version that is known not to work, be it
-    a placeholder, traffic moves at once.
+    The parameter ShiftTraffic disables shifting for one update: traffic moves at once away from placeholders and from a
+    version that does not work.
     """
     if settings.release == ALL_AT_ONCE or not functions:
         return

@@ -1,4 +1,4 @@
-"""A troposphere template without a count of its own: ``cfn.render`` names every limit that is broken, at once."""
+"""A troposphere template without troposphere's limits: ``cfn.render`` reports all exceeded limits at once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from troposphere import Template
 
 
 class OpenTemplate(Template):  # type: ignore[misc]
-    """Takes whatever is added, where troposphere raises ValueError at the first resource, output or parameter too many.
-
-    A logical id that is there already is a ValueError still.
-    """
+    """Does not raise ValueError for too many resources, outputs or parameters, only for a repeated logical id."""
 
     def add_resource(self, resource: Any) -> Any:
         return self._update(self.resources, resource)

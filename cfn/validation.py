@@ -1,4 +1,4 @@
-"""What can be known to fail on AWS before anything is sent there: settings and functions, all findings at once."""
+"""Validate settings and functions before anything is sent to AWS; reports all findings at once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SHIFTING = (
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises SettingsError with everything that is wrong with the settings, but for the network's (cfn.network)."""
+    """Raises SettingsError with all findings in the settings, except those of the network (cfn.network)."""
     findings = []
     if settings.release not in (ALL_AT_ONCE, *SHIFTING):
         known = ", ".join((ALL_AT_ONCE, *SHIFTING))
@@ -124,7 +124,7 @@ def _tag_findings(tags: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def check_functions(settings: Settings, functions: Sequence[FunctionDefinition]) -> None:
-    """Raises SettingsError with everything that is wrong with a set of functions."""
+    """Raises SettingsError with all findings in a set of functions."""
     findings = [finding for function in functions for finding in _findings(settings, function)]
     stems: dict[str, str] = {}
     for function in functions:

@@ -82,7 +82,7 @@ class Context:
 
     @cached_property
     def described(self) -> Project:
-        """What ``environments.toml`` says of the project."""
+        """The table [project] of ``environments.toml``."""
         return read_project(self.root / SETTINGS_FILE)
 
     @cached_property
@@ -143,7 +143,7 @@ class Context:
             raise SettingsError(
                 what,
                 f"the project {self.described.name} has functions only, and no workflow",
-                NextStep("Invoke a function by itself", ("invoke", "FUNCTION", "EVENT")),
+                NextStep("Invoke a function instead", ("invoke", "FUNCTION", "EVENT")),
             )
 
     @cached_property

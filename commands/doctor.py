@@ -147,7 +147,7 @@ def require_healthy(context: Context, target: Target) -> None:
             _together([f"{each.name}: {each.evidence}" for each in errors]),
             NextStep(
                 _together([f"{each.name}: {spelled(context, each.cure)}" for each in errors])
-                + " To go on without these checks",
+                + " To continue without these checks",
                 ("up", "--skip-doctor"),
             ),
         )

@@ -50,7 +50,7 @@ def init(context: Context, *, source: Path | None) -> Outcome:
         files = starter.project_files(
             starter.project_name(root.resolve().name), name, event=event, program=INSTALLED, version=VERSION
         )
-        # The settings come last: until then another run goes on where this one ended.
+        # The settings come last, so that another run can continue an interrupted one.
         written += _write(root, dict(sorted(files.items(), key=lambda each: each[0].name == SETTINGS_FILE)))
     kept = sorted(str(path) for path in files if str(path) not in written)
     lines = [*(f"wrote {path}" for path in written), *(f"kept {path}" for path in kept)]
@@ -121,5 +121,5 @@ def _lock(function: Path) -> None:
         raise DependencyError(
             _WHAT,
             f"uv could not lock its requirements: {' '.join(done.stderr.split())[:500]}",
-            "Mend requirements.txt there, and run it again.",
+            "Fix requirements.txt there, and run it again.",
         )

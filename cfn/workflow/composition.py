@@ -88,9 +88,9 @@ def expressions(
     patience_seconds: float = PATIENCE_SECONDS,
     details_days: int = DETAILS_DAYS,
 ) -> dict[str, str]:
-    """What ``${Name}`` in an expression stands for: the expressions, compact and complete, and the names and limits.
+    """The values of ``${Name}`` in an expression: the expressions, compact and complete, and the names and limits.
 
-    The arguments are those of ``definition``. Raises KeyError for a name that stands for nothing.
+    The arguments are those of ``definition``. Raises KeyError for an unknown name.
     """
     files = {pascal_case(path.stem): path.read_text(encoding="utf-8") for path in EXPRESSIONS.glob("*.jsonata")}
     texts = {

@@ -38,7 +38,7 @@ _REPEATED = {
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """What other parts of the template refer to: troposphere resources, already in the template."""
+    """The state machine's resources that other parts of the template refer to."""
 
     state_machine: Any
     role: Any

@@ -235,7 +235,7 @@ def _refusal(lock: Lock, platform: Platform, said: str) -> DependencyError | Sto
     why = _told(said)
     step = next((cure for pattern, cure in _CURES if pattern.search(said)), None)
     if step is None:
-        return DependencyError(what, why, f"Mend requirements.in and write the lock again: `{_COMPILE}`.")
+        return DependencyError(what, why, f"Fix requirements.in and write the lock again: `{_COMPILE}`.")
     return DependencyError(what, why, step.format(platform=platform, glibc=glibc_of(platform.python)))
 
 

@@ -181,7 +181,7 @@ def read_rules(folder: Path) -> IgnoreRules:
 
 
 def _unusable(folder: Path, error: Exception) -> SourceError:
-    return SourceError(f"{folder.name} was not built", f"{folder / FILE} cannot be used: {error}", "Mend the file.")
+    return SourceError(f"{folder.name} was not built", f"{folder / FILE} cannot be used: {error}", "Fix the file.")
 
 
 def _path_and_parents(path: str) -> list[str]:

@@ -111,7 +111,7 @@ def find_sources(images: Path, *, python: PythonVersion | None = None) -> tuple[
     findings += _twins(source.name for source in sources)
     if findings:
         raise SourceError(
-            "no image was built", _listed(findings), f"Mend what is named; docs/images.md describes {MANIFEST}."
+            "no image was built", _listed(findings), f"Fix these errors; docs/images.md describes {MANIFEST}."
         )
     if not sources:
         raise SourceError(

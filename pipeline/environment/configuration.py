@@ -30,7 +30,7 @@ SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
 
 
 class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What ``environments.toml`` may say for all environments or for one; None is "not said"."""
+    """The keys of ``environments.toml`` for all environments or for one; None if absent."""
 
     architecture: Architecture | None = None
     python: str | None = None
@@ -98,9 +98,9 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def read_choices(path: Path, environment: str) -> Choices:
-    """What the file says for ``environment``, over what it says for all; nothing when there is no file.
+    """The settings for ``environment``, with the defaults for all; empty if there is no file.
 
-    Raises SettingsError for a file that is not TOML, and with every key that does not exist or has a wrong value.
+    Raises SettingsError for a file that is not TOML, and with all unknown keys and wrong values.
     """
     file = _read(path)
     own = file.environments.get(environment, Choices())
@@ -133,12 +133,12 @@ def _read(path: Path) -> _File:
     except FileNotFoundError:
         if not path.is_symlink():
             return _File()
-        raise SettingsError(f"{path.name} cannot be used", "it is a link that leads nowhere", f"Mend {path}.") from None
+        raise SettingsError(f"{path.name} cannot be used", "it is a link to a missing file", f"Fix {path}.") from None
     except OSError as problem:
-        raise SettingsError(f"{path.name} cannot be used", str(problem.strerror), f"Mend {path}.") from problem
+        raise SettingsError(f"{path.name} cannot be used", str(problem.strerror), f"Fix {path}.") from problem
     except ValueError as problem:
         raise SettingsError(
-            f"{path.name} cannot be used", str(problem), f"Mend {path}; its keys are listed in the README."
+            f"{path.name} cannot be used", str(problem), f"Fix {path}; its keys are listed in the README."
         ) from problem
 
 

@@ -1,7 +1,7 @@
 """Ways to break the transaction workflow, each of which the model has to refute.
 
-A mutation is a small edit of the definition as somebody might make it: a catcher dropped, a condition shortened, a
-token forgotten. That every one is refuted says that the promises are about something, and that the model sees it.
+A mutation is a small, plausible edit of the definition: a catcher dropped, a condition shortened, a token forgotten. If
+each is refuted, the promises are meaningful and the model detects violations.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
         raise SourceError(
             f"{folder.name} was not packed",
             "; ".join(problems),
-            f"Mend or remove them, or name them in {folder.name}/.dockerignore.",
+            f"Fix or remove them, or name them in {folder.name}/.dockerignore.",
         )
     return entries
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.verification.language.integrations import Integration
 
 Local = tuple[Any, ...]
-"""Where an execution stands; see ``semantics``."""
+"""The position of an execution; see ``semantics``."""
 Path = tuple[int, ...]
 """Which branch of which branch."""
 

@@ -73,7 +73,7 @@ def test_a_python_that_images_cannot_have_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("make", "said"), [
-    (lambda path: path.mkdir(), "directory"), (lambda path: path.symlink_to("nowhere"), "link that leads nowhere"),
+    (lambda path: path.mkdir(), "directory"), (lambda path: path.symlink_to("nowhere"), "link to a missing file"),
 ])  # fmt: skip
 def test_what_is_no_file_is_not_taken_for_none(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
     make(tmp_path / "environments.toml")
