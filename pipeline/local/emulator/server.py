@@ -63,6 +63,8 @@ def environment(folder: Path, *, port: int, region: str, access: Access, identit
     """The emulator's complete environment, without the caller's AWS settings.
 
     ministack reads its settings from variables at import. Its temporary files go below ``folder``.
+
+    identity  of the state in ``folder``; "" for a state that ends with the process
     """
     fresh = os.environ.get(ACCOUNT_VARIABLE) == FRESH
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -85,7 +87,7 @@ def environment(folder: Path, *, port: int, region: str, access: Access, identit
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "PERSIST_STATE": "1",
+        "PERSIST_STATE": "1" if identity else "0",
         "STATE_DIR": str(folder / "state"),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(folder / "s3"),
@@ -168,7 +170,7 @@ def main(arguments: Sequence[str] | None = None, faults: Sequence[Patch] = (), *
     access = Access(root, os.environ.pop(_TOKEN), tuple(os.environ.pop(_HOSTS).split()))
     logins = RegistryLogins(access.token, root.access_key_id)
     identity = os.environ.pop(_IDENTITY)
-    state = DurableState(Path(os.environ["STATE_DIR"]), identity) if durable else None
+    state = DurableState(Path(os.environ["STATE_DIR"]), identity) if durable and identity else None
     try:
         require_version()
         client = None

@@ -35,7 +35,9 @@ class ComposeHost(Host):
             (folder / name).mkdir(parents=True, exist_ok=True)
         # The other containers address it by its service's name.
         access = Access(root, new_token(), (*LOOPBACK_HOSTS, SERVICE))
-        super().__init__(folder, port, take_lock(folder), os.dup(sys.stdout.fileno()), attached=False, access=access)
+        answer = os.dup(sys.stdout.fileno())
+        # The folder is in the container's memory and ends with it.
+        super().__init__(folder, port, take_lock(folder), answer, attached=False, access=access, durable=False)
         self._urls = urls
 
     def _start_runtime(self) -> Runtime:

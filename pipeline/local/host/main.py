@@ -35,7 +35,7 @@ from pipeline.core.errors import LocalError
 from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.emulator.bridge import InvocationServer
 from pipeline.local.emulator.durable.durable_state import RECOVERED, SAVED
-from pipeline.local.emulator.durable.state_files import finish_replacing
+from pipeline.local.emulator.durable.state_files import Unsaved, finish_replacing
 from pipeline.local.emulator.patches.catalogue import MINISTACK_VERSION, require_version
 from pipeline.local.emulator.server import REFUSED, SAVE_SECONDS, environment
 from pipeline.local.host.control import sweep_containers
@@ -171,8 +171,9 @@ class Host:
 
     def __init__(
         self, folder: Path, port: int, lock: BinaryIO, answer: int, attached: bool, engine: Any = None,
-        access: Access | None = None,
+        access: Access | None = None, durable: bool = True,
     ) -> None:  # fmt: skip
+        """durable: whether its state outlives it."""
         kill_marked(folder)  # left by a host and an emulator that were both killed
         for name in ("tmp", "work"):
             empty(folder / name)
@@ -191,12 +192,13 @@ class Host:
         self._endpoint = f"http://127.0.0.1:{self._port}"
         saved = folder / "state" / SAVED
         self._fresh = not any((folder / "state").glob("*.json"))
-        self._unsaved = not self._fresh and not saved.exists()
+        lost = bool(Unsaved(folder / "state").read())  # also when it was killed before anything was saved
+        self._unsaved = not saved.exists() and (not self._fresh or lost)
         saved.unlink(missing_ok=True)
         self._connection, theirs = socket.socketpair()
         self._isolation = self._unsafe = ""
         self._access = access or Access(root_key(folder), new_token())
-        self._identity = identity_of(folder)
+        self._identity = identity_of(folder) if durable else ""
         self._emulator = start_emulator(folder, listener, theirs, lock, self._access, self._identity)
 
     async def run(self) -> int:

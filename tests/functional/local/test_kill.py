@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cfn.names import Names
 from pipeline.core.events import Event, Note
-from pipeline.local.host.control import LocalAws, start_local, stop_local
+from pipeline.local.host.control import LocalAws, find_local, start_local, stop_local
 from pipeline.local.processes import children
+from tests.functional.command_line import CommandLine
 from tests.functional.conftest import EmbeddedAws
 
 
@@ -260,3 +262,53 @@ def test_what_was_not_saved_and_the_journal_of_another_are_named(tmp_path: Path)
         assert ("changes to ssm since" in said) == (not aws.client("ssm").describe_parameters()["Parameters"])
     finally:
         stop_local(folder)
+
+
+@pytest.mark.at_length
+def test_what_was_never_saved_is_named_too(tmp_path: Path) -> None:
+    folder = tmp_path / "local"
+    try:
+        local, aws, _ = start(folder)
+        aws.client("ssm").put_parameter(Name="/lost", Value="1", Type="String")
+        kill(local)
+        _, aws, said = start(folder)
+        assert "was killed" in said
+        assert ("changes to ssm since" in said) == (not aws.client("ssm").describe_parameters()["Parameters"])
+    finally:
+        stop_local(folder)
+
+
+def answered(results: Path) -> list[str]:
+    """The ids of a results file that have an answer."""
+    lines = results.read_bytes().splitlines(keepends=True) if results.exists() else []
+    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return [each["transaction_id"] for each in entries if each.get("answer")]
+
+
+@pytest.mark.at_length
+def test_every_answer_of_a_flood_of_submissions_has_its_record_after_kills(tmp_path: Path) -> None:
+    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    path, results = tmp_path / "flood.jsonl", tmp_path / "flood.jsonl.results.jsonl"
+    fields = {"amount": "10.00", "currency": "USD", "merchant_id": "m"}
+    lines = [{"transaction_id": f"t-{number}", "customer_id": f"c-{number}", **fields} for number in range(150)]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    try:
+        line.run("up")
+        for round_ in range(1, 4):
+            flood = threading.Thread(target=line.run, args=("submit", "--file", str(path)), kwargs={"code": 1})
+            flood.start()
+            while len(answered(results)) < round_ * 20:
+                time.sleep(0.05)
+            local = find_local(line.local)
+            assert local is not None
+            kill(local)
+            flood.join()
+            line.run("up")
+            local = find_local(line.local)
+            assert local is not None
+            table = EmbeddedAws.of(local).client("dynamodb")
+            pages = table.get_paginator("scan").paginate(TableName=Names("dev").table)
+            records = {item["transaction_id"]["S"]: item["status"]["S"] for page in pages for item in page["Items"]}
+            assert {records.get(each) for each in answered(results)} == {"DECIDED"}
+    finally:
+        line.run("down", "--yes")
