@@ -72,7 +72,7 @@ def judge_completeness(
     own and a dependency's.
     """
     judge = _Judge(source, set(shipped), available)
-    problems = list(_twice(top_modules(shipped), available.modules))
+    problems = [*judge.handler_problems(), *_twice(top_modules(shipped), available.modules)]
     for reference in references:
         if problem := judge.problem(reference):
             problems.append(f"{reference.place} {problem}")
@@ -99,6 +99,13 @@ class _Judge:
         self._available = available
         self._shared = {folder.name: folder for folder in source.shared}
         self._rules: dict[Path, IgnoreRules] = {}
+
+    def handler_problems(self) -> Iterator[str]:
+        """An error if no file of the image has the handler's module; no base is expected to bring it."""
+        module = self._source.handler.partition(".")[0]
+        if not self._is_shipped(module) and module not in self._available.modules:
+            places = "the function's folder, a shared package or a dependency"
+            yield f"handler = {self._source.handler!r}, but {module} is not in {places}"
 
     def problem(self, reference: Reference) -> str:
         """What is wrong with a reference, as the rest of a sentence; "" for nothing."""
