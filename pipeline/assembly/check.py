@@ -378,7 +378,7 @@ def _judge_content(place: str, facts: LayerFacts) -> Iterator[Finding]:
                 cure = "Add an entry for every folder before what is in it; `docker build` does."
                 message = f"{place} has {example} without an entry for its folder before it{more}"
                 yield Finding("layer-parents", message, cure, _PARENT_ERROR)
-            case _:
+            case "unsafe":
                 cure = "Pack files, folders and links only, under relative paths that stay below the root."
                 yield Finding("layer-entry", f"{place} is not safe to unpack: {example}{more}", cure, _UNSAFE)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipeline.assembly.elf import Elf
 from pipeline.assembly.glibc import Glibc, glibc_of
-from pipeline.assembly.layer_facts import LayerFacts
+from pipeline.assembly.layer_facts import SPECIAL, LayerFacts
 from pipeline.assembly.leaks import find_credentials
 from pipeline.assembly.model import Platform
 from pipeline.core.errors import Finding
@@ -34,6 +34,14 @@ class Judged:
     warnings: tuple[str, ...]
 
 
+def _special(layers: Sequence[LayerFacts]) -> Iterator[str]:
+    for facts in layers:
+        if SPECIAL in facts.problems:
+            count, example = facts.problems[SPECIAL]
+            more = f" and {count - 1} more" if count > 1 else ""
+            yield f"{example}{more}: the local runtime leaves it out, and Lambda does not document what it does"
+
+
 def judge_contents(
     layers: Sequence[LayerFacts | None], variables: Sequence[str], platform: Platform, allowed: Sequence[str] = ()
 ) -> Judged:
@@ -46,7 +54,7 @@ def judge_contents(
     credentials = {path: kinds for facts in read for path, kinds in facts.credentials.items()}
     natives = {native.path: native for facts in read for native in facts.natives}
     findings = [*_credentials(credentials, variables, allowed)]
-    warnings: list[str] = []
+    warnings = [*_special(read)]
     loaded = _loaded(natives)
     if loaded:
         libc = [each.glibc for each in natives.values() if each.path.endswith("/libc.so.6") and each.glibc]

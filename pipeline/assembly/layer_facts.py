@@ -20,6 +20,8 @@ from pipeline.oci.archive import NAME_COST, NAMES_MAX, Archive, BadArchive, Entr
 from pipeline.oci.values import Digest
 
 LayerOpener = Callable[[], BinaryIO]
+# A kind of problem that is only worth a warning: Lambda's documentation does not mention devices and pipes.
+SPECIAL = "special files"
 _LISTED_MAX = 500
 _LIBRARIES_MAX = 20_000
 # Native files are judged where functions are; elsewhere only glibc itself is read.
@@ -37,7 +39,7 @@ class LayerFacts:
     unpacked     bytes of its regular files
     compression  "gzip", or another one by its first bytes; of such a layer nothing else is known
     broken       why it could not be read to its end, or ""
-    problems     by kind ("hard links", "missing parents", "unsafe"): how many, and one example
+    problems     by kind ("hard links", "missing parents", "unsafe", SPECIAL): how many, and one example
     unreadable   paths that an unprivileged user cannot read (files) or enter (folders), at most 500
     libraries    the names of files and links that a loader may take for shared objects
     natives      the shared objects of functions, and glibc
@@ -94,6 +96,8 @@ class _Notes:
         facts, path = self._facts, entry.path
         if unsafe := self._judge.unsafe(entry):
             facts.count("unsafe", unsafe)
+        if entry.special:
+            facts.count(SPECIAL, f"{shown(path)} is a {entry.kind}")
         if path and path.rpartition("/")[0] not in self._folders:
             facts.count("missing parents", shown(path))
         if entry.kind == "directory":

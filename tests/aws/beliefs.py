@@ -231,6 +231,34 @@ def index_refused(account: Account) -> str:
     return expect("the code", code, "InvalidParameterValueException")
 
 
+def policy_left_out(account: Account) -> str:
+    """A change set for an alias whose update policy a condition leaves out; the change set is not executed."""
+    cloudformation = account.client("cloudformation")
+    update = {"ApplicationName": "none", "DeploymentGroupName": "none"}
+    alias = {
+        "Type": "AWS::Lambda::Alias",
+        "Properties": {
+            "Name": "belief", "FunctionName": account.names.function("fraud-detection"), "FunctionVersion": "1",
+        },
+        "UpdatePolicy": {"CodeDeployLambdaAliasUpdate": {"Fn::If": ["Shifts", update, {"Ref": "AWS::NoValue"}]}},
+    }  # fmt: skip
+    template = {
+        "Parameters": {"Shift": {"Type": "String", "Default": "false"}},
+        "Conditions": {"Shifts": {"Fn::Equals": [{"Ref": "Shift"}, "true"]}},
+        "Resources": {"Alias": alias},
+    }
+    name = f"belief-{secrets.token_hex(3)}-{account.names.environment}"
+    cloudformation.create_change_set(
+        StackName=name, ChangeSetName=name, ChangeSetType="CREATE", TemplateBody=json.dumps(template)
+    )
+    try:
+        cloudformation.get_waiter("change_set_create_complete").wait(StackName=name, ChangeSetName=name)
+        found = cloudformation.describe_change_set(StackName=name, ChangeSetName=name)
+    finally:
+        cloudformation.delete_stack(StackName=name)
+    return expect("the status of the change set", found["Status"], "CREATE_COMPLETE")
+
+
 BELIEFS = (
     Belief(
         "Lambda supports subnets in every zone but `use1-az3`",
@@ -238,6 +266,12 @@ BELIEFS = (
         "--query '[State,VpcConfig.SubnetIds]'",
         "`Active`, and a subnet for each zone",
         zones_supported,
+    ),
+    Belief(
+        "`Fn::If` may leave out a CodeDeployLambdaAliasUpdate, and CloudFormation then moves the alias itself",
+        "aws cloudformation validate-template --template-body file://prod/pipeline.json",
+        "no error, after `./bootstrap.py synth -e prod --out prod`; `make aws-smoke` creates a change set",
+        policy_left_out,
     ),
     Belief(
         "PutImage of an existing tag of an immutable repository is `ImageTagAlreadyExistsException`, for the same "

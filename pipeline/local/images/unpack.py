@@ -45,6 +45,9 @@ def unpack_layer(archive: Path, folder: Path, *, bytes_max: int = UNPACKED_MAX) 
                     raise UnsafeLayer(unsafe)
                 if not entry.path:
                     continue
+                if entry.special:
+                    removed.append(entry.path)  # nothing of a lower layer stays visible there
+                    continue
                 if (gone := whiteout(entry.path)) is not None:
                     path, is_opaque = gone
                     (opaque if is_opaque else removed).append(path)
@@ -86,7 +89,6 @@ class _Tree:
         if entry.kind == "symlink":
             target.symlink_to(inner_target(path, entry.target))
             return
-        # The reader has rejected pipes and devices.
         inside = Entry(entry.target, "file")
         source = self._files / inside.path
         if ".." in inside.path.split("/") or not _is_real(self._files, source) or not source.is_file():

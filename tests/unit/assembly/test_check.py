@@ -14,8 +14,9 @@ import pytest
 
 from cfn.settings import Architecture
 from pipeline.assembly.check import check_image, find_findings
+from pipeline.assembly.contents import judge_contents
 from pipeline.assembly.image import assemble, empty_base
-from pipeline.assembly.layer_facts import LayerOpener
+from pipeline.assembly.layer_facts import LayerOpener, read_facts
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import Platform, PythonVersion
 from pipeline.assembly.sources import find_sources
@@ -186,9 +187,6 @@ def test_each_rule_is_found(spoil: Callable[[Pushed], None], rule: str, said: st
             "layer-entry",
             "the path 'a/../' leads out of the layer and 1 more",
         ),
-        (tar(folder("a"), ("a/d", {"type": tarfile.CHRTYPE})), "layer-entry", "'a/d' is a device"),
-        (tar(folder("a"), ("a/d", {"type": tarfile.BLKTYPE})), "layer-entry", "'a/d' is a device"),
-        (tar(folder("a"), ("a/d", {"type": tarfile.FIFOTYPE})), "layer-entry", "'a/d' is a pipe"),
         (tar(folder("a"), file("a/.wh.")), "layer-entry", "the whiteout 'a/.wh.' names nothing"),
         (tar(folder("a"), file("a/.wh...")), "layer-entry", "the whiteout 'a/.wh...' names nothing"),
         (tar(folder("var"), folder("var/task"), file("var/task/x", 0o600)), "unreadable-file", "/var/task/x (layer 1)"),
@@ -398,3 +396,12 @@ def test_a_layer_is_read_once_and_then_remembered(
     assert check_image(image, source, store).image == image
     monkeypatch.setattr("pipeline.assembly.layer_facts.read_facts", lambda _: pytest.fail("read again"))
     assert check_image(image, source, store).function == "f"
+
+
+def test_special_files_are_a_warning() -> None:
+    """A base may have devices in /dev; nothing says that Lambda refuses them."""
+    facts = read_facts(lambda: io.BytesIO(gzip.compress(tar(folder("dev"), ("dev/null", {"type": tarfile.CHRTYPE})))))
+    judged = judge_contents([facts], [], Platform(Architecture.ARM64, PythonVersion(3, 13)))
+    assert judged.findings == ()
+    (warning,) = judged.warnings
+    assert warning.startswith("dev/null is a device: the local runtime leaves it out")
