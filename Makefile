@@ -96,6 +96,7 @@ lock: $(STAMP)
 # What the documentation shows of the program and of the embedded AWS, made from them.
 docs: $(STAMP)
 	$(BIN)/python -m commands.pictures
+	$(BIN)/python -m pipeline.assembly.manifest >docs/function.schema.json
 	$(BIN)/python -m tests.recorded.differences
 	$(BIN)/python -m tests.aws.beliefs
 

@@ -71,7 +71,7 @@ def _add_alert_topic(template: Template, names: Names) -> Any:
         sns.TopicPolicy(
             "AlertTopicPolicy",
             Topics=[Ref(topic)],
-            PolicyDocument={"Version": "2012-10-17", "Statement": [_tls_only("sns:Publish", Ref(topic))]},
+            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sns:Publish", Ref(topic))]},
         )
     )
     return topic
@@ -125,7 +125,7 @@ def add_alarm_topic(template: Template, names: Names) -> Any:
                         "Resource": Ref(topic),
                         "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
                     },
-                    _tls_only("sns:Publish", Ref(topic)),
+                    tls_only("sns:Publish", Ref(topic)),
                 ],
             },
         )
@@ -148,13 +148,13 @@ def _add_dead_letter_queue(template: Template, names: Names, policy: str) -> Any
         sqs.QueuePolicy(
             "DeadLetterQueuePolicy",
             Queues=[Ref(queue)],
-            PolicyDocument={"Version": "2012-10-17", "Statement": [_tls_only("sqs:*", GetAtt(queue, "Arn"))]},
+            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sqs:*", GetAtt(queue, "Arn"))]},
         )
     )
     return queue
 
 
-def _tls_only(action: str, resource: Any) -> dict[str, Any]:
+def tls_only(action: str, resource: Any) -> dict[str, Any]:
     """Deny access without TLS.
 
     Except from loopback, from which no request to AWS comes, for an emulator on this host that uses HTTP.

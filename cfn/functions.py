@@ -28,7 +28,14 @@ from troposphere import (
 
 from cfn.calls import call_statements
 from cfn.concurrency import loaded, reservation
-from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
+from cfn.events.wiring import event_statements
+from cfn.lambdas import (
+    json_logging,
+    lambda_trust_policy,
+    secret_statements,
+    tracing_statements,
+    write_logs_statement,
+)
 from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
 from cfn.placeholder import placeholder_digest
@@ -36,6 +43,7 @@ from cfn.settings import FunctionDefinition, Settings
 
 METRICS_NAMESPACE = "TransactionPipeline"  # of a project without a name
 ALIAS = "live"
+DEFAULT_STORAGE = 512  # MB of /tmp, which cost nothing (Lambda pricing)
 _RESERVES = "ReservesConcurrency"
 # Empty, or an image of a private repository by digest: Lambda accepts no other registry, and resolves a tag only once.
 IMAGE_PATTERN = r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64})?$"
@@ -102,6 +110,9 @@ def add_roles(
                             "Statement": [
                                 write_logs_statement(log_group),
                                 *call_statements(names, function.calls),
+                                *secret_statements(function),
+                                *event_statements(function),
+                                *tracing_statements(function),
                             ],
                         },
                     )
@@ -194,6 +205,7 @@ def _add_function(
     image, image_digest = _add_image(template, names, function, digest)
     variables = {
         **dict(function.environment),
+        **{name: reference.partition(":")[2] for name, reference in function.secrets},
         "ENVIRONMENT": settings.environment,
         **({"TABLE_NAME": Ref(table)} if table is not None and _uses_table(function) else {}),
         "IMAGE_DIGEST": image_digest,
@@ -211,12 +223,20 @@ def _add_function(
         **({"VpcConfig": _vpc_config(network)} if network is not None and in_vpc else {}),
         "LoggingConfig": json_logging(role.log_group),
         **({"Description": function.description} if function.description else {}),
+        **(
+            {"EphemeralStorage": awslambda.EphemeralStorage(Size=function.ephemeral_storage)}
+            if function.ephemeral_storage != DEFAULT_STORAGE
+            else {}
+        ),
+        **({"TracingConfig": awslambda.TracingConfig(Mode="Active")} if function.tracing else {}),
     }
     fingerprint = _fingerprint({**versioned, "Variables": variables}, settings, in_vpc=in_vpc)
     # In the configuration itself too: a template that says the same in other words changes the fingerprint, and Lambda
     # refuses a new version of a function that did not change.
     variables["CONFIGURATION"] = fingerprint
-    reserved = If(_RESERVES, Ref(RESERVED_CONCURRENCY), NoValue)
+    reserved: Any = function.reserved_concurrency
+    if loaded(settings, [function]):
+        reserved = If(_RESERVES, Ref(RESERVED_CONCURRENCY), NoValue)
     resource = template.add_resource(
         awslambda.Function(
             f"{stem}Function",
@@ -225,7 +245,7 @@ def _add_function(
             Code=awslambda.Code(ImageUri=image),
             Environment=awslambda.Environment(Variables=variables),
             **versioned,
-            **({"ReservedConcurrentExecutions": reserved} if loaded(settings, [function]) else {}),
+            **({"ReservedConcurrentExecutions": reserved} if reserved is not None else {}),
         )
     )
     version = template.add_resource(
@@ -243,7 +263,19 @@ def _add_function(
     )
     alias = template.add_resource(
         awslambda.Alias(
-            f"{stem}Alias", Name=ALIAS, FunctionName=Ref(resource), FunctionVersion=GetAtt(version, "Version")
+            f"{stem}Alias",
+            Name=ALIAS,
+            FunctionName=Ref(resource),
+            FunctionVersion=GetAtt(version, "Version"),
+            **(
+                {
+                    "ProvisionedConcurrencyConfig": awslambda.ProvisionedConcurrencyConfiguration(
+                        ProvisionedConcurrentExecutions=function.provisioned_concurrency
+                    )
+                }
+                if function.provisioned_concurrency
+                else {}
+            ),
         )
     )
     return FunctionResources(definition=function, function=resource, version=version, alias=alias, digest=image_digest)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from troposphere import GetAtt, Ref, awslambda
+from troposphere import GetAtt, Ref, Sub, awslambda
+
+from cfn.settings import FunctionDefinition
 
 
 class _LoggingConfig(awslambda.LoggingConfig):  # type: ignore[misc]
@@ -42,3 +44,31 @@ def write_logs_statement(log_group: Any) -> dict[str, Any]:
         "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
         "Resource": GetAtt(log_group, "Arn"),
     }
+
+
+def tracing_statements(function: FunctionDefinition) -> list[dict[str, Any]]:
+    """Sending traces, if the function is traced. X-Ray's actions know no resource (service authorization reference)."""
+    if not function.tracing:
+        return []
+    return [{"Effect": "Allow", "Action": ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "Resource": "*"}]
+
+
+# What reads a secret of each kind, and its ARN; Secrets Manager adds six characters to a name.
+_SECRETS = {
+    "secretsmanager": (
+        "secretsmanager:GetSecretValue",
+        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:%s-??????",
+    ),
+    "ssm": ("ssm:GetParameter", "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/%s"),
+}
+SECRET_KINDS = tuple(_SECRETS)
+
+
+def secret_statements(function: FunctionDefinition) -> list[dict[str, Any]]:
+    """Reading the function's secrets, each by its name. The template never has their values."""
+    found = []
+    for _, reference in function.secrets:
+        kind, _, name = reference.partition(":")
+        action, arn = _SECRETS[kind]
+        found.append({"Effect": "Allow", "Action": [action], "Resource": Sub(arn % name.removeprefix("/"))})
+    return found

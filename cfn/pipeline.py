@@ -9,6 +9,7 @@ from troposphere import Output, Ref
 from cfn.alarms import add_alarms, add_subscriptions
 from cfn.dashboard import add_dashboard
 from cfn.data import add_alarm_topic, add_data
+from cfn.events.wiring import add_events
 from cfn.functions import add_functions, add_roles
 from cfn.names import pascal_case
 from cfn.network import add_network
@@ -66,6 +67,13 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
         if settings.has_dashboard:
             add_dashboard(template, names, resources, workflow)
     add_alarms(template, settings, names, functions=resources, data=data, workflow=workflow, topic=alarm_topic)
+    add_events(
+        template,
+        settings,
+        names,
+        {name: (each.definition, each.alias) for name, each in resources.items()},
+        alarm_topic=alarm_topic,
+    )
     add_shifting(template, settings, names, resources)
     if network is not None and network.vpc is not None:
         outputs |= {"VpcId": network.vpc, "FunctionsSecurityGroupId": network.security_groups[0]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cfn.events.kinds import Event
 from cfn.names import Names
 from cfn.problems import SettingsError
 
@@ -40,6 +41,13 @@ class FunctionDefinition:
     timeout       seconds, 1 to 900
     milliseconds  how long an invocation takes under load; the reserved executions are derived from it
     vpc           whether it runs in a VPC; None leaves it to ``Settings.in_vpc``
+    ephemeral_storage        MB of /tmp, 512 to 10240
+    reserved_concurrency     executions that only it has, and no more; None shares the account's
+    provisioned_concurrency  executions that are kept initialised for the alias; 0 for none
+    retries, maximum_age     attempts after the first, and seconds, for an event that invokes it asynchronously
+    tracing                  whether X-Ray records its invocations
+    secrets                  variable → reference, "secretsmanager:NAME" or "ssm:NAME"; the variable holds the name
+    events                   what invokes it
     """
 
     name: str
@@ -50,6 +58,14 @@ class FunctionDefinition:
     calls: tuple[Call, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     vpc: bool | None = None
+    ephemeral_storage: int = 512
+    reserved_concurrency: int | None = None
+    provisioned_concurrency: int = 0
+    retries: int = 2
+    maximum_age: int = 21_600
+    tracing: bool = False
+    secrets: tuple[tuple[str, str], ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 # The workflow that this package has: the transaction pipeline, with its table, topics, queue and network.

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from cfn.calls import EXTRA_ENDPOINTS, PSEUDO_PARAMETERS, RESOURCES
+from cfn.events.judging import event_findings, shared_findings
 from cfn.names import image_parameter, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
+from cfn.workflow.limits import CALLED_FUNCTIONS
 
 # Beyond these a mistyped number is likelier than such a load.
 LOAD_MAX = 1_000_000
@@ -20,6 +22,7 @@ _TAG = re.compile(r"[\w\s+\-=._:/@]*")
 _TAG_CHARACTERS = "letters, digits, spaces and + - = . _ : / @"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _ACTION = re.compile(r"[A-Z][A-Za-z0-9]+")
+_SECRET = re.compile(r"(?:secretsmanager|ssm):[A-Za-z0-9/_+=.@-]+")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 # ARN format (IAM user guide, "Identify AWS resources with ARNs"); the partition may be a pseudo parameter.
 _ARN = re.compile(r"arn:(?:aws[a-z-]*|\$\{AWS::Partition\}|\*):[a-z0-9-]+:[^:\s]*(?:::[^:\s]*)*:[^\s]+")
@@ -133,6 +136,7 @@ def check_functions(settings: Settings, functions: Sequence[FunctionDefinition])
             findings.append(f"{other} is there more than once")
         elif other != function.name:
             findings.append(f"{function.name} and {other} have one parameter, {image_parameter(other)}")
+    findings += shared_findings(functions)
     if findings:
         raise SettingsError(
             "the templates cannot be made",
@@ -162,6 +166,11 @@ def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]
         yield f"the variables of {name} have {size} bytes and Lambda takes 4096 with those that the stack sets"
     for call in function.calls:
         yield from _call_findings(settings, name, call)
+    yield from _concurrency_findings(settings, function)
+    for variable, reference in function.secrets:
+        if not _SECRET.fullmatch(reference):
+            yield f"the secret {variable} of {name} is {reference[:80]!a}; write secretsmanager:NAME or ssm:NAME"
+    yield from event_findings(function)
 
 
 def _call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
@@ -178,6 +187,14 @@ def _call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
     for action in call.actions:
         if not _ACTION.fullmatch(action):
             yield f"{name} calls the action {action!r}, which is not one plain action such as Query"
+
+
+def _concurrency_findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]:
+    name, reserved, provisioned = function.name, function.reserved_concurrency, function.provisioned_concurrency
+    if reserved is not None and settings.has_transactions and name in CALLED_FUNCTIONS:
+        yield f"{name} reserves what its load needs: transactions_per_minute in environments.toml"
+    if reserved is not None and provisioned > reserved:
+        yield f"{name} provisions {provisioned} executions and reserves {reserved}, of which they are a part"
 
 
 def _arn_findings(name: str, arn: str) -> Iterator[str]:

@@ -171,7 +171,7 @@ class Context:
     def sources(self) -> tuple[FunctionSource, ...]:
         from pipeline.assembly.sources import find_sources
 
-        return find_sources(self.images_folder)
+        return find_sources(self.images_folder, environment=self.environment)
 
     def started_target(self) -> Target:
         """The target; starts the embedded AWS if it is not running."""

@@ -74,6 +74,15 @@ def deployment_of(context: Context, target: Target, build: Build, approve: Appro
     return Deployment(target, context.settings, build, approve or approve_all)
 
 
+def events_of_aws(context: Context) -> dict[str, tuple[str, ...]]:
+    """The functions with events that the embedded AWS does not deliver, on the local target; {} elsewhere."""
+    from pipeline.operations.sample_events import aws_only
+
+    if context.target_name != "local":
+        return {}
+    return {source.name: kinds for source in context.sources if (kinds := aws_only(source.definition))}
+
+
 @contextmanager
 def exclusive(context: Context, command: str) -> Iterator[None]:
     """Hold the environment's lock on this machine for the block; other commands wait for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from commands.progress import seconds_text
 from commands.reading import read_text
 from pipeline.core.errors import LocalError, NextStep, StackError
 from pipeline.core.events import Note
+from pipeline.operations.sample_events import KINDS, sample_event
 
 if TYPE_CHECKING:
     from pipeline.assembly.model import FunctionSource
@@ -117,13 +119,19 @@ def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...
     flag("--debug", "Wait for a debugger, without a time limit (local target)."),
     click.Option(["--port"], type=click.IntRange(1, 65535), help="With --debug; default: 5678, or a free one."),
     click.Argument(["function"], metavar="FUNCTION", type=Text()),
-    click.Argument(["event"], metavar="EVENT", type=ReadFile()),
+    click.Option(
+        ["--event", "kind"], type=click.Choice(KINDS), metavar="KIND", help=f"A sample event: {', '.join(KINDS)}."
+    ),
+    click.Argument(["event"], metavar="[EVENT]", type=ReadFile(), required=False),
     drawn=False,
 )
-def invoke(context: Context, *, function: str, event: BinaryIO, debug: bool, port: int | None) -> Outcome:
+def invoke(
+    context: Context, *, function: str, event: BinaryIO | None, debug: bool, port: int | None, kind: str | None = None
+) -> Outcome:
     """Invoke FUNCTION with the event in the file EVENT (- for standard input); print its result, log and times.
 
-    Exit code 1 if the function fails.
+    --event makes the event, with what the function declares in function.toml: its route, its bucket, its schedule's
+    input. Exit code 1 if the function fails.
     """
     from cfn.names import LIVE_ALIAS
     from pipeline.operations.invoke import invoke_function
@@ -131,7 +139,12 @@ def invoke(context: Context, *, function: str, event: BinaryIO, debug: bool, por
 
     source = _function(context, function)
     tell = context.console.tell
-    text = _parsed("EVENT", _json_text, read_text(event, getattr(event, "name", "the event")))
+    if (event is None) == (kind is None):
+        raise click.UsageError("Give an event: a file, or a sample with --event.")
+    if event is not None:
+        text = _parsed("EVENT", _json_text, read_text(event, getattr(event, "name", "the event")))
+    else:
+        text = json.dumps(sample_event(str(kind), source.definition)).encode()
     name = context.names.function(source.name)
     with explained(context.target_name, f"{source.name} was not invoked"):
         target = context.running_target()
@@ -153,7 +166,9 @@ def _function(context: Context, name: str) -> FunctionSource:
     known = {source.name: source for source in context.sources}
     found = known.get(name) or known.get(name.removesuffix(f"-{context.environment}"))
     if found is None:
-        raise click.BadParameter(f"there is no {name!r}; choose from {', '.join(known)}", param_hint="'FUNCTION'")
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+        raise click.BadParameter(f"there is no {name!r}; {hint}", param_hint="'FUNCTION'")
     return found
 
 

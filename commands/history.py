@@ -12,7 +12,7 @@ import click
 from commands.asking import approval
 from commands.context import Context, Outcome
 from commands.declared import YES, command, flag
-from commands.deploying import build_of, deployment_of, exclusive, releaser
+from commands.deploying import build_of, deployment_of, events_of_aws, exclusive, releaser
 from commands.next_steps import command_line
 
 if TYPE_CHECKING:
@@ -45,8 +45,12 @@ def plan(context: Context) -> Outcome:
             for each in planned.functions
         ],
     }
+    undelivered = events_of_aws(context)
+    if undelivered:
+        result["aws_only"] = {name: list(kinds) for name, kinds in undelivered.items()}
     lines = [line for decision in planned.stacks for line in _stack_lines(decision)]
     lines += [_function_line(each) for each in planned.functions]
+    lines += [f"{name}: {', '.join(kinds)} events come on AWS only" for name, kinds in undelivered.items()]
     if planned.cost is not None:
         result["cost"] = _cost(planned.cost)
         lines += ["", _cost_line(planned.cost)]

@@ -19,6 +19,7 @@ from commands.deploying import (
     build_of,
     deployment_of,
     ended_if_unused,
+    events_of_aws,
     exclusive,
     lock_of,
     releaser,
@@ -102,6 +103,8 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
     if released.smoked:
         result["smoked"] = list(released.smoked)
         lines.append(f"  a smoke event was answered by {', '.join(released.smoked)}")
+    for name, kinds in events_of_aws(context).items():
+        lines.append(f"  {name}: {', '.join(kinds)} events come on AWS only; try it with invoke --event {kinds[0]}")
     return Outcome(result, "\n".join([*lines, "", *_use(context)]))
 
 
@@ -113,6 +116,8 @@ def _use(context: Context) -> list[str]:
     if not context.settings.has_transactions:
         source = next((each for each in context.sources if each.smoke), context.sources[0])
         first = ("invoke", source.name, _from_here(source.smoke) if source.smoke else "EVENT.json")
+        if source.smoke is None and source.definition.events:
+            first = ("invoke", source.name, "--event", str(source.definition.events[0].__struct_config__.tag))
     commands = [first, ("status",), *([] if context.runs_elsewhere else [("down",)])]
     return ["Next:", *(f"  {command_line(context, *command)}" for command in commands)]
 

@@ -6,26 +6,22 @@ is shipped with every function. Nothing lists the functions twice.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
-import msgspec
-
 from cfn.names import ENVIRONMENT_MAX, pascal_case
-from cfn.settings import Call, FunctionDefinition
 from pipeline.assembly.ignore import read_rules
+from pipeline.assembly.manifest import MANIFEST as MANIFEST
+from pipeline.assembly.manifest import definition_of, judge_manifest, read_manifest
 from pipeline.assembly.model import FunctionSource, PythonVersion
 from pipeline.assembly.own.entry import judge_handler
 from pipeline.assembly.own.foreign_locks import foreign_lock
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import SourceError
 from pipeline.core.files import read_regular
-from pipeline.core.tables import WrongTable, convert, read_toml
+from pipeline.core.tables import WrongTable
 
-MANIFEST = "function.toml"
 LOCK = "requirements.txt"
 SMOKE = Path("events", "smoke.json")
 _EVENT_MAX = 6_291_456  # bytes; the payload of a synchronous invocation (Lambda quotas)
@@ -35,41 +31,6 @@ _PARTS = ("handler.py", "Dockerfile", LOCK, "requirements.in")
 NAME_MAX = 64 - ENVIRONMENT_MAX - 1
 # Stricter than ECR (which also takes ".", "_" and "/"): the name is a function, a log group and a logical id as well.
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-_ACTION = re.compile(r"[A-Z][A-Za-z0-9]*\*?")
-_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
-# Reserved by Lambda (developer guide, "Defined runtime environment variables").
-_RESERVED = frozenset(
-    {
-        *("_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV"),
-        *("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION"),
-        *("AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"),
-        *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-        *("AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"),
-    }
-)
-# Set on every function by the pipeline stack.
-_OURS = frozenset({"ENVIRONMENT", "TABLE_NAME", "IMAGE_DIGEST", "POWERTOOLS_SERVICE_NAME"})
-# All variables of a function together, in bytes (Lambda quotas).
-_VARIABLES_MAX = 4096
-
-
-class _Call(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    service: str
-    actions: list[str]
-    resource: str
-
-
-class _Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """``function.toml``. memory in MB, timeout in seconds; milliseconds: of one invocation under load."""
-
-    handler: str
-    description: str = ""
-    memory: int = 1769
-    timeout: int = 60
-    milliseconds: int = 100
-    vpc: bool | None = None
-    calls: list[_Call] = []
-    environment: dict[str, str] = {}
 
 
 def looks_like_functions(images: Path) -> bool:
@@ -80,8 +41,13 @@ def looks_like_functions(images: Path) -> bool:
         return False
 
 
-def find_sources(images: Path, *, python: PythonVersion | None = None) -> tuple[FunctionSource, ...]:
-    """Every function below ``images``, by name. ``python`` is the version that will run them (default: this one).
+def find_sources(
+    images: Path, *, python: PythonVersion | None = None, environment: str = ""
+) -> tuple[FunctionSource, ...]:
+    """Every function below ``images``, by name.
+
+    python       the version that will run them (default: this one)
+    environment  whose ``[environments.NAME]`` of ``function.toml`` counts
 
     Raises SourceError with the findings of all folders at once.
     """
@@ -102,7 +68,7 @@ def find_sources(images: Path, *, python: PythonVersion | None = None) -> tuple[
         if folder in shared:
             findings += _judge_package(folder)
         elif (folder / MANIFEST).exists():
-            source, found = _read_source(folder, shared, python)
+            source, found = _read_source(folder, shared, python, environment)
             findings += found
             if source is not None:
                 sources.append(source)
@@ -143,17 +109,17 @@ def _judge_package(folder: Path) -> Iterator[str]:
 
 
 def _read_source(
-    folder: Path, shared: tuple[Path, ...], python: PythonVersion | None
+    folder: Path, shared: tuple[Path, ...], python: PythonVersion | None, environment: str
 ) -> tuple[FunctionSource | None, list[str]]:
     """The function in ``folder``, or None, and every finding; a function with findings is not used."""
     findings = [f"{folder.name}: {problem}" for problem in _judge_name(folder.name)]
     try:
-        manifest = convert(read_toml(folder / MANIFEST), _Manifest)
+        manifest = read_manifest(folder / MANIFEST)
     except WrongTable as wrong:
         return None, [*findings, *(f"{folder.name}/{MANIFEST}: {problem}" for problem in wrong.findings)]
     except (OSError, ValueError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
-    findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in _judge_manifest(manifest)]
+    findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in judge_manifest(manifest)]
     lock = folder / LOCK
     warnings: list[str] = []
     try:
@@ -170,16 +136,7 @@ def _read_source(
     for package in shared:
         if (folder / package.name).exists() or (folder / f"{package.name}.py").exists():
             findings.append(f"{folder.name}: its own {package.name} would hide the shared package {package.name}")
-    definition = FunctionDefinition(
-        folder.name,
-        manifest.description,
-        manifest.memory,
-        manifest.timeout,
-        manifest.milliseconds,
-        tuple(Call(call.service, tuple(call.actions), call.resource) for call in manifest.calls),
-        tuple(sorted(manifest.environment.items())),
-        manifest.vpc,
-    )
+    definition = definition_of(folder.name, manifest, environment)
     smoke = folder / SMOKE
     if smoke.exists():
         findings += [f"{folder.name}/{SMOKE}: {problem}" for problem in _judge_event(smoke)]
@@ -207,54 +164,3 @@ def _judge_name(name: str) -> Iterator[str]:
         yield f"ECR needs a name of a-z, 0-9 and single hyphens that starts with a letter, not {name!r}"
     if len(name) > NAME_MAX:
         yield f"its name has {len(name)} characters; with the environment's name only {NAME_MAX} fit Lambda's 64"
-
-
-def _judge_manifest(manifest: _Manifest) -> Iterator[str]:
-    if not 128 <= manifest.memory <= 10240:
-        yield f"memory = {manifest.memory} is outside Lambda's 128 to 10240 MB"
-    if not 1 <= manifest.timeout <= 900:
-        yield f"timeout = {manifest.timeout} is outside Lambda's 1 to 900 s"
-    elif not 1 <= manifest.milliseconds <= manifest.timeout * 1000:
-        yield f"milliseconds = {manifest.milliseconds} is outside 1 and the timeout of {manifest.timeout} s"
-    if len(manifest.description) > 256:
-        yield f"description has {len(manifest.description)} characters, Lambda takes 256"
-    for call in manifest.calls:
-        yield from _judge_call(call)
-    for name in manifest.environment:
-        if not _VARIABLE.fullmatch(name):
-            yield f"[environment] {name!r} is no variable that Lambda takes (a letter, then letters, digits and _)"
-        elif name in _RESERVED:
-            yield f"[environment] {name} is reserved by Lambda"
-        elif name in _OURS:
-            yield f"[environment] {name} is set by the pipeline stack"
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in manifest.environment.items())
-    if size > _VARIABLES_MAX:
-        yield f"[environment] has {size} bytes, Lambda takes {_VARIABLES_MAX}"
-
-
-def _judge_call(call: _Call) -> Iterator[str]:
-    known = known_services()
-    if known and call.service not in known:
-        import difflib
-
-        close = difflib.get_close_matches(call.service, known, 1)
-        hint = f"; did you mean {close[0]}?" if close else "; use the name that boto3.client() takes"
-        yield f"[[calls]] names the unknown service {call.service!r}{hint}"
-    if not call.actions:
-        yield f"[[calls]] to {call.service} names no action"
-    for action in call.actions:
-        if not _ACTION.fullmatch(action):
-            yield f'[[calls]] to {call.service} has the action {action!r}; write it like "PutItem"'
-    if not call.resource:
-        yield f"[[calls]] to {call.service} names no resource"
-
-
-@cache
-def known_services() -> frozenset[str]:
-    """The services that botocore has data of, by the name ``boto3.client`` takes; empty without botocore."""
-    found = importlib.util.find_spec("botocore")
-    places = found.submodule_search_locations if found is not None else None
-    data = Path(places[0]) / "data" if places else None
-    if data is None or not data.is_dir():
-        return frozenset()
-    return frozenset(entry.name for entry in data.iterdir() if "." not in entry.name)

@@ -40,7 +40,9 @@ def convert(table: Mapping[str, Any], kind: type[_T]) -> _T:
 
 def _findings(value: Any, kind: Any, path: str) -> Iterator[str]:
     kind = _without_none(kind)
-    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+    if isinstance(value, dict) and (tagged := _tagged(kind)):
+        yield from _of_tagged(value, tagged, path)
+    elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         yield from _of_table(value, kind, path)
     elif isinstance(value, dict) and get_origin(kind) is dict:
         for key, each in value.items():
@@ -68,6 +70,25 @@ def _of_table(table: dict[str, Any], kind: type[msgspec.Struct], path: str) -> I
     for name, field in fields.items():
         if field.required and name not in table:
             yield f"{_joined(path, name)}: missing"
+
+
+def _tagged(kind: Any) -> dict[str, type[msgspec.Struct]]:
+    """The structs of a union by their tag; {} for every other kind."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    if not kinds or not all(isinstance(each, type) and issubclass(each, msgspec.Struct) for each in kinds):
+        return {}
+    return {str(each.__struct_config__.tag): each for each in kinds}
+
+
+def _of_tagged(table: dict[str, Any], kinds: dict[str, type[msgspec.Struct]], path: str) -> Iterator[str]:
+    field = next(iter(kinds.values())).__struct_config__.tag_field or "type"
+    tag = table.get(field)
+    if isinstance(tag, str) and tag in kinds:
+        yield from _of_table({key: value for key, value in table.items() if key != field}, kinds[tag], path)
+        return
+    close = difflib.get_close_matches(str(tag), kinds, 1) if tag is not None else []
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(kinds)}"
+    yield f"{_joined(path, field)}: {'missing' if tag is None else f'{tag!r} is unknown'}; {hint}"
 
 
 def _joined(path: str, key: str) -> str:

@@ -151,9 +151,10 @@ def resource_arns(
         case On.TABLE:
             return [arn("dynamodb", f"table/{names.table}")]
         case On.TOPICS:
-            return [arn("sns", names.alert_topic), arn("sns", names.alarm_topic)]
+            return [arn("sns", name) for name in (names.alert_topic, names.alarm_topic, *deployed)]
         case On.QUEUE:
-            return [arn("sqs", names.dead_letter_queue)]
+            own = [f"{name}{suffix}" for name in deployed for suffix in ("", "-failures")]
+            return [arn("sqs", name) for name in (names.dead_letter_queue, *own)]
         case On.LOG_GROUPS:
             groups = [names.state_machine_log_group, names.placeholder_function, *deployed]
             return [arn("logs", f"log-group:{group}") for group in groups]

@@ -17,6 +17,7 @@ from cfn.render import TEMPLATE_BODY_MAX
 from pipeline.core import interruption
 from pipeline.core.events import Event, Note, Report, ResourceChanged, ignore, step
 from pipeline.ledger.releases import delete_ledger, list_releases, parameter_name
+from pipeline.release.buckets import BUCKET, empty_bucket, stack_buckets
 from pipeline.stacks import RetainedResource, StackState, data_resources, delete_keeping, read_stack, retained_resources
 from pipeline.stacks.state import says_absent
 from pipeline.stacks.templates_bucket import find_bucket
@@ -70,14 +71,19 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
             continue
         template = state.template or _read_template(cloudformation, state)
         stays = kept_by(template, keep_data=keep_data)
+        for bucket in stack_buckets(cloudformation, name, template):
+            if keep_data:
+                stays = (*stays, Kept(bucket, f"aws s3 rb --force s3://{bucket.name}"))
+            else:
+                empty_bucket(target.client, bucket.name, report)
         large = large or len(template.encode()) > TEMPLATE_BODY_MAX
         with step(report, "delete", name) as running, _interfaces_freed(target.client, template, report) as watching:
             delete_keeping(cloudformation, name, [each.resource.logical_id for each in stays], watching)
             running.detail = f"kept {len(stays)} resources" if stays else "deleted"
         deleted.append(name)
         kept += stays
-    if large and (bucket := find_bucket(target.client)):
-        kept.append(Kept(RetainedResource("Templates", "AWS::S3::Bucket", bucket), f"aws s3 rb --force s3://{bucket}"))
+    if large and (templates := find_bucket(target.client)):
+        kept.append(Kept(RetainedResource("Templates", BUCKET, templates), f"aws s3 rb --force s3://{templates}"))
     ssm = target.client("ssm")
     if any(each.resource.resource_type == "AWS::ECR::Repository" for each in kept):
         if list_releases(ssm, names.ledger):

@@ -44,7 +44,7 @@ def test_a_plan_names_fixed_costs_and_no_load(project: Project) -> None:
 def test_a_release_that_fails_its_smoke_event_is_taken_back(project: Project) -> None:
     project.write("images/hello/handler.py", "def handle(event, context):\n    raise ValueError('broken')\n")
     error = project.json("up", code=1)
-    assert error["what"] == "the release of dev was taken back: its functions run what they ran before"
+    assert error["what"].startswith("the release of dev was taken back")
     assert "ValueError: broken" in error["why"]
     assert project.invoke("hello", {"name": "again"}) == {"greeting": "Hello, again!"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from cfn.events.kinds import Bucket, DataStream, Event, Queue, Route, Rule, Schedule, TableStream, Topic, Url
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
 from cfn.render import render
@@ -28,6 +29,32 @@ PROD = Settings(
     alarm_subscriptions=("ops@example.com",),
     alert_subscriptions=("https://alerts.example.com/fraud", "arn:aws:sqs:eu-central-1:123456789012:cases"),
 )
+
+# Events of every type, with what can be said of each.
+STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+EVENTS: tuple[Event, ...] = (
+    Url(),
+    Url("none"),
+    Route("GET /orders/{id}"),
+    Route("$default", "none"),
+    Queue(),
+    Queue("arn:aws:sqs:us-east-1:123456789012:jobs", batch=100, filter={"body": {"status": ["paid"]}}),
+    Schedule("rate(5 minutes)", input={"job": "clean"}),
+    Schedule("cron(0 8 ? * MON-FRI *)", "Europe/Berlin"),
+    Bucket("uploads", prefix="in/", suffix=".csv"),
+    Topic(),
+    Topic("arn:aws:sns:us-east-1:123456789012:news", {"kind": ["order"]}),
+    Rule({"source": ["shop"]}),
+    TableStream(STREAM, filter={"eventName": ["INSERT"]}),
+    DataStream("arn:aws:kinesis:us-east-1:123456789012:stream/clicks", "TRIM_HORIZON"),
+)
+# A function with every setting, in a project without a workflow.
+FUNCTIONS_ALONE = Settings("dev", project="orders", workflow=None)
+FULL = FunctionDefinition(
+    "bill", timeout=20, ephemeral_storage=1024, reserved_concurrency=5, provisioned_concurrency=1, tracing=True,
+    secrets=(("DATABASE", "secretsmanager:orders/db"), ("TOKEN", "ssm:/orders/token")),
+    events=tuple(event for event in EVENTS if event != Url("none")),
+)  # fmt: skip
 
 
 def registry(settings: Settings = DEV, functions: tuple[FunctionDefinition, ...] = FUNCTIONS) -> dict[str, Any]:

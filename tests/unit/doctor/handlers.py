@@ -16,7 +16,7 @@ from typing import Any
 import cfnlint
 
 from pipeline.doctor.policy import HANDLERS
-from tests.unit.cfn.examples import DEV, PROD, pipeline, registry
+from tests.unit.cfn.examples import DEV, FULL, FUNCTIONS_ALONE, PROD, pipeline, registry
 
 SCHEMAS = Path(cfnlint.__file__).parent / "data" / "schemas"
 STACK_HANDLERS = ("create", "read", "update", "delete")  # "list" is for inventories, not for stacks
@@ -72,11 +72,6 @@ UNSET: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "PermissionsBoundary": ("iam:DeleteRolePermissionsBoundary", "iam:PutRolePermissionsBoundary"),
     },
     "AWS::KMS::Key": {"Enabled": ("kms:DisableKey", "kms:EnableKey")},
-    "AWS::Lambda::Alias": {
-        "ProvisionedConcurrencyConfig": (
-            "lambda:DeleteProvisionedConcurrencyConfig", "lambda:PutProvisionedConcurrencyConfig",
-        ),
-    },
     "AWS::Lambda::Function": {
         "CapacityProviderConfig": ("lambda:PassCapacityProvider",),
         "CodeSigningConfigArn": (
@@ -147,11 +142,11 @@ def schema(kind: str) -> Mapping[str, Any]:
 def deployed() -> dict[str, list[Mapping[str, Any]]]:
     """The properties of every resource of the templates, by type."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for settings in (DEV, PROD):
-        for template in (registry(settings), pipeline(settings)):
-            for resource in template["Resources"].values():
-                if not resource["Type"].startswith("Custom::"):
-                    found.setdefault(resource["Type"], []).append(resource.get("Properties", {}))
+    templates = [make(settings) for settings in (DEV, PROD) for make in (registry, pipeline)]
+    for template in (*templates, pipeline(FUNCTIONS_ALONE, (FULL,))):
+        for resource in template["Resources"].values():
+            if not resource["Type"].startswith("Custom::"):
+                found.setdefault(resource["Type"], []).append(resource.get("Properties", {}))
     return dict(sorted(found.items()))
 
 

@@ -1,0 +1,1 @@
+"""What invokes a function: declared in ``function.toml``, with the permissions, filters and failure queues it needs."""

@@ -1,0 +1,101 @@
+"""The queue of a function's failures: events that it could not handle, kept for 14 days, with an alarm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from troposphere import GetAtt, Ref, Template, awslambda, cloudwatch, sqs
+
+from cfn.data import DEAD_LETTER_SECONDS, tls_only
+from cfn.events.kinds import ASYNCHRONOUS, SYNCHRONOUS, Queue
+from cfn.names import Names, pascal_case
+from cfn.settings import FunctionDefinition
+
+
+def failures_id(function: str) -> str:
+    return f"{pascal_case(function)}Failures"
+
+
+def failures_name(names: Names, function: str) -> str:
+    return f"{names.function(function)}-failures"
+
+
+def needs_failures(function: FunctionDefinition) -> bool:
+    """Whether an event of the function can fail without a caller that gets the error. An existing queue has its own."""
+    return any(
+        not isinstance(event, SYNCHRONOUS) and not (isinstance(event, Queue) and event.queue)
+        for event in function.events
+    )
+
+
+def failure_statements(function: FunctionDefinition) -> list[dict[str, Any]]:
+    """What the role needs to send failed events there; a queue's own redrive needs nothing."""
+    if not any(not isinstance(event, (*SYNCHRONOUS, Queue)) for event in function.events):
+        return []
+    arn = GetAtt(failures_id(function.name), "Arn")
+    return [{"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": arn}]
+
+
+def add_failures(
+    template: Template, names: Names, function: FunctionDefinition, alias: Any, alarm_topic: Any, policy: str
+) -> None:
+    """Add the queue, its alarm, which publishes to the ARN ``alarm_topic``, and where asynchronous failures go."""
+    name = failures_name(names, function.name)
+    queue = add_queue(template, failures_id(function.name), name, policy, MessageRetentionPeriod=DEAD_LETTER_SECONDS)
+    template.add_resource(
+        cloudwatch.Alarm(
+            f"{pascal_case(function.name)}FailuresKept",
+            AlarmName=f"{name}-messages",
+            AlarmActions=[alarm_topic],
+            ComparisonOperator="GreaterThanThreshold",
+            Threshold=0,
+            EvaluationPeriods=1,
+            Period=60,
+            TreatMissingData="notBreaching",
+            Namespace="AWS/SQS",
+            MetricName="ApproximateNumberOfMessagesVisible",
+            Statistic="Maximum",
+            Dimensions=[cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(queue, "QueueName"))],
+        )
+    )
+    if any(isinstance(event, ASYNCHRONOUS) for event in function.events):
+        template.add_resource(
+            awslambda.EventInvokeConfig(
+                f"{pascal_case(function.name)}Retries",
+                FunctionName=Ref(f"{pascal_case(function.name)}Function"),
+                # The name of the alias, with the alias: Lambda refuses a configuration of one that is not there.
+                Qualifier=_qualifier(alias),
+                MaximumRetryAttempts=function.retries,
+                MaximumEventAgeInSeconds=function.maximum_age,
+                DestinationConfig=awslambda.DestinationConfig(
+                    OnFailure=awslambda.OnFailure(Destination=GetAtt(queue, "Arn"))
+                ),
+                DependsOn=[alias.title],
+            )
+        )
+
+
+def _qualifier(alias: Any) -> Any:
+    return alias.resource["Properties"]["Name"]
+
+
+def add_queue(template: Template, logical_id: str, name: str, policy: str, **properties: Any) -> Any:
+    """An encrypted queue that takes nothing without TLS."""
+    queue = template.add_resource(
+        sqs.Queue(
+            logical_id,
+            QueueName=name,
+            SqsManagedSseEnabled=True,
+            DeletionPolicy=policy,
+            UpdateReplacePolicy=policy,
+            **properties,
+        )
+    )
+    template.add_resource(
+        sqs.QueuePolicy(
+            f"{logical_id}Policy",
+            Queues=[Ref(queue)],
+            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sqs:*", GetAtt(queue, "Arn"))]},
+        )
+    )
+    return queue
