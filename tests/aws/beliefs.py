@@ -26,7 +26,7 @@ class Refuted(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """The account that an environment stands in. target: the environment's account and region."""
+    """The account of an environment. target: the environment's account and region."""
 
     target: Target
     names: Names

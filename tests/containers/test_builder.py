@@ -185,7 +185,7 @@ def test_a_build_has_no_network(
         BuildFailed, match=r"returned a non-zero code|did not complete successfully|exit status 1"
     ) as refused:
         build(source, platform, base, store)
-    # What the command itself wrote is told, too.
+    # The output of the command is reported too.
     assert "[(1, 'lo')" in refused.value.why
     assert "AssertionError" in refused.value.why
 

@@ -1,4 +1,4 @@
-"""Nothing is left behind, whoever is killed first, and an engine that goes away is told."""
+"""No process leaves anything behind when it is killed, and an engine that stops is reported."""
 
 from __future__ import annotations
 

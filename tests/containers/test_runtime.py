@@ -1,4 +1,4 @@
-"""The container runtime: what was pushed runs as on Lambda, and what goes wrong is told as Lambda tells it."""
+"""The container runtime: pushed images run as on Lambda, with Lambda's errors."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class DebugClient:
-    """One connection to a debug adapter. Messages that nobody asked for yet are kept in order."""
+    """One connection to a debug adapter. Unread messages are kept in order."""
 
     def __init__(self, host: str, port: int) -> None:
         self._socket = socket.create_connection((host, port), timeout=30)

@@ -78,7 +78,7 @@ class Deployed:
         outcome: Outcome = called(context, **arguments)
         calls = {call.partition("?")[0] for call in self.proxy.calls if " " in call}
         self.registry_calls.setdefault(name, set()).update(calls)
-        if name != "invoke":  # whose result is what the function made of the event that somebody gave it
+        if name != "invoke":  # its result is the function's
             self.said.append(outcome.text)
         self.outcomes[step or name] = outcome
         return outcome
@@ -90,7 +90,7 @@ class Deployed:
         return {(each.service, each.operation) for each in self.requests if each.command == command}
 
     def note(self, target: Target) -> Target:
-        """The same target through the proxy, noting what is asked of it."""
+        """The same target through the proxy, which records its requests."""
         if self.target is None:
             target._session.register("before-parameter-build", self._note_request)
             self.target = Target(target.name, target.region, target._session, self.proxy.endpoint)
@@ -122,7 +122,7 @@ class _Recorded(Context):
 
 @contextmanager
 def deployed_environment(folder: Path) -> Iterator[Deployed]:
-    """Every command once, as somebody would use them; the environment "dev" stands until the end of the block."""
+    """Every command once, as a user would run them; the environment "dev" exists until the end of the block."""
     root = folder / "project"
     shutil.copytree(ROOT / "images", root / "images")
     shutil.copy(ROOT / "environments.toml", root)
@@ -197,7 +197,7 @@ def park(deployed: Deployed, transaction: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Grant:
-    """An action that a role's inline policy allows; resource "*" stands for all of the statement's at once."""
+    """An action that a role's inline policy allows; resource "*": all resources of the statement."""
 
     role: str
     policy: str

@@ -3,7 +3,7 @@
     with FaultProxy(embedded_aws.endpoint) as proxy:
         cfn = boto3.client("cloudformation", endpoint_url=proxy.endpoint, …)
         proxy.add(throttled("CreateChangeSet", times=3))
-        proxy.add(lost_answer("ExecuteChangeSet"))        # AWS did it, and nobody heard
+        proxy.add(lost_answer("ExecuteChangeSet"))        # AWS did it, and the response is lost
         proxy.add(error("ContinueUpdateRollback", "ValidationError", "…"))
         proxy.before("CreateChangeSet", lambda: somebody_else_updates_the_stack())
         …

@@ -57,7 +57,7 @@ ABSENT = "(absent)"
 
 
 def differences(recorded: Any, here: Any, path: str = "") -> Iterator[Mismatch]:
-    """Where ``here`` is not what was recorded; a recorder's mark stands for any text."""
+    """Where ``here`` is not what was recorded; a recorder's mark matches any text."""
     if isinstance(recorded, dict) and isinstance(here, dict):
         for name in sorted(recorded.keys() | here.keys()):
             place = f"{path}.{name}" if path else name

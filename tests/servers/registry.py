@@ -1,4 +1,4 @@
-"""A registry on loopback that can be told to misbehave: a real HTTP server, its state in memory.
+"""A registry on loopback with configurable faults: a real HTTP server, its state in memory.
 
     with LoopbackRegistry() as server:
         server.faults.append(Fault("PATCH *", "cut_request", after=4096))
@@ -98,7 +98,7 @@ class LoopbackRegistry:
     anonymous      whether the token service gives tokens without a login
     token_seconds  how long a bearer token lives, as it is announced; None announces nothing
     token_uses     how many requests a token is good for; None for any number
-    expired        how an expired token is told: 401 with a challenge, or 403/400 without one as ECR does
+    expired        the response to an expired token: 401 with a challenge, or 403/400 without one as ECR does
     chunk_minimum  the OCI-Chunk-Min-Length that is announced and enforced
     acknowledged   given the true count of bytes, the count to write into ``Range``
     ecr            PATCH answered 201, ``Range`` stuck at the first chunk, no upload status

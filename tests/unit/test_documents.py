@@ -29,7 +29,7 @@ CITES = re.compile(
 )
 # Cites AWS for something that no test of ours could notice, or only passes a citation on.
 ELSEWHERE = {
-    "cfn/rules",  # rules for anybody's templates: each names its source to whoever breaks it
+    "cfn/rules",  # rules for any template: each names its source
     "pipeline/local/emulator/patches/",  # each row names its source
     "pipeline/local/emulator/strict/",  # each row names its source, and has its test
     "pipeline/stacks/templates_bucket.py",  # how S3 answers for a bucket of another account

@@ -128,7 +128,7 @@ def test_nothing_around_the_files_matters(
     assert built == usual
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can switch users")
 def test_the_user_does_not_matter(usual: list[object]) -> None:
     # Not below tmp_path, which only its owner can enter.
     with tempfile.TemporaryDirectory() as name:

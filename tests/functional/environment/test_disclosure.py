@@ -81,7 +81,7 @@ def test_the_state_machine_logs_no_execution_data(deployed: Deployed) -> None:
 def test_the_file_with_the_credentials_is_its_owners_alone(deployed: Deployed) -> None:
     for path in (deployed.local.folder, deployed.local.folder / "local.json"):
         mode = path.stat().st_mode
-        # A folder that nobody else may enter keeps what is in it.
+        # The files in a folder that no other user may enter are protected.
         if stat.S_ISDIR(mode) and not mode & 0o077:
             return
     assert not mode & 0o077, oct(mode)

@@ -1,4 +1,4 @@
-"""Starting, finding and stopping the local target, and what is left when somebody is killed."""
+"""Starting, finding and stopping the local target, also after a process was killed."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_stopping_leaves_nothing(folder: Path, client_layer: bytes) -> None:
 
 
 def remove(folder: Path) -> None:
-    """The host may be writing into it: then "not empty" is what somebody is told, and removes it again."""
+    """The host may be writing into it: then the error is "not empty", and a second attempt removes it."""
     wait_for(lambda: shutil.rmtree(folder, ignore_errors=True) or not folder.exists(), 10)
 
 

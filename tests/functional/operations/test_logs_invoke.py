@@ -35,7 +35,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 
 
 def start(line: CommandLine, *arguments: str) -> subprocess.Popen[str]:
-    """A command that goes on; end it with SIGINT."""
+    """A command that keeps running; end it with SIGINT."""
     environment = os.environ | {
         "TRANSACTION_PIPELINE_LOCAL": str(line.local),
         "TRANSACTION_PIPELINE_CACHE": str(line.cache),

@@ -24,7 +24,7 @@ from tests.proxies.faults import FaultProxy
 
 
 class Terminal:
-    """Somebody who gives one answer to every question."""
+    """A user with one answer to every question."""
 
     def __init__(self, answer: str) -> None:
         self.answer = answer

@@ -298,7 +298,7 @@ class BrokenTemplates:
 
 
 def test_an_answer_that_does_not_come_is_an_error_in_time(lab: Lab, standing: str) -> None:
-    """Nobody waits for minutes on the local target when its emulator is gone."""
+    """Commands on the local target fail at once when its emulator is gone."""
     with FaultProxy(lab.aws.endpoint) as proxy:
         endpoint = proxy.endpoint
     started = time.monotonic()

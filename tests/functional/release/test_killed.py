@@ -16,7 +16,7 @@ MAKING = ("build begins", "build ends", "within stack transaction-registry", "st
           "within push", "push ends", "within stack transaction-pipeline")  # fmt: skip
 CHANGING = ("stack transaction-pipeline begins", "within stack transaction-pipeline", "stack transaction-pipeline ends",
             "verify ends", "sample transaction ends", "record ends")  # fmt: skip
-# The middle of a step, by the call that has just left: it arrives, and nobody waits for its answer.
+# The middle of a step, by the call that has just left: it arrives, and its response is lost.
 CALLS = ("CreateChangeSet", "ExecuteChangeSet", "StartSyncExecution", "PutParameter", "PutImage",
          "LabelParameterVersion")  # fmt: skip
 
@@ -47,7 +47,7 @@ class Standing:
 
 @pytest.fixture(scope="module")
 def calm(lab: Lab) -> dict[str, Any]:
-    """What runs leave behind that nobody disturbs: a first release, one with a changed line, and one without again."""
+    """The results of undisturbed runs: a first release, one with a changed line, and one without again."""
     first = lab.up("calm")
     made = lab.snapshot("calm")
     with lab.changed("\n# another line\n"):

@@ -211,7 +211,7 @@ def test_a_foreign_parameter_is_not_taken_for_a_release(place: Place) -> None:
 
 
 def make_function(place: Place, digest: Digest) -> str:
-    """A function that somebody made by hand from these images."""
+    """A function that was created by hand from these images."""
     iam = place.aws.client("iam")
     allow = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
     role = iam.create_role(

@@ -18,7 +18,7 @@ BUCKET = "transaction-pipeline-templates-000000000000-us-east-1"
 
 
 def add_function(images: Path, name: str) -> None:
-    """A function folder as somebody would drop it there."""
+    """A minimal function folder."""
     folder = images / name
     folder.mkdir()
     (folder / "function.toml").write_text(

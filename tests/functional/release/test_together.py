@@ -50,7 +50,7 @@ def test_two_machines_that_change_one_environment_at_once_leave_one_of_the_two_c
         with lab.changed("\n# ours\n"):
             ours = lab.begin(shared, local=str(tmp_path / "another machine"))
             codes = [theirs.wait(), ours.wait()]
-            # Whoever is overtaken says so; the other is done.
+            # The overtaken one reports it; the other has finished.
             assert 0 in codes, (theirs.told(), ours.told())
             lab.up(shared)
             expect_whole(lab, shared)

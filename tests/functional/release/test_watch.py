@@ -28,7 +28,7 @@ SECONDS = 30.0
 
 
 class Watch:
-    """A running ``watch``: what it says comes line by line. terminal: somebody sits there and can be asked."""
+    """A running ``watch``: its output, line by line. terminal: with a terminal for questions."""
 
     def __init__(self, line: CommandLine, *options: str, terminal: bool = False) -> None:
         self.line = line
@@ -319,7 +319,7 @@ def test_what_is_saved_together_with_a_loss_is_live(watch: Watch, handler: Path,
     watch.says("no terminal to ask on")
     watch.says("live after")
     assert watch.answer()["tag"] == "eighth"
-    # Somebody approves it elsewhere.
+    # It is approved in another shell.
     watch.line.run("up", "--yes", "--no-smoke", "--no-sbom")
     assert "extra-dev" not in functions(watch)
     handler.write_text(retagged(handler, "ninth"))
@@ -404,7 +404,7 @@ def test_a_start_that_would_lose_something_says_how_to_say_yes(watch: Watch, ext
 
 
 class TestWithoutItsEnvironment:
-    """An environment that was taken away is told of by both who see it, and no save makes it anew."""
+    """The deletion of an environment is reported by ``down`` and ``watch``, and no save creates it again."""
 
     @pytest.fixture
     def watching(self, watch: Watch) -> Iterator[Watch]:
@@ -421,7 +421,7 @@ class TestWithoutItsEnvironment:
 
     @pytest.fixture
     def other(self, watch: Watch) -> Iterator[None]:
-        """Another environment, with which the embedded AWS goes on."""
+        """Another environment, which keeps the embedded AWS running."""
         watch.line.run("infra", "--environment", "other")
         yield
         watch.line.run("down", "--environment", "other")

@@ -286,7 +286,7 @@ class TestParking:
         assert (message["state"], message["error"], message["execution"]) == (state, "Boom", error.execution)
         assert message["parked_at"]
         assert lab.parked_in_table() == []
-        # The claim was given back, so nobody waits for a lease.
+        # The claim was released, so there is no lease to wait for.
         assert lab.submit(transaction()).outcome == "APPROVED"
 
     @pytest.mark.parametrize("state", ["KeepDetails", "Alert"])
@@ -455,7 +455,7 @@ class TestRetries:
 
 
 def claimed(lab: Lab, key: str) -> None:
-    """Return once somebody has claimed it."""
+    """Return once it is claimed."""
     until = time.monotonic() + 10
     while lab.record(key) is None and time.monotonic() < until:
         time.sleep(0.02)

@@ -116,7 +116,7 @@ class Workflow(RuleBasedStateMachine):
         assert trouble != "none" or error.error == "TransactionInProgress"
 
     def may_have_claimed(self, entry: Entry, payload: str) -> None:
-        """An id that nobody has answered yet may belong to this payload now."""
+        """An id without an answer may now belong to this payload."""
         if entry.payload is None:
             entry.payload = payload
         elif not entry.sure and entry.payload != payload:
@@ -198,7 +198,7 @@ class Workflow(RuleBasedStateMachine):
         assert result.remaining == 0
         assert self.lab.parked() == self.lab.parked_in_table() == []
         for transaction_id, entry in self.entries.items():
-            # Nothing hangs: whoever asks now is answered.
+            # Nothing hangs: a new submission is answered.
             name = entry.payload or "clean"
             assert self.lab.submit({"transaction_id": transaction_id, **PAYLOADS[name][0]}).outcome
 

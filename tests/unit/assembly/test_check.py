@@ -65,7 +65,7 @@ GOOD = tar(folder("var"), folder("var/task"), file("var/task/handler.py"))
 
 
 class Pushed:
-    """An image as somebody else may have pushed it: good, until a test changes something."""
+    """A valid image of another tool, until a test changes it."""
 
     def __init__(self, *layers: bytes) -> None:
         self.tars = list(layers or [GOOD])

@@ -1,4 +1,4 @@
-"""Images that other tools made, held against Lambda's rules: what cannot be judged is told, and never passed over."""
+"""Images of other tools, checked against Lambda's rules; what cannot be checked is reported."""
 
 from __future__ import annotations
 

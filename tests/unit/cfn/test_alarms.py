@@ -1,4 +1,4 @@
-"""Alarms, who is told of them, and the dashboard."""
+"""Alarms, their subscribers, and the dashboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any set of functions that somebody may drop under images/."""
+"""Templates for any set of functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked before something happens that was perhaps not meant."""
+"""Questions before a change that may be unintended."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def access(inside: Inside) -> Access:
 def ask(
     access: Access, path: str = "/", method: str = "GET", body: bytes | list[bytes] = b"", **headers: str
 ) -> Answer:
-    """An underscore in the name of a header stands for a hyphen; an empty value leaves it out."""
+    """An underscore in the name of a header means a hyphen; an empty value omits it."""
     given = {"host": HOST, **{name.replace("_", "-"): value for name, value in headers.items()}}
     parts = [body] if isinstance(body, bytes) else body
     messages = [

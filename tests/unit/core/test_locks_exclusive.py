@@ -1,4 +1,4 @@
-"""One release at a time on a machine: whoever comes later waits and says for whom."""
+"""One release at a time on a machine: a later one waits and reports for which."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_the_waiting(tmp_path: Path) -> None:
         try:
             threading.Timer(0.1, interruption.interrupt).start()
             with pytest.raises(KeyboardInterrupt), exclusively(tmp_path / "dev", "up dev"):
-                pytest.fail("it is held by somebody else")
+                pytest.fail("it is held by another process")
         finally:
             interruption.forget()
             holder.kill()

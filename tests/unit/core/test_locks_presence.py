@@ -1,4 +1,4 @@
-"""Whoever goes on with an environment is known to whoever deletes it."""
+"""A process that keeps using an environment is known to the command that deletes it."""
 
 from __future__ import annotations
 

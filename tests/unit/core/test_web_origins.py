@@ -1,4 +1,4 @@
-"""Requests that pages of other sites cause are told apart from those of a server's own clients."""
+"""Requests that pages of other sites cause are distinguished from those of a server's own clients."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Imports the code under ``images/`` the way it lies in an image: the function's files beside the shared package.
 
 The pure modules have names of their own and can be imported as they are. Every function has a ``handler``, so a handler
-is loaded under a name of its own, and anew each time, because it reads its environment when it is imported: its INIT.
+is loaded under a separate name each time, because it reads its environment when it is imported: its INIT.
 """
 
 from __future__ import annotations

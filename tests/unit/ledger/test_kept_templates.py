@@ -1,4 +1,4 @@
-"""A template that lies beside an image, and what somebody else may have put there."""
+"""Templates stored beside images, also those of another tool."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_a_layer_has_the_same_diff_id_where_another_library_compresses(
     content = b"some text that compresses " * 2000 + random.Random(1).randbytes(5000)
     chosen = [TarEntry("data", "file", content, len(content))]
     usual = store_layer(store, chosen, "function")
-    # Level 9 stands for zlib-ng: correct deflate, other bytes.
+    # Level 9 simulates zlib-ng: correct deflate, other bytes.
     monkeypatch.setattr("pipeline.oci.tarball.LEVEL", 9)
     other = store_layer(BlobStore(tmp_path / "other"), chosen, "function")
     assert other.diff_id == usual.diff_id

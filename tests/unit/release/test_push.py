@@ -200,7 +200,7 @@ def test_immutable_tag_of_the_same_image_is_a_success(
     registry, images = client(), pair(store)
     for _ in range(2):
         push_images(registry, pushes(registry, images), store)
-    # Somebody tagged it between our look and our attempt.
+    # Another tool tagged it between our read and our attempt.
     server.faults += [Fault(f"HEAD /v2/{image.function}-dev/manifests/v1", status=404) for image in images]
     assert [one.uploaded for one in push_images(registry, pushes(registry, images), store)] != [0, 0]
 
@@ -368,7 +368,7 @@ SHORT = ("401", "429", "cut", "answer lost")
     "name", [pytest.param(name, marks=[] if name in SHORT else pytest.mark.at_length) for name in FAULTS]
 )
 def test_fault_at_every_request_in_turn(name: str, tmp_path: Path) -> None:
-    """A busy or broken registry is ridden out, a refusal is told, and the next push finishes in any case."""
+    """A busy or broken registry is retried, a refusal is reported, and the next push always finishes."""
     template, survives = FAULTS[name]
     requests = len(_calls_of_a_push(tmp_path))
     assert requests > 15

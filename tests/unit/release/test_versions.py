@@ -100,7 +100,7 @@ def test_a_release_does_not_fail_for_a_version_that_cannot_be_deleted() -> None:
 
 
 def test_versions_are_deleted_before_the_network_that_they_are_in() -> None:
-    """CloudFormation deletes replaced subnets in its cleanup phase, and the release goes on only after it."""
+    """CloudFormation deletes replaced subnets in its cleanup phase, and the release continues after it."""
     client, events = Lambda(), list[Event]()
     report = deleting_in_cleanup(client, ["fraud-detection-dev"], events.append)
     stack = "transaction-pipeline-dev"

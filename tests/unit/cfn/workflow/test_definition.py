@@ -30,7 +30,7 @@ LAMBDA_ERRORS = [
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.TooManyRequestsException",
     "Lambda.EC2ThrottledException",
-    # A function that was idle for weeks: its network interfaces or its optimised image are made anew.
+    # A function that was idle for weeks: its network interfaces or its optimised image are created again.
     "Lambda.ResourceNotReadyException",
     "Lambda.CodeArtifactUserPendingException",
 ]

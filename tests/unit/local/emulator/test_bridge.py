@@ -21,7 +21,7 @@ from tests.unit.local.test_invocation import RECORD
 
 
 class Echo:
-    """Answers what it is told to by the event."""
+    """Responds as the event says."""
 
     def __init__(self) -> None:
         self.followed: list[list[str]] = []
