@@ -92,7 +92,7 @@ def _policy(context: Context, command: str) -> Outcome:
     from pipeline.doctor.permissions import CALLED
     from pipeline.doctor.policy import policy_of
     from pipeline.environment.synth import synthesise
-    from pipeline.target import DEFAULT_REGION
+    from pipeline.target import DEFAULT_REGION, partition_of
 
     if command not in ("all", *CALLED):
         raise click.BadParameter(f"{command!r} is not one of {', '.join(CALLED)}", param_hint="'--policy'")
@@ -107,7 +107,7 @@ def _policy(context: Context, command: str) -> Outcome:
             (templates.registry, templates.pipeline),
             context.names,
             [definition.name for definition in definitions],
-            session.get_partition_for_region(region),
+            partition_of(region, session),
             region,
         )
         for name in (CALLED if command == "all" else (command,))

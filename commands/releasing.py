@@ -236,6 +236,12 @@ def synth(context: Context, *, out: Path) -> Outcome:
     from pipeline.core.files import storing, write_atomically
     from pipeline.environment.synth import as_file, synthesise
 
+    if context.region is not None:
+        from botocore.session import get_session
+
+        from pipeline.target import require_partition
+
+        require_partition(context.region, get_session(), "no template was written")
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     files = {"registry": out / "registry.json", "pipeline": out / "pipeline.json"}
     sizes = {}

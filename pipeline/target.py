@@ -191,19 +191,24 @@ def local_target(local: LocalAws, region: str | None, report: Report = ignore) -
     return Target("local", region or DEFAULT_REGION, session, local.endpoint, identity=local.identity, report=report)
 
 
-def _check_partition(session: Any, region: str) -> None:
-    """Raises AccountError for a region of another partition than that of the templates."""
+def partition_of(region: str, session: Any) -> str:
+    """The partition of a region, from the data of a botocore ``session``; ``aws`` for one that is not in the data."""
     from botocore.exceptions import UnknownRegionError
 
     try:
-        partition = session.get_partition_for_region(region)
+        return str(session.get_partition_for_region(region))
     except UnknownRegionError:
-        return  # newer than botocore, or misspelt; ``doctor`` asks AWS
+        return PARTITION  # newer than botocore, or misspelt; ``doctor`` asks AWS
+
+
+def require_partition(region: str, session: Any, what: str = "AWS was not contacted") -> None:
+    """Raise AccountError, with ``what`` was not done, for a region whose partition the templates do not work in."""
+    partition = partition_of(region, session)
     if partition != PARTITION:
         raise AccountError(
-            "AWS was not contacted",
-            f"the region {region} belongs to the partition {partition}, and the templates are written for {PARTITION}:"
-            " the state machine's integrations and the endpoints have other names there",
+            what,
+            f"the region {region} belongs to the partition {partition}, and the templates work in {PARTITION} only:"
+            f" other partitions do not have the state machine's integrations arn:{PARTITION}:states:::…",
             f"Use a region of the partition {PARTITION}, such as {DEFAULT_REGION}.",
         )
 
@@ -225,7 +230,7 @@ def aws_target(region: str | None, profile: str | None = None, report: Report = 
         region = region.strip() or None
         session.set_config_variable("region", region)  # where a role is assumed
     if region is not None:
-        _check_partition(session, region)
+        require_partition(region, session)
     with credentials_explained(session):
         found = session.get_credentials()
     if found is None:

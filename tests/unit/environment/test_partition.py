@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+import bootstrap
 from pipeline.core.errors import AccountError
 from pipeline.target import aws_target
 
@@ -35,3 +40,18 @@ def test_the_region_of_the_environment_is_refused_too(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("region", ["eu-central-1", "mx-central-1", "eu-central-99"])
 def test_commercial_regions_and_unknown_ones_are_taken(region: str) -> None:
     assert aws_target(region).region == region
+
+
+def test_no_template_is_written_for_another_partition(tmp_path: Path) -> None:
+    arguments = ["synth", "--region", "us-gov-west-1", "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(bootstrap.main, arguments)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["what"] == "no template was written"
+    assert "arn:aws:states:::" in json.loads(done.stdout)["why"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_is_printed_for_a_region_that_is_not_known() -> None:
+    done = CliRunner().invoke(bootstrap.main, ["doctor", "--policy=status", "--region", "eu-central-99"])
+    assert done.exit_code == 0
+    assert "arn:aws:lambda:eu-central-99:" in done.stdout
