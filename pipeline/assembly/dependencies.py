@@ -222,7 +222,7 @@ _CURES = (
     (
         re.compile("wheel"),
         "Choose a version that has a wheel for {platform} with glibc {glibc} or older, or replace the package: nothing "
-        "is built from source.",
+        "is built from source. Python 3.12 and newer have glibc 2.34, and take newer wheels.",
     ),
 )
 

@@ -124,7 +124,12 @@ class _Notes:
         if not native and scanner is None:
             return
         first = next(content, b"")
-        native = native and first.startswith(MAGIC)
+        if first.startswith(MAGIC):
+            scanner = None  # compiled, and most of the bytes of large packages
+            if not native:
+                return
+        else:
+            native = False
         with tempfile.TemporaryFile() if native else contextlib.nullcontext() as kept:
             for chunk in itertools.chain([first], content):
                 if scanner is not None:

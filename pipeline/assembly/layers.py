@@ -1,4 +1,4 @@
-"""A function's layers, from the most to the least stable: runtime, dependencies, shared packages, its own code.
+"""A function's layers, from the most to the least stable: runtime, dependencies, large files, shared packages, code.
 
 Everything lands in ``/var/task``. A layer is remembered by what it is made of, so an unchanged build reads the
 function's own few files and nothing else; functions with the same lock share one layer byte for byte.
@@ -34,6 +34,8 @@ from pipeline.oci.work import work_folder
 
 # As archives write it.
 TASK_ROOT = model.TASK_ROOT.lstrip("/")
+# The title of the layer of a function's files that are too large to be read into memory.
+LARGE = "large files"
 # The coarsest clock of a file system in use (FAT).
 _SETTLED_SECONDS = 2.0
 
@@ -67,6 +69,11 @@ def lay_out(
     for warning in (*source.warnings, *_judge_references(source, references, installed, closed=runtime)):
         report(Note(f"{source.name}: {warning}"))
     layers = [each.layer for each in installed]
+    large = [entry for entry in own if isinstance(entry.content, Path)]
+    if large:
+        # Models and tables change seldom: a changed line must not send them again.
+        layers.append(_source_layer(large, LARGE, platform, store, slim))
+        own = [entry for entry in own if entry not in large]
     if packages.layer is not None:
         layers.append(packages.layer)
     layers.append(_source_layer(own, "function", platform, store, slim))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from pipeline.assembly.layers import TASK_ROOT, lay_out
+from pipeline.assembly.layers import LARGE, TASK_ROOT, lay_out
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.assembly.slim import Slim
 from pipeline.core.errors import SourceError
@@ -39,11 +39,12 @@ def write_context(source: FunctionSource, layers: Sequence[Layer], store: BlobSt
     entries.append(TarEntry(DOCKERFILE, "file", content, len(content)))
     with tempfile.TemporaryDirectory() as name:
         for layer in layers:
+            folder = "function" if layer.title == LARGE else layer.title
             with store.open(layer.descriptor.digest) as stream:
-                found = layer_entries(stream, Path(name), replace=(TASK_ROOT, layer.title))
+                found = layer_entries(stream, Path(name), replace=(TASK_ROOT, folder))
             if found is None:
                 raise AssertionError(f"the {layer.title} layer is not made of plain files")
-            entries += [entry for entry in found if entry.path.startswith(layer.title)]
+            entries += [entry for entry in found if entry.path.startswith(folder)]
         for chunk in tar_chunks(entries):
             file.write(chunk)
 

@@ -93,7 +93,7 @@ def _sources(source: FunctionSource, image: Image, origin: Origin) -> list[dict[
 
 def _own_content(image: Image) -> str:
     """The content of the layers that are made of sources: their uncompressed digests."""
-    own = [str(layer.diff_id) for layer in image.layers if layer.title in ("shared", "function")]
+    own = [str(layer.diff_id) for layer in image.layers if layer.title not in ("base", "runtime", "dependencies")]
     return Digest.of("\n".join(own).encode()).hex
 
 

@@ -239,3 +239,19 @@ def test_one_path_from_two_places_is_an_error(
     (images / "common" / "other.py").touch()
     with pytest.raises(SourceError, match="common"):
         lay_out(find_sources(images)[0], platform, store)
+
+
+def test_large_files_have_a_layer_that_a_changed_line_leaves_as_it_is(
+    make_function: MakeFolder, images: Path, store: BlobStore, platform: Platform
+) -> None:
+    folder = make_function("f", {"models/m.bin": b"\0" * 1_500_000, "models/labels.json": "[]"})
+    (source,) = find_sources(images)
+    large, own = lay_out(source, platform, store)
+    assert (large.title, own.title) == ("large files", "function")
+    assert _names(store, large) == ["var", "var/task", "var/task/models", "var/task/models/m.bin"]
+    assert "var/task/models/labels.json" in _names(store, own)
+    (folder / "handler.py").write_text("def handle(event, context):\n    return 1\n")
+    changed_large, changed = lay_out(source, platform, store)
+    assert changed_large.descriptor == large.descriptor
+    assert changed.diff_id != own.diff_id
+    assert changed.descriptor.size < 20_000
