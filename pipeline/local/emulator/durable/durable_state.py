@@ -203,7 +203,7 @@ class DurableState:
             documents: dict[str, str] = {}
             layers: list[str] | None = None
             for service, get_state in app._build_persistence_save_dict().items():
-                if not complete and not self._begins_anew(service, segments):
+                if not complete and not self._needs_saving(service, segments):
                     continue
                 if complete and service in ("dynamodb", "sqs"):
                     self._begin_segment(service, segments)
@@ -229,7 +229,7 @@ class DurableState:
             if layers is not None:
                 forget_blobs(self._folder, layers)
 
-    def _begins_anew(self, service: str, segments: dict[str, int]) -> bool:
+    def _needs_saving(self, service: str, segments: dict[str, int]) -> bool:
         """Whether a service is written now. Tables and queues with their content are, when they change themselves."""
         if service not in ("dynamodb", "sqs"):
             return True
