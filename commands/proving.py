@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -205,7 +206,7 @@ def _side(context: Context, text: str, store: BlobStore) -> dict[str, Compared]:
 
         images = build_images(build_of(context), context.report)
         return {each.function: compared_image(each.image, store) for each in images}
-    if text.isdecimal():
+    if re.fullmatch("[0-9]{1,9}", text):
         return _release(context, int(text), store)
     reference = _parse(text)
     registry = _registry(context, reference)

@@ -72,7 +72,8 @@ class Values:
                 return text.split(separator) if isinstance(text, str) else {function: [separator, text]}
             case "Fn::Select", [index, _]:
                 choices = self.evaluate(argument[1])
-                known = isinstance(choices, list) and str(index).isdigit() and int(index) < len(choices)
+                number = re.fullmatch("[0-9]{1,9}", str(index))
+                known = isinstance(choices, list) and number is not None and int(index) < len(choices)
                 return choices[int(index)] if known else {function: [index, choices]}
         return written
 

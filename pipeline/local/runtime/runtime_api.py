@@ -104,7 +104,7 @@ class RuntimeConnection(asyncio.Protocol):
         if not text.isdecimal():
             self._refuse(400)
             return None
-        if int(text) > _BODY_MAX:
+        if len(text) > 18 or int(text) > _BODY_MAX:  # Python converts at most 4,300 digits
             parts = rest.partition(" ")[0].split("/")
             self._events.too_large(parts[-2] if len(parts) > 2 else "")
             self._refuse(413)

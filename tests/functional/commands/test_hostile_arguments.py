@@ -37,6 +37,8 @@ NEEDED = {
     "explain": ["t-1"],
     "invoke": ["fraud-detection", "event.json"],
     "verify-workflow": ["machine.json"],
+    "verify": ["oci:nowhere"],
+    "why-changed": ["oci:nowhere", "oci:nowhere"],
 }
 
 
@@ -76,14 +78,16 @@ def values_for(parameter: click.Parameter) -> tuple[str, ...]:
 
 def lines_for(name: str) -> Iterator[tuple[click.Parameter, str, list[str]]]:
     """Command lines of ``name``, each with one hostile value."""
-    for parameter in (*find_command(name).parameters, *SHARED):
+    parameters = (*find_command(name).parameters, *SHARED)
+    arguments = [each for each in parameters if isinstance(each, click.Argument)]
+    for parameter in parameters:
         if isinstance(parameter, click.Option) and not parameter.is_flag:
             for value in values_for(parameter):
                 yield parameter, value, [name, f"{parameter.opts[0]}={value}", *needed(name, parameter)]
         elif isinstance(parameter, click.Argument):
             for value in values_for(parameter):
                 others = NEEDED[name][:]
-                others[others.index("event.json") if parameter.name == "event" else 0] = value
+                others[arguments.index(parameter)] = value
                 yield parameter, value, [name, "--", *others]
 
 

@@ -44,6 +44,8 @@ def values(**parameters: str) -> Values:
         ({"Fn::Sub": "${AWS::StackName}-${Queue}"}, {"Fn::Sub": "pipeline-dev-${Queue}"}),
         ({"Fn::Sub": "${!Literal}"}, "${!Literal}"),
         ({"Fn::Select": [1, {"Fn::Split": ["@", {"Ref": "Image"}]}]}, "sha256:1"),
+        ({"Fn::Select": ["\u00b2", [1]]}, {"Fn::Select": ["\u00b2", [1]]}),
+        ({"Fn::Select": ["9" * 5000, [1]]}, {"Fn::Select": ["9" * 5000, [1]]}),
         ({"Fn::Join": ["-", ["a", {"Ref": "Zones"}]]}, "a-3"),
         ({"Fn::Join": ["-", ["a", {"Ref": "Queue"}]]}, {"Fn::Join": ["-", ["a", {"Ref": "Queue"}]]}),
         ({"Fn::GetAtt": ["Queue", "Arn"]}, {"Fn::GetAtt": ["Queue", "Arn"]}),
