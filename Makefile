@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.locked
 AUDIT  := .venv-audit
 WORKERS ?= 2
-# Where it is set, every process would compile anew all that it imports.
+# If it is set, every process compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:

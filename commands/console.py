@@ -22,7 +22,7 @@ _INSTALL = "Install the program with its extra: pip install 'transaction-pipelin
 
 
 @command(
-    "See the pipeline in a browser.",
+    "Show the pipeline in a browser.",
     flag("--allow-changes", "Also submit, redrive and roll back there; without it the console only reads."),
     click.Option(
         ["--port"], type=click.IntRange(1, 65535), metavar="PORT", help="Listen there; default: any free port."

@@ -59,7 +59,7 @@ def check(context: Context, *, images: Sequence[str]) -> Outcome:
     return Outcome({"images": result}, "\n".join(lines), 0 if all(each["accepted"] for each in result) else 1)
 
 
-@command("Where the cfn-lint rules are.")
+@command("Print the folder of the cfn-lint rules.")
 def rules(_context: Context) -> Outcome:
     """Print the folder of the cfn-lint rules, for any template: cfn-lint -a "$(./bootstrap.py rules)" -t template.yaml
 
@@ -75,7 +75,7 @@ def rules(_context: Context) -> Outcome:
 
 
 @command(
-    "What it costs on AWS.",
+    "Estimate the cost on AWS.",
     click.Option(
         ["--transactions"], type=click.IntRange(min=1), default=1_000_000, show_default=True, help="In a month."
     ),

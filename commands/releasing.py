@@ -130,7 +130,7 @@ def _from_here(path: Path) -> str:
         return str(path)
 
 
-@command("Both stacks, building nothing.", YES)
+@command("Deploy both stacks without building.", YES)
 def infra(context: Context, *, yes: bool) -> Outcome:
     """Deploy both stacks without building. Functions keep their image; new ones run their placeholder."""
     from pipeline.release.release import prepare

@@ -35,7 +35,9 @@ _DEFINITION_MAX = 1024 * 1024
         show_default=True,
         help="Concurrent executions of one id.",
     ),
-    click.Option(["--faults"], type=click.IntRange(0, 4), default=2, show_default=True, help="Among all executions."),
+    click.Option(
+        ["--faults"], type=click.IntRange(0, 4), default=2, show_default=True, help="Errors among all executions."
+    ),
     file(
         "--input", "For another DEFINITION: a file with its input, instead of any input.", exists=True, names=("given",)
     ),

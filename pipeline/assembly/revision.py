@@ -111,7 +111,7 @@ def tree_of(folder: Path, commit: str, records: Path) -> str:
 def _last_commits(
     place: Path, top: Path, head: str, sources: Sequence[FunctionSource], records: Path | None
 ) -> dict[str, str]:
-    """The last commit of each function's inputs; "" for one without. A head gives the same answer for ever."""
+    """The last commit of each function's inputs; "" for one without. The result of a head never changes."""
     inputs = {source.name: [str(each) for each in _inputs(source)] for source in sources}
     asked = {name: [os.path.relpath(each, top.resolve()) for each in each_of] for name, each_of in inputs.items()}
     key = Digest.of(json.dumps([head, asked], sort_keys=True).encode())

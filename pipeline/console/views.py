@@ -170,7 +170,7 @@ class StackView:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What the page of a transaction was asked for: an id, or a customer."""
+    """The query of the transactions page: an id, or a customer."""
 
     id: str = ""
     customer: str = ""
@@ -181,5 +181,5 @@ class Query:
 
 
 def status_of(problem: PipelineError) -> int:
-    """The HTTP status of a page that shows a problem: what was asked for is not there, or AWS did not give it."""
+    """The HTTP status of a page with an error: not found, or AWS failed."""
     return 404 if "no record of this id" in problem.why else 502

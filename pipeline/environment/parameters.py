@@ -110,7 +110,7 @@ def _reserved(target: Target, functions: int, wanted: int, current: Mapping[str,
     if own == wanted:
         return str(wanted)
     limit = target.client("lambda").get_account_settings()["AccountLimit"]
-    # What these functions reserve now can be given anew, and never more than the account has.
+    # The current reservations of these functions can be reserved again, up to the account's limit.
     free = min(limit["UnreservedConcurrentExecutions"] + own * functions, limit["ConcurrentExecutions"])
     fits = fitting_reservation(free, functions, wanted)
     if fits < wanted:

@@ -178,7 +178,7 @@ class LogReader:
         """Events with ``term`` in them, in a ``stream`` if one is named, each under a key of its own, page by page.
 
         AWS gives every event an id. The embedded AWS does not, so there equal lines of one moment are counted; and it
-        ends an answer at PAGE events without a token, so reading goes on from the last event's time.
+        ends an answer at PAGE events without a token, so reading continues from the last event's time.
         """
         start = max(self._since, self._newest.get(source.group, 0) - LATE, since)
         request: dict[str, Any] = {"logGroupName": source.group, "startTime": start}

@@ -1,4 +1,4 @@
-"""Sample events in the form that each service sends, for trying a function by itself.
+"""Sample events in the format of each service, for testing a function.
 
 Source: the Lambda developer guide, one page per service ("Example event"). Fields that a handler reads are filled from
 what the function declares: its route, its bucket, its queue.

@@ -88,7 +88,7 @@ class Story:
                 f"  {name:<12} {judge.get('image', 'unknown image')}  rules {judge.get('rules', 'unknown')}"
                 for name, judge in judges.items()
             ]
-        lines += ["", "way", "  " + " → ".join(self.way)]
+        lines += ["", "path", "  " + " → ".join(self.way)]
         if self.notes:
             lines += ["", *self.notes]
         return "\n".join(lines)

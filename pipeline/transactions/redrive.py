@@ -147,7 +147,7 @@ def redrive(
     limit           maximum number of submissions
 
     A submission that is parked again is not retried in the same run. A message that cannot be sent stays parked, and
-    the run goes on; it stops after GIVE_UP_AFTER consecutive submissions without an answer. Raises SubmissionError if
+    the run continues; it stops after GIVE_UP_AFTER consecutive submissions without an answer. Raises SubmissionError if
     the queue or the table cannot be read before the first message is done.
     """
     if limit is not None and limit < 1:

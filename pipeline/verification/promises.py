@@ -61,7 +61,7 @@ _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY = "claim_token", "lease_until", "
 _CUSTOMER, _REJECTED = "customer_id", "REJECTED"
 _OBSERVED = frozenset({_STATUS, _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY, _CUSTOMER, "received_at"})
 _PARKED, _ALERT = "parked#", "alert"
-# Outcomes that somebody is told of, and the states that tell it.
+# Outcomes that send an alert, and the states that send it.
 _ALERTED = ("REVIEW", "DECLINED", CONFLICT)
 _AFTER_THE_ANSWER = ("KeepDetails", "Alert")
 # Times that are shown and never compared; without them a decision is the same decision at any time of the clock. The

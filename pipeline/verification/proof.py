@@ -154,7 +154,7 @@ def verify(
 
     inputs         for a definition without promises: inputs to explore instead of an unknown one
     stop_at_first  do not look for more once something is refuted
-    report         is told when an exploration begins and ends
+    report         called when an exploration begins and ends
     """
     machine = read_machine(definition)
     proof = Proof(machine, has_promises(definition), inspect(machine), longest_way(machine), faults=faults)
