@@ -53,6 +53,14 @@ class _Waiting:
         self.payload = b""
 
 
+def _event(event: Any) -> bytes:
+    """The event as JSON; in the form of ASCII if it has half a surrogate pair, which has no UTF-8."""
+    try:
+        return json.dumps(event, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(event).encode()
+
+
 class InvocationClient:
     """Hands ministack's invocations to the runtime and waits for the answers."""
 
@@ -77,7 +85,7 @@ class InvocationClient:
             "trace_id": self._lambda._xray_trace_id_for_invocation(config) or "",
         }
         function = describe_function(config, self._credentials(config))
-        answer = self._ask(head, function, json.dumps(event, ensure_ascii=False).encode())
+        answer = self._ask(head, function, _event(event))
         return self._result(*answer, config)
 
     def prepare(self, config: dict[str, Any]) -> None:
@@ -120,6 +128,8 @@ class InvocationClient:
                 result: dict[str, Any] = {"log": header["log"], "log_source": "rie"}
                 try:
                     result["body"] = json.loads(payload) if payload else None
+                    if b"\\ud" in payload.lower():  # ministack writes UTF-8, which half a surrogate pair does not have
+                        json.dumps(result["body"], ensure_ascii=False).encode()
                 except ValueError:
                     result |= {"body": payload.decode(errors="replace"), "raw_payload": True}
                 return result | ({"error": True} if status is Status.ERROR else {})

@@ -56,7 +56,10 @@ def log_stream_name(version: str) -> str:
 
 
 def lambda_variables(function: FunctionConfig, handler: str) -> dict[str, str]:
-    """The variables that Lambda defines for every worker of a function."""
+    """The variables that Lambda defines for every worker of a function.
+
+    A function may set TZ, which is not reserved (Lambda developer guide, "Defined runtime environment variables").
+    """
     return {
         "_HANDLER": handler,
         "AWS_REGION": function.region,
@@ -67,7 +70,7 @@ def lambda_variables(function: FunctionConfig, handler: str) -> dict[str, str]:
         "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "TZ": ":UTC",
+        "TZ": dict(function.environment).get("TZ", ":UTC"),
     }
 
 
@@ -117,7 +120,7 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str, *
         )
     if named[1] is not None and int(named[1]) != sys.version_info.minor:
         raise _wrong_python(function, f"3.{named[1]}")
-    variables = dict(image.environment)
+    variables = dict(image.environment) | dict(function.environment)
     task_root = variables.get("LAMBDA_TASK_ROOT", "/var/task")
     _check_extensions(function, inside(image.rootfs, task_root))
     directory = function.working_directory or image.working_directory
@@ -129,7 +132,7 @@ def worker_command(function: FunctionConfig, image: LocalImage, endpoint: str, *
             places = [path for path in variables[name].split(":") if path.startswith("/")]
             found = [inside(root, path) for path in places if inside(image.rootfs, path).exists()]
             variables[name] = ":".join(map(str, found))
-    variables = {"AWS_ENDPOINT_URL": endpoint} | variables | dict(function.environment) | dict(function.credentials)
+    variables = {"AWS_ENDPOINT_URL": endpoint} | variables | dict(function.credentials)
     variables |= lambda_variables(function, command[0] if command else "") | {
         "LAMBDA_TASK_ROOT": str(inside(root, task_root)),
         "LAMBDA_RUNTIME_DIR": str(inside(root, "/var/runtime")),

@@ -50,6 +50,8 @@ def handle(event, context):
     if "allocate" in event:
         kept = bytearray(event["allocate"] << 20)
         time.sleep(30)
+    if "text" in event:
+        return {"text": event["text"]}
     if "answer" in event:
         return "x" * event["answer"]
     return {
@@ -207,6 +209,15 @@ def test_an_exception_of_the_handler_is_a_function_error(make: Callable[..., Fun
     assert answer.payload["errorType"] == "ValueError"
     assert answer.payload["errorMessage"] == "no such card"
     assert "handler.py" in answer.payload["stackTrace"][0]
+
+
+def test_half_a_surrogate_pair_does_not_look_like_a_failure_of_the_service(make: Callable[..., Function]) -> None:
+    """The function was invoked. Its runtime client, AWS's own, ends on an exception with such a text."""
+    function = make()
+    raised = function.invoke({"raise": "\ud800"})
+    assert (raised.error, raised.payload["errorType"]) == ("Unhandled", "Runtime.ExitError")
+    answered = function.invoke({"text": "\ud800"})
+    assert (answered.error, answered.payload) == (None, {"text": "\ud800"})
 
 
 def test_a_process_that_ends_fails_its_invocation_and_the_next_finds_another(make: Callable[..., Function]) -> None:

@@ -87,6 +87,14 @@ def test_the_functions_variables_win_over_the_images_and_lambdas_over_both(image
     assert variables["AWS_REGION"] == "eu-west-1"
 
 
+def test_a_function_chooses_its_time_zone_and_its_paths(image: LocalImage) -> None:
+    assert environment(image)["TZ"] == ":UTC"
+    (image.rootfs / "opt/more").mkdir(parents=True)
+    own = (("TZ", "Europe/Berlin"), ("PYTHONPATH", "/opt/more:/not/there"))
+    variables = environment(image, environment=own)
+    assert (variables["TZ"], variables["PYTHONPATH"]) == ("Europe/Berlin", str(image.rootfs / "opt/more"))
+
+
 def test_a_function_may_choose_its_own_endpoint(image: LocalImage) -> None:
     assert environment(image)["AWS_ENDPOINT_URL"] == ENDPOINT
     own = "http://127.0.0.1:9"
