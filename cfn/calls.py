@@ -62,7 +62,7 @@ def resource_arn(names: Names, resource: str) -> Any:
     """The ARN of what a call names, as an intrinsic. ``cfn.data`` adds what the symbolic names refer to."""
     if resource == "*":
         return resource
-    if resource.startswith("arn:"):
+    if resource.startswith(("arn:", "${")):
         return Sub(resource) if "${" in resource else resource
     match resource.split("/"):
         case ["state-table"]:

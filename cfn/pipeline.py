@@ -13,6 +13,7 @@ from cfn.events.wiring import add_events
 from cfn.functions import add_functions, add_roles
 from cfn.names import pascal_case
 from cfn.network import add_network
+from cfn.own_resources import own_document, resolve_own
 from cfn.settings import FunctionDefinition, Settings
 from cfn.shifting import add_shifting
 from cfn.template import OpenTemplate
@@ -28,6 +29,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
     """
     check_settings(settings)
+    functions = resolve_own(settings, functions)
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = settings.names
@@ -82,4 +84,5 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
         outputs[f"{pascal_case(name)}ImageDigest"] = each.digest
     for key, value in outputs.items():
         template.add_output(Output(key, Value=value))
+    template.own = own_document(settings)
     return template

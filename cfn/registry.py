@@ -13,6 +13,7 @@ from troposphere import AWSObject, FindInMap, GetAtt, Output, Ref, Sub, Template
 from cfn import placeholder
 from cfn.lambdas import json_logging, lambda_trust_policy, write_logs_statement
 from cfn.names import Names, pascal_case, placeholder_output, repository_output, repository_resource
+from cfn.own_resources import resolve_own
 from cfn.settings import FunctionDefinition, Settings
 from cfn.template import OpenTemplate
 from cfn.validation import check_functions, check_settings
@@ -91,6 +92,7 @@ def registry_template(settings: Settings, functions: Sequence[FunctionDefinition
     Raises SettingsError for settings or functions that cannot be deployed.
     """
     check_settings(settings)
+    functions = resolve_own(settings, functions)
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = settings.names

@@ -79,6 +79,7 @@ class Settings:
     project               begins every name; "" is the transaction pipeline's own
     workflow              TRANSACTIONS, or None: functions without a workflow, a table, topics of alerts, or a network
                           but for those that ask for one
+    resources             the sections of ``resources.yaml`` as JSON; "" without one
     subnets, security_groups
                           an existing network for the functions in a VPC; () makes one
     transactions_per_minute  the load to carry
@@ -102,6 +103,7 @@ class Settings:
     architecture: Architecture = Architecture.ARM64
     project: str = ""
     workflow: str | None = TRANSACTIONS
+    resources: str = ""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     transactions_per_minute: int = 10_000

@@ -178,8 +178,9 @@ def _call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
     service = known.get(call.resource)
     if call.resource.startswith("arn:"):
         yield from _arn_findings(name, call.resource)
-    elif service is None and call.resource != "*":
-        yield f"{name} calls the resource {call.resource!r}; write {', '.join([*known, 'an ARN or *'])}"
+    elif service is None and call.resource != "*" and not call.resource.startswith("${"):
+        choices = [*known, "a logical id of resources.yaml", "an ARN or *"]
+        yield f"{name} calls the resource {call.resource!r}; write {', '.join(choices)}"
     elif service is not None and service != call.service:
         yield f"{name} calls {call.service!r} on {call.resource}, which belongs to {service}"
     if not call.actions:

@@ -18,6 +18,7 @@ from pipeline.core.errors import LocalError, NextStep, SettingsError
 from pipeline.core.events import Report, ignore
 from pipeline.environment.configuration import Choices, Project, python_of, read_choices, read_project, settings_of
 from pipeline.environment.project import SETTINGS_FILE, find_project
+from pipeline.environment.resources_file import read_resources
 from pipeline.target import Target
 
 if TYPE_CHECKING:
@@ -127,7 +128,11 @@ class Context:
     @cached_property
     def settings(self) -> Settings:
         settings = settings_of(
-            self.environment, self.choices, project=self.described, architecture=self.platform.architecture
+            self.environment,
+            self.choices,
+            project=self.described,
+            architecture=self.platform.architecture,
+            resources=read_resources(self.root),
         )
         if self.target_name == "local" and self.choices.release is not None:
             from cfn.validation import ALL_AT_ONCE, check_settings

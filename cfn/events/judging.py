@@ -77,7 +77,8 @@ def _findings(function: FunctionDefinition, event: Event) -> Iterator[str]:
 
 
 def _arn(arn: str, what: str, service: str) -> Iterator[str]:
-    if not re.fullmatch(rf"arn:aws[a-z-]*:{service}:[a-z0-9-]+:[0-9]{{12}}:\S+", arn):
+    # An own resource of the project is a reference by now.
+    if not arn.startswith("${") and not re.fullmatch(rf"arn:aws[a-z-]*:{service}:[a-z0-9-]+:[0-9]{{12}}:\S+", arn):
         yield f"the {what} {arn[:120]!a} is not an ARN of {service}"
 
 

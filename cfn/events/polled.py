@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from troposphere import GetAtt, Ref, Template, awslambda, sqs
+from troposphere import GetAtt, Ref, Sub, Template, awslambda, sqs
 
 from cfn.events.failure_queue import add_queue, failures_id
 from cfn.events.kinds import DataStream, Queue, TableStream
@@ -21,11 +21,16 @@ def queue_id(function: str) -> str:
     return f"{pascal_case(function)}Queue"
 
 
+def arn_value(text: str) -> Any:
+    """An ARN, or the reference to an own resource, as a template has it."""
+    return Sub(text) if text.startswith("${") else text
+
+
 def source_arn(function: str, event: Queue | TableStream | DataStream) -> Any:
     """The ARN of what is polled: the function's own queue, or what the event names."""
     if isinstance(event, Queue):
-        return event.queue or GetAtt(queue_id(function), "Arn")
-    return event.stream
+        return arn_value(event.queue) if event.queue else GetAtt(queue_id(function), "Arn")
+    return arn_value(event.stream)
 
 
 def polling_statements(function: FunctionDefinition) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from troposphere import GetAtt, Ref, Sub, Template, awslambda, events, iam, s3, 
 
 from cfn.data import tls_only
 from cfn.events.kinds import Bucket, Rule, Schedule, Topic
+from cfn.events.polled import arn_value
 from cfn.names import UNNAMED, Names, pascal_case
 from cfn.settings import FunctionDefinition
 
@@ -79,7 +80,7 @@ def add_topic(
 ) -> None:
     """Subscribe the function to a topic, its own if the event names none."""
     stem = pascal_case(function.name)
-    arn: Any = event.topic
+    arn: Any = arn_value(event.topic)
     if not arn:
         # Publishers are principals of this account, which the key alias/aws/sns admits.
         topic = template.add_resource(
@@ -116,6 +117,10 @@ def add_rule(template: Template, function: FunctionDefinition, number: int, even
         )
     )
     add_permission(template, f"{stem}Event{number}Permission", alias, "events", SourceArn=GetAtt(rule, "Arn"))
+
+
+# Of a bucket that `down` empties before its stack is deleted.
+EMPTIED = "EmptiedOnDeletion"
 
 
 def bucket_id(name: str) -> str:
@@ -170,6 +175,7 @@ def add_bucket(
             PublicAccessBlockConfiguration=s3.PublicAccessBlockConfiguration(
                 BlockPublicAcls=True, BlockPublicPolicy=True, IgnorePublicAcls=True, RestrictPublicBuckets=True
             ),
+            Metadata={EMPTIED: True},
             # S3 asks Lambda whether it may, when the notification is set.
             DependsOn=permissions,
             DeletionPolicy=policy,

@@ -71,11 +71,11 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
 def permissions_of_type(kind: str, handlers: Sequence[str]) -> tuple[Permission, ...]:
     """What CloudFormation calls as the caller in these handlers of a resource type, sorted.
 
-    Raises KeyError for a type that ``handlers.toml`` does not list.
+    Nothing for a type that ``handlers.toml`` does not list, which only ``resources.yaml`` can bring.
     """
     if kind.startswith("Custom::"):
         return _CUSTOM
-    actions = {action for handler in handlers for action in handler_actions()[kind].get(handler, ())}
+    actions = {action for handler in handlers for action in handler_actions().get(kind, {}).get(handler, ())}
     return tuple(Permission(action, _on(kind, action)) for action in sorted(actions))
 
 

@@ -146,13 +146,20 @@ def _either(own: Any, default: Any) -> Any:
     return default if own is None else own
 
 
-def settings_of(environment: str, choices: Choices, *, project: Project, architecture: Architecture) -> Settings:
-    """The template settings of an environment."""
+def settings_of(
+    environment: str, choices: Choices, *, project: Project, architecture: Architecture, resources: str = ""
+) -> Settings:
+    """The template settings of an environment. resources: what ``read_resources`` gives."""
     said: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(choices, name)) is not None}
     if choices.tags:
         said["tags"] = tuple(sorted(choices.tags.items()))
     return Settings(
-        environment=environment, architecture=architecture, project=project.name, workflow=project.workflow, **said
+        environment=environment,
+        architecture=architecture,
+        project=project.name,
+        workflow=project.workflow,
+        resources=resources,
+        **said,
     )
 
 

@@ -13,16 +13,19 @@ from pipeline.stacks import RetainedResource
 from pipeline.stacks.existing import RETAINING
 
 BUCKET = "AWS::S3::Bucket"
+EMPTIED = "EmptiedOnDeletion"  # in the metadata of an event's bucket
 _AT_ONCE = 1000  # objects of one DeleteObjects (API_DeleteObjects)
 
 
 def stack_buckets(cloudformation: Any, stack: str, template_body: str) -> tuple[RetainedResource, ...]:
-    """The buckets of a stack that its template does not retain, by their names in the account."""
+    """The buckets of a stack's events that its template does not retain, by their names in the account."""
     resources = json.loads(template_body).get("Resources", {}) if template_body else {}
     ours = {
         logical_id
         for logical_id, each in resources.items()
-        if each.get("Type") == BUCKET and each.get("DeletionPolicy") not in RETAINING
+        if each.get("Type") == BUCKET
+        and each.get("Metadata", {}).get(EMPTIED)
+        and each.get("DeletionPolicy") not in RETAINING
     }
     if not ours:
         return ()

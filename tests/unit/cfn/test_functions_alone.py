@@ -115,7 +115,7 @@ def test_calls_name_resources_by_arn() -> None:
 @pytest.mark.parametrize(
     ("resource", "said"),
     [
-        ("state-table", "calls the resource 'state-table'; write an ARN or"),
+        ("state-table", "calls the resource 'state-table'; write a logical id of resources.yaml, an ARN or"),
         ("arn:s3", "which is not an ARN"),
         ("arn:aws:s3:::${Bucket}/*", r"\$\{Bucket\} stands for nothing"),
     ],

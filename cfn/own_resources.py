@@ -1,0 +1,95 @@
+"""The project's own resources in stack 2: what ``resources.yaml`` adds, and how functions name it.
+
+A call or an event names an own resource by its logical id: ``Reports``, ``Reports/*``. Before the templates are built
+that becomes the text of a substitution, such as ``${Reports.Arn}/*``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from cfn.events.kinds import DataStream, Event, Queue, TableStream, Topic
+from cfn.problems import SettingsError
+from cfn.settings import FunctionDefinition, Settings
+
+# What a template of this project takes from the file.
+SECTIONS = ("Conditions", "Mappings", "Outputs", "Parameters", "Resources")
+_NAMED = re.compile(r"(?P<id>[A-Z][A-Za-z0-9]*)(?P<rest>/.*)?")
+# Types whose Ref is their ARN (CloudFormation template reference, return values); the others have an attribute Arn.
+_REF_IS_ARN = (
+    "AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", "AWS::SecretsManager::Secret",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer",
+)  # fmt: skip
+
+
+def own_document(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """The sections of ``resources.yaml``; {} without one."""
+    document: Mapping[str, Mapping[str, Any]] = json.loads(settings.resources) if settings.resources else {}
+    return document
+
+
+def resolve_own(settings: Settings, functions: Sequence[FunctionDefinition]) -> list[FunctionDefinition]:
+    """The functions with each logical id of an own resource replaced by its ARN, as the text of a substitution.
+
+    Raises SettingsError with every logical id that ``resources.yaml`` does not have.
+    """
+    types = {name: str(each.get("Type")) for name, each in own_document(settings).get("Resources", {}).items()}
+    findings: list[str] = []
+
+    def arn(owner: str, text: str, attribute: str = "Arn") -> str:
+        named = _NAMED.fullmatch(text)
+        if named is None:
+            return text
+        if named["id"] not in types:
+            findings.append(f"{owner} names {named['id']}, which is not in resources.yaml")
+            return text
+        is_ref = attribute == "Arn" and types[named["id"]] in _REF_IS_ARN
+        value = named["id"] if is_ref else f"{named['id']}.{attribute}"
+        return f"${{{value}}}{named['rest'] or ''}"
+
+    def event_of(owner: str, event: Event) -> Event:
+        match event:
+            case Queue() if event.queue:
+                return msgspec.structs.replace(event, queue=arn(owner, event.queue))
+            case Topic() if event.topic:
+                return msgspec.structs.replace(event, topic=arn(owner, event.topic))
+            case TableStream():
+                return msgspec.structs.replace(event, stream=arn(owner, event.stream, "StreamArn"))
+            case DataStream():
+                return msgspec.structs.replace(event, stream=arn(owner, event.stream))
+        return event
+
+    resolved = [
+        replace(
+            function,
+            calls=tuple(replace(call, resource=arn(function.name, call.resource)) for call in function.calls),
+            events=tuple(event_of(function.name, event) for event in function.events),
+        )
+        for function in functions
+    ]
+    if findings:
+        raise SettingsError(
+            "the templates cannot be made", "; ".join(findings), "Add it there, or write an ARN in function.toml."
+        )
+    return resolved
+
+
+def merge_own(document: dict[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A template with the own sections in it. Raises SettingsError for a name that both have."""
+    taken = [
+        f"{name} in {section}"
+        for section, entries in own.items()
+        for name in entries
+        if name in document.get(section, {})
+    ]
+    if taken:
+        raise SettingsError(
+            "resources.yaml cannot be used", f"the stack has {', '.join(taken)} itself", "Choose other names there."
+        )
+    return {**document, **{section: {**document.get(section, {}), **entries} for section, entries in own.items()}}

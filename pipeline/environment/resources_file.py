@@ -1,0 +1,66 @@
+"""Reads ``resources.yaml``: plain CloudFormation in YAML with short tags, or JSON, that becomes part of stack 2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cfn.own_resources import SECTIONS
+from pipeline.core.errors import SettingsError
+from pipeline.core.files import read_regular
+
+RESOURCES_FILE = "resources.yaml"
+_FILE_MAX = 1_000_000  # bytes, as a template of CloudFormation
+
+
+def read_resources(root: Path) -> str:
+    """The file's sections as canonical JSON; "" where there is no file. Raises SettingsError with every finding."""
+    path = root / RESOURCES_FILE
+    try:
+        content = read_regular(path, _FILE_MAX).decode("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as problem:
+        raise _refused(path, str(problem)) from problem
+    from cfn_flip import load
+
+    try:
+        document, _format = load(content)
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    except Exception as problem:
+        # Of the decoder and of the YAML library below it, which have no common root.
+        raise _refused(path, " ".join(str(problem).split())[:500]) from problem
+    plain = json.loads(text)
+    if findings := [*_findings(plain)]:
+        raise _refused(path, "; ".join(findings))
+    plain.pop("AWSTemplateFormatVersion", None)
+    plain.pop("Description", None)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+
+def _refused(path: Path, why: str) -> SettingsError:
+    return SettingsError(f"{path.name} cannot be used", why, f"Mend {path}; docs/resources.md describes it.")
+
+
+def _findings(document: Any) -> Iterator[str]:
+    if not isinstance(document, Mapping):
+        yield "it is no template: it has no sections"
+        return
+    for section, entries in document.items():
+        if section in ("AWSTemplateFormatVersion", "Description"):
+            continue
+        if section not in SECTIONS:
+            yield f"the section {section[:80]!a} is not taken; there are {', '.join(SECTIONS)}"
+        elif not isinstance(entries, Mapping) or not all(isinstance(each, Mapping) for each in entries.values()):
+            if section != "Conditions" or not isinstance(entries, Mapping):
+                yield f"{section} is not a table of tables"
+        elif section == "Resources":
+            yield from (f"the resource {name} has no Type" for name, each in entries.items() if "Type" not in each)
+        elif section == "Parameters":
+            yield from (
+                f"the parameter {name} has no Default, and nothing gives it a value"
+                for name, each in entries.items()
+                if "Default" not in each
+            )
