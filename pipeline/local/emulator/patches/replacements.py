@@ -15,6 +15,7 @@ from pipeline.local.emulator.patches.patch import Patch
 # compares them with the schemas.
 CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
     "AWS::CloudWatch::Alarm": ("AlarmName",),
+    "AWS::CloudWatch::Dashboard": ("DashboardName",),
     "AWS::CodeDeploy::Application": ("ApplicationName", "ComputePlatform"),
     "AWS::CodeDeploy::DeploymentGroup": ("ApplicationName", "DeploymentGroupName"),
     "AWS::EC2::RouteTable": ("VpcId",),
@@ -35,6 +36,8 @@ CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
         "CodeSha256", "Description", "FunctionName", "ProvisionedConcurrencyConfig", "RuntimePolicy",
     ),
     "AWS::Logs::LogGroup": ("LogGroupName",),
+    "AWS::Logs::MetricFilter": ("FilterName", "LogGroupName"),
+    "AWS::SNS::Subscription": ("Endpoint", "Protocol", "TopicArn"),
     "AWS::SNS::TopicPolicy": (),
     "AWS::SQS::QueuePolicy": (),
 }  # fmt: skip
