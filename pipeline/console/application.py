@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,11 @@ class Console:
         self._doctor = ThreadPoolExecutor(1, thread_name_prefix="doctor")
         # Looked at once a quarter of an hour, in the background: it takes seconds.
         self._examination: Cached[Future[Sequence[CheckResult]]] = Cached(self._examine, 900)
+
+    def prepare(self) -> None:
+        """Read what the first page shows, before it is asked for: making clients takes longer than using them."""
+        with suppress(PipelineError):  # which the page says
+            self.flow_values()
 
     def close(self) -> None:
         self.jobs.end()

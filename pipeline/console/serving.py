@@ -65,6 +65,7 @@ async def _serve(
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
     server = _Server(config, console.ending)
+    threading.Thread(target=console.prepare, name="first page", daemon=True).start()
     announce(access.url)
     if browse:
         threading.Thread(target=_browse, args=(access.url, folder), name="browser", daemon=True).start()

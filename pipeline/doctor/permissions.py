@@ -134,6 +134,40 @@ _PREPARE = (
 _READ_IMAGES = grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:DescribeImages")
 _SUBMIT = grant(On.STATE_MACHINE, "states:StartSyncExecution")
 
+_DOCTOR = (
+    *_READ_STACKS,
+    *grant(On.STACKS, "cloudformation:ListStackResources"),
+    *_FIND_EXISTING,
+    *grant(
+        On.ANYTHING,
+        "codedeploy:GetApplication",
+        "ec2:DescribeAvailabilityZones",
+        "ec2:DescribeManagedPrefixLists",
+        "ec2:DescribeRegions",
+        "ec2:DescribeVpcEndpointServices",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:DescribeVpcs",
+        "ecr:GetAuthorizationToken",
+        "iam:GetRole",
+        "iam:SimulatePrincipalPolicy",
+        "kms:DescribeKey",
+        "kms:GetKeyPolicy",
+        "lambda:GetAccountSettings",
+        "servicequotas:GetServiceQuota",
+        "states:ValidateStateMachineDefinition",
+    ),
+    *grant(On.ALARMS, "cloudwatch:DescribeAlarms"),
+    *grant(
+        On.REPOSITORIES,
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:GetRepositoryPolicy",
+    ),
+    *grant(On.FUNCTIONS, "lambda:GetFunctionConfiguration"),
+    *grant(On.TOPICS, "sns:GetTopicAttributes"),
+    *grant(On.STATE_MACHINE, "states:DescribeStateMachine"),
+)
+
 # Without sts:GetCallerIdentity, which needs no permission (API_GetCallerIdentity).
 CALLED: Mapping[str, tuple[Permission, ...]] = {
     "up": (
@@ -209,37 +243,15 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.FUNCTIONS, "lambda:DeleteFunction", "lambda:GetFunctionConfiguration"),
         *grant(On.LEDGER, "ssm:DeleteParameter", "ssm:GetParameterHistory"),
     ),
-    "doctor": (
-        *_READ_STACKS,
-        *grant(On.STACKS, "cloudformation:ListStackResources"),
-        *_FIND_EXISTING,
-        *grant(
-            On.ANYTHING,
-            "codedeploy:GetApplication",
-            "ec2:DescribeAvailabilityZones",
-            "ec2:DescribeManagedPrefixLists",
-            "ec2:DescribeRegions",
-            "ec2:DescribeVpcEndpointServices",
-            "ec2:DescribeVpcEndpoints",
-            "ec2:DescribeVpcs",
-            "ecr:GetAuthorizationToken",
-            "iam:GetRole",
-            "iam:SimulatePrincipalPolicy",
-            "kms:DescribeKey",
-            "kms:GetKeyPolicy",
-            "lambda:GetAccountSettings",
-            "servicequotas:GetServiceQuota",
-            "states:ValidateStateMachineDefinition",
-        ),
-        *grant(On.ALARMS, "cloudwatch:DescribeAlarms"),
-        *grant(
-            On.REPOSITORIES,
-            "ecr:BatchGetImage",
-            "ecr:GetDownloadUrlForLayer",
-            "ecr:GetRepositoryPolicy",
-        ),
-        *grant(On.FUNCTIONS, "lambda:GetFunctionConfiguration"),
-        *grant(On.TOPICS, "sns:GetTopicAttributes"),
-        *grant(On.STATE_MACHINE, "states:DescribeStateMachine"),
+    "doctor": _DOCTOR,
+    # Without the changes, which call what `submit`, `redrive` and `rollback` call.
+    "console": (
+        *grant(On.STACKS, "cloudformation:DescribeStackEvents"),
+        *grant(On.TABLE, "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+        *grant(On.LOG_GROUPS, "logs:FilterLogEvents"),
+        *grant(On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
+        *grant(On.FUNCTIONS, "lambda:GetFunction"),
+        *_READ_LEDGER,
+        *_DOCTOR,
     ),
 }

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from commands import development, doctor, history, releasing, running
-from commands.context import Console, Context, Outcome
+from commands.console import subject_of
+from commands.context import Console as Lines
+from commands.context import Context, Outcome
+from pipeline.console.application import Console
 from pipeline.core.errors import SubmissionError
 from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.host.control import LocalAws, local_session
@@ -68,9 +71,9 @@ class Deployed:
         """A command of ours. step: what its outcome is kept under, when it runs more than once."""
         context = _Recorded(
             environment,
-            root=self.root,
+            project=self.root,
             report=lambda event: self.said.append(repr(event)),
-            console=Console(write=self.said.append, tell=self.said.append),
+            console=Lines(write=self.said.append, tell=self.said.append),
         )
         context.deployed = self
         self.command = name
@@ -181,7 +184,30 @@ def _use(deployed: Deployed) -> None:
     document = {"transaction": transaction, "received_at": "2026-11-23T14:00:00.000Z", "execution": "e"}
     event = io.BytesIO(json.dumps(document).encode())
     run("invoke", development.invoke, function="transaction-validation", event=event, debug=False, port=None)
+    run("console", read_console)
+    run("console", examine_in_console, step="console: nothing there", environment="nowhere")
     run("redrive", running.redrive, dry_run=False, transaction_id=None, limit=None)
+
+
+def read_console(context: Context) -> Outcome:
+    """Everything that the pages of a console read, once."""
+    console = Console(subject_of(context, allow_changes=False), Path())
+    try:
+        console.flow_values()
+        console.story("told-1")
+        console.of_customer(PERSONAL["customer_id"])
+        console.parked()
+        console.releases()
+        console.stacks()
+        console.subject.examine()
+    finally:
+        console.close()
+    return Outcome({}, "")
+
+
+def examine_in_console(context: Context) -> Outcome:
+    subject_of(context, allow_changes=False).examine()
+    return Outcome({}, "")
 
 
 def park(deployed: Deployed, transaction: Mapping[str, Any]) -> None:

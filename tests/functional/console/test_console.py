@@ -169,7 +169,7 @@ def test_the_pipeline_is_live(served: Served, page: Page, lab: Lab) -> None:
     assert "About 1 parked" in text
     assert "Validate: Boom" in text
     [row] = [line for line in text.splitlines() if line.startswith("transaction-validation")]
-    for part in ("33 of", "71 ms", "12 ms"):
+    for part in ("33 MB of", "71 ms", "12 ms"):
         assert part in row
     assert page.run("[...document.querySelectorAll('.machine .note')].some(each => each.textContent === '2')")
     page.wait("document.body.innerText.includes('Needs attention')")
