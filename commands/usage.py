@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from commands.declared import Choices, Command
+from commands.examples import EXAMPLES
 from commands.next_steps import program
 from pipeline.core.errors import StorageError
 
@@ -96,7 +97,11 @@ class Commands(click.Group):
         return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        return find_command(cmd_name).as_click(_Command, self._run) if cmd_name in MODULES else None
+        if cmd_name not in MODULES:
+            return None
+        found = find_command(cmd_name).as_click(_Command, self._run)
+        found.epilog = f"Example: {program()} {EXAMPLES[cmd_name]}"
+        return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click's, with the nearest command where there is none of this name."""

@@ -17,6 +17,7 @@ import bootstrap
 from commands.context import Context, Outcome
 from commands.declared import Choices, Command, command
 from commands.deploying import base_of
+from commands.examples import EXAMPLES
 from commands.usage import MODULES, find_command
 from pipeline.core.errors import SettingsError, SourceError
 from pipeline.core.events import Note
@@ -217,3 +218,21 @@ def test_doctor_prints_the_least_policy_of_each_command_without_credentials(monk
 def test_the_version_is_the_distributions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert CliRunner().invoke(bootstrap.main, ["--version"]).output.endswith(f" {project['version']}\n")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_help_of_a_command_has_an_example_that_it_takes(name: str) -> None:
+    shown = CliRunner().invoke(bootstrap.main, [name, "--help"]).output
+    assert f"Example: ./bootstrap.py {EXAMPLES[name]}" in " ".join(shown.split())
+    command = bootstrap.main.get_command(click.Context(bootstrap.main), name)
+    assert command is not None
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    words = EXAMPLES[name].split()
+    assert words[0] == name
+    assert {word for word in words if word.startswith("-")} <= options
+    if any(isinstance(each, click.Argument) and each.required for each in command.params):
+        assert len(words) > 1
+
+
+def test_there_is_no_example_of_another_command() -> None:
+    assert set(EXAMPLES) == set(MODULES)
