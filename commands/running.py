@@ -97,16 +97,20 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
 @command(
     "Submit parked transactions again.",
     flag("--dry-run", "Only list parked transactions and their errors."),
+    flag("--lost", "First search the whole table for claims that a lost execution left, and park them."),
     click.Option(["--id", "transaction_id"], metavar="ID", type=Text(), help="Only this transaction."),
     click.Option(["--limit"], type=click.IntRange(min=1), metavar="N", help="At most N transactions."),
 )
-def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None) -> Outcome:
+def redrive(
+    context: Context, *, dry_run: bool, transaction_id: str | None, limit: int | None, lost: bool = False
+) -> Outcome:
     """Submit parked transactions again. A message is deleted once its answer is recorded.
 
     Exit code 1 if a transaction stays parked.
     """
     from pipeline.core.shown import shown
     from pipeline.target import explained
+    from pipeline.transactions.lost import park_lost
     from pipeline.transactions.parked import HOLD_SECONDS
     from pipeline.transactions.redrive import Redriver, Result
     from pipeline.transactions.redrive import redrive as redrive_parked
@@ -122,10 +126,14 @@ def redrive(context: Context, *, dry_run: bool, transaction_id: str | None, limi
             _output(context, target, "StateTableName"),
             _output(context, target, "StateMachineArn"),
         )
+        found = park_lost(redriver.dynamodb, redriver.table, dry_run=dry_run, report=context.report) if lost else []
         done = redrive_parked(
             redriver, dry_run=dry_run, transaction_id=transaction_id, limit=limit, report=context.report
         )
     result, lines = done.to_json(), []
+    if lost:
+        result["lost"] = found
+        lines.append(f"{len(found) or 'no'} lost {'claim' if len(found) == 1 else 'claims'} found")
     for each in done.messages:
         outcome = each.answer.outcome if each.answer else str(each.result)
         message = each.message

@@ -204,7 +204,15 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
     "redrive": (
         *_READ_STACKS,
         *_SUBMIT,
-        *grant(On.TABLE, "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+        *grant(
+            On.TABLE,
+            "dynamodb:DeleteItem",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:Scan",
+            "dynamodb:UpdateItem",
+        ),
         *grant(
             On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"
         ),

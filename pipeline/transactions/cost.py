@@ -29,6 +29,36 @@ _FUNCTION_OF_STATE = {
 PLATFORM_LOG_BYTES = 550
 
 
+# DynamoDB pricing, "Data storage": 100 bytes of overhead for each item and each entry of an index.
+ITEM_OVERHEAD_BYTES = 100
+# The keys of an entry of the customer index: two ids and a time, with the names of the attributes.
+INDEX_ENTRY_BYTES = 116
+# Which submissions leave a record, and which an entry of the index.
+_RECORDED = ("approved", "flagged", "rejected", "too large")
+_INDEXED = ("approved", "flagged")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What the records of a million transactions take, for good, and what a gigabyte of them costs.
+
+    gigabytes      per million transactions, with the index; details, which expire after 90 days, are not in it
+    usd_per_month  of a gigabyte: the table's storage and its point-in-time recovery
+    """
+
+    gigabytes: float
+    usd_per_month: float
+
+    def after(self, months: int, transactions: int) -> tuple[float, float]:
+        """Gigabytes, and USD in that month, after so many months of ``transactions`` each."""
+        gigabytes = self.gigabytes * transactions / MILLION * months
+        return gigabytes, gigabytes * self.usd_per_month
+
+    def first_year(self, transactions: int) -> float:
+        """USD of the first twelve months together."""
+        return sum(self.after(month, transactions)[1] for month in range(1, 13))
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the bill; ``quantity`` is in ``unit`` per million transactions, or per month for a fixed cost."""
@@ -54,6 +84,7 @@ class Cost:
     standard_transitions: float
     prices_date: str
     region: str
+    storage: Storage
     transactions: int = MILLION
 
     @property
@@ -89,6 +120,12 @@ class Cost:
             "fixed": lines(self.fixed),
             "fixed_per_month": round(self.per_month, 4),
             "total": round(self.total, 4),
+            "storage": {
+                "gigabytes_per_million": round(self.storage.gigabytes, 4),
+                "gigabytes_after_a_year": round(self.storage.after(12, self.transactions)[0], 2),
+                "usd_per_month_after_a_year": round(self.storage.after(12, self.transactions)[1], 2),
+                "usd_in_the_first_year": round(self.storage.first_year(self.transactions), 2),
+            },
             "standard": {
                 "transitions_per_transaction": round(self.standard_transitions, 2),
                 "variable_per_million": round(self.per_million_standard, 4),
@@ -105,6 +142,11 @@ class Cost:
         rows += [row(line) for line in self.fixed]
         rows += [f"{'fixed':<74}{self.per_month:>7.2f}", ""]
         rows.append(f"{f'{self.transactions:,} transactions in a month':<74}{self.total:>7.2f}")
+        gigabytes, usd = self.storage.after(12, self.transactions)
+        rows.append(
+            f"Records are kept: {gigabytes:,.0f} GB after a year, which cost {usd:,.2f} a month then and"
+            f" {self.storage.first_year(self.transactions):,.2f} in the first year."
+        )
         rows.append(
             f"As a STANDARD workflow: {self.per_million_standard:.2f} per million variable"
             f" ({self.standard_transitions:.1f} transitions each),"
@@ -146,6 +188,7 @@ def compute_cost(
         standard_transitions=transitions,
         prices_date=prices.date,
         region=prices.region,
+        storage=_storage(deployed, prices, traffic),
         transactions=transactions,
     )
 
@@ -179,7 +222,7 @@ def _average_usage(
         milliseconds = 0.0
         for name in paths[kind]:
             milliseconds += _duration(deployed.definition, name, traffic)
-            for quantity, amount in _state_usage(deployed, name, states[name], prices, traffic).items():
+            for quantity, amount in _state_usage(deployed, kind, name, states[name], prices, traffic).items():
                 usage[quantity] += share * amount
         seconds = math.ceil(milliseconds / express["step_milliseconds"]) * express["step_milliseconds"] / 1000
         # The state of an execution is a few KB, so one step of memory holds it.
@@ -188,9 +231,9 @@ def _average_usage(
 
 
 def _state_usage(
-    deployed: _Deployed, name: str, state: Mapping[str, Any], prices: Prices, traffic: Traffic
+    deployed: _Deployed, kind: str, name: str, state: Mapping[str, Any], prices: Prices, traffic: Traffic
 ) -> dict[str, float]:
-    """What one entry into a state uses."""
+    """What one entry into a state uses, on the way of a submission of ``kind``."""
     dynamodb = prices.table["dynamodb"]
     write_units = math.ceil(traffic.record_bytes / dynamodb["write_unit_bytes"])
     if function := _FUNCTION_OF_STATE.get(name):
@@ -202,8 +245,9 @@ def _state_usage(
         }
     match state.get("Resource", "").rpartition(":::")[2]:
         case "dynamodb:updateItem":
-            # A write whose condition fails is billed too. Only a claim writes the attributes of the indexes.
-            return {"writes": write_units + (deployed.indexes if name == "Claim" else 0)}
+            # A write whose condition fails is billed too. Only a record writes the attributes of the indexes, and only
+            # of a valid transaction.
+            return {"writes": write_units + (deployed.indexes if name == "Record" and kind in _INDEXED else 0)}
         case "dynamodb:putItem":
             return {"writes": write_units}
         case "dynamodb:getItem":
@@ -305,6 +349,14 @@ def fixed_costs(template: Mapping[str, Any], prices: Prices, metrics: int = 0) -
     ):
         if quantity:
             yield Line(name, quantity, unit, quantity * price)
+
+
+def _storage(deployed: _Deployed, prices: Prices, traffic: Traffic) -> Storage:
+    recorded = sum(traffic.shares.get(kind, 0) for kind in _RECORDED)
+    indexed = sum(traffic.shares.get(kind, 0) for kind in _INDEXED) * deployed.indexes
+    size = recorded * (traffic.record_bytes + ITEM_OVERHEAD_BYTES) + indexed * (INDEX_ENTRY_BYTES + ITEM_OVERHEAD_BYTES)
+    dynamodb = prices.table["dynamodb"]
+    return Storage(size * MILLION / 1e9, dynamodb["per_gb_month"] + dynamodb["per_gb_month_pitr"])
 
 
 def _count(resources: list[Mapping[str, Any]], kind: str) -> int:

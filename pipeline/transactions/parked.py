@@ -34,6 +34,7 @@ class ParkedMessage:
     readable   False if the message holds no input: the workflow did not write it, or the input was too large to keep
     execution  name and UUID of the execution that parked it
     parked_at  ISO 8601 in UTC
+    named      the transaction that a message without input names
     """
 
     place: str
@@ -44,12 +45,13 @@ class ParkedMessage:
     error: str
     cause: str
     parked_at: str
+    named: str = ""
     input: Any = None
     readable: bool = True
 
     @property
     def transaction_id(self) -> str | None:
-        value = self.input.get("transaction_id") if isinstance(self.input, dict) else None
+        value = self.input.get("transaction_id") if isinstance(self.input, dict) else self.named or None
         return value if isinstance(value, str) else None
 
 
@@ -66,7 +68,10 @@ def read_message(place: str, handle: str, name: str, body: str) -> ParkedMessage
         return ParkedMessage(place, handle, name, "", "", "", body[:200], "", readable=False)
     text = {key: str(document.get(key, "")) for key in ("execution", "state", "error", "cause", "parked_at")}
     identity = f"{text['execution']} {submitted.short}" if text["execution"] else name
-    return ParkedMessage(place, handle, identity, input=document.get("input"), readable="input" in document, **text)
+    named = str(document.get("transaction_id", ""))
+    return ParkedMessage(
+        place, handle, identity, named=named, input=document.get("input"), readable="input" in document, **text
+    )
 
 
 class ParkedQueue:

@@ -202,7 +202,10 @@ class _Run:
             with ThreadPoolExecutor(self._redriver.workers) as pool:
                 while True:
                     while len(running) < self._redriver.workers and (message := self._next(place)) is not None:
-                        if self._dry_run or not message.readable:
+                        if not self._dry_run and not message.readable and _is_decided(self._redriver, message):
+                            place.forget(message)
+                            yield Redriven(message, Result.ANSWERED, why="its sender submitted it again")
+                        elif self._dry_run or not message.readable:
                             self._held.append((place, message))
                             yield _only_looked_at(message)
                         else:
@@ -315,6 +318,16 @@ def _claimed_until(redriver: Redriver, message: ParkedMessage) -> datetime | Non
         return read_claim(redriver.dynamodb, redriver.table, message.transaction_id).until
     except (BotoCoreError, ClientError):
         return None
+
+
+def _is_decided(redriver: Redriver, message: ParkedMessage) -> bool:
+    """Whether the transaction that a message without input names has an answer."""
+    if not message.transaction_id:
+        return False
+    try:
+        return read_claim(redriver.dynamodb, redriver.table, message.transaction_id).decided
+    except (BotoCoreError, ClientError):
+        return False
 
 
 def _only_looked_at(message: ParkedMessage) -> Redriven:

@@ -12,12 +12,14 @@ The promises are about a table with one item per id, a queue that takes what cou
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipeline.transactions import lost
 from pipeline.verification.language.durations import EXPRESS_SECONDS
 from pipeline.verification.language.integrations import Integration
 from pipeline.verification.language.interned import Values
@@ -26,6 +28,7 @@ from pipeline.verification.model.exploration import EPOCH, Explorer, item_place
 from pipeline.verification.model.semantics import Semantics
 from pipeline.verification.model.steps import Answers, Effect, Run
 from pipeline.verification.model.world import Abstraction, Bounds, Execution, Move, Violation, World
+from pipeline.verification.table.conditions import Names, condition
 
 PROMISES = (
     "a decision is never overwritten",
@@ -35,6 +38,7 @@ PROMISES = (
     "an item is claimed or decided",
     "only a valid transaction counts for its customer",
     "a claim can be found again",
+    "a lost claim is found",
     "a claim is taken over only after its lease",
     "a lease outlives its execution",
     "only the holder gives a claim back",
@@ -55,6 +59,7 @@ PROMISES = (
     "nothing hangs",
 )
 
+_TABLE = "${Table}"
 KEY, CONFLICT = "transaction_id", "CONFLICT"
 _STATUS, _DECIDED, _CLAIMED = "status", "DECIDED", "CLAIMED"
 _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY = "claim_token", "lease_until", "fingerprint", "answer", "expires_at"
@@ -107,17 +112,27 @@ class Promises:
     def _place(self, payload: Any) -> str:
         return json.dumps({KEY: {"S": payload[KEY]}}, separators=(",", ":"))
 
-    def abstraction(self) -> Abstraction:
+    def abstraction(self, *, swept: bool = False) -> Abstraction:
         places = frozenset(
             place
             for payload in self.payloads.values()
             if usable_id(payload)
-            for place in (f"${{Table}} {self._place(payload)}",)
+            for place in (f"{_TABLE} {self._place(payload)}",)
         )
         return Abstraction(
             (KEY,), self.noted, self.remembered, (lambda value: value) if self.exact else self.shown, self.aged,
-            _OBSERVED, _EXPIRY, places,
+            _OBSERVED, _EXPIRY, places, functools.partial(self.swept, places) if swept else None,
         )  # fmt: skip
+
+    def swept(
+        self, places: frozenset[str], place: str, item: Mapping[str, Any], now: int
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """What ``redrive --lost`` asks of the table for a claim that it finds, without the grace that it has."""
+        values = lost.filter_values(now + lost.GRACE_SECONDS * 1000)
+        if place not in places or not condition(lost.FILTER, Names(lost.STATUS, values))(item):
+            return None
+        token = "redrive@1"  # noqa: S105 - that of a claim
+        return lost.take(_TABLE, item, token, now), lost.give_back(_TABLE, item, token, now)
 
     def noted(self, run: Run, effect: Effect, arguments: Any) -> Any:
         """A parked submission: where, what is wrong with its message, and the state that failed; or an alert."""
@@ -170,9 +185,9 @@ class Promises:
 
     @staticmethod
     def aged(item: Mapping[str, Any], now: int) -> Mapping[str, Any]:
-        """A lease that is over is over, whenever it ended."""
+        """A lease that is over is over, whenever it ended; 0 is that of a claim that was given back."""
         if _LEASE in item and "N" in item[_LEASE] and 0 < float(item[_LEASE]["N"]) < now:
-            return {**item, _LEASE: {"N": "0"}}
+            return {**item, _LEASE: {"N": "1"}}
         return item
 
     # --- judging a move -----------------------------------------------------------------------------------------------
@@ -237,6 +252,8 @@ class Promises:
         lease = new.get(_LEASE, {}).get("N")
         if lease is None or not _text(new, _TOKEN) or not _text(new, _FINGERPRINT):
             yield Violation("a claim can be found again", f"it has no lease, token or fingerprint: {sorted(new)}")
+        elif float(lease) > 0 and not _found(new, float(lease)):
+            yield Violation("a lost claim is found", f"redrive --lost does not see it: {sorted(new)}")
         elif writer and _text(old, _TOKEN) != _text(new, _TOKEN) and float(lease) < now + EXPRESS_SECONDS * 1000:
             yield Violation(
                 "a lease outlives its execution", f"it ends {(float(lease) - now) / 1000:g} s after the claim"
@@ -369,7 +386,7 @@ class Promises:
         begun = {explorer.executions[each].run.payload for each in after.executions}
         names = {name for name, number in explorer.payloads.items() if number in begun or not self.exact}
         alone = Bounds(1, 0, {name: bounds.payloads[name] for name in names}, first=25)
-        solo = Explorer(explorer.semantics, alone, explorer.abstraction)
+        solo = Explorer(explorer.semantics, alone, replace(explorer.abstraction, swept=None))
         world = solo.first()._replace(table=explorer.at_age(after.table, clock), clock=clock)
         failed: list[str] = []
 
@@ -386,6 +403,12 @@ class Promises:
                 "nothing hangs", f"with every other execution dead and every lease over, a submission {how}"
             )
         return None
+
+
+def _found(item: Any, lease: float) -> bool:
+    """Whether ``redrive --lost`` finds a claim once its lease is over, whoever held it."""
+    later = int(lease) + lost.GRACE_SECONDS * 1000 + 1
+    return condition(lost.FILTER, Names(lost.STATUS, lost.filter_values(later)))(item)
 
 
 def _holds(execution: str, item: Any) -> bool:

@@ -34,13 +34,20 @@ _TRANSITION_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One exploration. wide: every class of answers; rejects: validation may reject; exact: nothing is left out."""
+    """One exploration.
+
+    wide     every class of answers
+    rejects  validation may reject
+    exact    nothing is left out
+    swept    an operator searches for lost claims at any time
+    """
 
     name: str
     bounds: Bounds
     wide: bool = False
     rejects: bool = True
     exact: bool = False
+    swept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,7 @@ def scopes(machine: Machine, *, executions: int, faults: int, ticks: int = 2) ->
         found = [
             Scope("two executions", Bounds(2, faults, ticks=ticks, **usual)),
             Scope("two runs of one execution", twice),
+            Scope("two executions and redrive --lost", Bounds(2, min(faults, 1), ticks=ticks, **usual), swept=True),
         ]
     found.append(Scope("one execution, every input and answer", every_input, wide=True, exact=True))
     found += [
@@ -176,7 +184,7 @@ def _explore_promises(machine: Machine, scope: Scope, stop_at_first: bool) -> Ex
     promises = Promises(Values(), scope.bounds.payloads, exact=scope.exact, twins=scope.bounds.twins)
     answers = functools.partial(samples.answers, wide=scope.wide, rejects=scope.rejects)
     semantics = semantics_of(machine, promises, answers)
-    explorer = Explorer(semantics, scope.bounds, promises.abstraction())
+    explorer = Explorer(semantics, scope.bounds, promises.abstraction(swept=scope.swept))
     return _run(scope.name, explorer, promises.judge, stop_at_first)
 
 

@@ -36,6 +36,7 @@ from pipeline.verification.table.conditions import ValidationError
 from pipeline.verification.table.requests import Refusal, key_text, request_key
 from pipeline.verification.table.requests import run as run_request
 
+_UPDATE = Integration("dynamodb", "updateItem", "DynamoDB")
 EPOCH = 1_800_000_000_000
 """The clock at the beginning, in milliseconds of Unix time."""
 
@@ -186,6 +187,23 @@ class Explorer:
             if expiry in item and place in self.abstraction.expires:
                 rest_items = {name: each for name, each in self.table(world).items() if name != place}
                 yield Move(-1, (), f"TTL deletes the item {place}"), world._replace(table=self.values.add(rest_items))
+
+        if self.abstraction.swept is not None:
+            yield from self._sweeps(world, self.abstraction.swept)
+
+    def _sweeps(
+        self, world: World, swept: Callable[[str, Mapping[str, Any], int], tuple[Any, Any] | None]
+    ) -> Iterator[tuple[Move, World]]:
+        """A lost claim is taken; it may be given back at any time later, or never."""
+        for place, item in self.table(world).items():
+            found = swept(place, item, EPOCH + world.clock)
+            if found is not None:
+                take, give_back = (self._request(_UPDATE, self.values.add(each)) for each in found)
+                _result, table = self._carry_out(take, world.table)
+                after = world._replace(
+                    table=self.at_age(table, world.clock), under_way=tuple(sorted((*world.under_way, give_back)))
+                )
+                yield Move(-1, (), "redrive --lost takes the claim"), after
 
     def at_age(self, table: int, clock: int) -> int:
         key = (table, clock)

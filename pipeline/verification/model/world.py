@@ -87,6 +87,7 @@ class Abstraction:
     shown       a value without what is only shown to people, such as a time that nothing compares
     aged        an item at a time of the clock, such as one whose lease is over
     observed    the attributes that are kept; None keeps all
+    swept       (place, item, time) → the requests by which an operator takes a lost claim and gives it back, or None
     expires     items, as ``item_place`` names them, that TTL may delete once they have the attribute ``expiry``
     """
 
@@ -98,6 +99,7 @@ class Abstraction:
     observed: frozenset[str] | None = None
     expiry: str = ""
     expires: frozenset[str] = frozenset()
+    swept: Callable[[str, Mapping[str, Any], int], tuple[Any, Any] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,8 @@ def usd(name: str, **traffic: Any) -> float:
     )
 
 
-def test_a_million_transactions_cost_less_than_six_dollars() -> None:
-    assert compute_cost(TEMPLATE, PRICE_LIST).per_million < 6
+def test_a_million_transactions_cost_less_than_five_dollars() -> None:
+    assert compute_cost(TEMPLATE, PRICE_LIST).per_million < 5
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_cost_of_an_approval() -> None:
     approved = {"shares": {"approved": 1.0}}
     assert usd("Lambda requests", **approved) == pytest.approx(3 * 0.20)
     assert usd("Lambda duration", **approved) == pytest.approx((3 + 4 + 4) / 1000 * 1769 / 1024 * 13.3334)
-    # A claim with its index entry, and the record.
+    # A claim, and the record with its entry of the index.
     assert usd("DynamoDB writes", **approved) == pytest.approx(3 * 0.625)
     assert usd("DynamoDB reads", **approved) == pytest.approx(0.5 * 0.125)
     assert usd("Step Functions EXPRESS requests", **approved) == 1.0
@@ -74,7 +74,7 @@ def test_the_cost_of_an_approval() -> None:
 def test_a_repeat_invokes_no_function() -> None:
     repeats = {"shares": {"repeat": 1.0}}
     assert usd("Lambda requests", **repeats) == 0
-    assert usd("DynamoDB writes", **repeats) == pytest.approx(2 * 0.625)
+    assert usd("DynamoDB writes", **repeats) == pytest.approx(0.625)
     assert usd("DynamoDB reads", **repeats) == pytest.approx(0.125)
 
 
@@ -168,3 +168,22 @@ def test_another_template_is_refused(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", TURNS)
 def test_every_path_ends(kind: str) -> None:
     assert follow(read_definition(TEMPLATE), TURNS[kind])[-1] == "Answered"
+
+
+def test_records_are_kept_and_their_storage_grows() -> None:
+    storage = compute_cost(
+        TEMPLATE, PRICE_LIST, Traffic(shares={"approved": 0.5, "rejected": 0.25, "repeat": 0.25})
+    ).storage
+    assert storage.gigabytes == pytest.approx(0.75 * 1.0 + 0.5 * 0.216)
+    assert storage.after(12, 2_000_000) == pytest.approx((storage.gigabytes * 24, storage.gigabytes * 24 * 0.45))
+    assert storage.first_year(1_000_000) == pytest.approx(storage.gigabytes * 0.45 * 78)
+
+
+def test_docs_state_what_a_year_of_the_default_load_stores() -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs" / "workflow.md").read_text().split())
+    month = Settings("dev").transactions_per_minute * 60 * 730
+    storage = compute_cost(TEMPLATE, PRICE_LIST).storage
+    gigabytes, usd = storage.after(12, month)
+    assert re.findall(r"([\d.]+) GB per million", page) == [f"{storage.gigabytes:.2f}"]
+    assert f"after a year of {month / 1e6:.0f} million a month {gigabytes / 1000:.1f} TB" in page
+    assert f"which cost {usd:,.0f} USD a month" in page

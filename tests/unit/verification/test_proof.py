@@ -32,6 +32,7 @@ def test_the_workflow_keeps_its_promises(proof: Proof) -> None:
     assert [each.scope for each in proof.explored] == [
         "two executions",
         "two runs of one execution",
+        "two executions and redrive --lost",
         "one execution, every input and answer",
     ]
 

@@ -16,12 +16,14 @@ from cfn.workflow.limits import TRANSACTION_MAX_CHARACTERS
 from tests.conftest import examples
 
 _PARSED = jsonata.Jsonata.jsonata(expressions()["Fingerprint"])
+_SUBMISSION = jsonata.Jsonata.jsonata(expressions()["Submission"])
 _PARSED.register_lambda("hash", lambda text, _name: hashlib.sha256(text.encode()).hexdigest())
 
 
 def fingerprint(payload: Any) -> str:
     states = {"context": {"Execution": {"Input": json.loads(json.dumps(payload))}}}
-    found: str = _PARSED.evaluate(None, {"states": states})
+    submission = _SUBMISSION.evaluate(None, {"states": states})
+    found: str = _PARSED.evaluate(None, {"states": states, "submission": submission})
     assert len(found) == 64
     return found
 
@@ -103,3 +105,38 @@ def test_deep_payloads_and_many_objects_are_not_normalised() -> None:
     assert fingerprint(deep) != fingerprint({"a": deep})
     assert fingerprint(many) != fingerprint(turned(many))
     assert len(json.dumps(many)) < TRANSACTION_MAX_CHARACTERS
+
+
+CARDS = (
+    "4111111111111111",
+    "5500000000000004",
+    "4111 1111 1111 1111",
+    4111111111111111,
+    "４１１１１１１１１１１１１１１１",
+)
+
+
+@pytest.mark.parametrize("field", ["transaction_id", "customer_id", "note"])
+@pytest.mark.parametrize("pad", ["", "x" * TRANSACTION_MAX_CHARACTERS], ids=["small", "large"])
+def test_digits_of_card_data_are_not_in_a_fingerprint(field: str, pad: str) -> None:
+    """Whoever reads the table could otherwise try card numbers until one gives the fingerprint."""
+
+    def with_card(card: object) -> dict[str, Any]:
+        return {"transaction_id": "t-1", "amount": "1.00", field: card, "pad": pad}
+
+    assert len({fingerprint(with_card(card)) for card in CARDS[:3]}) == 1
+    assert fingerprint(with_card(CARDS[0])) != fingerprint(with_card("token-1"))
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_security_code_is_not_in_a_fingerprint(card: object) -> None:
+    codes = {
+        fingerprint({"transaction_id": "t-1", "card": {"number": card, "cvv": f"{code:03}"}}) for code in range(20)
+    }
+    assert len(codes) == 1
+
+
+def test_what_is_no_card_data_is_compared_by_every_digit() -> None:
+    assert fingerprint({"amount": "10.00", "note": "123456789012"}) != fingerprint(
+        {"amount": "10.01", "note": "123456789012"}
+    )
