@@ -212,7 +212,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_ministack_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ministack", None)
-    with pytest.raises(LocalError, match=r"pip install '\.\[local\]'"):
+    with pytest.raises(LocalError, match=r"pip install 'transaction-pipeline\[local\]'"):
         start_local(folder)
 
 
