@@ -189,7 +189,15 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
             "cloudformation:DeleteChangeSet",
             "cloudformation:DescribeChangeSet",
         ),
-        *grant(On.REPOSITORIES, "ecr:BatchGetImage"),
+        # The layers that say what changed in an image.
+        *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
+        *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+    ),
+    "why-changed": (
+        *_READ_STACKS,
+        *_READ_LEDGER,
+        *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
+        *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
     ),
     "status": (*_READ_STACKS, *grant(On.FUNCTIONS, "lambda:GetFunction")),
     # The records of lines that were parked before.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commands import development, doctor, history, releasing, running
+from commands import development, doctor, history, proving, releasing, running
 from commands.console import subject_of
 from commands.context import Console as Lines
 from commands.context import Context, Outcome
@@ -158,6 +158,7 @@ def _use(deployed: Deployed) -> None:
     run("plan", history.plan)
     run("up", releasing.up, step="up: one line changed", smoke=False, sbom=True, yes=True)
     run("releases", history.releases)
+    run("why-changed", proving.why_changed, before="1", after="2")
     run("rollback", history.rollback, to=None, images_only=False, yes=True)
     definition = deployed.root / "images" / "fraud-detection" / "function.toml"
     kept = definition.read_text()

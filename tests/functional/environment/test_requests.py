@@ -58,7 +58,15 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:DeleteFunction": "no function has more than two versions",
         "lambda:ListAliases": "no function has more than two versions",
     },
-    "plan": ZONES,
+    "plan": {
+        **ZONES,
+        "ecr:GetAuthorizationToken": "the embedded registry needs no login",
+        "ecr:GetDownloadUrlForLayer": "a layer of the deployed image that is not in the local cache",
+    },
+    "why-changed": {
+        "ecr:GetAuthorizationToken": "the embedded registry needs no login",
+        "ecr:GetDownloadUrlForLayer": "a layer that is not in the local cache",
+    },
     "rollback": {
         "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
