@@ -33,6 +33,17 @@ ZONES = {
     "ec2:DescribeAvailabilityZones": "the embedded AWS does not attach its functions to a network",
     "ec2:DescribeVpcEndpointServices": "the embedded AWS does not support it",
 }
+COMPARED = dict.fromkeys(
+    (
+        "cloudformation:DescribeStacks",
+        "cloudformation:GetTemplate",
+        "ecr:BatchGetImage",
+        "ecr:GetAuthorizationToken",
+        "ecr:GetDownloadUrlForLayer",
+        "ssm:GetParameterHistory",
+    ),
+    "reads the images of a release; no run is recorded",
+)
 # Listed actions that a run on the embedded AWS does not call, and why the command needs them.
 DOCTOR = {
     "codedeploy:GetApplication": "only with gradual releases",
@@ -80,9 +91,12 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "cloudformation:ListStacks": "only for an environment that does not exist",
         "ecr:BatchDeleteImage": "every image is younger than the grace period of an hour",
     },
+    "why-changed": COMPARED,
     "submit": {"dynamodb:GetItem": "a line of a file that an earlier run parked"},
     "redrive": {
         "dynamodb:DeleteItem": "a submission parked in the table because the queue was unavailable",
+        "dynamodb:PutItem": "with --lost: a claim whose execution left neither a record nor a message",
+        "dynamodb:Scan": "with --lost",
         "dynamodb:UpdateItem": "a submission parked in the table because the queue was unavailable",
         "sqs:ChangeMessageVisibility": "a message that stays parked",
     },
@@ -108,7 +122,7 @@ def called_by(deployed: Deployed, command: str) -> set[str]:
         for service, operation in deployed.sent_by(command)
         if (service, operation) != ("sts", "GetCallerIdentity")  # needs no permission
     }
-    for call in deployed.registry_calls[command]:
+    for call in deployed.registry_calls.get(command, ()):
         matches = [action for pattern, action in REGISTRY if re.fullmatch(pattern, call)]
         if call.split(" ")[1].startswith("/v2/"):
             assert matches, call
