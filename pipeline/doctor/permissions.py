@@ -132,13 +132,6 @@ _PREPARE = (
     *_DELETE_VERSIONS,
 )
 _READ_IMAGES = grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:DescribeImages")
-# Images of releases, with the layers that are not in the cache.
-_COMPARE_IMAGES = (
-    *grant(On.STACKS, "cloudformation:DescribeStacks", "cloudformation:GetTemplate"),
-    *_READ_LEDGER,
-    *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
-    *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
-)
 _SUBMIT = grant(On.STATE_MACHINE, "states:StartSyncExecution")
 
 _DOCTOR = (
@@ -233,7 +226,6 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         ),
     ),
     "releases": _READ_LEDGER,
-    "why-changed": _COMPARE_IMAGES,
     "rollback": (
         *_CHANGE_STACKS,
         *_READ_IMAGES,

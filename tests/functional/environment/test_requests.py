@@ -33,17 +33,6 @@ ZONES = {
     "ec2:DescribeAvailabilityZones": "the embedded AWS does not attach its functions to a network",
     "ec2:DescribeVpcEndpointServices": "the embedded AWS does not support it",
 }
-COMPARED = dict.fromkeys(
-    (
-        "cloudformation:DescribeStacks",
-        "cloudformation:GetTemplate",
-        "ecr:BatchGetImage",
-        "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer",
-        "ssm:GetParameterHistory",
-    ),
-    "reads the images of a release; no run is recorded",
-)
 # Listed actions that a run on the embedded AWS does not call, and why the command needs them.
 DOCTOR = {
     "codedeploy:GetApplication": "only with gradual releases",
@@ -91,7 +80,6 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "cloudformation:ListStacks": "only for an environment that does not exist",
         "ecr:BatchDeleteImage": "every image is younger than the grace period of an hour",
     },
-    "why-changed": COMPARED,
     "submit": {"dynamodb:GetItem": "a line of a file that an earlier run parked"},
     "redrive": {
         "dynamodb:DeleteItem": "a submission parked in the table because the queue was unavailable",
