@@ -42,6 +42,8 @@ def init(context: Context, *, source: Path | None) -> Outcome:
     Files that exist are kept. With --from the function is a copy of the code there, its dependencies locked.
     """
     root = context.project or Path.cwd()
+    if root.resolve() == Path(root.resolve().anchor):
+        raise SettingsError(_WHAT, f"{root.resolve()} is the root of the file system", "Make a folder for it.")
     if (root / SETTINGS_FILE).exists():
         raise SettingsError(_WHAT, f"{root} is a project: it has {SETTINGS_FILE}", "Choose an empty folder.")
     with storing(root, "choose another folder"):

@@ -24,7 +24,8 @@ def find_project(start: Path) -> Path:
         place = start.resolve(strict=True)
         owner = place.stat().st_uid
         for folder in (place, *place.parents):
-            if not _is_project(folder):
+            # Below the root everything is: a folder images there is no project around all others.
+            if folder == Path(folder.anchor) or not _is_project(folder):
                 continue
             if folder.stat().st_uid not in (owner, 0):
                 raise SettingsError(

@@ -64,6 +64,14 @@ def test_files_that_exist_are_kept_and_an_interrupted_run_goes_on(tmp_path: Path
     assert "environments.toml" in said["written"]
 
 
+def test_the_root_of_the_file_system_is_no_place_for_a_project(tmp_path: Path, embedded_aws: EmbeddedAws) -> None:
+    project = Project(tmp_path, embedded_aws)
+    assert "is the root of the file system" in project.json("init", "--project", "/", code=1)["why"]
+    (tmp_path / "link").symlink_to("/")
+    assert "is the root of the file system" in project.json("init", "--project", "link", code=1)["why"]
+    assert not Path("/environments.toml").exists()
+
+
 def test_code_of_another_tool_is_taken(tmp_path: Path, embedded_aws: EmbeddedAws) -> None:
     """A folder as SAM writes it: lambda_handler in app.py, requirements without hashes."""
     code = Project(tmp_path / "HelloWorld", embedded_aws)

@@ -15,7 +15,9 @@ from cfn.names import Names
 from commands import history, releasing
 from commands.context import Context, Outcome
 from pipeline.core.errors import ReleaseError, StackError
+from pipeline.core.events import ignore
 from pipeline.ledger.releases import list_releases
+from pipeline.release.buckets import empty_bucket
 from pipeline.release.environments import Environments, require_known
 from pipeline.stacks import read_stack
 from tests.functional.command_line import CommandLine
@@ -129,6 +131,11 @@ def call(lab: Lab, command: str) -> None:
         command = command.replace(queue[0], url)
     for part in command.split(" && "):
         _, service, operation, *options = part.split()
+        if (service, operation) == ("s3", "rb"):
+            bucket = options[-1].removeprefix("s3://")
+            empty_bucket(lab.aws.client, bucket, ignore)
+            lab.aws.client("s3").delete_bucket(Bucket=bucket)
+            continue
         arguments: dict[str, Any] = {}
         while options:
             name, value = options.pop(0).removeprefix("--"), True
