@@ -207,7 +207,7 @@ def _check_sums(bound: Mapping[str, Mapping[str, Any]], records: Records, report
     ]
 
 
-def _answer(target: Target, arn: str, text: str) -> Answer | None:
+def _asked(target: Target, arn: str, text: str) -> Answer | None:
     """The answer. A busy machine evaluates an expression for longer than its second, which parks a submission."""
     for _attempt in range(ATTEMPTS):
         try:
@@ -232,7 +232,7 @@ def _ask_again(given: Given, bound: Mapping[str, Mapping[str, Any]], target: Tar
 
     def ask(asking: tuple[str, Mapping[str, Any]]) -> str | None:
         transaction_id, payload = asking
-        answer = _answer(target, arn, json.dumps(payload))
+        answer = _asked(target, arn, json.dumps(payload))
         if answer is None:
             return f"{transaction_id}, submitted again, is parked each of {ATTEMPTS} times"
         record = given.records.get(transaction_id, {})
