@@ -86,8 +86,19 @@ def repeat(deployed: Deployed) -> str:
     return submit(deployed, submitted)
 
 
+def parked(deployed: Deployed) -> int:
+    """Messages in the dead-letter queue, also those that a reader holds."""
+    sqs = deployed.aws.client("sqs")
+    queue = sqs.get_queue_url(QueueName="transaction-dlq-dev")["QueueUrl"]
+    counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    return sum(map(int, sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=counts)["Attributes"].values()))
+
+
 def alert(deployed: Deployed) -> str:
-    return submit(deployed, declined())
+    """The outcome, which is answered also if the alert was parked, and what was parked."""
+    before = parked(deployed)
+    outcome = submit(deployed, declined())
+    return f"{outcome}, {parked(deployed) - before} parked"
 
 
 WORKFLOW = {
@@ -95,8 +106,8 @@ WORKFLOW = {
     "dynamodb:UpdateItem": (approve, "APPROVED"),
     "dynamodb:Query": (approve, "APPROVED"),
     "dynamodb:GetItem": (repeat, "APPROVED"),
-    "dynamodb:PutItem": (alert, "DECLINED"),
-    "sns:Publish": (alert, "DECLINED"),
+    "dynamodb:PutItem": (alert, "DECLINED, 0 parked"),
+    "sns:Publish": (alert, "DECLINED, 0 parked"),
     "sqs:SendMessage": (None, ""),  # the way out of a failure: below
 }
 
@@ -119,21 +130,12 @@ def test_the_workflow_needs_each_of_its_permissions(deployed: Deployed, action: 
 
 
 def test_parking_needs_the_queue(deployed: Deployed) -> None:
-    sqs = deployed.aws.client("sqs")
-    queue = sqs.get_queue_url(QueueName="transaction-dlq-dev")["QueueUrl"]
-
-    def waiting() -> int:
-        found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages"])
-        return int(found["Attributes"]["ApproximateNumberOfMessages"])
-
     publish, send = of_role(deployed, "StateMachineRole", "sns:Publish", "sqs:SendMessage")
-    before = waiting()
     with without(deployed, publish):
-        alert(deployed)
-    assert waiting() == before + 1
+        assert alert(deployed) == "DECLINED, 1 parked"
     with without(deployed, publish, send):
-        alert(deployed)
-    assert waiting() == before + 1  # the table has this one
+        said = alert(deployed)
+    assert "Alert failed" in said and said.endswith(", 0 parked")  # the table has this one
 
 
 def test_the_functions_may_write_logs_and_no_more(deployed: Deployed) -> None:
