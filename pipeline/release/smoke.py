@@ -12,6 +12,7 @@ from pipeline.core.events import Report, step
 from pipeline.ledger.releases import Release
 from pipeline.operations.invoke import Invoked, invoke_function
 from pipeline.release.deployment import Deployment, current_images, go_back
+from pipeline.release.versions import delete_superseded
 from pipeline.stacks import StackOutputs, StackState
 from pipeline.transactions.submit import Answer, submit
 
@@ -64,6 +65,7 @@ def try_release(
                 NextStep("There is no earlier release to go back to. Fix the cause and release again", ("up",)),
             ) from problem
         go_back(deployment, before, images, report)
+        delete_superseded(deployment.target.client("lambda"), deployment.functions.values(), report)
         raise ReleaseError(
             f"the release of {environment} was taken back: its functions run their previous images",
             f"{what} was not answered: {problem.what}: {problem.why}",
