@@ -26,7 +26,16 @@ def program() -> str:
     if named := os.environ.get("TRANSACTION_PIPELINE_PROGRAM"):
         return named
     name = program_name()
-    return name if name == INSTALLED else f"./{name}"
+    return name if name == INSTALLED else _path_to(Path(sys.argv[0]))
+
+
+def _path_to(script: Path) -> str:
+    """The script as a path that works in the current folder: ``./bootstrap.py``, ``../clone/bootstrap.py``."""
+    if script.name != "bootstrap.py" or not script.is_file():
+        return "./bootstrap.py"
+    path = str(script.resolve())
+    relative = os.path.relpath(path)
+    return min(path, relative, key=len) if relative.startswith("..") else f"./{relative}"
 
 
 def arguments(context: Context, command: Command) -> list[str]:

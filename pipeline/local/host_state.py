@@ -99,6 +99,16 @@ def read_state(folder: Path) -> HostState | None:
         return None
 
 
+def process_of_another_format(folder: Path) -> int | None:
+    """The process of a running embedded AWS that another version of this program started; None if there is none."""
+    try:
+        document = json.loads((folder / FILE).read_bytes())
+        pid = int(document["pid"])
+        return pid if document["format"] != FORMAT and start_time(pid) == document["start_time"] else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def write_state(folder: Path, state: HostState) -> None:
     _write_private(folder / FILE, _as_json(asdict(state)))
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep
 from pipeline.core.events import Note, Report, ignore, step
-from pipeline.local.host_state import HostState, open_private, read_state
+from pipeline.local.host_state import HostState, open_private, process_of_another_format, read_state
 
 if TYPE_CHECKING:
     import subprocess
@@ -56,9 +56,22 @@ class LocalAws:
 
 
 def find_local(folder: Path) -> LocalAws | None:
-    """The running embedded AWS of ``folder``, or None. Reads one file and checks one process."""
-    state = read_state(folder)
+    """The running embedded AWS of ``folder``, or None. Reads one file and checks one process.
+
+    Raises LocalError if another version of this program started it.
+    """
+    state = _read_state(folder)
     return _local_aws(state, folder) if state is not None and state.alive else None
+
+
+def _read_state(folder: Path) -> HostState | None:
+    if (pid := process_of_another_format(folder)) is not None:
+        raise LocalError(
+            "the embedded AWS cannot be used",
+            f"another version of this program started it (process {pid})",
+            f"End it with `kill {pid}`, which saves its state, and run the same command again.",
+        )
+    return read_state(folder)
 
 
 def _local_aws(state: HostState, folder: Path) -> LocalAws:
@@ -138,7 +151,7 @@ def local_session(folder: Path, *, port: int | None = None, runtime: str = "proc
 
 def stop_local(folder: Path) -> bool:
     """Stop the embedded AWS of ``folder``, saving its state. Returns False if none was running. Raises LocalError."""
-    state = read_state(folder)
+    state = _read_state(folder)
     if state is None or not state.alive:
         sweep_containers(folder)
         return False
