@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.local.host.control import find_local
 from tests.functional.command_line import CommandLine, copy_project
 
 
@@ -115,7 +116,6 @@ def test_a_release_that_does_not_answer_is_taken_back(line: CommandLine, two_rel
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / "handler.py").unlink(), "handler"),
         (lambda folder: (folder / "function.toml").write_text("handler = 3"), "handler"),
         (lambda folder: (folder / "function.toml").write_text("not toml"), "function.toml"),
         (lambda folder: folder.rename(folder.with_name("Bad_Name")), "Bad_Name"),
@@ -127,6 +127,15 @@ def test_a_broken_function_is_named_before_anything_starts(tmp_path: Path, damag
     error = line.json("up", code=1)
     assert said in error["what"] + error["why"]
     assert not line.local.exists()
+
+
+def test_a_handler_that_no_layer_has_leaves_nothing_running(tmp_path: Path) -> None:
+    """It is found in the build, since a dependency could have it."""
+    line = CommandLine(tmp_path / "local", tmp_path / "cache", copy_project(tmp_path / "project"))
+    (line.project / "images" / "fraud-detection" / "handler.py").unlink()
+    error = line.json("up", code=1)
+    assert "handler" in error["what"] + error["why"]
+    assert find_local(line.local) is None
 
 
 def test_status_tells_of_a_function_whose_folder_is_gone(
