@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.local.host.control import find_local
 from tests.functional.command_line import CommandLine, copy_project
 
 
@@ -129,13 +128,13 @@ def test_a_broken_function_is_named_before_anything_starts(tmp_path: Path, damag
     assert not line.local.exists()
 
 
-def test_a_handler_that_no_layer_has_leaves_nothing_running(tmp_path: Path) -> None:
-    """It is found in the build, since a dependency could have it."""
+def test_a_missing_handler_is_found_in_the_build(tmp_path: Path) -> None:
+    """Not before, since a dependency could have it."""
     line = CommandLine(tmp_path / "local", tmp_path / "cache", copy_project(tmp_path / "project"))
     (line.project / "images" / "fraud-detection" / "handler.py").unlink()
     error = line.json("up", code=1)
     assert "handler" in error["what"] + error["why"]
-    assert find_local(line.local) is None
+    line.run("down")
 
 
 def test_status_tells_of_a_function_whose_folder_is_gone(
