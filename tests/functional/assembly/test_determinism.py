@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 PROJECT = Path(__file__).resolve().parents[3]
-# Only the standard library is needed here, so any Python can run it.
+# Beside the standard library it needs msgspec alone, so any Python can run it.
 BUILD = """
 import json, os, sys
 from pathlib import Path
@@ -71,11 +72,13 @@ def _build(
     user: str = "",
     python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
+    packages: Path | None = None,
     here: Path = PROJECT,
 ) -> list[object]:
+    path = os.pathsep.join(map(str, filter(None, (PROJECT, packages))))
     done = subprocess.run(
         [python, "-c", textwrap.dedent(BUILD), str(images), str(store), umask, user],
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
         cwd=here,
         capture_output=True,
         text=True,
@@ -148,7 +151,12 @@ def _pythons() -> list[str]:
 
 @pytest.mark.parametrize("python", _pythons())
 def test_the_python_that_builds_does_not_matter(usual: list[object], tmp_path: Path, python: str) -> None:
-    assert _build(_write(tmp_path / "images", sorted(FILES)), tmp_path / "store", python=python) == usual
+    packages = tmp_path / "packages"
+    uv, wanted = Path(sys.executable).with_name("uv"), f"msgspec=={version('msgspec')}"
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--python", python, "--target", packages]
+    subprocess.run([uv, "pip", "install", *options, wanted], check=True)
+    images = _write(tmp_path / "images", sorted(FILES))
+    assert _build(images, tmp_path / "store", python=python, packages=packages) == usual
 
 
 def test_a_copy_in_another_folder_with_a_warm_or_a_cold_store_is_the_same(usual: list[object], tmp_path: Path) -> None:
