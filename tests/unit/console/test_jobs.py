@@ -55,6 +55,10 @@ def test_a_change_that_fails_says_so(problem: Exception | None) -> None:
         return Done("something stays parked", 1)
 
     job = ended(Jobs().start("Try", "", run))
+    # The warning about its exception belongs to this test, and comes when the thread ends.
+    for thread in threading.enumerate():
+        if thread.name == f"change {job.number}":
+            thread.join(10)
     assert job.state == "failed"
     if isinstance(problem, SubmissionError):
         assert job.error is problem

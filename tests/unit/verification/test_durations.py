@@ -39,7 +39,7 @@ def test_the_whole_stays_below_five_minutes() -> None:
     way = longest(definition())
     assert way.seconds + TRANSITIONS < EXPRESS_SECONDS, way
     # The worst case: a slow takeover, all functions, a lost claim, a failing alert, an unavailable queue.
-    assert {"Claim", "Validate", "Assess", "Record", "Recall", "Alert", "Park", "ParkInTable", "Release"} <= set(
+    assert {"Claim", "Validate", "Assess", "Record", "Recall", "Alert", "ParkAlert", "ParkInTable", "Release"} <= set(
         way.states
     )
 
