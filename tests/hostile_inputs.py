@@ -376,7 +376,7 @@ def judged(name: str, case: Callable[[], str]) -> str:
 
 
 def peak() -> int:
-    """The most memory that this process has used, in bytes. getrusage also counts what its parent had used at its fork."""
+    """The most memory that this process has used, in bytes; getrusage also counts what its parent had at the fork."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
