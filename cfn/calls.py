@@ -1,4 +1,4 @@
-"""What functions may call: symbolic names of resources turned into permissions and VPC endpoints.
+"""What functions may call, and the VPC endpoints that the calls go through. Pure; ``cfn.statements`` has permissions.
 
 A call in a ``function.toml`` names what the transaction pipeline has (``state-table``, ``state-table/index/customer``,
 ``alert-topic``, ``dead-letter-queue``, ``state-machine``), an ARN, or ``*`` for actions that know no resource. The role
@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from troposphere import GetAtt, Ref, Sub
-
-from cfn.names import Names
 from cfn.settings import Call, FunctionDefinition, Settings
 
 # Logical ids.
@@ -56,44 +52,6 @@ def action_prefix(call: Call) -> str:
     if call.resource.startswith("arn:"):
         return re.sub(r"\$\{[^}]*\}", "", call.resource).split(":")[2]
     return _PREFIXES.get(call.service, call.service)
-
-
-def resource_arn(names: Names, resource: str) -> Any:
-    """The ARN of what a call names, as an intrinsic. ``cfn.data`` adds what the symbolic names refer to."""
-    if resource == "*":
-        return resource
-    if resource.startswith(("arn:", "${")):
-        return Sub(resource) if "${" in resource else resource
-    match resource.split("/"):
-        case ["state-table"]:
-            return GetAtt(STATE_TABLE, "Arn")
-        case ["state-table", "index", index]:
-            return Sub(f"${{{STATE_TABLE}.Arn}}/index/{index}")
-        case ["alert-topic"]:
-            return Ref(ALERT_TOPIC)
-        case ["dead-letter-queue"]:
-            return GetAtt(DEAD_LETTER_QUEUE, "Arn")
-        case ["state-machine"]:
-            # Written out: the state machine refers to the functions, so a reference to it would close a circle.
-            return Sub(
-                "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:" + names.state_machine
-            )
-    raise KeyError(resource)
-
-
-def call_statements(names: Names, calls: Sequence[Call]) -> list[dict[str, object]]:
-    """One Allow statement per called resource, with the union of the actions on it, in a fixed order."""
-    actions: dict[tuple[str, str], set[str]] = {}
-    for call in calls:
-        actions.setdefault((action_prefix(call), call.resource), set()).update(call.actions)
-    return [
-        {
-            "Effect": "Allow",
-            "Action": [f"{service}:{action}" for action in sorted(actions[service, resource])],
-            "Resource": resource_arn(names, resource),
-        }
-        for service, resource in sorted(actions)
-    ]
 
 
 def endpoint_service(call: Call, action: str) -> str:

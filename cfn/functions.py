@@ -26,7 +26,6 @@ from troposphere import (
     logs,
 )
 
-from cfn.calls import call_statements
 from cfn.concurrency import loaded, reservation
 from cfn.events.wiring import event_statements
 from cfn.lambdas import (
@@ -40,6 +39,7 @@ from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
 from cfn.placeholder import placeholder_digest
 from cfn.settings import FunctionDefinition, Settings
+from cfn.statements import call_statements
 
 METRICS_NAMESPACE = "TransactionPipeline"  # of a project without a name
 ALIAS = "live"

@@ -9,10 +9,11 @@ from typing import Any
 
 from troposphere import And, Equals, GetAZs, If, Not, NoValue, Parameter, Ref, Select, Split, Sub, Tags, Template, ec2
 
-from cfn.calls import GATEWAY_SERVICES, call_statements, calls_by_endpoint, interface_endpoints, resource_arn
+from cfn.calls import GATEWAY_SERVICES, calls_by_endpoint, interface_endpoints
 from cfn.names import DYNAMODB_PREFIX_LIST, S3_PREFIX_LIST, ZONES, Names, pascal_case
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
+from cfn.statements import call_statements, resource_arn
 
 _KNOWS_PREFIX_LISTS, _KNOWS_ZONES = "KnowsPrefixLists", "KnowsZones"
 

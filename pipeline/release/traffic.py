@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cfn.names import SHIFT_TRAFFIC
-from cfn.shifting import shifting_seconds
+from cfn.preferences import shifting_seconds
 from pipeline.stacks import StackState
 from pipeline.stacks.state import canonical_template
 

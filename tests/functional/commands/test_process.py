@@ -16,6 +16,12 @@ from commands.usage import MODULES
 from tests.functional.command_line import ROOT
 
 
+def test_a_release_loads_the_template_library_only_to_build_templates() -> None:
+    """Templates are cached, because importing it takes longer than the rest of a release without changes."""
+    code = "import sys, pipeline.release.release; sys.exit('troposphere' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_help_needs_no_heavy_library() -> None:
     heavy = "boto3,botocore,docker,troposphere,rich,urllib3,uv"
     script = (

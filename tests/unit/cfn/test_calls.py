@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from cfn.calls import RESOURCES, call_statements, calls_by_endpoint
+from cfn.calls import RESOURCES, calls_by_endpoint
 from cfn.names import Names
 from cfn.settings import Call, FunctionDefinition, Settings
+from cfn.statements import call_statements
 from cfn.validation import check_functions, check_settings
 from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, VELOCITY

@@ -8,8 +8,8 @@ import pytest
 
 from cfn.functions import IMAGE_PATTERN
 from cfn.placeholder import placeholder_digest
+from cfn.preferences import shifting_seconds
 from cfn.settings import Call, Settings
-from cfn.shifting import shifting_seconds
 from cfn.validation import SHIFTING
 from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, of_type, pipeline, role_statements, statements
