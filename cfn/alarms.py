@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from troposphere import GetAtt, Ref, Template, cloudwatch, logs, sns
+from troposphere import Ref, Template, cloudwatch, logs, sns
 
 from cfn.data import DEAD_LETTER_SECONDS, Data
 from cfn.functions import FunctionResources
+from cfn.metric_alarms import metric_alarm, queue_metric
 from cfn.names import Names, pascal_case
 from cfn.settings import Settings
 from cfn.workflow.state_machine import Workflow
 
-PERIOD = 60  # s; the shortest period of these services' metrics
 # Throttled invocations are tried again, so a few are no reason to wake anyone: this share of the load is, in three of
 # five minutes. What retries do not carry is parked, which has an alarm of its own.
 THROTTLED_SHARE = 0.01
@@ -45,18 +45,7 @@ def add_alarms(
     """Add the alarms, which publish to ``topic``, an ARN; those of transactions where there are any."""
 
     def add(logical_id: str, name: str, **metric: Any) -> None:
-        template.add_resource(
-            cloudwatch.Alarm(
-                logical_id,
-                AlarmName=name,
-                AlarmActions=[topic],
-                ComparisonOperator="GreaterThanThreshold",
-                Period=PERIOD,
-                # No traffic is not an alarm.
-                TreatMissingData="notBreaching",
-                **{"Threshold": 0, "EvaluationPeriods": 1, **metric},
-            )
-        )
+        template.add_resource(metric_alarm(logical_id, name, AlarmActions=[topic], **metric))
 
     tolerated = int(settings.transactions_per_minute * THROTTLED_SHARE) if settings.has_transactions else 0
     for name, resources in functions.items():
@@ -74,20 +63,10 @@ def add_alarms(
         )
     if data is None or workflow is None:
         return
-    queue = {
-        "Namespace": "AWS/SQS",
-        "Statistic": "Maximum",
-        "Dimensions": [cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(data.dead_letter_queue, "QueueName"))],
-    }
-    messages = "ApproximateNumberOfMessagesVisible"
-    add("ParkedTransactions", f"{names.dead_letter_queue}-messages", MetricName=messages, **queue)
-    add(
-        "ParkedTooLong",
-        f"{names.dead_letter_queue}-age",
-        MetricName="ApproximateAgeOfOldestMessage",
-        Threshold=PARKED_TOO_LONG,
-        **queue,
-    )
+    queue, name = data.dead_letter_queue, names.dead_letter_queue
+    add("ParkedTransactions", f"{name}-messages", **queue_metric(queue))
+    age = queue_metric(queue, "ApproximateAgeOfOldestMessage")
+    add("ParkedTooLong", f"{name}-age", Threshold=PARKED_TOO_LONG, **age)
     add(
         "ExecutionsTimedOut",
         f"{names.state_machine}-timed-out",

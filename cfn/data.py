@@ -27,8 +27,10 @@ def add_data(template: Template, settings: Settings, names: Names) -> Data:
     policy = "Retain" if settings.protect_data else "Delete"
     return Data(
         table=_add_table(template, settings, names, policy),
-        alert_topic=_add_alert_topic(template, names),
-        dead_letter_queue=_add_dead_letter_queue(template, names, policy),
+        alert_topic=add_topic(template, ALERT_TOPIC, names.alert_topic),
+        dead_letter_queue=add_queue(
+            template, DEAD_LETTER_QUEUE, names.dead_letter_queue, policy, MessageRetentionPeriod=DEAD_LETTER_SECONDS
+        ),
     )
 
 
@@ -64,12 +66,12 @@ def _add_table(template: Template, settings: Settings, names: Names, policy: str
     )
 
 
-def _add_alert_topic(template: Template, names: Names) -> Any:
-    # Publishers are principals of this account, which the key alias/aws/sns admits.
-    topic = template.add_resource(sns.Topic(ALERT_TOPIC, TopicName=names.alert_topic, KmsMasterKeyId="alias/aws/sns"))
+def add_topic(template: Template, logical_id: str, name: str) -> Any:
+    """A topic for publishers of this account, whom the key alias/aws/sns admits; it takes nothing without TLS."""
+    topic = template.add_resource(sns.Topic(logical_id, TopicName=name, KmsMasterKeyId="alias/aws/sns"))
     template.add_resource(
         sns.TopicPolicy(
-            "AlertTopicPolicy",
+            f"{logical_id}Policy",
             Topics=[Ref(topic)],
             PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sns:Publish", Ref(topic))]},
         )
@@ -133,20 +135,21 @@ def add_alarm_topic(template: Template, names: Names) -> Any:
     return topic
 
 
-def _add_dead_letter_queue(template: Template, names: Names, policy: str) -> Any:
+def add_queue(template: Template, logical_id: str, name: str, policy: str, **properties: Any) -> Any:
+    """An encrypted queue that takes nothing without TLS."""
     queue = template.add_resource(
         sqs.Queue(
-            DEAD_LETTER_QUEUE,
-            QueueName=names.dead_letter_queue,
-            MessageRetentionPeriod=DEAD_LETTER_SECONDS,
+            logical_id,
+            QueueName=name,
             SqsManagedSseEnabled=True,
             DeletionPolicy=policy,
             UpdateReplacePolicy=policy,
+            **properties,
         )
     )
     template.add_resource(
         sqs.QueuePolicy(
-            "DeadLetterQueuePolicy",
+            f"{logical_id}Policy",
             Queues=[Ref(queue)],
             PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sqs:*", GetAtt(queue, "Arn"))]},
         )

@@ -9,6 +9,7 @@ from troposphere import Equals, GetAtt, If, NoValue, Parameter, Ref, Sub, Templa
 from troposphere.policies import CodeDeployLambdaAliasUpdate
 
 from cfn.functions import FunctionResources
+from cfn.metric_alarms import metric_alarm
 from cfn.names import LIVE_ALIAS, SHIFT_TRAFFIC, Names, pascal_case
 from cfn.settings import Settings
 from cfn.validation import ALL_AT_ONCE
@@ -100,14 +101,9 @@ def _stop_alarm(names: Names, function: str, resources: FunctionResources) -> An
     """Errors of the version that takes over, in what the alias sends to it (Lambda guide, "Viewing function metrics":
     the dimensions of an alias that splits its traffic). CodeDeploy acts on it; the function's other alarm notifies."""
     name = names.function(function)
-    return cloudwatch.Alarm(
+    return metric_alarm(
         f"{pascal_case(function)}NewVersionErrors",
-        AlarmName=f"{name}-new-version-errors",
-        ComparisonOperator="GreaterThanThreshold",
-        Threshold=0,
-        EvaluationPeriods=1,
-        Period=60,
-        TreatMissingData="notBreaching",
+        f"{name}-new-version-errors",
         Namespace="AWS/Lambda",
         MetricName="Errors",
         Statistic="Sum",

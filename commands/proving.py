@@ -38,7 +38,7 @@ def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> 
     from pipeline.assembly.proof.signing import read_verifier
     from pipeline.assembly.proof.verification import verify_image
 
-    reference = _parse(image)
+    reference = _parse(image, "nothing was verified")
     verifier = read_verifier(key if key is not None else _configured(context))
     store = BlobStore(cache_folder())
     with _registry(context, reference) as registry:
@@ -75,15 +75,13 @@ def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> 
     return Outcome(result, "\n".join(lines), 1 if faults else 0)
 
 
-def _parse(text: str) -> ImageReference:
+def _parse(text: str, what: str) -> ImageReference:
     from pipeline.bases.choose import hub_name
 
     try:
         return hub_name(ImageReference.parse(text.removeprefix("docker://")))
     except ValueError as problem:
-        raise BaseImageError(
-            "nothing was verified", str(problem), "Name an image like registry/name@sha256:…."
-        ) from problem
+        raise BaseImageError(what, str(problem), "Name an image like registry/name@sha256:….") from problem
 
 
 def _configured(context: Context) -> Path:
@@ -208,11 +206,11 @@ def _side(context: Context, text: str, store: BlobStore) -> dict[str, Compared]:
         return {each.function: compared_image(each.image, store) for each in images}
     if re.fullmatch("[0-9]{1,9}", text):
         return _release(context, int(text), store)
-    reference = _parse(text)
-    registry = _registry(context, reference)
+    reference = _parse(text, "nothing was compared")
     name = reference.repository.rpartition("/")[2].removesuffix(f"-{context.environment}")
     chosen = reference.digest or reference.tag or "latest"
-    return {name: read_compared(registry, reference.repository, chosen, store)}
+    # Not closed here: layers are fetched when they are compared.
+    return {name: read_compared(_registry(context, reference), reference.repository, chosen, store)}
 
 
 def _release(context: Context, number: int, store: BlobStore) -> dict[str, Compared]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from troposphere import GetAtt, Ref, Template, awslambda, cloudwatch, sqs
+from troposphere import GetAtt, Ref, Template, awslambda
 
-from cfn.data import DEAD_LETTER_SECONDS, tls_only
+from cfn.data import DEAD_LETTER_SECONDS, add_queue
 from cfn.events.kinds import ASYNCHRONOUS, SYNCHRONOUS, Queue
+from cfn.metric_alarms import metric_alarm, queue_metric
 from cfn.names import Names, pascal_case
 from cfn.settings import FunctionDefinition
 
@@ -42,22 +43,8 @@ def add_failures(
     """Add the queue, its alarm, which publishes to the ARN ``alarm_topic``, and where asynchronous failures go."""
     name = failures_name(names, function.name)
     queue = add_queue(template, failures_id(function.name), name, policy, MessageRetentionPeriod=DEAD_LETTER_SECONDS)
-    template.add_resource(
-        cloudwatch.Alarm(
-            f"{pascal_case(function.name)}FailuresKept",
-            AlarmName=f"{name}-messages",
-            AlarmActions=[alarm_topic],
-            ComparisonOperator="GreaterThanThreshold",
-            Threshold=0,
-            EvaluationPeriods=1,
-            Period=60,
-            TreatMissingData="notBreaching",
-            Namespace="AWS/SQS",
-            MetricName="ApproximateNumberOfMessagesVisible",
-            Statistic="Maximum",
-            Dimensions=[cloudwatch.MetricDimension(Name="QueueName", Value=GetAtt(queue, "QueueName"))],
-        )
-    )
+    alarm_id = f"{pascal_case(function.name)}FailuresKept"
+    template.add_resource(metric_alarm(alarm_id, f"{name}-messages", AlarmActions=[alarm_topic], **queue_metric(queue)))
     if any(isinstance(event, ASYNCHRONOUS) for event in function.events):
         template.add_resource(
             awslambda.EventInvokeConfig(
@@ -77,25 +64,3 @@ def add_failures(
 
 def _qualifier(alias: Any) -> Any:
     return alias.resource["Properties"]["Name"]
-
-
-def add_queue(template: Template, logical_id: str, name: str, policy: str, **properties: Any) -> Any:
-    """An encrypted queue that takes nothing without TLS."""
-    queue = template.add_resource(
-        sqs.Queue(
-            logical_id,
-            QueueName=name,
-            SqsManagedSseEnabled=True,
-            DeletionPolicy=policy,
-            UpdateReplacePolicy=policy,
-            **properties,
-        )
-    )
-    template.add_resource(
-        sqs.QueuePolicy(
-            f"{logical_id}Policy",
-            Queues=[Ref(queue)],
-            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sqs:*", GetAtt(queue, "Arn"))]},
-        )
-    )
-    return queue

@@ -76,26 +76,21 @@ class Rule(Struct, tag="eventbridge", tag_field="type", forbid_unknown_fields=Tr
     bus: str = "default"
 
 
-class TableStream(Struct, tag="dynamodb", tag_field="type", forbid_unknown_fields=True, frozen=True):
+class _Stream(Struct, forbid_unknown_fields=True, frozen=True):
+    stream: str
+    start: Start = "LATEST"
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    window: Annotated[int, Meta(ge=0, le=300)] = 0
+    attempts: Annotated[int, Meta(ge=0, le=10_000)] = 5
+    filter: dict[str, Any] = {}
+
+
+class TableStream(_Stream, tag="dynamodb", tag_field="type", forbid_unknown_fields=True, frozen=True):
     """Changes of a DynamoDB table, from its stream, which is named by its ARN."""
 
-    stream: str
-    start: Start = "LATEST"
-    batch: Annotated[int, Meta(ge=1, le=10_000)] = 100
-    window: Annotated[int, Meta(ge=0, le=300)] = 0
-    attempts: Annotated[int, Meta(ge=0, le=10_000)] = 5
-    filter: dict[str, Any] = {}
 
-
-class DataStream(Struct, tag="kinesis", tag_field="type", forbid_unknown_fields=True, frozen=True):
+class DataStream(_Stream, tag="kinesis", tag_field="type", forbid_unknown_fields=True, frozen=True):
     """Records of a Kinesis data stream, which is named by its ARN."""
-
-    stream: str
-    start: Start = "LATEST"
-    batch: Annotated[int, Meta(ge=1, le=10_000)] = 100
-    window: Annotated[int, Meta(ge=0, le=300)] = 0
-    attempts: Annotated[int, Meta(ge=0, le=10_000)] = 5
-    filter: dict[str, Any] = {}
 
 
 Event = Url | Route | Queue | Schedule | Bucket | Topic | Rule | TableStream | DataStream

@@ -7,7 +7,8 @@ from typing import Any
 
 from troposphere import GetAtt, Ref, Sub, Template, awslambda, sqs
 
-from cfn.events.failure_queue import add_queue, failures_id
+from cfn.data import add_queue
+from cfn.events.failure_queue import failures_id
 from cfn.events.kinds import DataStream, Queue, TableStream
 from cfn.names import Names, pascal_case
 from cfn.settings import FunctionDefinition

@@ -8,7 +8,7 @@ from typing import Any
 
 from troposphere import GetAtt, Ref, Sub, Template, awslambda, events, iam, s3, scheduler, sns
 
-from cfn.data import tls_only
+from cfn.data import add_topic, tls_only
 from cfn.events.kinds import Bucket, Rule, Schedule, Topic
 from cfn.events.polled import arn_value
 from cfn.names import UNNAMED, Names, pascal_case
@@ -75,25 +75,12 @@ def add_schedule(
     )
 
 
-def add_topic(
+def add_subscription(
     template: Template, names: Names, function: FunctionDefinition, number: int, event: Topic, alias: Any
 ) -> None:
     """Subscribe the function to a topic, its own if the event names none."""
     stem = pascal_case(function.name)
-    arn: Any = arn_value(event.topic)
-    if not arn:
-        # Publishers are principals of this account, which the key alias/aws/sns admits.
-        topic = template.add_resource(
-            sns.Topic(f"{stem}Topic", TopicName=names.function(function.name), KmsMasterKeyId="alias/aws/sns")
-        )
-        arn = Ref(topic)
-        template.add_resource(
-            sns.TopicPolicy(
-                f"{stem}TopicPolicy",
-                Topics=[arn],
-                PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sns:Publish", arn)]},
-            )
-        )
+    arn: Any = arn_value(event.topic) or Ref(add_topic(template, f"{stem}Topic", names.function(function.name)))
     add_permission(template, f"{stem}Event{number}Permission", alias, "sns", SourceArn=arn)
     template.add_resource(
         sns.SubscriptionResource(

@@ -11,7 +11,7 @@ from cfn.events.failure_queue import add_failures, failure_statements, failures_
 from cfn.events.http import add_api, add_url
 from cfn.events.kinds import Bucket, DataStream, Queue, Route, Rule, Schedule, TableStream, Topic, Url
 from cfn.events.polled import add_source, polling_statements, queue_id
-from cfn.events.pushed import add_bucket, add_rule, add_schedule, add_topic, bucket_id
+from cfn.events.pushed import add_bucket, add_rule, add_schedule, add_subscription, bucket_id
 from cfn.names import Names, pascal_case
 from cfn.settings import FunctionDefinition, Settings
 
@@ -49,7 +49,7 @@ def add_events(
                 case Schedule():
                     add_schedule(template, names, function, number, event, alias)
                 case Topic():
-                    add_topic(template, names, function, number, event, alias)
+                    add_subscription(template, names, function, number, event, alias)
                     if not event.topic:
                         topic = Ref(f"{pascal_case(function.name)}Topic")
                         _output(template, f"{pascal_case(function.name)}TopicArn", topic)

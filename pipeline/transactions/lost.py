@@ -42,20 +42,18 @@ def filter_values(now: int) -> dict[str, Any]:
 
 def take(table: str, item: Item, token: str, now: int) -> dict[str, Any]:
     """UpdateItem: the claim as it was seen becomes that of ``token``, for as long as an execution's."""
-    return {
-        "TableName": table,
-        "Key": {"transaction_id": item["transaction_id"]},
-        "ConditionExpression": "#status = :claimed AND claim_token = :seen AND lease_until = :lease",
-        "UpdateExpression": "SET claim_token = :token, lease_until = :until",
-        "ExpressionAttributeNames": STATUS,
-        "ExpressionAttributeValues": {
-            ":claimed": {"S": "CLAIMED"},
+    return _of_claim(
+        table,
+        item,
+        condition="claim_token = :seen AND lease_until = :lease",
+        update="SET claim_token = :token, lease_until = :until",
+        values={
             ":seen": item["claim_token"],
             ":lease": item["lease_until"],
             ":token": {"S": token},
             ":until": {"N": str(now + LEASE_SECONDS * 1000)},
         },
-    }
+    )
 
 
 def note(table: str, item: Item, now: int) -> dict[str, Any]:
@@ -83,19 +81,29 @@ def note(table: str, item: Item, now: int) -> dict[str, Any]:
 
 def give_back(table: str, item: Item, token: str, now: int) -> dict[str, Any]:
     """UpdateItem: the lease is over, so that the next submission takes the claim at once."""
-    return {
-        "TableName": table,
-        "Key": {"transaction_id": item["transaction_id"]},
-        "ConditionExpression": "#status = :claimed AND claim_token = :token",
-        "UpdateExpression": "SET lease_until = :zero, parked_at = :at, parked_error = :error",
-        "ExpressionAttributeNames": STATUS,
-        "ExpressionAttributeValues": {
-            ":claimed": {"S": "CLAIMED"},
+    return _of_claim(
+        table,
+        item,
+        condition="claim_token = :token",
+        update="SET lease_until = :zero, parked_at = :at, parked_error = :error",
+        values={
             ":token": {"S": token},
             ":zero": {"N": "0"},
             ":at": {"S": _iso(now)},
             ":error": {"S": "Lost: ExecutionLost"},
         },
+    )
+
+
+def _of_claim(table: str, item: Item, *, condition: str, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """UpdateItem of a record that is still a claim."""
+    return {
+        "TableName": table,
+        "Key": {"transaction_id": item["transaction_id"]},
+        "ConditionExpression": f"#status = :claimed AND {condition}",
+        "UpdateExpression": update,
+        "ExpressionAttributeNames": STATUS,
+        "ExpressionAttributeValues": {":claimed": {"S": "CLAIMED"}, **values},
     }
 
 

@@ -65,13 +65,14 @@ def find_local(folder: Path) -> LocalAws | None:
 
 
 def _read_state(folder: Path) -> HostState | None:
-    if (pid := process_of_another_format(folder)) is not None:
+    state = read_state(folder)
+    if state is None and (pid := process_of_another_format(folder)) is not None:
         raise LocalError(
             "the embedded AWS cannot be used",
             f"another version of this program started it (process {pid})",
             f"End it with `kill {pid}`, which saves its state, and run the same command again.",
         )
-    return read_state(folder)
+    return state
 
 
 def _local_aws(state: HostState, folder: Path) -> LocalAws:

@@ -51,6 +51,7 @@ def program(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.Com
         (("--version",), 0, "0.1.0"),
         (("no-such-command",), 2, "No such command"),
         (("status",), 1, "is not running"),
+        (("why-changed", "No:Image@"), 1, "nothing was compared"),
     ],
 )
 def test_the_exit_status_and_all_that_was_said_reach_the_shell(
