@@ -73,7 +73,7 @@ def lay_out(
     if large:
         # Models and tables change seldom: a changed line must not send them again.
         layers.append(_source_layer(large, LARGE, platform, store, slim))
-        own = [entry for entry in own if entry not in large]
+        own = [entry for entry in own if not isinstance(entry.content, Path)]
     if packages.layer is not None:
         layers.append(packages.layer)
     layers.append(_source_layer(own, "function", platform, store, slim))

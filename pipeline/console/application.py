@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,161 +16,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.console import views
-from pipeline.console.flow import Flow, FlowReader, recent_of
-from pipeline.console.jobs import Job, Jobs, Run
-from pipeline.console.rendering import HERE, Frame, Pages
-from pipeline.console.subject import Cached, Changes, Subject
+from pipeline.console.console_state import Console
+from pipeline.console.jobs import Job
+from pipeline.console.rendering import HERE
+from pipeline.console.subject import Changes
 from pipeline.core.errors import NextStep, PipelineError, SubmissionError
-from pipeline.doctor.verdict import CheckResult
-from pipeline.ledger.releases import list_releases
-from pipeline.stacks import read_stack
-from pipeline.stacks.stack_events import last_operation
-from pipeline.transactions.explain import Story, explain
-from pipeline.transactions.redrive import Redrive, Redriver, redrive
-from pipeline.transactions.transaction_records import find_by_customer
 
-# Parked messages, and transactions of a customer, on a page.
-PARKED_SHOWN, FOUND_SHOWN = 50, 50
-# Seconds between two looks of a live page; on AWS calls are limited and cost.
-LOCAL_PAUSE, AWS_PAUSE = 2.0, 5.0
-FORM_MAX, FILE_MAX = 1 << 20, 64 << 20
-
-
-@dataclass
-class Console:
-    """One console, as long as it is served. uploads: a private folder for the files that it submits."""
-
-    subject: Subject
-    uploads: Path
-    jobs: Jobs = field(default_factory=Jobs)
-    ending: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        subject = self.subject
-        self.pause = LOCAL_PAUSE if subject.is_local else AWS_PAUSE
-        self.pages = Pages(Frame(subject.environment, subject.target_name, read_only=subject.changes is None))
-        self.flow = FlowReader(subject, self.pause * 0.9)
-        self.stacks = Cached(self._read_stacks, self.pause * 0.9)
-        self._doctor = ThreadPoolExecutor(1, thread_name_prefix="doctor")
-        # Looked at once a quarter of an hour, in the background: it takes seconds.
-        self._examination: Cached[Future[Sequence[CheckResult]]] = Cached(self._examine, 900)
-
-    def prepare(self) -> None:
-        """Read what the first page shows, before it is asked for: making clients takes longer than using them."""
-        with suppress(PipelineError):  # which the page says
-            self.flow_values()
-
-    def close(self) -> None:
-        self.jobs.end()
-        self.flow.close()
-        self._doctor.shutdown(wait=False, cancel_futures=True)
-
-    def _examine(self) -> Future[Sequence[CheckResult]]:
-        return self._doctor.submit(self.subject.examine)
-
-    # What pages show
-
-    def flow_values(self) -> dict[str, Any]:
-        flow: Flow = self.flow()
-        future = self._examination()
-        examined = future.done() and future.exception() is None
-        findings = views.findings_of(future.result(), self.subject.spell) if examined else ()
-        definition, notes = self.subject.state_machine, views.notes_of(flow)
-        # A doctor that failed is not still looking; its cause is that of the page itself.
-        return {
-            "flow": flow, "findings": findings, "examined": future.done(), "definition": definition, "notes": notes,
-        }  # fmt: skip
-
-    def story(self, identifier: str) -> Story:
-        subject = self.subject
-        groups = {name: subject.names.log_group(name) for name in subject.functions}
-        return subject.read(
-            f"{identifier} was not explained",
-            lambda: explain(
-                subject.client("dynamodb"), subject.client("logs"), table=subject.output("StateTableName"),
-                transaction_id=identifier, definition=subject.state_machine,
-                log_groups={**groups, "state machine": subject.names.state_machine_log_group},
-            ),
-        )  # fmt: skip
-
-    def of_customer(self, customer: str) -> tuple[Any, ...]:
-        subject = self.subject
-        table = partial(subject.output, "StateTableName")
-        found = subject.read(
-            f"the transactions of {customer} were not read",
-            lambda: find_by_customer(subject.client("dynamodb"), table(), customer, FOUND_SHOWN),
-        )
-        return tuple(map(recent_of, found))
-
-    def parked(self) -> Redrive:
-        subject = self.subject
-
-        def read() -> Redrive:
-            redriver = Redriver(
-                subject.client("sqs"),
-                subject.client("dynamodb"),
-                subject.client("stepfunctions"),
-                subject.output("DeadLetterQueueUrl"),
-                subject.output("StateTableName"),
-                subject.output("StateMachineArn"),
-                # The embedded queue has one server, so there a short poll sees every message.
-                last_poll=0 if subject.is_local else 1,
-            )
-            return redrive(redriver, dry_run=True, limit=PARKED_SHOWN)
-
-        return subject.read("what is parked was not read", read)
-
-    def releases(self) -> Any:
-        subject = self.subject
-        what = f"the releases of {subject.environment} were not read"
-        return subject.read(what, lambda: list_releases(subject.client("ssm"), subject.names.ledger))
-
-    def _read_stacks(self) -> tuple[views.StackView, ...]:
-        subject = self.subject
-
-        def read() -> tuple[views.StackView, ...]:
-            cloudformation = subject.client("cloudformation")
-            found = []
-            for name in (subject.names.registry_stack, subject.names.pipeline_stack):
-                state = read_stack(cloudformation, name)
-                events = () if state.status.gone else last_operation(cloudformation, state.stack_id)
-                found.append(views.StackView.of(state, events))
-            return tuple(found)
-
-        return subject.read("the stacks were not read", read)
-
-    # Answers
-
-    def page(self, template: str, path: str, status: int = 200, **values: Any) -> Response:
-        return HTMLResponse(self.pages.page(template, path=path, **values), status)
-
-    def problem(self, error: PipelineError, path: str) -> Response:
-        status = views.status_of(error)
-        return self.page("problem.html", path, status, problem=error, next_step=self.next_step(error))
-
-    def next_step(self, error: PipelineError) -> str:
-        return error.next_step.render(self.subject.spell)
-
-    def job_values(self, job: Job) -> dict[str, Any]:
-        values: dict[str, Any] = {"job": job, "lines": list(job.lines)[::-1], "problem": job.error, "next_step": ""}
-        if job.error is not None:
-            values["next_step"] = self.next_step(job.error)
-        return values
-
-    def changes(self) -> Changes:
-        """Raises HTTPException if this console only reads."""
-        if self.subject.changes is None:
-            raise HTTPException(403, "this console only reads; start it with --allow-changes")
-        return self.subject.changes
-
-    def start(self, title: str, command: Sequence[str], run: Run) -> Response:
-        job = self.jobs.start(title, self.subject.spell(tuple(command)), run)
-        return RedirectResponse(f"/changes/{job.number}", 303)
+FORM_MAX = 1 << 20
 
 
 Handler = Callable[[Console, Request], Response]
@@ -231,8 +85,7 @@ def redrive_command(identifier: str) -> tuple[str, ...]:
 def show_releases(console: Console, request: Request) -> Response:
     releases = console.releases()
     known = {each.number: each for each in releases}
-    given = [request.query_params.get(name, "") for name in ("from", "to")]
-    numbers = [int(each) if each.isdecimal() and len(each) < 10 else 0 for each in given]
+    numbers = [number_of(request.query_params.get(name, "")) for name in ("from", "to")]
     first, second = (known.get(number) for number in numbers)
     difference = views.difference_of(first, second) if first and second else None
     chosen = tuple(numbers) if difference else tuple(sorted(known))[-2:]
@@ -255,11 +108,16 @@ def confirm_rollback(console: Console, request: Request) -> Response:
     )  # fmt: skip
 
 
+def number_of(text: str) -> int:
+    """The number of a release; 0, which none has, for any other text."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else 0
+
+
 def release_number(text: str) -> int:
-    """Raises HTTPException for any other text."""
-    if not (text.isdecimal() and text.isascii() and len(text) < 10):
+    """Raises HTTPException for a text that is no number."""
+    if not (number := number_of(text)):
         raise HTTPException(400, "a release has a number")
-    return int(text)
+    return number
 
 
 def show_try(console: Console, _request: Request) -> Response:

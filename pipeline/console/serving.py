@@ -15,8 +15,9 @@ from pathlib import Path
 
 import uvicorn
 
-from pipeline.console.application import Console, application
+from pipeline.console.application import application
 from pipeline.console.console_access import Access
+from pipeline.console.console_state import Console
 from pipeline.console.subject import Subject
 from pipeline.core.errors import LocalError, NextStep
 
