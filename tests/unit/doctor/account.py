@@ -242,3 +242,13 @@ HEALTHY: Mapping[str, Answer | Refusal] = {
     "kms.DescribeKey": Refusal("NotFoundException"),
     "codedeploy.GetApplication": Refusal("ApplicationDoesNotExistException"),
 }  # fmt: skip
+
+
+def pull_policy(**changes: Any) -> dict[str, Any]:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        **changes,
+    }
+    return {"policyText": json.dumps({"Statement": [statement]})}
