@@ -67,7 +67,10 @@ class ReadFile(click.File):
         super().__init__("rb")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_judged_path(self, value, param, ctx), param, ctx)
+        try:
+            return super().convert(_judged_path(self, value, param, ctx), param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message}. Name a file, or - to read standard input.", param, ctx)
 
 
 class _Environment(click.ParamType[str]):

@@ -51,6 +51,7 @@ def program(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.Com
         (("--version",), 0, "0.1.0"),
         (("no-such-command",), 2, "No such command"),
         (("status",), 1, "is not running"),
+        (("invoke", "fraud-detection", '{"transaction": 1}'), 2, "Name a file, or - to read standard input."),
         (("why-changed", "No:Image@"), 1, "nothing was compared"),
     ],
 )
