@@ -9,6 +9,7 @@ from troposphere import Output, Ref
 from cfn.alarms import add_alarms, add_subscriptions
 from cfn.dashboard import add_dashboard
 from cfn.data import add_alarm_topic, add_data
+from cfn.entrances.wiring import add_entrances
 from cfn.events.wiring import add_events
 from cfn.functions import add_functions, add_roles
 from cfn.names import pascal_case
@@ -76,6 +77,10 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
         {name: (each.definition, each.alias) for name, each in resources.items()},
         alarm_topic=alarm_topic,
     )
+    if data is not None and workflow is not None:
+        add_entrances(
+            template, settings, names, functions=resources, data=data, workflow=workflow, alarm_topic=alarm_topic
+        )
     add_shifting(template, settings, names, resources)
     if network is not None and network.vpc is not None:
         outputs |= {"VpcId": network.vpc, "FunctionsSecurityGroupId": network.security_groups[0]}

@@ -21,6 +21,14 @@ class Architecture(StrEnum):
         return "arm64" if self is Architecture.ARM64 else "amd64"
 
 
+class Entrance(StrEnum):
+    """A way for transactions into the pipeline beside the call of the state machine: docs/entrances.md."""
+
+    HTTP = "http"
+    QUEUE = "queue"
+    FILES = "files"
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """AWS calls that a function makes: ``Call("dynamodb", ("Query",), "state-table/index/customer")``.
@@ -48,6 +56,7 @@ class FunctionDefinition:
     tracing                  whether X-Ray records its invocations
     secrets                  variable → reference, "secretsmanager:NAME" or "ssm:NAME"; the variable holds the name
     events                   what invokes it
+    entrance                 the entrance that it is a part of, which alone deploys it; None: always deployed
     """
 
     name: str
@@ -66,6 +75,7 @@ class FunctionDefinition:
     tracing: bool = False
     secrets: tuple[tuple[str, str], ...] = ()
     events: tuple[Event, ...] = ()
+    entrance: Entrance | None = None
 
 
 # The workflow that this package has: the transaction pipeline, with its table, topics, queue and network.
@@ -82,6 +92,7 @@ class Settings:
     resources             the sections of ``resources.yaml`` as JSON; "" without one
     subnets, security_groups
                           an existing network for the functions in a VPC; () makes one
+    entrances             the entrances of the transaction pipeline; () leaves the call of the state machine
     transactions_per_minute  the load to carry
     burst                 how many times that load arrives at its peak
     reserved_concurrency  executions reserved per function; None derives them from the load, 0 reserves none, which
@@ -106,6 +117,7 @@ class Settings:
     resources: str = ""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+    entrances: tuple[Entrance, ...] = ()
     transactions_per_minute: int = 10_000
     burst: float = 3.0
     reserved_concurrency: int | None = None

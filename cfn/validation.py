@@ -73,6 +73,7 @@ def check_settings(settings: Settings) -> None:
         findings.append(f"burst is {settings.burst:g} and can be 1 to {BURST_MAX}")
     if settings.reserved_concurrency is not None and not 0 <= settings.reserved_concurrency <= RESERVED_MAX:
         findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and can be 0 to {RESERVED_MAX:,}")
+    findings += _entrance_findings(settings)
     findings += _network_findings(settings)
     findings += _topic_findings(settings)
     findings += _tag_findings(settings.tags)
@@ -80,6 +81,13 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(
             f"the settings of {settings.environment} cannot be used", "; ".join(findings), "Correct them."
         )
+
+
+def _entrance_findings(settings: Settings) -> Iterator[str]:
+    if settings.entrances and not settings.has_transactions:
+        yield "entrances are those of the transaction pipeline, and the project has no transactions"
+    if len(set(settings.entrances)) < len(settings.entrances):
+        yield "entrances has an entrance twice"
 
 
 def _network_findings(settings: Settings) -> Iterator[str]:

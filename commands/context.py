@@ -176,7 +176,7 @@ class Context:
     def sources(self) -> tuple[FunctionSource, ...]:
         from pipeline.assembly.sources import find_sources
 
-        return find_sources(self.images_folder, environment=self.environment)
+        return find_sources(self.images_folder, environment=self.environment, entrances=self.choices.entrances or ())
 
     def started_target(self) -> Target:
         """The target; starts the embedded AWS if it is not running."""

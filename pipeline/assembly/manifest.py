@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from cfn.events.kinds import Event
-from cfn.settings import Call, FunctionDefinition
+from cfn.settings import Call, Entrance, FunctionDefinition
 from pipeline.core.tables import convert, read_toml
 
 MANIFEST = "function.toml"
@@ -54,6 +54,7 @@ _Timeout = Annotated[int, _number(1, 900, "Seconds")]
 _Storage = Annotated[int, _number(512, 10_240, "MB of /tmp")]
 _Reserved = Annotated[int, _number(0, 100_000, "Executions that only this function has, and no more")]
 _Provisioned = Annotated[int, _number(0, 100_000, "Executions that are kept initialised")]
+_Entrance = Annotated[Entrance, Meta(description="The entrance that it is a part of, which alone deploys it")]
 _Variables = Annotated[dict[str, str], Meta(description="Variables")]
 _Secrets = Annotated[
     dict[str, str],
@@ -96,6 +97,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     environment: _Variables = {}
     secrets: _Secrets = {}
     events: list[Event] = []
+    entrance: _Entrance | None = None
     environments: dict[str, _InEnvironment] = {}
 
 
@@ -135,6 +137,7 @@ def definition_of(name: str, manifest: Manifest, environment: str) -> FunctionDe
         tracing=chosen("tracing"),
         secrets=tuple(sorted({**manifest.secrets, **own.secrets}.items())),
         events=tuple(manifest.events),
+        entrance=manifest.entrance,
     )
 
 

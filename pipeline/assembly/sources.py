@@ -7,10 +7,11 @@ is shipped with every function. Nothing lists the functions twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from cfn.names import ENVIRONMENT_MAX, pascal_case
+from cfn.settings import Entrance
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.manifest import MANIFEST as MANIFEST
 from pipeline.assembly.manifest import definition_of, judge_manifest, read_manifest
@@ -42,12 +43,17 @@ def looks_like_functions(images: Path) -> bool:
 
 
 def find_sources(
-    images: Path, *, python: PythonVersion | None = None, environment: str = ""
+    images: Path,
+    *,
+    python: PythonVersion | None = None,
+    environment: str = "",
+    entrances: Collection[Entrance] = (),
 ) -> tuple[FunctionSource, ...]:
     """Every function below ``images``, by name.
 
     python       the version that will run them (default: this one)
     environment  whose ``[environments.NAME]`` of ``function.toml`` counts
+    entrances    those that the environment has; the functions of the others are judged and left out
 
     Raises SourceError with the findings of all folders at once.
     """
@@ -70,7 +76,7 @@ def find_sources(
         elif (folder / MANIFEST).exists():
             source, found = _read_source(folder, shared, python, environment)
             findings += found
-            if source is not None:
+            if source is not None and source.definition.entrance in (None, *entrances):
                 sources.append(source)
         elif any((folder / name).exists() for name in _PARTS):
             findings.append(f"{folder.name}: it has no {MANIFEST}, which says what the function's handler is")

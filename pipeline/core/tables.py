@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -47,9 +48,13 @@ def _findings(value: Any, kind: Any, path: str) -> Iterator[str]:
     elif isinstance(value, dict) and get_origin(kind) is dict:
         for key, each in value.items():
             yield from _findings(each, get_args(kind)[1], _joined(path, key))
-    elif isinstance(value, list) and get_origin(kind) is list:
+    elif isinstance(value, list) and (get_origin(kind) is list or _is_sequence(kind)):
         for number, each in enumerate(value):
             yield from _findings(each, get_args(kind)[0], f"{path}[{number}]")
+    elif isinstance(value, str) and isinstance(kind, type) and issubclass(kind, Enum):
+        known = [str(each.value) for each in kind]
+        if value not in known:
+            yield f"{path}: {value[:80]!a} is unknown; {_hint(value, known)}"
     else:
         try:
             msgspec.convert(value, kind)
@@ -64,9 +69,7 @@ def _of_table(table: dict[str, Any], kind: type[msgspec.Struct], path: str) -> I
         if key in fields:
             yield from _findings(value, fields[key].type, _joined(path, key))
         else:
-            close = difflib.get_close_matches(key, fields, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}"
-            yield f"{_joined(path, key)}: no such key; {hint}"
+            yield f"{_joined(path, key)}: no such key; {_hint(key, fields)}"
     for name, field in fields.items():
         if field.required and name not in table:
             yield f"{_joined(path, name)}: missing"
@@ -86,9 +89,19 @@ def _of_tagged(table: dict[str, Any], kinds: dict[str, type[msgspec.Struct]], pa
     if isinstance(tag, str) and tag in kinds:
         yield from _of_table({key: value for key, value in table.items() if key != field}, kinds[tag], path)
         return
-    close = difflib.get_close_matches(str(tag), kinds, 1) if tag is not None else []
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(kinds)}"
-    yield f"{_joined(path, field)}: {'missing' if tag is None else f'{tag!r} is unknown'}; {hint}"
+    problem = "missing" if tag is None else f"{tag!r} is unknown"
+    yield f"{_joined(path, field)}: {problem}; {_hint('' if tag is None else str(tag), kinds)}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to an unknown one, or all of them if none is near."""
+    close = difflib.get_close_matches(name, known := list(known), 1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+
+
+def _is_sequence(kind: Any) -> bool:
+    """Whether it is a tuple of any length, all of one type."""
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
 
 
 def _joined(path: str, key: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from cfn.settings import TRANSACTIONS, Architecture, Settings
+from cfn.settings import TRANSACTIONS, Architecture, Entrance, Settings
 from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
@@ -41,6 +41,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     signing_key: str | None = None
     verification_key: str | None = None
     require_signature: bool | None = None
+    entrances: tuple[Entrance, ...] | None = None
     transactions_per_minute: int | None = None
     burst: float | None = None
     reserved_concurrency: int | None = None
@@ -61,6 +62,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 
 _SETTINGS = (
+    "entrances",
     "transactions_per_minute",
     "burst",
     "reserved_concurrency",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cfn.names import Names, image_parameter, repository_output
+from cfn.settings import Entrance
 from pipeline.assembly.build import build_image
 from pipeline.assembly.check import check_image
 from pipeline.assembly.ignore import FILE as IGNORE_FILE
@@ -244,7 +245,7 @@ class QuickRelease:
         assert self._images is not None  # noqa: S101
         # First, because it reports file and line of every error, and find_sources only those of the handler.
         compile_sources((source for source in build.sources if source.name in wanted), build.platform)
-        found = find_sources(self._images, python=build.platform.python)
+        found = find_sources(self._images, python=build.platform.python, entrances=tuple(Entrance))
         return tuple(source for source in found if source.name in wanted)
 
     def _runs(self, image: CheckedImage) -> bool:

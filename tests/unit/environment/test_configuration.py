@@ -39,9 +39,15 @@ def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
         (
             "[defaults]\narchitecture = 'mips'\nzonez = 3\n"
             "[environments.prod]\nslim = 1\n[environment.x]\nslim = true\n",
-            "defaults.architecture: Invalid enum value 'mips'; defaults.zonez: no such key; did you mean zones?;"
+            "defaults.architecture: 'mips' is unknown; there are arm64, x86_64; defaults.zonez: no such key; did you"
+            " mean zones?;"
             " environments.prod.slim: Expected `bool`, got `int`; environment: no such key; did you mean environments?",
         ),
+        (
+            "[defaults]\nentrances = ['http', 'queu', 3]\n",
+            "defaults.entrances[1]: 'queu' is unknown; did you mean queue?",
+        ),
+        ("[defaults]\nentrances = 'http'\n", "defaults.entrances: Expected `array`, got `str`"),
         ("defaults = 3", "defaults: Expected `object`, got `int`"),
         ("[environments]\nprod = 'x'", "environments.prod: Expected `object`"),
         ("[defaults.tags]\nTeam = 7\n", "defaults.tags.Team: Expected `str`"),
