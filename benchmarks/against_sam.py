@@ -285,7 +285,7 @@ def main() -> int:
 
     programs = install_sam(arguments.cache)
     print(machine(), flush=True)
-    results = []
+    met = []
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
         ways: list[Callable[[Path, int], dict[str, Side]]] = [
@@ -299,8 +299,7 @@ def main() -> int:
             for number in range(arguments.rounds):
                 rounds.append(way(folder / str(number), number))
                 print(f"round {number + 1} of {arguments.rounds} done; {machine()}", flush=True)
-            results.append(rounds)
-    met = [print_results(rounds) for rounds in results]
+            met.append(print_results(rounds))
     if not arguments.base:
         print("\nSAM CLI's container images were not measured: that needs an engine, and --base with an image of it.")
     return 0 if all(met) else 1

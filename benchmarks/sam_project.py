@@ -7,7 +7,6 @@ nothing in the stack but the functions and a role.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, run
+from benchmarks.measure import ROOT, aws_client, run
 from pipeline.local.host.control import LocalAws
 
 SAM_VERSION = "1.170.0"
@@ -189,11 +188,11 @@ class _Login(BaseHTTPRequestHandler):
     """ECR's GetAuthorizationToken with a login at the embedded registry: the engine has no address for AWS's host."""
 
     registry = ""
+    token = ""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        token = base64.b64encode(b"AWS:benchmark").decode()
-        body = json.dumps({"authorizationData": [{"authorizationToken": token, "proxyEndpoint": self.registry}]})
+        body = json.dumps({"authorizationData": [{"authorizationToken": self.token, "proxyEndpoint": self.registry}]})
         self.send_response(200)
         self.send_header("Content-Type", "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))
@@ -207,7 +206,8 @@ class _Login(BaseHTTPRequestHandler):
 @contextmanager
 def registry_login(local: LocalAws) -> Iterator[str]:
     """The URL that SAM asks for a login, answered for the length of the block."""
-    handler = type("Login", (_Login,), {"registry": local.endpoint})
+    answer = aws_client(local, "ecr").get_authorization_token()["authorizationData"][0]
+    handler = type("Login", (_Login,), {"registry": local.endpoint, "token": answer["authorizationToken"]})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

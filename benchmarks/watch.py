@@ -26,7 +26,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("bootstrap.py", "commands", "cfn", "pipeline", "images")
+PARTS = ("bootstrap.py", "environments.toml", "commands", "cfn", "pipeline", "images")
 STEPS = ("seen", "check", "build", "push", "switch", "verify", "total")
 EVENT = {
     "transaction": {
@@ -50,7 +50,12 @@ def measure(folder: Path, function: str, rounds: int) -> tuple[list[float], list
     }
     command = [sys.executable, str(project / "bootstrap.py")]
     process = subprocess.Popen(
-        [*command, "watch", "--json"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "watch", "--json"],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stderr is not None
@@ -74,7 +79,7 @@ def measure(folder: Path, function: str, rounds: int) -> tuple[list[float], list
     finally:
         process.kill()
         process.wait()
-        subprocess.run([*command, "down", "--yes"], env=environment, capture_output=True, check=False)
+        subprocess.run([*command, "down", "--yes"], cwd=project, env=environment, capture_output=True, check=False)
 
 
 def lambda_client(local: Path) -> Any:
