@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from benchmarks.measure import Limit, Project, bytes_sent, embedded_aws, machine, print_table
 
@@ -85,7 +85,7 @@ def make_base(folder: Path, megabytes: int, layers: int) -> None:
         with written.open("wb") as raw:
             counting = _Counting(raw)
             compressing = _Compressing(counting)
-            with tarfile.open(fileobj=compressing, mode="w|", bufsize=CHUNK) as tar:
+            with tarfile.open(fileobj=cast(IO[bytes], compressing), mode="w|", bufsize=CHUNK) as tar:
                 parent = tarfile.TarInfo("opt")
                 parent.type, parent.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(parent)

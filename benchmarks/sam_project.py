@@ -42,7 +42,15 @@ def install_sam(cache: Path) -> Path:
         uv = Path(sys.executable).with_name("uv")
         # Its own pip: SAM builds with `python -m pip` of the first fitting Python in PATH.
         subprocess.run([uv, "venv", "--quiet", "--seed", "--python", sys.executable, folder], check=True)
-        command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", folder / "bin" / "python"]
+        command: list[str | Path] = [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            folder / "bin" / "python",
+        ]
         subprocess.run([*command, f"aws-sam-cli=={SAM_VERSION}"], check=True)
         ready.touch()
     return folder / "bin"
@@ -74,7 +82,15 @@ class SamProject:
             for package in shared:
                 shutil.copytree(package, self.folder / name / package.name, ignore=ignored)
         for name in self.functions:
-            command = [self._programs / "python", "-m", "pip", "download", "-qq", "--dest", self._wheels]
+            command: list[str | Path] = [
+                self._programs / "python",
+                "-m",
+                "pip",
+                "download",
+                "-qq",
+                "--dest",
+                self._wheels,
+            ]
             subprocess.run([*command, "--requirement", self.folder / name / "requirements.txt"], check=True)
 
     def handler(self, function: str) -> Path:
@@ -137,8 +153,8 @@ class SamProject:
         """
         sam, variables = self._programs / "sam", self._variables(local)
         variables |= {"AWS_ENDPOINT_URL_ECR": login} if login else {}
-        build = [sam, "build", *self._build_options, "--template", "template.json"]
-        deploy = [sam, "deploy", "--stack-name", stack, *places, "--capabilities", "CAPABILITY_IAM"]
+        build: list[str | Path] = [sam, "build", *self._build_options, "--template", "template.json"]
+        deploy: list[str | Path] = [sam, "deploy", "--stack-name", stack, *places, "--capabilities", "CAPABILITY_IAM"]
         deploy += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
         runs = [run(command, folder=self.folder, env=variables) for command in (build, deploy)]
         return sum(each.seconds for each in runs), sum(each.cpu for each in runs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from benchmarks.measure import ROOT, Limit, machine, print_table, run
 
@@ -21,7 +22,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     print(machine(), flush=True)
-    command = [sys.executable, ROOT / "bootstrap.py", "verify-workflow", "--json"]
+    command: list[str | Path] = [sys.executable, ROOT / "bootstrap.py", "verify-workflow", "--json"]
     proof = run([*command, "--executions", str(arguments.executions), "--faults", str(arguments.faults)])
     mutations = run([*command, "--mutations"])
     document = json.loads(proof.output)
