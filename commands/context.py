@@ -193,6 +193,8 @@ class Context:
         from pipeline.local.host.control import find_local, start_local
 
         if find_local(self.local_folder) is None:
+            # A mistake in the project is said before anything is started for it.
+            _ = self.settings
             require_limits()
         return start_local(self.local_folder, runtime=self.chosen_runtime, report=self.report)
 

@@ -62,6 +62,19 @@ def test_the_exit_status_and_all_that_was_said_reach_the_shell(
     assert (done.returncode, told in done.stdout + done.stderr) == (status, True)
 
 
+@pytest.mark.parametrize("settings", ["", '[project]\nname = "orders"\n\n[defaults]\nzones = "three"\n'])
+@pytest.mark.parametrize("command", ["up", "infra"])
+def test_a_mistake_in_the_settings_starts_no_embedded_aws(tmp_path: Path, command: str, settings: str) -> None:
+    function = tmp_path / "images" / "greeting"
+    function.mkdir(parents=True)
+    (function / "function.toml").write_text('handler = "handler.handle"\n')
+    (function / "handler.py").write_text("def handle(event, context):\n    return event\n")
+    (tmp_path / "environments.toml").write_text(settings)
+    done = program(tmp_path, command, "--project", str(tmp_path), TRANSACTION_PIPELINE_LOCAL=str(tmp_path / "local"))
+    assert (done.returncode, "environments.toml" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "local" / "host.log").exists()
+
+
 def test_a_result_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
