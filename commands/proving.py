@@ -76,7 +76,7 @@ def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> 
 
 
 def _parse(text: str, what: str) -> ImageReference:
-    from pipeline.bases.choose import hub_name
+    from pipeline.bases.resolve import hub_name
 
     try:
         return hub_name(ImageReference.parse(text.removeprefix("docker://")))
@@ -117,14 +117,16 @@ def _rebuild(context: Context, provenance: Mapping[str, Any]) -> Digest:
         said = provenance["buildDefinition"]["externalParameters"]
         architecture, python = str(said["platform"]).removeprefix("linux/").split(" python")
         (chosen,) = (each for each in Architecture if each.oci == architecture)
-        platform = Platform(chosen, PythonVersion.parse(python))
-        slim = Slim(bool(said["slim"]), frozenset(map(str, said["services"])), bool(said["byte_code"]))
-        function, base = str(said["function"]), str(said["base"])
-        pinned = [
-            str(each["uri"])
-            for each in provenance["buildDefinition"]["resolvedDependencies"]
-            if each.get("name") == "base"
-        ]
+        function = str(said["function"])
+        parameters: dict[str, Any] = {"platform": Platform(chosen, PythonVersion.parse(python))}
+        if "image" not in said:  # a copied image has nothing else to choose
+            slim = Slim(bool(said["slim"]), frozenset(map(str, said["services"])), bool(said["byte_code"]))
+            pinned = [
+                str(each["uri"])
+                for each in provenance["buildDefinition"]["resolvedDependencies"]
+                if each.get("name") == "base"
+            ]
+            parameters |= {"slim": slim, "base": pinned[0] if pinned else str(said["base"])}
     except (LookupError, TypeError, ValueError) as error:
         raise BaseImageError(
             what, f"its provenance is not understood ({error})", "It was built by another tool."
@@ -132,10 +134,7 @@ def _rebuild(context: Context, provenance: Mapping[str, Any]) -> Digest:
     sources = tuple(source for source in context.sources if source.name == function)
     if not sources:
         raise BaseImageError(what, f"this project has no function {function}", "Run this in the project that has it.")
-    build = replace(
-        build_of(context), sources=sources, platform=platform, slim=slim, base=pinned[0] if pinned else base
-    )
-    (image,) = build_images(build, context.report)
+    (image,) = build_images(replace(build_of(context), sources=sources, **parameters), context.report)
     return image.image.digest
 
 

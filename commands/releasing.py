@@ -58,11 +58,13 @@ def up(
     repeat  the command that the user ran; an error suggests it with --yes if data would be lost
     ready   called while the environment's lock is held, before any change
     """
+    from pipeline.bases.prebuilt_images import require_digests
     from pipeline.release.release import release
     from pipeline.target import explained
 
     started = time.monotonic()
     build = build_of(context, sbom=sbom)  # first, so that bad input starts nothing
+    require_digests(build.sources)
     with (
         explained(context.target_name, f"{context.environment} was not released"),
         exclusive(context, "up"),
@@ -198,14 +200,19 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
 
 
 def _listed(plan: Build, report: Report) -> Outcome:
-    from pipeline.assembly.listing import list_files
-    from pipeline.bases.choose import choose_base
+    from pipeline.assembly.layers import SharedPackages
+    from pipeline.assembly.listing import list_files, list_prebuilt
+    from pipeline.release.images import base_of_build, build_one
 
-    base = choose_base(plan.base, plan.platform, plan.store, pins=plan.pins, report=report)
+    base = base_of_build(plan, report)
+    runtime = base is not None and not base.layers
     result: list[dict[str, Any]] = []
     lines: list[str] = []
     for source in plan.sources:
-        found = list_files(source, plan.platform, plan.store, slim=plan.slim, runtime=not base.layers, report=report)
+        if source.prebuilt is not None:
+            found = list_prebuilt(build_one(plan, source, None, SharedPackages(), report), plan.store)
+        else:
+            found = list_files(source, plan.platform, plan.store, slim=plan.slim, runtime=runtime, report=report)
         result.append({"name": source.name, **asdict(found)})
         lines += [f"{source.name}: {len(found.shipped)} files ship"]
         lines += [f"  {each.layer:<13} {each.size:>11,}  {each.path}" for each in found.shipped]

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.assembly.contents import judge_contents
 from pipeline.assembly.layer_facts import LayerFacts, LayerOpener, facts_of, replaced
-from pipeline.assembly.model import CheckedImage, FunctionSource, Image, Platform
+from pipeline.assembly.model import CheckedImage, EngineImage, FunctionSource, Image, Platform
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import CheckFailed, Finding
 from pipeline.core.events import Note, Report, ignore
@@ -90,7 +90,9 @@ def check_image(
     findings = _few([*findings, *judged.findings])
     if findings:
         raise failure(source.name, findings)
-    return CheckedImage(source.name, image)
+    # The manifest of an image of the engine is made here, since engines do not keep one.
+    chosen = source.prebuilt is not None and not isinstance(source.prebuilt.place, EngineImage)
+    return CheckedImage(source.name, image, exact=chosen)
 
 
 def failure(name: str, findings: Sequence[Finding]) -> CheckFailed:
@@ -112,6 +114,8 @@ def _opener(layer: Layer, store: BlobStore) -> LayerOpener | None:
 
 
 def _judge_handler(image: Image, source: FunctionSource) -> Iterator[Finding]:
+    if source.prebuilt is not None:
+        return
     command = _run(_parse(image.config) or {}).get("Cmd")
     if command != [source.handler]:
         yield Finding(

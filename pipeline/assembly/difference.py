@@ -18,6 +18,8 @@ from pipeline.oci.blobs import BlobStore
 # Written by ``assemble`` into the history of an image's config, before the layer's title.
 _MADE_BY = "transaction-pipeline "
 _DISTRIBUTION = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.dist-info/")
+# The title for the layers of images that were not built here, which are compared together.
+_WHOLE = "image"
 _SETTINGS = ("Cmd", "Entrypoint", "Env", "WorkingDir", "User", "Labels")
 
 
@@ -101,17 +103,19 @@ class Difference:
 
 
 def compared_image(image: Image, store: BlobStore) -> Compared:
-    """An image that was built here."""
+    """An image whose layers are in ``store``, except those of its base."""
+    config = parse_json(image.config)
     layers = tuple(
         ComparedLayer(
-            layer.title,
+            # Not the layer's own title: both sides of a comparison read them from the config.
+            title,
             str(layer.diff_id),
             layer.descriptor.size,
             partial(store.open, layer.descriptor.digest),
         )
-        for layer in image.layers
+        for title, layer in zip(titles(config, len(image.layers)), image.layers, strict=True)
     )
-    return Compared(parse_json(image.config), layers)
+    return Compared(config, layers)
 
 
 def titles(config: Mapping[str, Any], count: int) -> list[str]:
@@ -128,32 +132,50 @@ def compare(before: Compared, after: Compared, *, most: int | None = None) -> Di
 
     Raises OSError, BadArchive and what opening a layer raises.
     """
-    olds, news = before.titled(), after.titled()
     packages: list[PackageChange] = []
     layers: list[LayerChange] = []
-    for title in dict.fromkeys([*olds, *news]):
-        old, new = olds.get(title), news.get(title)
-        if old is not None and new is not None and old.diff_id == new.diff_id:
+    pairs = _pairs(before, after)
+    for title, (olds, news) in pairs.items():
+        if [each.diff_id for each in olds] == [each.diff_id for each in news]:
             continue
-        if most is not None and any(each is not None and each.size > most for each in (old, new)):
+        if most is not None and any(each.size > most for each in (*olds, *news)):
             layers.append(LayerChange(title, unread=True))
             continue
-        found = (_content(old) if old is not None else {}, _content(new) if new is not None else {})
+        found = (_content(olds), _content(news))
         moved = tuple(_packages(*found))
         packages += moved
         change = _files(title, *found, [each.name for each in moved])
         if change.added or change.removed or change.changed or not moved:
             layers.append(change)
     return Difference(
-        _base(before.base(), after.base()),
+        "" if _WHOLE in pairs else _base(before.base(), after.base()),
         tuple(_settings(before.config, after.config)),
         tuple(packages),
         tuple(layers),
     )
 
 
-def _content(layer: ComparedLayer) -> dict[str, str]:
+def _pairs(before: Compared, after: Compared) -> dict[str, tuple[Sequence[ComparedLayer], Sequence[ComparedLayer]]]:
+    """The layers to compare, by title; of two images that were not built here, those above their common ones."""
+    olds, news = before.titled(), after.titled()
+    if not olds and not news:
+        common = _common(before.base(), after.base())
+        return {_WHOLE: (before.layers[common:], after.layers[common:])}
+    return {
+        title: ([olds[title]] if title in olds else [], [news[title]] if title in news else [])
+        for title in dict.fromkeys([*olds, *news])
+    }
+
+
+def _content(layers: Iterable[ComparedLayer]) -> dict[str, str]:
     """Path → what is there: kind, mode, and the digest of the content or the target."""
+    found: dict[str, str] = {}
+    for layer in layers:
+        found |= _content_of(layer)
+    return found
+
+
+def _content_of(layer: ComparedLayer) -> dict[str, str]:
     found = {}
     with layer.open() as stream:
         archive = Archive(Inflated(stream).read)
@@ -198,10 +220,15 @@ def _files(title: str, before: Mapping[str, str], after: Mapping[str, str], move
 def _base(before: Sequence[str], after: Sequence[str]) -> str:
     if before == after:
         return ""
+    return f"another base ({len(after) - _common(before, after)} of {len(after)} layers)"
+
+
+def _common(before: Sequence[str], after: Sequence[str]) -> int:
+    """How many items both begin with."""
     kept = 0
     while kept < min(len(before), len(after)) and before[kept] == after[kept]:
         kept += 1
-    return f"another base ({len(after) - kept} of {len(after)} layers)"
+    return kept
 
 
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:

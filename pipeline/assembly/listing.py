@@ -10,16 +10,17 @@ from pathlib import Path
 from pipeline.assembly.dependency_layers import installed_of
 from pipeline.assembly.ignore import IgnoreRules, read_rules
 from pipeline.assembly.layers import TASK_ROOT, lay_out
-from pipeline.assembly.model import FunctionSource, Platform
+from pipeline.assembly.model import CheckedImage, FunctionSource, Platform
 from pipeline.assembly.slim import Slim
 from pipeline.core.events import Report, ignore
 from pipeline.oci.archive import Archive, Inflated
 from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import Layer
 
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """A file of an image. path: below the task root; layer: the title of its layer; size: in bytes."""
+    """A file of an image. path: below the task root, else absolute; layer: its layer's title; size: in bytes."""
 
     path: str
     layer: str
@@ -58,12 +59,8 @@ def list_files(
     report: Report = ignore,
 ) -> FileList:
     """The files of a function's own layers. Takes and raises what ``lay_out`` does."""
-    shipped = []
-    for layer in lay_out(source, platform, store, slim=slim, runtime=runtime, report=report):
-        with store.open(layer.descriptor.digest) as stream:
-            for entry in Archive(Inflated(stream).read):
-                if entry.kind != "directory":
-                    shipped.append(Shipped(entry.path.removeprefix(f"{TASK_ROOT}/"), layer.title, entry.size))
+    layers = lay_out(source, platform, store, slim=slim, runtime=runtime, report=report)
+    shipped = [each for layer in layers for each in _shipped(layer, store)]
     left_out = []
     for installed in installed_of(source, platform, store, slim, runtime=runtime, report=report):
         left_out += [Unshipped(path, installed.layer.title, rule) for path, rule in sorted(installed.left_out.items())]
@@ -71,6 +68,21 @@ def list_files(
         left_out += _left_out_of(folder, folder.name)
     left_out += _left_out_of(source.folder, "function")
     return FileList(source.name, tuple(shipped), tuple(left_out))
+
+
+def list_prebuilt(checked: CheckedImage, store: BlobStore) -> FileList:
+    """The files of a checked image that was copied whole; nothing of it is left out."""
+    shipped = tuple(each for layer in checked.image.layers for each in _shipped(layer, store))
+    return FileList(checked.function, shipped, ())
+
+
+def _shipped(layer: Layer, store: BlobStore) -> Iterator[Shipped]:
+    with store.open(layer.descriptor.digest) as stream:
+        for entry in Archive(Inflated(stream).read):
+            if entry.kind != "directory":
+                below = entry.path.startswith(f"{TASK_ROOT}/")
+                path = entry.path.removeprefix(f"{TASK_ROOT}/") if below else f"/{entry.path}"
+                yield Shipped(path, layer.title, entry.size)
 
 
 def _left_out_of(folder: Path, origin: str) -> Iterator[Unshipped]:

@@ -79,7 +79,13 @@ class _InEnvironment(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What ``function.toml`` says."""
 
-    handler: Annotated[str, Meta(description="Module and function, as handler.handle")]
+    handler: Annotated[str, Meta(description="Module and function, as handler.handle")] = ""
+    image: Annotated[
+        str,
+        Meta(
+            description="Instead of a handler: an existing image, as HOST/NAME@sha256:…, oci:DIR or docker-daemon:NAME"
+        ),
+    ] = ""
     description: str = ""
     memory: _Memory = 1769
     timeout: _Timeout = 60
@@ -109,6 +115,7 @@ def read_manifest(path: Path) -> Manifest:
 def json_schema() -> Mapping[str, Any]:
     """The JSON schema of ``function.toml``, for editors."""
     schema = msgspec.json.schema(Manifest)
+    schema["$defs"][Manifest.__name__]["oneOf"] = [{"required": ["handler"]}, {"required": ["image"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": MANIFEST, **schema}
 
 
@@ -143,6 +150,10 @@ def definition_of(name: str, manifest: Manifest, environment: str) -> FunctionDe
 
 def judge_manifest(manifest: Manifest) -> Iterator[str]:
     """Everything that is wrong with the values; ``cfn.validation`` judges what depends on the environment."""
+    if not manifest.handler and not manifest.image:
+        yield "it has no handler, and no image that exists already"
+    if manifest.handler and manifest.image:
+        yield "it has a handler and an image; an image that exists already has its own command, so remove one of them"
     yield from _judge_numbers(manifest, "")
     if len(manifest.description) > 256:
         yield f"description has {len(manifest.description)} characters, Lambda takes 256"

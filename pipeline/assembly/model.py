@@ -50,14 +50,38 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True)
+class LayoutImage:
+    """An image in an OCI layout on disk. name: its ``org.opencontainers.image.ref.name``, if the layout has several."""
+
+    folder: Path
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineImage:
+    """An image of the container engine, by name or id."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prebuilt:
+    """An image that is copied as it is instead of being built. written: ``image`` of function.toml."""
+
+    written: str
+    place: ImageReference | LayoutImage | EngineImage
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSource:
     """A folder under ``images/`` that was read and found complete.
 
-    handler       "module.function", found in the folder
+    handler       "module.function", found in the folder; "" for a prebuilt image, which has its own command
     requirements  the hash-locked requirements file, or None when the function has no dependencies
     shared        folders of packages beside the functions, shipped with each of them
     smoke         the event that a release is tried with, or None
     warnings      what could not be decided by reading the folder
+    prebuilt      the image to copy; None for a function that is built from its folder
     """
 
     definition: FunctionDefinition
@@ -67,6 +91,7 @@ class FunctionSource:
     shared: tuple[Path, ...] = ()
     smoke: Path | None = None
     warnings: tuple[str, ...] = ()
+    prebuilt: Prebuilt | None = None
 
     @property
     def name(self) -> str:
@@ -107,10 +132,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """An image of a function that passed every rule of Lambda; made by ``pipeline.assembly.check`` only."""
+    """An image of a function that passed every rule of Lambda; made by ``pipeline.assembly.check`` only.
+
+    exact  the manifest was chosen by its digest, so it is never exchanged for an equivalent one
+    """
 
     function: str
     image: Image
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def _find_revisions(sources: Sequence[FunctionSource], records: Path | None) -> 
     return head, {
         source.name: commits[source.name]
         for source in sources
-        if commits.get(source.name) and not any(_is_shipped(path, _inputs(source)) for path in changed)
+        if commits.get(source.name) and not any(_is_input(path, source) for path in changed)
     }
 
 
@@ -146,6 +146,13 @@ def _changed(porcelain: str, top: Path) -> Iterable[Path]:
 def _placed(path: Path) -> Path:
     """Where a path lies; a link counts by its own place, wherever it leads, and may lead nowhere."""
     return path.parent.resolve() / path.name
+
+
+def _is_input(path: Path, source: FunctionSource) -> bool:
+    """Whether the image depends on a changed path; which image is copied is written in function.toml."""
+    if source.prebuilt is not None and path == source.folder.resolve() / "function.toml":
+        return True
+    return _is_shipped(path, _inputs(source))
 
 
 def _is_shipped(path: Path, folders: Iterable[Path]) -> bool:

@@ -14,10 +14,11 @@ from cfn.names import ENVIRONMENT_MAX, pascal_case
 from cfn.settings import Entrance
 from pipeline.assembly.ignore import read_rules
 from pipeline.assembly.manifest import MANIFEST as MANIFEST
-from pipeline.assembly.manifest import definition_of, judge_manifest, read_manifest
-from pipeline.assembly.model import FunctionSource, PythonVersion
+from pipeline.assembly.manifest import Manifest, definition_of, judge_manifest, read_manifest
+from pipeline.assembly.model import FunctionSource, Prebuilt, PythonVersion
 from pipeline.assembly.own.entry import judge_handler
 from pipeline.assembly.own.foreign_locks import foreign_lock
+from pipeline.assembly.prebuilt import judge_beside, parse_prebuilt
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import SourceError
 from pipeline.core.files import read_regular
@@ -89,7 +90,7 @@ def find_sources(
         raise SourceError(
             "no functions were found",
             f"no folder below {images} has a {MANIFEST}",
-            f"Add a folder with a handler and a {MANIFEST}.",
+            f"Add a folder with a {MANIFEST}, and a handler or the name of an image.",
         )
     return tuple(sources)
 
@@ -126,22 +127,19 @@ def _read_source(
     except (OSError, ValueError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
     findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in judge_manifest(manifest)]
-    lock = folder / LOCK
-    warnings: list[str] = []
-    try:
-        rules = read_rules(folder)
-    except SourceError as error:
-        findings.append(f"{folder.name}: {error.why}")
-    else:
-        elsewhere = lock.is_file() or bool(shared)
-        handler = judge_handler(folder, rules, manifest.handler, python, elsewhere=elsewhere)
-        findings += [f"{folder.name}: {problem}" for problem in handler.errors]
-        warnings += handler.warnings
-    if not lock.is_file() and (foreign := foreign_lock(folder)):
-        findings.append(f"{folder.name}: {foreign}")
-    for package in shared:
-        if (folder / package.name).exists() or (folder / f"{package.name}.py").exists():
-            findings.append(f"{folder.name}: its own {package.name} would hide the shared package {package.name}")
+    lock: Path | None = folder / LOCK
+    warnings: tuple[str, ...] = ()
+    prebuilt: Prebuilt | None = None
+    if manifest.image:
+        lock, shared = None, ()
+        try:
+            prebuilt = parse_prebuilt(manifest.image, folder)
+        except ValueError as problem:
+            findings.append(f"{folder.name}/{MANIFEST}: image: {problem}")
+        findings += [f"{folder.name}: {problem}" for problem in judge_beside(folder)]
+    elif manifest.handler:
+        errors, warnings = _judge_code(folder, manifest, shared, python)
+        findings += [f"{folder.name}: {problem}" for problem in errors]
     definition = definition_of(folder.name, manifest, environment)
     smoke = folder / SMOKE
     if smoke.exists():
@@ -150,12 +148,36 @@ def _read_source(
         definition,
         folder,
         manifest.handler,
-        lock if lock.is_file() else None,
+        lock if lock is not None and lock.is_file() else None,
         shared,
         smoke if smoke.exists() else None,
-        tuple(warnings),
+        warnings,
+        prebuilt,
     )
     return source, findings
+
+
+def _judge_code(
+    folder: Path, manifest: Manifest, shared: tuple[Path, ...], python: PythonVersion | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """The errors and the warnings of a function that is built from its folder."""
+    errors: list[str] = []
+    warnings: list[str] = []
+    locked = (folder / LOCK).is_file()
+    try:
+        rules = read_rules(folder)
+    except SourceError as error:
+        errors.append(error.why)
+    else:
+        handler = judge_handler(folder, rules, manifest.handler, python, elsewhere=locked or bool(shared))
+        errors += handler.errors
+        warnings += handler.warnings
+    if not locked and (foreign := foreign_lock(folder)):
+        errors.append(foreign)
+    for package in shared:
+        if (folder / package.name).exists() or (folder / f"{package.name}.py").exists():
+            errors.append(f"its own {package.name} would hide the shared package {package.name}")
+    return errors, tuple(warnings)
 
 
 def _judge_event(path: Path) -> Iterator[str]:

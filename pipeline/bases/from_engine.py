@@ -1,11 +1,11 @@
-"""A base from a container engine, such as one that was just built there."""
+"""An image or a base from a container engine, such as one that was just built there."""
 
 from __future__ import annotations
 
 import tarfile
 from typing import Any
 
-from pipeline.assembly.model import Base, Platform
+from pipeline.assembly.model import Base, Image, Platform
 from pipeline.bases.parsing import parse_base
 from pipeline.core.errors import BaseImageError
 from pipeline.engine.connection import connect_engine, engine_address
@@ -20,9 +20,15 @@ def engine_base(name: str, platform: Platform, store: BlobStore, *, engine: Any 
 
     An image id that was read before is not read again. Raises BaseImageError, and LocalError without an engine.
     """
+    what = f"the base {name} was not read from the engine"
+    image = engine_image(name, platform, store, what, engine=engine)
+    return parse_base(Manifest(image.manifest, image.manifest_media_type), image.config, platform, None, what)
+
+
+def engine_image(name: str, platform: Platform, store: BlobStore, what: str, *, engine: Any = None) -> Image:
+    """The engine's image ``name``; see ``engine_base``. what: the error if it cannot be read."""
     import docker
 
-    what = f"the base {name} was not read from the engine"
     engine = engine or connect_engine(what, "Name a reference, or an OCI layout on disk (oci:DIR).")
     try:
         identifier = str(engine.inspect_image(name)["Id"])
@@ -34,9 +40,8 @@ def engine_base(name: str, platform: Platform, store: BlobStore, *, engine: Any 
         ) from error
     try:
         with work_folder(store) as work:
-            image = read_image(engine, identifier, store, work, platform, None)
+            return read_image(engine, identifier, store, work, platform, None)
     except (ValueError, tarfile.TarError) as error:
         raise BaseImageError(
             what, str(error), f"See the log of the engine at {engine_address()}, or build it again."
         ) from error
-    return parse_base(Manifest(image.manifest, image.manifest_media_type), image.config, platform, None, what)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.assembly.check import find_findings
-from pipeline.bases.choose import hub_name
+from pipeline.bases.resolve import hub_name
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import BaseImageError, CheckFailed, Finding
 from pipeline.core.files import cache_folder

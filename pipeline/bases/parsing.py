@@ -1,4 +1,4 @@
-"""Parse a base from its manifest and config. Pure."""
+"""Parse an image or a base from its manifest and config. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,38 @@ from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest, ImageReference, Layer, Manifest
 
 
+def parse_layers(manifest: Manifest, config: bytes, source: ImageReference | None, what: str) -> tuple[Layer, ...]:
+    """The layers of a whole image, each with its ``source``. Raises BaseImageError with all faults."""
+    layers, _, faults = _parse(manifest, config, source, "image", what)
+    if faults:
+        raise BaseImageError(what, "; ".join(faults), "Name another image, or push this one again.")
+    return layers
+
+
 def parse_base(
     manifest: Manifest, config: bytes, platform: Platform, reference: ImageReference | None, what: str
 ) -> Base:
     """Parse a base. Raises BaseImageError with all faults."""
-    faults: list[str] = []
+    layers, document, faults = _parse(manifest, config, reference, "base", what)
+    system, architecture = document.get("os"), document.get("architecture")
+    if (system, architecture) != ("linux", platform.architecture.oci):
+        faults.append(f"it is made for {system}/{architecture} and not for linux/{platform.architecture.oci}")
+    # The images of python.org on Docker Hub name their version; AWS's do not.
+    variables = dict(str(each).partition("=")[::2] for each in (document.get("config") or {}).get("Env") or [])
+    python = variables.get("PYTHON_VERSION", "")
+    if python and python.split(".")[:2] != str(platform.python).split("."):
+        faults.append(f"it holds Python {python} and not {platform.python}")
+    if faults:
+        raise BaseImageError(
+            what, "; ".join(faults), "Choose another base, or build for the platform and Python of this one."
+        )
+    return Base(config, layers, reference, docker=manifest.media_type == DOCKER_MANIFEST)
+
+
+def _parse(
+    manifest: Manifest, config: bytes, source: ImageReference | None, title: str, what: str
+) -> tuple[tuple[Layer, ...], dict[str, Any], list[str]]:
+    """The layers, the config's document, and the faults that leave an image readable."""
     if manifest.media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
         raise BaseImageError(
             what, f"it is not a single image but {manifest.media_type or 'something unknown'}", "Name an image."
@@ -28,17 +55,15 @@ def parse_base(
         if fault := config_fault(document):
             raise ValueError(fault)
         diff_ids = [str(text) for text in document["rootfs"]["diff_ids"]]
-        system, architecture = document.get("os"), document.get("architecture")
-        environment = (document.get("config") or {}).get("Env") or []
-        variables = dict(str(variable).partition("=")[::2] for variable in environment)
         layers = tuple(
-            Layer(descriptor, Digest.parse(diff_id), "base", reference)
+            Layer(descriptor, Digest.parse(diff_id), title, source)
             for descriptor, diff_id in zip(descriptors, diff_ids, strict=False)
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise BaseImageError(
-            what, f"its manifest or config is not understood ({error})", "Name another base."
+            what, f"its manifest or config is not understood ({error})", "Name another image."
         ) from error
+    faults = []
     if len(descriptors) != len(diff_ids):
         faults.append(f"its manifest has {len(descriptors)} layers and its config {len(diff_ids)}")
     if any(
@@ -46,14 +71,4 @@ def parse_base(
         for entry in entries
     ):
         faults.append("some of its layers are not stored in registries")
-    if (system, architecture) != ("linux", platform.architecture.oci):
-        faults.append(f"it is made for {system}/{architecture} and not for linux/{platform.architecture.oci}")
-    # The images of python.org on Docker Hub name their version; AWS's do not.
-    python = variables.get("PYTHON_VERSION", "")
-    if python and python.split(".")[:2] != str(platform.python).split("."):
-        faults.append(f"it holds Python {python} and not {platform.python}")
-    if faults:
-        raise BaseImageError(
-            what, "; ".join(faults), "Choose another base, or build for the platform and Python of this one."
-        )
-    return Base(config, layers, reference, docker=manifest.media_type == DOCKER_MANIFEST)
+    return layers, document, faults

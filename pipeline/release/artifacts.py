@@ -13,7 +13,13 @@ from pipeline.assembly.dependencies import Lock, read_lock
 from pipeline.assembly.dependency_layers import runtime_lock
 from pipeline.assembly.model import CheckedImage, FunctionSource
 from pipeline.assembly.proof.attestations import attest, sign_image
-from pipeline.assembly.proof.provenance import Origin, Parameters, builder_versions, provenance
+from pipeline.assembly.proof.provenance import (
+    Origin,
+    Parameters,
+    builder_versions,
+    provenance,
+    provenance_of_copy,
+)
 from pipeline.assembly.revision import tree_of
 from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.core.events import Report, step
@@ -35,11 +41,17 @@ def referrers(deployment: Deployment, image: CheckedImage, repository_uri: str) 
 
 
 def evidence(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
-    """The image's bill of materials, if the build has them, and its provenance, signed if there is a key."""
+    """The image's bill of materials, if the build has them, and its provenance, signed if there is a key.
+
+    What is in a prebuilt image is not known from a lock, so it gets no bill of materials.
+    """
     (source,) = (source for source in build.sources if source.name == image.function)
-    parameters = Parameters(build.slim, build.base, build.builder, builder_versions())
+    versions, signer = builder_versions(), _signer(build.proof.signing_key)
+    if source.prebuilt is not None:
+        statement = provenance_of_copy(image.image, source, _origin(build, source), versions)
+        return (attest(image.image, statement, signer, build.store),)
+    parameters = Parameters(build.slim, build.base, build.builder, versions)
     statement = provenance(image.image, source, _locks(image, source), _origin(build, source), parameters)
-    signer = _signer(build.proof.signing_key)
     attested = attest(image.image, statement, signer, build.store)
     if not build.sbom:
         return (attested,)

@@ -11,7 +11,8 @@ from pipeline.assembly.check import check_image
 from pipeline.assembly.layers import SharedPackages
 from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Image, PushedImage
 from pipeline.bases.choose import choose_base
-from pipeline.core.events import Report, step
+from pipeline.bases.prebuilt_images import fetch_prebuilt, require_digests
+from pipeline.core.events import Report, ignore, step
 from pipeline.oci.values import Artifact, ImageReference
 from pipeline.release.artifacts import proofs, require_proof
 from pipeline.release.deployment import Deployment
@@ -21,21 +22,40 @@ from pipeline.stacks import StackOutputs
 
 
 def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
-    """Build and check every function's image; functions with the same dependencies share a layer."""
-    base = choose_base(build.base, build.platform, build.store, pins=build.pins, report=report)
-    images, shared = [], SharedPackages()
+    """Build or copy, and check, every function's image; functions with the same dependencies share a layer."""
+    require_digests(build.sources)
+    base, shared = base_of_build(build, report), SharedPackages()
+    images = []
     for source in build.sources:
         with step(report, "build", source.name) as running:
-            image = _build_one(build, source, base, shared, report)
-            images.append(check_image(image, source, build.store, allowed=build.allowed_credentials, report=report))
-            # Kept so that an image that is deleted from its repository can be pushed again by its digest.
-            build.store.add(image.manifest)
-            build.store.add(image.config)
-            running.detail = f"sha256:{image.digest.short}"
+            images.append(build_one(build, source, base, shared, report))
+            running.detail = f"sha256:{images[-1].image.digest.short}"
     return tuple(images)
 
 
-def _build_one(build: Build, source: FunctionSource, base: Base, shared: SharedPackages, report: Report) -> Image:
+def base_of_build(build: Build, report: Report = ignore) -> Base | None:
+    """The base of the images; None if all of them are prebuilt."""
+    if all(source.prebuilt is not None for source in build.sources):
+        return None
+    return choose_base(build.base, build.platform, build.store, pins=build.pins, report=report)
+
+
+def build_one(
+    build: Build, source: FunctionSource, base: Base | None, shared: SharedPackages, report: Report = ignore
+) -> CheckedImage:
+    """Build or copy, and check, one function's image. base: see ``base_of_build``; shared: of one run."""
+    image = _image_of(build, source, base, shared, report)
+    checked = check_image(image, source, build.store, allowed=build.allowed_credentials, report=report)
+    # Kept so that an image that is deleted from its repository can be pushed again by its digest.
+    build.store.add(image.manifest)
+    build.store.add(image.config)
+    return checked
+
+
+def _image_of(build: Build, source: FunctionSource, base: Base | None, shared: SharedPackages, report: Report) -> Image:
+    if source.prebuilt is not None:
+        return fetch_prebuilt(source.name, source.prebuilt, build.platform, build.store, report=report)
+    assert base is not None  # noqa: S101  (see base_of_build)
     if build.builder == "docker":
         from pipeline.engine.builder import DockerBuilder
 

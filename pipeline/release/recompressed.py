@@ -40,7 +40,7 @@ def keep_deployed(
 
     def keep(checked: CheckedImage) -> CheckedImage:
         uri = deployed.get(image_parameter(checked.function))
-        if not uri:
+        if not uri or checked.exact:
             return checked
         reference = ImageReference.parse(uri)
         if reference.digest is None or reference.digest == checked.image.digest:

@@ -18,20 +18,18 @@ from pathlib import Path
 
 from cfn.names import Names, image_parameter, repository_output
 from cfn.settings import Entrance
-from pipeline.assembly.build import build_image
-from pipeline.assembly.check import check_image
 from pipeline.assembly.ignore import FILE as IGNORE_FILE
 from pipeline.assembly.ignore import read_rules
-from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Platform, PushedImage
+from pipeline.assembly.layers import SharedPackages
+from pipeline.assembly.model import CheckedImage, FunctionSource, Platform, PushedImage
 from pipeline.assembly.own.collected import collect_files
 from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
-from pipeline.bases.choose import choose_base
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep, SourceError, StackError
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
 from pipeline.oci.values import ImageReference
 from pipeline.release.deployment import Deployment, current_images, read_pipeline, read_registry, switch_images
-from pipeline.release.images import push_all, repository_uris
+from pipeline.release.images import base_of_build, build_one, push_all, repository_uris
 from pipeline.release.recompressed import keep_deployed
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackOutputs, read_stack
@@ -199,7 +197,7 @@ class QuickRelease:
                 NextStep("Deploy it", ("up",)),
             )
         self._registry = StackOutputs(registry.name, registry.stack_id, registry.outputs, changed=False)
-        self._base: Base = choose_base(build.base, build.platform, build.store, pins=build.pins)
+        self._base = base_of_build(build)
         self._images = build.sources[0].folder.parent if build.sources else None
         names = [source.name for source in build.sources]
         self._live = current_images(deployment, pipeline)
@@ -258,14 +256,8 @@ class QuickRelease:
         return replace(self._deployment, build=replace(self._deployment.build, sources=sources, sbom=False))
 
     def _build(self, deployment: Deployment) -> Sequence[CheckedImage]:
-        build = deployment.build
-        images = []
-        for source in build.sources:
-            image = build_image(source, build.platform, self._base, build.store, slim=build.slim)
-            images.append(check_image(image, source, build.store, allowed=build.allowed_credentials))
-            build.store.add(image.manifest)
-            build.store.add(image.config)
-        return images
+        shared = SharedPackages()
+        return [build_one(deployment.build, source, self._base, shared) for source in deployment.build.sources]
 
 
 def named_files(images: Path, files: Sequence[str]) -> tuple[str, ...]:

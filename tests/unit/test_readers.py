@@ -17,9 +17,9 @@ from pipeline.assembly.check import find_findings
 from pipeline.assembly.image import empty_base
 from pipeline.assembly.model import Platform, PythonVersion
 from pipeline.assembly.sources import find_sources
-from pipeline.bases.choose import resolve_index
 from pipeline.bases.parsing import parse_base
 from pipeline.bases.pins import pinned_base
+from pipeline.bases.resolve import resolve_index
 from pipeline.core.documents import parse_json, parse_toml, parse_unambiguous_json
 from pipeline.core.errors import PipelineError
 from pipeline.environment.configuration import read_choices

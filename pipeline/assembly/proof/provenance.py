@@ -6,7 +6,7 @@ give the same statement, as they give the same image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,8 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 IN_TOTO = "application/vnd.in-toto+json"
 BUILD_TYPE = "urn:transaction-pipeline:image:v1"
+# Of an image that was copied and not built: the statement says where it was found, and nothing about its making.
+COPY_TYPE = "urn:transaction-pipeline:copy:v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,38 @@ def provenance(
     image: Image, source: FunctionSource, locks: Mapping[str, Lock], origin: Origin, parameters: Parameters
 ) -> bytes:
     """The statement about ``image`` in canonical JSON. locks: by the title of their layer."""
+    chosen = {
+        "function": source.name,
+        "handler": source.handler,
+        "platform": str(image.platform),
+        "base": parameters.base,
+        "builder": parameters.builder,
+        "slim": parameters.slim.enabled,
+        "services": sorted(parameters.slim.services),
+        "byte_code": parameters.slim.byte_code,
+    }
+    used = [*_sources(source, image, origin), *_locks(locks), *_bases(image)]
+    return _statement(image, source, BUILD_TYPE, chosen, used, parameters.versions)
+
+
+def provenance_of_copy(image: Image, source: FunctionSource, origin: Origin, versions: Mapping[str, str]) -> bytes:
+    """The statement about a prebuilt image in canonical JSON. origin: of the function.toml that names it."""
+    assert source.prebuilt is not None  # noqa: S101
+    chosen = {"function": source.name, "image": source.prebuilt.written, "platform": str(image.platform)}
+    found: dict[str, Any] = {"name": "image", "digest": {"sha256": image.digest.hex}}
+    places = {str(layer.source) for layer in image.layers if layer.source is not None}
+    if len(places) == 1:
+        found["uri"] = places.pop()
+    used = [found]
+    if origin.commit:
+        used.append({"name": source.name, "digest": {"gitCommit": origin.commit, "gitTree": origin.tree}})
+    return _statement(image, source, COPY_TYPE, chosen, used, versions)
+
+
+def _statement(
+    image: Image, source: FunctionSource, kind: str, chosen: Mapping[str, Any], used: Sequence[Mapping[str, Any]],
+    versions: Mapping[str, str],
+) -> bytes:  # fmt: skip
     return canonical_json(
         {
             "_type": STATEMENT,
@@ -62,23 +96,12 @@ def provenance(
             "predicateType": PREDICATE,
             "predicate": {
                 "buildDefinition": {
-                    "buildType": BUILD_TYPE,
-                    "externalParameters": {
-                        "function": source.name,
-                        "handler": source.handler,
-                        "platform": str(image.platform),
-                        "base": parameters.base,
-                        "builder": parameters.builder,
-                        "slim": parameters.slim.enabled,
-                        "services": sorted(parameters.slim.services),
-                        "byte_code": parameters.slim.byte_code,
-                    },
+                    "buildType": kind,
+                    "externalParameters": chosen,
                     "internalParameters": {},
-                    "resolvedDependencies": [*_sources(source, image, origin), *_locks(locks), *_bases(image)],
+                    "resolvedDependencies": used,
                 },
-                "runDetails": {
-                    "builder": {"id": "urn:transaction-pipeline", "version": dict(parameters.versions)},
-                },
+                "runDetails": {"builder": {"id": "urn:transaction-pipeline", "version": dict(versions)}},
             },
         }
     )

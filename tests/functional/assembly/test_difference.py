@@ -18,6 +18,7 @@ from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import TarEntry, store_layer
 from pipeline.release.image_changes import difference_lines
 from tests.functional.assembly.wheels import pack_wheel
+from tests.servers.images import make_image, make_layer
 
 ARM = Platform(Architecture.ARM64, PythonVersion(3, 13))
 
@@ -98,6 +99,22 @@ def test_base_and_config_are_named(make, store: BlobStore) -> None:  # type: ign
     assert found.base == "another base (1 of 2 layers)"
     assert found.settings == ("Cmd: ['handler.handle'] → ['handler.other']",)
     assert found.summary() == "another base (1 of 2 layers); Cmd"
+
+
+def test_images_that_were_not_built_here_are_compared_file_by_file(store: BlobStore) -> None:
+    def image(*layers: Mapping[str, str]) -> Compared:
+        made = [make_layer({path: text.encode() for path, text in each.items()}, store) for each in layers]
+        return compared_image(make_image("f", made).image, store)
+
+    system = {"usr/bin/node": "22"}
+    before = image(system, {"var/task/index.js": "1", "var/task/same.js": ""})
+    after = image(system, {"var/task/index.js": "2", "var/task/same.js": ""}, {"usr/bin/jq": ""})
+    found = compare(before, after)
+    (layer,) = found.layers
+    assert (layer.layer, layer.added, layer.changed) == ("image", ("usr/bin/jq",), ("index.js",))
+    assert found.summary() == "2 files (index.js, usr/bin/jq)"
+    assert not compare(before, before)
+    assert compare(before, after, most=10).summary() == "the image layer"
 
 
 def test_a_layer_that_is_too_large_to_fetch_is_named_unread(make) -> None:  # type: ignore[no-untyped-def]

@@ -55,6 +55,19 @@ def test_each_function_has_the_commit_that_changed_it_last(committed: dict[str, 
     assert _revisions(images) == committed
 
 
+def test_a_prebuilt_image_comes_from_the_commit_of_its_function_toml(
+    make_function: MakeFolder, images: Path, git: Git
+) -> None:
+    text = f'image = "registry.example/app@sha256:{"a" * 64}"\n'
+    folder = make_function("copied", {"function.toml": text, "handler.py": None})
+    git("init", "-q")
+    git("add", "-A", ".")
+    git("commit", "-q", "-m", "copied")
+    assert _revisions(images) == {"copied": git("rev-parse", "HEAD")}
+    (folder / "function.toml").write_text(text.replace("a" * 64, "b" * 64))
+    assert _revisions(images) == {"copied": ""}
+
+
 def test_a_commit_elsewhere_changes_no_revision(committed: dict[str, str], images: Path, git: Git) -> None:
     (images.parent / "README.md").write_text("words")
     git("add", "-A", ".")

@@ -70,7 +70,7 @@ def _toml(line: str) -> dict[str, str]:
         ("a" * 48, {}, "48 characters"),
         ("f", {"function.toml": "handler = "}, "f/function.toml: Invalid value"),
         ("f", {"function.toml": b"\xff\xfe"}, "f/function.toml: 'utf-8'"),
-        ("f", {"function.toml": "memory = 512"}, "f/function.toml: handler: missing"),
+        ("f", {"function.toml": "memory = 512"}, "f/function.toml: it has no handler"),
         ("f", _toml("memori = 512"), "memori: no such key; did you mean memory?"),
         ("f", _toml('memory = "512"'), "Expected `int`"),
         ("f", _toml("memory = 127"), "memory = 127"),

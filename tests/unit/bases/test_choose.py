@@ -12,8 +12,9 @@ import pytest
 from cfn.settings import Architecture
 from pipeline.assembly.model import Base, CheckedImage, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
-from pipeline.bases.choose import choose_base, fetch_base, hub_name, layout_base, update_base
+from pipeline.bases.choose import choose_base, fetch_base, layout_base, update_base
 from pipeline.bases.pins import default_reference, pinned_base
+from pipeline.bases.resolve import hub_name
 from pipeline.core.errors import BaseImageError
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry

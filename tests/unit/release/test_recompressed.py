@@ -57,6 +57,13 @@ def test_one_image_of_two_machines_has_one_config(two: tuple[CheckedImage, Check
     assert kept == deployed
 
 
+def test_an_image_that_was_chosen_by_its_digest_is_not_exchanged(two: tuple[CheckedImage, CheckedImage]) -> None:
+    deployed, chosen = two[0], replace(two[1], exact=True)
+    uris = {image_parameter(chosen.function): f"registry.example/f@{deployed.image.digest}"}
+    asked = keep_deployed([chosen], uris, lambda host: pytest.fail(f"{host} was asked"), lambda _: None)
+    assert asked == (chosen,)
+
+
 def _with(manifest: bytes, **changes: Any) -> bytes:
     return json.dumps(json.loads(manifest) | changes).encode()
 
