@@ -21,6 +21,8 @@ ZONES = "Zones"
 RESERVED_CONCURRENCY = "ReservedConcurrency"
 # Whether aliases move to new versions as the settings' ``release`` says ("true"), or at once ("false").
 SHIFT_TRAFFIC = "ShiftTraffic"
+# The logical id of the state machine.
+STATE_MACHINE = "StateMachine"
 # What the workflow calls: this alias of every function.
 LIVE_ALIAS = "live"
 

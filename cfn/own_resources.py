@@ -16,15 +16,15 @@ import msgspec
 
 from cfn.events.kinds import DataStream, Event, Queue, TableStream, Topic
 from cfn.problems import SettingsError
-from cfn.settings import FunctionDefinition, Settings
+from cfn.settings import Call, FunctionDefinition, Settings
 
 # What a template of this project takes from the file.
 SECTIONS = ("Conditions", "Mappings", "Outputs", "Parameters", "Resources")
 _NAMED = re.compile(r"(?P<id>[A-Z][A-Za-z0-9]*)(?P<rest>/.*)?")
 # Types whose Ref is their ARN (CloudFormation template reference, return values); the others have an attribute Arn.
-_REF_IS_ARN = (
+REF_IS_ARN = (
     "AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", "AWS::SecretsManager::Secret",
-    "AWS::ElasticLoadBalancingV2::LoadBalancer",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::Lambda::Alias", "AWS::Lambda::Version",
 )  # fmt: skip
 
 
@@ -39,45 +39,70 @@ def resolve_own(settings: Settings, functions: Sequence[FunctionDefinition]) -> 
 
     Raises SettingsError with every logical id that ``resources.yaml`` does not have.
     """
-    types = {name: str(each.get("Type")) for name, each in own_document(settings).get("Resources", {}).items()}
-    findings: list[str] = []
-
-    def arn(owner: str, text: str, attribute: str = "Arn") -> str:
-        named = _NAMED.fullmatch(text)
-        if named is None:
-            return text
-        if named["id"] not in types:
-            findings.append(f"{owner} names {named['id']}, which is not in resources.yaml")
-            return text
-        is_ref = attribute == "Arn" and types[named["id"]] in _REF_IS_ARN
-        value = named["id"] if is_ref else f"{named['id']}.{attribute}"
-        return f"${{{value}}}{named['rest'] or ''}"
-
-    def event_of(owner: str, event: Event) -> Event:
-        match event:
-            case Queue() if event.queue:
-                return msgspec.structs.replace(event, queue=arn(owner, event.queue))
-            case Topic() if event.topic:
-                return msgspec.structs.replace(event, topic=arn(owner, event.topic))
-            case TableStream():
-                return msgspec.structs.replace(event, stream=arn(owner, event.stream, "StreamArn"))
-            case DataStream():
-                return msgspec.structs.replace(event, stream=arn(owner, event.stream))
-        return event
-
+    ids = _Ids(settings)
     resolved = [
         replace(
             function,
-            calls=tuple(replace(call, resource=arn(function.name, call.resource)) for call in function.calls),
-            events=tuple(event_of(function.name, event) for event in function.events),
+            calls=ids.calls(function.name, function.calls),
+            events=tuple(ids.event(function.name, event) for event in function.events),
         )
         for function in functions
     ]
-    if findings:
-        raise SettingsError(
-            "the templates cannot be made", "; ".join(findings), "Add it there, or write an ARN in function.toml."
-        )
+    ids.require_known("function.toml")
     return resolved
+
+
+def resolve_calls(settings: Settings, owner: str, calls: Sequence[Call]) -> tuple[Call, ...]:
+    """The calls of the file ``owner`` with each logical id replaced in the same way. Raises SettingsError."""
+    ids = _Ids(settings)
+    resolved = ids.calls(owner, calls)
+    ids.require_known(owner)
+    return resolved
+
+
+def own_types(settings: Settings) -> dict[str, str]:
+    """The types of the own resources, by logical id."""
+    return {name: str(each.get("Type")) for name, each in own_document(settings).get("Resources", {}).items()}
+
+
+class _Ids:
+    """Replaces logical ids of own resources, and collects the unknown ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._types = own_types(settings)
+        self._findings: list[str] = []
+
+    def require_known(self, file: str) -> None:
+        if self._findings:
+            raise SettingsError(
+                "the templates cannot be made", "; ".join(self._findings), f"Add it there, or write an ARN in {file}."
+            )
+
+    def calls(self, owner: str, calls: Sequence[Call]) -> tuple[Call, ...]:
+        return tuple(replace(call, resource=self.arn(owner, call.resource)) for call in calls)
+
+    def event(self, owner: str, event: Event) -> Event:
+        match event:
+            case Queue() if event.queue:
+                return msgspec.structs.replace(event, queue=self.arn(owner, event.queue))
+            case Topic() if event.topic:
+                return msgspec.structs.replace(event, topic=self.arn(owner, event.topic))
+            case TableStream():
+                return msgspec.structs.replace(event, stream=self.arn(owner, event.stream, "StreamArn"))
+            case DataStream():
+                return msgspec.structs.replace(event, stream=self.arn(owner, event.stream))
+        return event
+
+    def arn(self, owner: str, text: str, attribute: str = "Arn") -> str:
+        named = _NAMED.fullmatch(text)
+        if named is None:
+            return text
+        if named["id"] not in self._types:
+            self._findings.append(f"{owner} names {named['id']}, which is not in resources.yaml")
+            return text
+        is_ref = attribute == "Arn" and self._types[named["id"]] in REF_IS_ARN
+        value = named["id"] if is_ref else f"{named['id']}.{attribute}"
+        return f"${{{value}}}{named['rest'] or ''}"
 
 
 def merge_own(document: dict[str, Any], own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from cfn.settings import FunctionDefinition, Settings
 from cfn.shifting import add_shifting
 from cfn.template import OpenTemplate
 from cfn.validation import check_functions, check_settings
+from cfn.workflow.own_machine import add_own_workflow
 from cfn.workflow.state_machine import add_workflow
 
 
 def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> OpenTemplate:
-    """The pipeline stack of one environment: the transaction pipeline, or functions alone.
+    """The pipeline stack of one environment: the transaction pipeline, or functions with or without an own workflow.
 
-    Without the workflow there is no state machine, no table, and a network only for functions that ask for one.
+    Without the transaction pipeline there is no table, and a network only for functions that ask for one.
 
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
     """
@@ -81,6 +82,11 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
         add_entrances(
             template, settings, names, functions=resources, data=data, workflow=workflow, alarm_topic=alarm_topic
         )
+    if settings.own_workflow is not None:
+        own = add_own_workflow(
+            template, names, settings, settings.own_workflow, functions=resources, alarm_topic=alarm_topic
+        )
+        outputs["StateMachineArn"] = Ref(own.state_machine)
     add_shifting(template, settings, names, resources)
     if network is not None and network.vpc is not None:
         outputs |= {"VpcId": network.vpc, "FunctionsSecurityGroupId": network.security_groups[0]}

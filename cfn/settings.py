@@ -80,6 +80,24 @@ class FunctionDefinition:
 
 # The workflow that this package has: the transaction pipeline, with its table, topics, queue and network.
 TRANSACTIONS = "transactions"
+# Types of a state machine, by Step Functions' own names.
+EXPRESS, STANDARD = "EXPRESS", "STANDARD"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWorkflow:
+    """The state machine of a project, from ``workflow.asl.yaml`` and ``workflow.toml``.
+
+    definition  the definition as JSON, with ``${function:NAME}`` and ``${LogicalId}`` for what CloudFormation fills in
+    kind        EXPRESS or STANDARD
+    calls       what its role may call beside what follows from the definition
+    smoke       the input of the execution that tries a release, as JSON; "" for none
+    """
+
+    definition: str
+    kind: str = STANDARD
+    calls: tuple[Call, ...] = ()
+    smoke: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +105,9 @@ class Settings:
     """The settings of one environment. Everything has a default but the environment's name.
 
     project               begins every name; "" is the transaction pipeline's own
-    workflow              TRANSACTIONS, or None: functions without a workflow, a table, topics of alerts, or a network
-                          but for those that ask for one
+    workflow              TRANSACTIONS, or None: functions without a table, topics of alerts, or a network but for
+                          those that ask for one
+    own_workflow          the project's own state machine, without the transaction pipeline; None for none
     resources             the sections of ``resources.yaml`` as JSON; "" without one
     subnets, security_groups
                           an existing network for the functions in a VPC; () makes one
@@ -114,6 +133,7 @@ class Settings:
     architecture: Architecture = Architecture.ARM64
     project: str = ""
     workflow: str | None = TRANSACTIONS
+    own_workflow: OwnWorkflow | None = None
     resources: str = ""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()

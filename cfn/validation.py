@@ -16,6 +16,8 @@ from cfn.workflow.limits import CALLED_FUNCTIONS
 LOAD_MAX = 1_000_000
 BURST_MAX = 20
 RESERVED_MAX = 100_000
+# What a call of a project with its own workflow can name.
+_OF_OWN_WORKFLOW = {"state-machine": "states"}
 # CloudFormation takes 50 tags for a stack; the rest is what all services take (AWS documentation, "Tag naming limits").
 TAGS_MAX = 49
 _TAG = re.compile(r"[\w\s+\-=._:/@]*")
@@ -173,7 +175,7 @@ def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]
     if size > 3_072:
         yield f"the variables of {name} have {size} bytes and Lambda takes 4096 with those that the stack sets"
     for call in function.calls:
-        yield from _call_findings(settings, name, call)
+        yield from call_findings(settings, name, call)
     yield from _concurrency_findings(settings, function)
     for variable, reference in function.secrets:
         if not _SECRET.fullmatch(reference):
@@ -181,8 +183,9 @@ def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]
     yield from event_findings(function)
 
 
-def _call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
-    known = RESOURCES if settings.has_transactions else {}
+def call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
+    """What is wrong with a call of ``name``, whose logical ids are resolved (``cfn.own_resources``)."""
+    known = RESOURCES if settings.has_transactions else _OF_OWN_WORKFLOW if settings.own_workflow else {}
     service = known.get(call.resource)
     if call.resource.startswith("arn:"):
         yield from _arn_findings(name, call.resource)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cfn.names import Names
-from cfn.settings import Architecture, Settings
+from cfn.settings import Architecture, OwnWorkflow, Settings
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.core.errors import LocalError, NextStep, SettingsError
 from pipeline.core.events import Report, ignore
 from pipeline.environment.configuration import Choices, Project, python_of, read_choices, read_project, settings_of
 from pipeline.environment.project import SETTINGS_FILE, find_project
 from pipeline.environment.resources_file import read_resources
+from pipeline.environment.workflow_file import read_workflow
 from pipeline.target import Target
 
 if TYPE_CHECKING:
@@ -126,6 +127,16 @@ class Context:
         return read_choices(self.root / SETTINGS_FILE, self.environment)
 
     @cached_property
+    def own_workflow(self) -> OwnWorkflow | None:
+        """The project's own workflow. Raises SettingsError."""
+        return read_workflow(self.root, self.described.workflow)
+
+    @property
+    def has_workflow(self) -> bool:
+        """Whether the stack has a state machine: that of the transaction pipeline, or an own one."""
+        return self.described.workflow is not None or self.own_workflow is not None
+
+    @cached_property
     def settings(self) -> Settings:
         settings = settings_of(
             self.environment,
@@ -133,6 +144,7 @@ class Context:
             project=self.described,
             architecture=self.platform.architecture,
             resources=read_resources(self.root),
+            own_workflow=self.own_workflow,
         )
         if self.target_name == "local" and self.choices.release is not None:
             from cfn.validation import ALL_AT_ONCE, check_settings
@@ -144,7 +156,19 @@ class Context:
 
     def require_transactions(self, what: str) -> None:
         """Raise SettingsError, with ``what`` was not done, for a project without the transaction pipeline."""
-        if self.described.workflow is None:
+        if self.described.workflow is not None:
+            return
+        if self.own_workflow is not None:
+            raise SettingsError(
+                what,
+                f"the project {self.described.name} has a workflow of its own, and no transactions",
+                NextStep("Start an execution instead", ("submit", "INPUT")),
+            )
+        self.require_workflow(what)
+
+    def require_workflow(self, what: str) -> None:
+        """Raise SettingsError, with ``what`` was not done, for a project without a workflow."""
+        if not self.has_workflow:
             raise SettingsError(
                 what,
                 f"the project {self.described.name} has functions only, and no workflow",

@@ -100,7 +100,7 @@ def _log_sources(context: Context, function: str | None) -> tuple[LogSource, ...
 
     names = context.names
     sources = [LogSource(source.name, names.log_group(source.name)) for source in context.sources]
-    if context.described.workflow is not None:
+    if context.has_workflow:
         sources.append(LogSource(STATE_MACHINE, names.state_machine_log_group))
     if function is None:
         return tuple(sources)

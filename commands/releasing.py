@@ -52,8 +52,8 @@ def up(
     """Deploy both phases: create repositories with placeholder images, build and push the images, switch to them.
 
     Ends with a sample transaction; without the transaction pipeline, each function that has events/smoke.json is
-    invoked with it. On AWS the account is checked first (see doctor); an error stops the command before anything
-    changes.
+    invoked with it, and an own workflow executed with the project's. On AWS the account is checked first (see doctor);
+    an error stops the command before anything changes.
     \f
     repeat  the command that the user ran; an error suggests it with --yes if data would be lost
     ready   called while the environment's lock is held, before any change
@@ -115,7 +115,9 @@ def _use(context: Context) -> list[str]:
     from pipeline.release.smoke import SAMPLE
 
     first: Words = ("submit", json.dumps({"transaction_id": "test-123", **SAMPLE}, separators=(",", ":")))
-    if not context.settings.has_transactions:
+    if context.own_workflow is not None:
+        first = ("submit", context.own_workflow.smoke if 0 < len(context.own_workflow.smoke) <= 200 else "INPUT")
+    elif not context.settings.has_transactions:
         source = next((each for each in context.sources if each.smoke), context.sources[0])
         first = ("invoke", source.name, _from_here(source.smoke) if source.smoke else "EVENT.json")
         if source.smoke is None and source.definition.events:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Submit one transaction, or a file.",
+    "Submit a transaction, a file of them, or the input of an own workflow.",
     click.Argument(["transaction"], metavar="{JSON|--file FILE}", required=False),
     file("--file", "A .jsonl or .csv file of transactions.", exists=True),
     file("--results", "With --file: where to record the result of each line."),
@@ -38,8 +38,12 @@ def submit(
 ) -> Outcome:  # fmt: skip
     """Submit one transaction, as JSON text or - for standard input, or a whole file, and print the answers.
 
-    Exit code 1 if a transaction got no answer, or a line of the file was not submitted because it is malformed.
+    With a workflow of its own, a project starts an execution with the JSON text as its input, and prints its output.
+    Exit code 1 if a transaction got no answer, a line of the file was not submitted because it is malformed, or an
+    execution failed.
     """
+    if context.own_workflow is not None and context.described.workflow is None:
+        return _execute(context, context.own_workflow.kind, transaction, file)
     context.require_transactions("nothing was submitted")
     if file is not None and transaction is None:
         return _submit_file(context, file, results, workers)
@@ -61,6 +65,28 @@ def submit_text(context: Context, text: str) -> Outcome:
         field = f" {reason['field']}" if reason.get("field") else ""
         lines.append(f"  {reason['source']}/{reason['rule']}{field}: {reason['message']}")
     return Outcome(answer.to_json(), "\n".join(lines))
+
+
+def _execute(context: Context, kind: str, given: str | None, file: Path | None) -> Outcome:
+    """Start an execution of the project's own workflow."""
+    from pipeline.core.documents import parse_unambiguous_json
+    from pipeline.operations.execute import execute
+    from pipeline.target import explained
+
+    if given is None or file is not None:
+        raise click.UsageError("Give the input of one execution as JSON; files are of transactions.")
+    text = read_text(sys.stdin.buffer, "standard input") if given == "-" else given
+    try:
+        parse_unambiguous_json(text)
+    except ValueError as error:
+        raise click.UsageError(f"The input is not JSON: {error}.") from error
+    with explained(context.target_name, "no execution was started"):
+        target = context.running_target()
+        arn = _output(context, target, "StateMachineArn", "no execution was started")
+        executed = execute(target.client("stepfunctions"), arn, text, kind=kind)
+    lines = [f"{executed.status}  {executed.execution.rpartition('submit-')[2]}"]
+    lines.append(f"  {executed.why}" if executed.failed else json.dumps(executed.output, indent=2, ensure_ascii=False))
+    return Outcome(executed.to_json(), "\n".join(lines), 1 if executed.failed else 0)
 
 
 def _submit_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:

@@ -42,7 +42,7 @@ _DEFINITION_MAX = 1024 * 1024
         "--input", "For another DEFINITION: a file with its input, instead of any input.", exists=True, names=("given",)
     ),
     flag("--mutations", "Mutate the definition and show what refutes each mutation."),
-    file("--svg", "Draw the path of the first counterexample.", names=("picture",)),
+    file("--svg", "Draw the state machine, with the path of the first counterexample.", names=("picture",)),
 )
 def verify_workflow(
     context: Context,
@@ -56,10 +56,10 @@ def verify_workflow(
 ) -> Outcome:
     """Prove or refute the properties of a state machine by exploring every path of its definition.
 
-    Without DEFINITION, the transaction workflow is explored: every interleaving of executions of one id, with every
-    task error, lost responses, late writes and crashes at any point. DEFINITION is any document in the Amazon States
-    Language; one that does not claim and decide ids is explored as one execution with unknown data. Exit code 1 if a
-    property is refuted; its shortest counterexample is printed.
+    Without DEFINITION, the project's workflow is explored. Of the transaction workflow, every interleaving of
+    executions of one id, with every task error, lost responses, late writes and crashes at any point. DEFINITION is any
+    document in the Amazon States Language. A workflow that does not claim and decide ids is explored as one execution
+    with unknown data. Exit code 1 if a property is refuted; its shortest counterexample is printed.
     """
     from pipeline.verification import report
     from pipeline.verification.proof import verify
@@ -70,10 +70,10 @@ def verify_workflow(
     inputs = [_read(given)] if given else []
     proof = verify(machine, executions=executions, faults=faults, inputs=inputs, report=context.report)
     result, text = report.document(proof), report.text(proof)
-    if picture is not None and proof.counterexamples:
+    if picture is not None:
         _draw(proof, machine, picture)
         result["picture"] = str(picture)
-        text += f"\n\nThe path is drawn in {picture}"
+        text += f"\n\nIt is drawn in {picture}"
     return Outcome(result, text, 1 if proof.refuted else 0)
 
 
@@ -93,7 +93,7 @@ def _judge_mutations(context: Context, machine: dict[str, Any]) -> Outcome:
 
 def _composed(context: Context) -> dict[str, Any]:
     """The state machine of the synthesised template."""
-    context.require_transactions("the workflow was not verified")
+    context.require_workflow("the workflow was not verified")
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
     from pipeline.transactions.ways import read_definition
@@ -116,9 +116,13 @@ def _read(path: Path) -> Any:
 
 def _draw(proof: Proof, machine: dict[str, Any], picture: Path) -> None:
     from pipeline.core.files import storing, write_atomically
+    from pipeline.transactions.any_drawing import draw_any
     from pipeline.transactions.drawing import draw
     from pipeline.verification import report
 
-    example = proof.counterexamples[0]
+    way, title = [], ""
+    if proof.counterexamples:
+        example = proof.counterexamples[0]
+        way, title = [*report.way(example)], example.violation.promise
     with storing(picture, "name another file"):
-        write_atomically(picture, draw(machine, report.way(example), example.violation.promise).encode())
+        write_atomically(picture, (draw if proof.promised else draw_any)(machine, way, title).encode())

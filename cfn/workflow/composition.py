@@ -128,13 +128,18 @@ def definition_text(value: State) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
 
 
+def every_state(machine: Mapping[str, Any]) -> Iterator[tuple[str, State]]:
+    """Every state by name, those in the branches of a Parallel and in the processor of a Map included."""
+    for name, state in machine["States"].items():
+        yield name, state
+        inner = [state[field] for field in ("ItemProcessor", "Iterator") if field in state]
+        for each in (*state.get("Branches", ()), *inner):
+            yield from every_state(each)
+
+
 def tasks(machine: Mapping[str, Any]) -> Iterator[State]:
-    """Every Task state, those in branches included."""
-    for state in machine["States"].values():
-        if state["Type"] == "Task":
-            yield state
-        for branch in state.get("Branches", ()):
-            yield from tasks(branch)
+    """Every Task state."""
+    return (state for _name, state in every_state(machine) if state["Type"] == "Task")
 
 
 def _included(text: str, texts: Mapping[str, str]) -> str:

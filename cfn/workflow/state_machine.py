@@ -1,21 +1,36 @@
-"""The workflow's part of the pipeline stack: the state machine, its role and its log group."""
+"""The state machine of the pipeline stack, with its role and its log group: the transaction workflow, or any other."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from troposphere import GetAtt, Ref, Sub, Tags, Template, iam, logs, stepfunctions
 
-from cfn.names import Names
+from cfn.names import STATE_MACHINE, Names
 from cfn.problems import SettingsError
-from cfn.settings import Settings
+from cfn.settings import EXPRESS, Settings
 from cfn.workflow.composition import State, definition, definition_text, expressions, tasks
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 
-STATE_MACHINE, ROLE, LOG_GROUP = "StateMachine", "StateMachineRole", "StateMachineLogGroup"
+ROLE, LOG_GROUP = "StateMachineRole", "StateMachineLogGroup"
+# Log delivery knows no resource-level permissions (Step Functions guide, "Logging").
+_DELIVER_LOGS = {
+    "Effect": "Allow",
+    "Action": [
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+    ],
+    "Resource": "*",
+}
 # Texts that the definition repeats, beside those of whole expressions.
 _REPEATED = {
     "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
@@ -75,6 +90,50 @@ def add_workflow(
         )
     states = states or definition()
     called = [functions[name] for name in (VALIDATION, FRAUD, COMPLIANCE)]
+    text, shared = _shortened(definition_text(states))
+    return add_machine(
+        template,
+        names,
+        settings,
+        kind=EXPRESS,
+        text=text,
+        substitutions={
+            **shared,
+            "Table": Ref(table),
+            "AlertTopic": Ref(alert_topic),
+            "DeadLetterQueue": Ref(dead_letter_queue),
+            "ValidationFunction": functions[VALIDATION],
+            "FraudFunction": functions[FRAUD],
+            "ComplianceFunction": functions[COMPLIANCE],
+        },
+        statements=_call_statements(
+            states,
+            {
+                "lambda": called,
+                "dynamodb": GetAtt(table, "Arn"),
+                "sns": Ref(alert_topic),
+                "sqs": GetAtt(dead_letter_queue, "Arn"),
+            },
+        ),
+    )
+
+
+def add_machine(
+    template: Template,
+    names: Names,
+    settings: Settings,
+    *,
+    kind: str,
+    text: str,
+    substitutions: Mapping[str, Any],
+    statements: Sequence[Mapping[str, Any]],
+) -> Workflow:
+    """Add a state machine with its log group and its role.
+
+    kind           EXPRESS or STANDARD
+    text           the definition, with ``${Name}`` for each of ``substitutions``
+    statements     what the role allows, beside the delivery of logs
+    """
     log_group = template.add_resource(
         logs.LogGroup(
             LOG_GROUP,
@@ -96,58 +155,19 @@ def add_workflow(
                     "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
                 }
             ),
-            Policies=[
-                iam.Policy(
-                    PolicyName="workflow",
-                    PolicyDocument=_document(
-                        *_call_statements(
-                            states,
-                            {
-                                "lambda": called,
-                                "dynamodb": GetAtt(table, "Arn"),
-                                "sns": Ref(alert_topic),
-                                "sqs": GetAtt(dead_letter_queue, "Arn"),
-                            },
-                        ),
-                        # Log delivery knows no resource-level permissions (Step Functions guide, "Logging").
-                        {
-                            "Effect": "Allow",
-                            "Action": [
-                                "logs:CreateLogDelivery",
-                                "logs:GetLogDelivery",
-                                "logs:UpdateLogDelivery",
-                                "logs:DeleteLogDelivery",
-                                "logs:ListLogDeliveries",
-                                "logs:PutResourcePolicy",
-                                "logs:DescribeResourcePolicies",
-                                "logs:DescribeLogGroups",
-                            ],
-                            "Resource": "*",
-                        },
-                    ),
-                )
-            ],
+            Policies=[iam.Policy(PolicyName="workflow", PolicyDocument=_document(*statements, _DELIVER_LOGS))],
             Tags=Tags(**dict(settings.tags)),
         )
     )
-    text, shared = _shortened(definition_text(states))
     state_machine = template.add_resource(
         stepfunctions.StateMachine(
             STATE_MACHINE,
             StateMachineName=names.state_machine,
-            StateMachineType="EXPRESS",
+            StateMachineType=kind,
             RoleArn=GetAtt(role, "Arn"),
             DefinitionString=text,
-            DefinitionSubstitutions={
-                **shared,
-                "Table": Ref(table),
-                "AlertTopic": Ref(alert_topic),
-                "DeadLetterQueue": Ref(dead_letter_queue),
-                "ValidationFunction": functions[VALIDATION],
-                "FraudFunction": functions[FRAUD],
-                "ComplianceFunction": functions[COMPLIANCE],
-            },
-            # Errors only, and never the data: the record tells the story of what went well, and no payload is logged.
+            **({"DefinitionSubstitutions": dict(substitutions)} if substitutions else {}),
+            # Errors only, and never the data: no payload is logged.
             LoggingConfiguration=stepfunctions.LoggingConfiguration(
                 Level="ERROR",
                 IncludeExecutionData=False,
@@ -199,5 +219,5 @@ def _call_statements(states: State, resources: Mapping[str, Any]) -> list[dict[s
     ]
 
 
-def _document(*statements: dict[str, Any]) -> dict[str, Any]:
+def _document(*statements: Mapping[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}

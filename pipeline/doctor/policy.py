@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cfn.names import Names
+from cfn.calls import STATE_TABLE
+from cfn.names import STATE_MACHINE, Names
 from cfn.render import TEMPLATE_BODY_MAX
+from cfn.settings import STANDARD
 from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission, grant
 from pipeline.ledger.releases import parameter_name
 from pipeline.stacks.templates_bucket import TEMPLATES_BUCKET
@@ -38,8 +40,12 @@ _ON_BY_SERVICE = {
     "sqs": On.QUEUE,
     "states": On.STATE_MACHINE,
 }
-# What only the transaction pipeline has.
-_OF_TRANSACTIONS = {On.STATE_MACHINE, On.EXECUTIONS, On.TABLE, On.QUEUE}
+# What only the transaction pipeline has, and what every workflow has.
+_OF_TRANSACTIONS = {On.TABLE, On.QUEUE}
+_OF_WORKFLOWS = {On.STATE_MACHINE, On.EXECUTIONS}
+# How an execution of a STANDARD workflow is started and followed, instead of StartSyncExecution.
+_SYNC = grant(On.STATE_MACHINE, "states:StartSyncExecution")
+_EXECUTE = (*grant(On.STATE_MACHINE, "states:StartExecution"), *grant(On.EXECUTIONS, "states:DescribeExecution"))
 # These match every log group or policy of the account.
 _ON_ANYTHING = {"logs:DescribeLogGroups", "logs:DescribeMetricFilters", "logs:DescribeResourcePolicies"}
 
@@ -51,10 +57,15 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
     """
     bodies = tuple(bodies)
     found = {*CALLED[command]}
-    if bodies and not any('"AWS::StepFunctions::StateMachine"' in body for body in bodies):
-        # Functions alone: a release is tried by invoking them, and there is nothing to submit to.
+    resources = {name: each for body in bodies for name, each in json.loads(body)["Resources"].items()}
+    if bodies and STATE_TABLE not in resources:
+        # A release is tried by invoking the functions, and there are no transactions.
         found = {each for each in found if each.on not in _OF_TRANSACTIONS}
         found.update(CALLED["invoke"] if command == "up" else ())
+        if STATE_MACHINE not in resources:
+            found = {each for each in found if each.on not in _OF_WORKFLOWS}
+        elif resources[STATE_MACHINE]["Properties"]["StateMachineType"] == STANDARD and found & {*_SYNC}:
+            found = found - {*_SYNC} | {*_EXECUTE}
     handlers = HANDLERS_OF_COMMAND.get(command, ())
     if handlers:
         found.update(RECOVERING)
@@ -63,8 +74,8 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
                 found.update(LARGE_TEMPLATES)
             if "create" in handlers and '"Fn::GetAZs"' in body:
                 found.update(_GET_AZS)
-            for kind in {each["Type"] for each in json.loads(body)["Resources"].values()}:
-                found.update(permissions_of_type(kind, handlers))
+        for kind in {each["Type"] for each in resources.values()}:
+            found.update(permissions_of_type(kind, handlers))
     return tuple(sorted(found, key=lambda each: (each.on, each.action)))
 
 
@@ -147,7 +158,7 @@ def resource_arns(
         case On.STATE_MACHINE:
             return [arn("states", f"stateMachine:{names.state_machine}")]
         case On.EXECUTIONS:
-            return [arn("states", f"express:{names.state_machine}:{any_name}:{any_name}")]
+            return [arn("states", f"execution:{names.state_machine}:{any_name}")]
         case On.TABLE:
             return [arn("dynamodb", f"table/{names.table}")]
         case On.TOPICS:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from cfn.settings import TRANSACTIONS, Architecture, Entrance, Settings
+from cfn.settings import TRANSACTIONS, Architecture, Entrance, OwnWorkflow, Settings
 from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
@@ -86,7 +86,8 @@ class Project(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The table ``[project]``.
 
     name      begins the names of everything in an account
-    workflow  TRANSACTIONS for the transaction pipeline; a project without it has functions only
+    workflow  TRANSACTIONS for the transaction pipeline; a project without it has functions, and perhaps a workflow of
+              its own (``pipeline.environment.workflow_file``)
     """
 
     name: str = ""
@@ -118,7 +119,7 @@ def read_project(path: Path) -> Project:
         raise SettingsError(
             f"{path.name} cannot be used",
             f"workflow is {project.workflow[:80]!a} and there is only {TRANSACTIONS!r}",
-            f'Write [project] workflow = "{TRANSACTIONS}", or leave it out for functions without a workflow.',
+            f'Write [project] workflow = "{TRANSACTIONS}", or leave it out: an own workflow is workflow.asl.yaml.',
         )
     if not project.name and project.workflow is None:
         raise SettingsError(
@@ -149,9 +150,19 @@ def _either(own: Any, default: Any) -> Any:
 
 
 def settings_of(
-    environment: str, choices: Choices, *, project: Project, architecture: Architecture, resources: str = ""
+    environment: str,
+    choices: Choices,
+    *,
+    project: Project,
+    architecture: Architecture,
+    resources: str = "",
+    own_workflow: OwnWorkflow | None = None,
 ) -> Settings:
-    """The template settings of an environment. resources: what ``read_resources`` gives."""
+    """The template settings of an environment.
+
+    resources     what ``read_resources`` gives
+    own_workflow  what ``read_workflow`` gives
+    """
     said: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(choices, name)) is not None}
     if choices.tags:
         said["tags"] = tuple(sorted(choices.tags.items()))
@@ -160,6 +171,7 @@ def settings_of(
         architecture=architecture,
         project=project.name,
         workflow=project.workflow,
+        own_workflow=own_workflow,
         resources=resources,
         **said,
     )

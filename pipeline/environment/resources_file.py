@@ -26,14 +26,17 @@ def read_resources(root: Path) -> str:
         raise _refused(path, str(problem)) from problem
     from cfn_flip import load
 
+    from pipeline.core.yaml_documents import repeated_keys
+
     try:
-        document, _format = load(content)
+        document, kind = load(content)
+        repeated = repeated_keys(content) if kind == "yaml" else []
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     except Exception as problem:
         # Of the decoder and of the YAML library below it, which have no common root.
         raise _refused(path, " ".join(str(problem).split())[:500]) from problem
     plain = json.loads(text)
-    if findings := [*_findings(plain)]:
+    if findings := [*repeated, *_findings(plain)]:
         raise _refused(path, "; ".join(findings))
     plain.pop("AWSTemplateFormatVersion", None)
     plain.pop("Description", None)
@@ -41,7 +44,7 @@ def read_resources(root: Path) -> str:
 
 
 def _refused(path: Path, why: str) -> SettingsError:
-    return SettingsError(f"{path.name} cannot be used", why, f"Mend {path}; docs/resources.md describes it.")
+    return SettingsError(f"{path.name} cannot be used", why, f"Correct {path}; docs/resources.md describes it.")
 
 
 def _findings(document: Any) -> Iterator[str]:

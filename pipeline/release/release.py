@@ -37,7 +37,7 @@ class Released:
 
     record  the release's entry in the ledger; None if only the infrastructure was deployed
     sample  the answer to the sample transaction; None if none was submitted
-    smoked  the functions that answered their smoke event, by deployed name
+    smoked  what answered its smoke event, by deployed name: the functions, and the state machine of an own workflow
     """
 
     changed: bool
@@ -86,6 +86,7 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
     if recorded is None:
         recorded = record(deployment, content, clock, by=by)
     smoked = tuple(each.function for each in trial.invoked)
+    smoked += (deployment.names.state_machine,) if trial.executed else ()
     return Released(changed, (registry, pipeline), pushed, recorded, trial.sample, smoked, clock.seconds)
 
 

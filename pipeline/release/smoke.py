@@ -1,4 +1,4 @@
-"""Test a release with a sample transaction or the smoke events of its functions, and take it back if that fails."""
+"""Test a release with a sample transaction or with smoke events, and take it back if that fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cfn.names import LIVE_ALIAS, image_parameter, repository_output
 from pipeline.core.errors import FunctionError, NextStep, ReleaseError, SubmissionError
 from pipeline.core.events import Report, step
 from pipeline.ledger.releases import Release
+from pipeline.operations.execute import Executed, execute
 from pipeline.operations.invoke import Invoked, invoke_function
 from pipeline.release.deployment import Deployment, current_images, go_back
 from pipeline.release.versions import delete_superseded
@@ -23,12 +24,14 @@ SAMPLE = {"amount": 100, "currency": "USD", "merchant_id": "merchant-001", "cust
 class Trial:
     """What a release answered.
 
-    sample   the answer to the sample transaction; None for a project without the transaction pipeline
-    invoked  the functions that answered their smoke event
+    sample    the answer to the sample transaction; None for a project without the transaction pipeline
+    invoked   the functions that answered their smoke event
+    executed  the execution of the project's own workflow; None without its smoke event
     """
 
     sample: Answer | None = None
     invoked: tuple[Invoked, ...] = ()
+    executed: Executed | None = None
 
 
 def try_release(
@@ -38,7 +41,7 @@ def try_release(
     last: Release | None,
     report: Report,
 ) -> Trial:
-    """Submit a sample transaction, or invoke each function that has a smoke event with it.
+    """Submit a sample transaction; or run each function, and the own workflow, that has a smoke event with it.
 
     If it is not answered, the stack returns to the last recorded release, or else to the images that stack 2 had
     ``before``. Raises ReleaseError.
@@ -48,7 +51,8 @@ def try_release(
     try:
         if deployment.settings.has_transactions:
             return Trial(sample=submit_sample(deployment, pipeline, report))
-        return Trial(invoked=invoke_smoke_events(deployment, report))
+        invoked = invoke_smoke_events(deployment, report)
+        return Trial(invoked=invoked, executed=execute_smoke_event(deployment, pipeline, report))
     except (SubmissionError, FunctionError) as problem:
         environment = deployment.settings.environment
         images = current_images(deployment, before)
@@ -100,3 +104,17 @@ def invoke_smoke_events(deployment: Deployment, report: Report) -> tuple[Invoked
             running.detail = "answered"
             answered.append(invoked)
     return tuple(answered)
+
+
+def execute_smoke_event(deployment: Deployment, pipeline: StackOutputs, report: Report) -> Executed | None:
+    """Run the project's own workflow with its smoke event; None without one. Raises SubmissionError if it fails."""
+    own = deployment.settings.own_workflow
+    if own is None or not own.smoke:
+        return None
+    with step(report, "smoke event", "workflow") as running:
+        client = deployment.target.client("stepfunctions")
+        executed = execute(client, pipeline["StateMachineArn"], own.smoke, kind=own.kind)
+        if executed.failed:
+            raise SubmissionError("the workflow failed", executed.why, NextStep("Look at its log", ("logs",)))
+        running.detail = executed.status.lower()
+    return executed

@@ -14,7 +14,7 @@ _WIDTH, _HEIGHT, _ROW, _COLUMN, _MARGIN = 132, 36, 64, 208, 28
 # Columns from left to right: these states, other states off the main path, the main path, states that can only fail.
 # Two columns on the left keep lines from crossing.
 _FAR_LEFT = ("Recall", "Known", "Wait")
-_STYLE = """
+STYLE = """
 text{font:13px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}
 .small,.note{font-size:11px;fill:#52606d;text-anchor:start}
 rect,polygon,ellipse{fill:#fff;stroke:#7b8794;stroke-width:1.2}
@@ -28,7 +28,7 @@ path.on{stroke:#2d6a4f;stroke-width:2.6}
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
+class Box:
     """The box of a state in pixels; x and y are its centre."""
 
     x: float
@@ -62,19 +62,19 @@ def draw(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
         f' height="{height:.0f}" role="img">',
         f"<title>{escape(title or 'The state machine')}</title>",
-        *([f"<style>{_STYLE}</style>"] if styled else []),
-        "<defs>" + _tip("tip") + _tip("tip-on") + "</defs>",
+        *([f"<style>{STYLE}</style>"] if styled else []),
+        "<defs>" + tip("tip") + tip("tip-on") + "</defs>",
         f'<rect class="ground" x="0" y="0" width="{width:.0f}" height="{height:.0f}"/>',
     ]
     edges = _edges(definition)
     parts += [_line(boxes, start, end, False) for start, end in edges if (start, end) not in steps]
     parts += [_line(boxes, start, end, True) for start, end in sorted(steps)]
     for name, state in definition["States"].items():
-        parts.append(_shape(name, state, boxes[name], name in marked))
+        parts.append(_drawn(name, state, boxes[name], name in marked))
         if state["Type"] == "Parallel":
             for branch in state["Branches"]:
                 task = branch["StartAt"]
-                parts.append(_shape(task, branch["States"][task], inner[task], task in marked))
+                parts.append(_drawn(task, branch["States"][task], inner[task], task in marked))
     parts += [_note({**boxes, **inner}[name], text) for name, text in notes.items() if name in boxes or name in inner]
     parts.append(f'<circle class="parks" cx="{_MARGIN}" cy="{height - _MARGIN + 6}" r="4"/>')
     parts.append(
@@ -83,7 +83,7 @@ def draw(
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _place(definition: Mapping[str, Any]) -> tuple[dict[str, _Box], dict[str, _Box]]:
+def _place(definition: Mapping[str, Any]) -> tuple[dict[str, Box], dict[str, Box]]:
     """Boxes of the states, and of the tasks inside Parallel states."""
     states = definition["States"]
     straight = [name for name in follow(definition, TURNS["flagged"]) if name in states]
@@ -93,8 +93,8 @@ def _place(definition: Mapping[str, Any]) -> tuple[dict[str, _Box], dict[str, _B
     near = [name for name in others if name not in far]
     columns = [column for column in (far, near, straight, failing) if column]
     rows = max(len(column) for column in columns)
-    boxes: dict[str, _Box] = {}
-    inner: dict[str, _Box] = {}
+    boxes: dict[str, Box] = {}
+    inner: dict[str, Box] = {}
     x: float = _MARGIN + 24
     for column in columns:
         groups = [len(states[name].get("Branches", [])) for name in column]
@@ -106,10 +106,10 @@ def _place(definition: Mapping[str, Any]) -> tuple[dict[str, _Box], dict[str, _B
         for row, name in enumerate(column):
             y = first + row * gap
             count = len(states[name].get("Branches", []))
-            boxes[name] = _Box(x, y, count * (_WIDTH + 12) + 12, _HEIGHT + 14) if count else _Box(x, y)
+            boxes[name] = Box(x, y, count * (_WIDTH + 12) + 12, _HEIGHT + 14) if count else Box(x, y)
             for index, branch in enumerate(states[name].get("Branches", [])):
                 offset = (index - (count - 1) / 2) * (_WIDTH + 12)
-                inner[branch["StartAt"]] = _Box(x + offset, y)
+                inner[branch["StartAt"]] = Box(x + offset, y)
         x += wide / 2 + _COLUMN - _WIDTH
     return boxes, inner
 
@@ -142,31 +142,38 @@ def _parks(state: Mapping[str, Any]) -> bool:
     return any(after == "Park" for _kind, after in followers(state))
 
 
-def _shape(name: str, state: Mapping[str, Any], box: _Box, marked: bool) -> str:
+def shape(name: str, state: Mapping[str, Any], box: Box, marked: bool) -> str:
+    """The box of a state with its name."""
     left, top = box.x - box.width / 2, box.y - box.height / 2
     right, bottom = left + box.width, top + box.height
     kinds = [kind for kind, on in (("way", marked), ("fail", state["Type"] == "Fail")) if on]
     label = f'<text x="{box.x:.0f}" y="{box.y + 4:.0f}">{escape(name)}</text>'
     size = f'x="{left:.0f}" y="{top:.0f}" width="{box.width:.0f}" height="{box.height:.0f}"'
     match state["Type"]:
-        case "Parallel":
+        case "Parallel" | "Map" if box.height > _HEIGHT:
             kinds.insert(0, "group")
-            shape = f'rect {size} rx="8"'
+            outline = f'rect {size} rx="8"'
             label = f'<text class="small" x="{left + 6:.0f}" y="{top - 4:.0f}">{escape(name)}</text>'
         case "Choice":
             corners = [(left, box.y), (left + 16, top), (right - 16, top), (right, box.y)]
             corners += [(right - 16, bottom), (left + 16, bottom)]
-            shape = f'polygon points="{" ".join(f"{x:.0f},{y:.0f}" for x, y in corners)}"'
+            outline = f'polygon points="{" ".join(f"{x:.0f},{y:.0f}" for x, y in corners)}"'
         case "Succeed" | "Fail":
-            shape = f'ellipse cx="{box.x:.0f}" cy="{box.y:.0f}" rx="{box.width / 2:.0f}" ry="{box.height / 2:.0f}"'
+            outline = f'ellipse cx="{box.x:.0f}" cy="{box.y:.0f}" rx="{box.width / 2:.0f}" ry="{box.height / 2:.0f}"'
         case _:
-            shape = f'rect {size} rx="6"'
+            outline = f'rect {size} rx="6"'
     classes = f' class="{" ".join(kinds)}"' if kinds else ""
+    return f"<{outline}{classes}/>{label}"
+
+
+def _drawn(name: str, state: Mapping[str, Any], box: Box, marked: bool) -> str:
+    """The box of a state, with a dot if it may park the submission."""
+    right, top = box.x + box.width / 2, box.y - box.height / 2
     dot = f'<circle class="parks" cx="{right:.0f}" cy="{top:.0f}" r="4"/>' if _parks(state) else ""
-    return f"<{shape}{classes}/>{label}{dot}"
+    return shape(name, state, box, marked) + dot
 
 
-def _line(boxes: Mapping[str, _Box], start: str, end: str, on: bool) -> str:
+def _line(boxes: Mapping[str, Box], start: str, end: str, on: bool) -> str:
     """A line between two boxes: straight down within a column; curved between columns or upwards."""
     first, last = boxes[start], boxes[end]
     if first.x == last.x and last.y > first.y and not _between(boxes, first, last):
@@ -187,16 +194,17 @@ def _line(boxes: Mapping[str, _Box], start: str, end: str, on: bool) -> str:
     return f'<path {marks} d="{path}"/>'
 
 
-def _note(box: _Box, text: str) -> str:
+def _note(box: Box, text: str) -> str:
     """A text below the box, out of the way of the line that leaves it."""
     return f'<text class="note" x="{box.x + 6:.0f}" y="{box.y + box.height / 2 + 13:.0f}">{escape(text)}</text>'
 
 
-def _between(boxes: Mapping[str, _Box], first: _Box, last: _Box) -> bool:
+def _between(boxes: Mapping[str, Box], first: Box, last: Box) -> bool:
     return any(box.x == first.x and first.y < box.y < last.y for box in boxes.values())
 
 
-def _tip(name: str) -> str:
+def tip(name: str) -> str:
+    """The definition of an arrow's tip of the class ``name``."""
     return (
         f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"'
         f' markerUnits="userSpaceOnUse"><path class="{name}" d="M0 0L8 4L0 8z"/></marker>'

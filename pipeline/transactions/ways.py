@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cfn.names import STATE_MACHINE
 from pipeline.core.errors import NextStep, SubmissionError
 
 # Where each kind of submission departs from the ``Next`` of a state: state → successor.
@@ -25,26 +26,22 @@ def read_definition(template: Mapping[str, Any]) -> dict[str, Any]:
     """The state machine definition of a synthesised pipeline template, with literal substitutions applied.
 
     Substitutions that only the stack can resolve stay as ``${Name}``. Raises SubmissionError if the template has no
-    state machine.
+    state machine of its own; ``resources.yaml`` may add others.
     """
-    for resource in template.get("Resources", {}).values():
-        if resource.get("Type") == "AWS::StepFunctions::StateMachine":
-            properties = resource["Properties"]
-            known = {
-                name: value
-                for name, value in properties.get("DefinitionSubstitutions", {}).items()
-                if isinstance(value, str)
-            }
-            text = properties["DefinitionString"]
-            for name, value in known.items():
-                text = text.replace(f"${{{name}}}", value)
-            definition: dict[str, Any] = json.loads(text)
-            return definition
-    raise SubmissionError(
-        "the state machine was not read",
-        "the template has no state machine",
-        NextStep("Use the pipeline template, written by", ("synth", "--out", "DIR")),
-    )
+    resource = template.get("Resources", {}).get(STATE_MACHINE, {})
+    if resource.get("Type") != "AWS::StepFunctions::StateMachine":
+        raise SubmissionError(
+            "the state machine was not read",
+            "the template has no state machine",
+            NextStep("Use the pipeline template, written by", ("synth", "--out", "DIR")),
+        )
+    properties = resource["Properties"]
+    text = properties["DefinitionString"]
+    for name, value in properties.get("DefinitionSubstitutions", {}).items():
+        if isinstance(value, str):
+            text = text.replace(f"${{{name}}}", value)
+    definition: dict[str, Any] = json.loads(text)
+    return definition
 
 
 def followers(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -80,19 +80,33 @@ def _read(machine: Any, scope: Scope, language: str, reading: _Reading) -> None:
         if not isinstance(state, dict) or state.get("Type") not in TYPES:
             raise _wrong(f"the state {name} has no Type of {', '.join(TYPES)}", state)
         reading.states[name], reading.scopes[name] = state, scope
+        _require_shape(name, state)
         own = state.get("QueryLanguage", language)
         if own == "JSONata":
             reading.jsonata.add(name)
         else:
             reading.unmodelled["JSONPath data flow: paths are not evaluated, so every rule of a Choice may hold"] = None
         for target in (after for _kind, after in followers(state)):
-            if target not in machine["States"]:
+            if not isinstance(target, str) or target not in machine["States"]:
                 raise _wrong(f"the state {name} leads to a state that is not in its machine", target)
         if state["Type"] in ("Task", "Pass", "Wait", "Parallel", "Map") and ("Next" in state) == bool(state.get("End")):
             raise _wrong(f"the state {name} needs either Next or End", state.get("Next"))
         _note_unmodelled(name, state, reading)
         for number, inner in enumerate(inner_machines(state)):
             _read(inner, (name, number), language if "QueryLanguage" not in state else own, reading)
+
+
+def _require_shape(name: str, state: State) -> None:
+    """Raise VerificationError for a field that is no list of objects, or no object, where it has to be one."""
+    for field_name in ("Branches", "Catch", "Choices", "Retry"):
+        value = state.get(field_name, [])
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise _wrong(f"{field_name} of the state {name} is no list of objects", value)
+    for field_name in ("ItemProcessor", "ItemReader", "Iterator", "ResultWriter"):
+        if not isinstance(state.get(field_name, {}), dict):
+            raise _wrong(f"{field_name} of the state {name} is no object", state[field_name])
+    if not isinstance(state.get("ItemProcessor", {}).get("ProcessorConfig", {}), dict):
+        raise _wrong(f"ProcessorConfig of the state {name} is no object", state["ItemProcessor"]["ProcessorConfig"])
 
 
 def _note_unmodelled(name: str, state: State, reading: _Reading) -> None:

@@ -106,6 +106,7 @@ def test_a_name_of_the_stack_is_a_conflict(section: str, name: str) -> None:
         ("Resources:\n  A: 3\n", "Resources is not a table of tables"),
         ("Resources:\n  A:\n    Properties: {}\n", "the resource A has no Type"),
         ("Parameters:\n  A:\n    Type: String\n", "the parameter A has no Default"),
+        ("Resources:\n  A:\n    Type: X\n  A:\n    Type: Y\n", "'A' is there twice (line 4)"),
         ("\ud83d", "cannot be used"),
     ],
 )

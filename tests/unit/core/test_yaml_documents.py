@@ -1,0 +1,48 @@
+"""YAML is read as the JSON value that people mean by it, and nothing in it is lost silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.core.yaml_documents import parse_yaml, repeated_keys
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("a: 2026-12-01", {"a": "2026-12-01"}),
+        ("No: [yes, on, off]", {"No": ["yes", "on", "off"]}),
+        ("a: [true, False, 1, 1.5, null, ~]", {"a": [True, False, 1, 1.5, None, None]}),
+        ("a: &b {c: 1}\nd: *b", {"a": {"c": 1}, "d": {"c": 1}}),
+        ('{"a": "\\u00e9"}', {"a": "é"}),
+    ],
+)
+def test_values_are_those_of_json(text: str, value: Any) -> None:
+    assert parse_yaml(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: 1\nb: 2\na: 3", "'a' is there twice .line 3."),
+        ("- b: {c: 1, c: 2}", "'c' is there twice"),
+        ("a: [", "while parsing"),
+        ("--- 1\n--- 2", "expected a single document"),
+        ("a: !!binary aGk=", "that JSON does not have"),
+        ("a: .inf", "not JSON compliant"),
+        ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
+        ("? [a]\n: b", "unhashable key"),
+        ("a: &b [*b]", "Circular reference|found undefined alias|recursive"),
+        ("[" * 100_000, "nested too deep"),
+    ],
+)
+def test_what_json_does_not_have_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_yaml(text)
+
+
+def test_keys_that_are_merged_are_not_repeated() -> None:
+    assert repeated_keys("a: &a {x: 1}\nb:\n  <<: *a\n  x: 2\n") == []
