@@ -67,6 +67,29 @@ def proof_of(context: Context) -> Proof:
     return Proof(keys[0], keys[1], bool(choices.require_signature))
 
 
+def judge_project(context: Context) -> None:
+    """Make and lint the templates, so that a mistake in the project starts nothing and sends nothing.
+
+    Raises SettingsError with the errors; warnings are reported.
+    """
+    from pipeline.core.events import Note
+    from pipeline.environment.linting import has_linter, lint_project, require_clean
+    from pipeline.environment.synth import synthesise
+
+    settings, store = context.settings, cache_folder()
+    templates = synthesise(settings, [source.definition for source in context.sources], store)
+    if not (settings.resources or settings.own_workflow):
+        return
+    if not has_linter():
+        extra = "pip install 'transaction-pipeline[rules]'"
+        context.report(Note(f"the project's own resources are not linted without cfn-lint: {extra}"))
+        return
+    findings = lint_project(settings, templates.pipeline, context.region or "us-east-1", store)
+    require_clean(findings)
+    for finding in findings:
+        context.report(Note(str(finding)))
+
+
 def deployment_of(context: Context, target: Target, build: Build, approve: Approve | None = None) -> Deployment:
     """The deployment of the context's environment. approve: called before data would be lost."""
     from pipeline.release.deployment import Deployment, approve_all

@@ -12,7 +12,7 @@ import click
 from commands.asking import approval
 from commands.context import Context, Outcome
 from commands.declared import YES, command, flag
-from commands.deploying import build_of, deployment_of, events_of_aws, exclusive, releaser
+from commands.deploying import build_of, deployment_of, events_of_aws, exclusive, judge_project, releaser
 from commands.next_steps import command_line
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def plan(context: Context) -> Outcome:
     from pipeline.target import explained
 
     build = build_of(context)
+    judge_project(context)
     with explained(context.target_name, f"{context.environment} was not planned"):
         planned = plan_release(deployment_of(context, context.running_target(), build), context.report)
     result: dict[str, Any] = {

@@ -65,12 +65,9 @@ def rules(_context: Context) -> Outcome:
 
     cfn-lint has no plugin entry points; -a takes a folder.
     """
-    from importlib.util import find_spec
+    from pipeline.environment.linting import rules_folder
 
-    found = find_spec("cfn.rules")
-    if found is None or found.origin is None:
-        raise AssertionError("the package has its rules")
-    folder = Path(found.origin).parent
+    folder = rules_folder()
     return Outcome({"rules": str(folder)}, str(folder))
 
 

@@ -21,6 +21,7 @@ from commands.deploying import (
     ended_if_unused,
     events_of_aws,
     exclusive,
+    judge_project,
     lock_of,
     releaser,
     stacks_of_all_regions,
@@ -65,6 +66,7 @@ def up(
     started = time.monotonic()
     build = build_of(context, sbom=sbom)  # first, so that bad input starts nothing
     require_digests(build.sources)
+    judge_project(context)
     with (
         explained(context.target_name, f"{context.environment} was not released"),
         exclusive(context, "up"),
@@ -141,6 +143,7 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     from pipeline.target import explained
 
     build = build_of(context)
+    judge_project(context)
     what = f"the infrastructure of {context.environment} was not deployed"
     with explained(context.target_name, what), exclusive(context, "infra"), ended_if_unused(context):
         target = context.started_target()
