@@ -31,4 +31,5 @@ EXAMPLES: Mapping[str, str] = {
     "watch": "watch --json",
     "logs": "logs --follow --since 1h",
     "invoke": "invoke fraud-detection --event sqs",
+    "completion": "completion bash",
 }

@@ -46,6 +46,7 @@ MODULES: Mapping[str, str] = {
     "watch": "watching",
     "logs": "development",
     "invoke": "development",
+    "completion": "completing",
 }
 
 # The first characters of a word that is longer.
