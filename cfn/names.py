@@ -113,8 +113,18 @@ class Names:
 
     @property
     def state_machine_log_group(self) -> str:
+        return self.workflow_log_group(self.state_machine)
+
+    @staticmethod
+    def workflow_log_group(state_machine: str) -> str:
+        """The log group of a state machine, by its name."""
         # The prefix keeps Step Functions' log delivery policy from outgrowing its limit (AWS documentation).
-        return f"/aws/vendedlogs/states/{self.state_machine}"
+        return f"/aws/vendedlogs/states/{state_machine}"
+
+    @property
+    def files_state_machine(self) -> str:
+        """The STANDARD state machine of the entrance ``files``."""
+        return self._of_project("files")
 
     @property
     def table(self) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "Submit a transaction, a file of them, or the input of an own workflow.",
     click.Argument(["transaction"], metavar="{JSON|--file FILE}", required=False),
     file("--file", "A .jsonl or .csv file of transactions.", exists=True),
+    flag("--map", "With --file: through the entrance's bucket and Distributed Map; run it again to resume."),
     file("--results", "With --file: where to record the result of each line."),
     click.Option(
         ["--workers"],
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     ),
 )
 def submit(
-    context: Context, *, transaction: str | None, file: Path | None = None, results: Path | None = None,
-    workers: int = 16,
+    context: Context, *, transaction: str | None, file: Path | None = None, map: bool = False,
+    results: Path | None = None, workers: int = 16,
 ) -> Outcome:  # fmt: skip
     """Submit one transaction, as JSON text or - for standard input, or a whole file, and print the answers.
 
@@ -46,9 +47,11 @@ def submit(
         return _execute(context, context.own_workflow.kind, transaction, file)
     context.require_transactions("nothing was submitted")
     if file is not None and transaction is None:
-        return _submit_file(context, file, results, workers)
+        return (_map_file if map else _submit_file)(context, file, results, workers)
     if transaction is None or file is not None:
         raise click.UsageError("Give one transaction as JSON, or a file with --file.")
+    if map:
+        raise click.UsageError("--map is for a file: give one with --file.")
     return submit_text(context, read_text(sys.stdin.buffer, "standard input") if transaction == "-" else transaction)
 
 
@@ -87,6 +90,44 @@ def _execute(context: Context, kind: str, given: str | None, file: Path | None) 
     lines = [f"{executed.status}  {executed.execution.rpartition('submit-')[2]}"]
     lines.append(f"  {executed.why}" if executed.failed else json.dumps(executed.output, indent=2, ensure_ascii=False))
     return Outcome(executed.to_json(), "\n".join(lines), 1 if executed.failed else 0)
+
+
+def _map_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
+    """Submit a file through the entrance ``files``, then on its own what the map left without a result."""
+    from cfn.entrances.outputs import FILES_BUCKET, FILES_STATE_MACHINE
+    from pipeline.core.errors import NextStep, SettingsError
+    from pipeline.target import explained
+    from pipeline.transactions.files.mapped import Entrance, map_file, put_report
+    from pipeline.transactions.results_file import Origin, default_results
+
+    what = f"{path} was not submitted to its end"
+    if "files" not in context.settings.entrances:
+        raise SettingsError(
+            what,
+            f"{context.environment} has no entrance for files",
+            NextStep('Write entrances = ["files"] into environments.toml, and deploy it', ("up",)),
+        )
+    results = results or default_results(path)
+    with explained(context.target_name, what):
+        target = context.running_target()
+        arn = _output(context, target, "StateMachineArn", what)
+        entrance = Entrance(
+            _output(context, target, FILES_BUCKET, what), _output(context, target, FILES_STATE_MACHINE, what)
+        )
+        origin = Origin(target.place(arn), arn)
+        s3 = target.client("s3")
+        run = map_file(
+            s3, target.client("stepfunctions"), entrance, path, results=results, origin=origin, report=context.report
+        )
+    outcome = _submit_file(context, path, results, workers)
+    if run is None:
+        return outcome
+    with explained(context.target_name, f"the report of {path} was not stored"):
+        report = put_report(s3, entrance, run, path, results=results, origin=origin)
+    place = f"s3://{entrance.bucket}/{run.folder}/"
+    result = {**outcome.result, "mapped": run.fetched, "execution": run.execution, "place": place, "report": report}
+    lines = [f"{run.fetched:,} results came from the Map Run of {run.execution}", f"report and results in {place}"]
+    return Outcome(result, "\n".join((outcome.text, *lines)), outcome.exit_code)
 
 
 def _submit_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any
 from troposphere import Template
 
 from cfn.data import Data
-from cfn.entrances.files import add_files
+from cfn.entrances.files_entrance import add_files
 from cfn.entrances.http import add_http
 from cfn.entrances.queue import add_queue_entrance
 from cfn.functions import FunctionResources

@@ -1,6 +1,6 @@
-"""Composes the state machine's definition: ``transaction-pipeline.asl.json``, its expressions, names and limits.
+"""Composes the definitions of the state machines: ``*.asl.json``, their expressions, names and limits.
 
-The document is plain Amazon States Language, and Workflow Studio opens it. ``${Name}`` in it, the form of
+A document is plain Amazon States Language, and Workflow Studio opens it. ``${Name}`` in it, the form of
 CloudFormation's DefinitionSubstitutions, is one of three things:
 
 - an expression: the file ``expressions/<name>.jsonata``, which may itself include others;
@@ -47,6 +47,7 @@ from cfn.workflow.limits import (
 State = dict[str, Any]
 
 DOCUMENT = Path(__file__).with_name("transaction-pipeline.asl.json")
+FILE_ENTRANCE = Path(__file__).with_name("file-entrance.asl.json")
 EXPRESSIONS = Path(__file__).with_name("expressions")
 
 # What CloudFormation fills in.
@@ -81,6 +82,18 @@ def definition(
     texts = expressions(lease_seconds, patience_seconds, details_days)
     document: State = json.loads(DOCUMENT.read_text(encoding="utf-8"))
     return {"Comment": document.pop("Comment"), **_filled(document, texts)}
+
+
+def file_entrance(*, concurrency: int) -> State:
+    """The state machine of the entrance ``files``, with ``${StateMachine}`` for the one that judges a transaction.
+
+    concurrency  batches that run at the same time
+    """
+    document: State = json.loads(FILE_ENTRANCE.read_text(encoding="utf-8"))
+    for state in document["States"].values():
+        if state["Type"] == "Map":
+            state["MaxConcurrency"] = concurrency
+    return {"Comment": document.pop("Comment"), **_filled(document, expressions())}
 
 
 def expressions(

@@ -37,3 +37,10 @@ CARD_FIELDS = (
 DETAILS_PREFIX, PARKED_PREFIX = "details#", "parked#"
 # The partition of the index "customer" under which parked records are found.
 PARKED_CUSTOMER = "#parked"
+
+# The entrance "files". Lines of a batch, which is one execution, and what is run again; as in file-entrance.asl.json.
+FILE_BATCH = 10
+# Folders of its bucket: objects that start an execution themselves, those of ``submit --map``, and results.
+FILES_INCOMING, FILES_SUBMITTED, FILES_RESULTS = "incoming", "submitted", "results"
+# How many seconds a transaction's execution takes under load; this bounds the lines that are under way.
+FILE_SECONDS = 0.6

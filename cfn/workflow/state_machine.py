@@ -15,7 +15,7 @@ from cfn.settings import EXPRESS, Settings
 from cfn.workflow.composition import State, definition, definition_text, expressions, tasks
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 
-ROLE, LOG_GROUP = "StateMachineRole", "StateMachineLogGroup"
+ROLE, LOG_GROUP = f"{STATE_MACHINE}Role", f"{STATE_MACHINE}LogGroup"
 # Log delivery knows no resource-level permissions (Step Functions guide, "Logging").
 _DELIVER_LOGS = {
     "Effect": "Allow",
@@ -127,17 +127,21 @@ def add_machine(
     text: str,
     substitutions: Mapping[str, Any],
     statements: Sequence[Mapping[str, Any]],
+    logical_id: str = STATE_MACHINE,
+    name: str = "",
 ) -> Workflow:
-    """Add a state machine with its log group and its role.
+    """Add a state machine with its log group and its role, whose logical ids begin with ``logical_id``.
 
+    name           of the state machine; "" for the environment's own
     kind           EXPRESS or STANDARD
     text           the definition, with ``${Name}`` for each of ``substitutions``
     statements     what the role allows, beside the delivery of logs
     """
+    name = name or names.state_machine
     log_group = template.add_resource(
         logs.LogGroup(
-            LOG_GROUP,
-            LogGroupName=names.state_machine_log_group,
+            f"{logical_id}LogGroup",
+            LogGroupName=names.workflow_log_group(name),
             RetentionInDays=settings.log_retention_days,
             DeletionPolicy="Delete",
             UpdateReplacePolicy="Delete",
@@ -145,7 +149,7 @@ def add_machine(
     )
     role = template.add_resource(
         iam.Role(
-            ROLE,
+            f"{logical_id}Role",
             AssumeRolePolicyDocument=_document(
                 {
                     "Effect": "Allow",
@@ -161,8 +165,8 @@ def add_machine(
     )
     state_machine = template.add_resource(
         stepfunctions.StateMachine(
-            STATE_MACHINE,
-            StateMachineName=names.state_machine,
+            logical_id,
+            StateMachineName=name,
             StateMachineType=kind,
             RoleArn=GetAtt(role, "Arn"),
             DefinitionString=text,

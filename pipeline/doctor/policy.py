@@ -117,12 +117,16 @@ def policy_of(
     def arn(service: str, resource: str) -> str:
         return f"arn:{partition}:{service}:{'' if service == 'iam' else region}:*:{resource}"
 
+    bodies = tuple(bodies)
+    has_files = any(f'"{names.files_state_machine}"' in body for body in bodies)
     actions: dict[On, list[str]] = {}
     for each in permissions_of(command, bodies):
         actions.setdefault(each.on, []).append(each.action)
     statements = []
     for on in sorted(actions):
         resources = resource_arns(on, names, functions, arn, any_name="*")
+        if has_files:
+            resources += _of_files(on, names, arn)
         match on:
             case On.FUNCTIONS | On.LOG_GROUPS:  # also versions and aliases, and log streams
                 resources += [f"{each}:*" for each in resources]
@@ -133,6 +137,18 @@ def policy_of(
                 resources = [bucket, f"{bucket}/*"]
         statements.append({"Effect": "Allow", "Action": actions[on], "Resource": resources})
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _of_files(on: On, names: Names, arn: Callable[[str, str], str]) -> list[str]:
+    """What ``resource_arns`` has besides where there is the entrance for files."""
+    match on:
+        case On.STATE_MACHINE:
+            return [arn("states", f"stateMachine:{names.files_state_machine}")]
+        case On.LOG_GROUPS:
+            return [arn("logs", f"log-group:{names.workflow_log_group(names.files_state_machine)}")]
+        case On.ALARMS:
+            return [arn("cloudwatch", f"alarm:{names.files_state_machine}-*")]
+    return []
 
 
 def resource_arns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -137,7 +138,7 @@ def submit(sfn_client: Any, state_machine_arn: str, text: str, *, execution: str
             "Submit it again: if it was answered in the meantime, it gets the same answer.",
             execution=name,
         ) from error
-    return _read_result(result, document, execution_of(result["executionArn"]))
+    return read_result(result, document, execution_of(result["executionArn"]))
 
 
 def execution_of(arn: str) -> str:
@@ -145,7 +146,12 @@ def execution_of(arn: str) -> str:
     return ":".join(arn.split(":")[7:])
 
 
-def _read_result(result: dict[str, Any], document: Any, name: str) -> Answer:
+def read_result(result: Mapping[str, Any], document: Any, name: str) -> Answer:
+    """The answer in a result of StartSyncExecution. Raises Parked, or Unanswered.
+
+    document  the submitted transaction, for its id
+    name      of the execution, as in ``Answer.execution``
+    """
     if result["status"] == "SUCCEEDED":
         return answer_of(json.loads(result["output"]), name)
     error, cause = result.get("error", ""), result.get("cause", "")

@@ -114,6 +114,9 @@ def permission(resource: str, arguments: dict[str, Any], account: str, region: s
                 f"dynamodb:{action[0].upper()}{action[1:]}",
                 f"arn:aws:dynamodb:{region}:{account}:table/{arguments['TableName']}{index}",
             )
+        case "sfn":
+            named = arguments.get("StateMachineArn") or arguments["MapRunArn"]
+            return f"states:{action[0].upper()}{action[1:]}", named
         case "sns":
             return "sns:Publish", arguments["TopicArn"]
         case "sqs":
@@ -142,7 +145,7 @@ def fault_patches(adversary: Adversary) -> tuple[Patch, ...]:
     def invoke(invoke_resource: Any, machines: Any) -> Any:
         def _invoke_resource(resource: str, arguments: dict[str, Any]) -> Any:
             state, execution = _task.get()
-            role = machines._state_machines[execution["stateMachineArn"]]["roleArn"]
+            role = machines._state_machines[execution["stateMachineArn"].partition("/")[0]]["roleArn"]
             action, target = permission(resource, arguments, get_account_id(), get_region())
             allowed = iam_evaluator.evaluate(
                 iam_evaluator.EvalContext(role, "AssumedRole", get_account_id(), action, target, get_region()),

@@ -20,6 +20,8 @@ import boto3
 from botocore.config import Config
 from troposphere import GetAtt, Output, Ref, Sub, Template, dynamodb, sns, sqs
 
+from cfn.data import Data
+from cfn.entrances.files_entrance import add_files
 from cfn.names import Names
 from cfn.settings import Settings
 from cfn.workflow.composition import definition
@@ -36,8 +38,11 @@ ACCESS = Access(RootKey("AKIAOFTHEWORKFLOWLAB", "the-secret-of-the-workflow-lab-
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
-    """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow.composition.definition``."""
+def lab_template(environment_name: str = "lab", *, files: bool = False, **limits: Any) -> Template:
+    """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow.composition.definition``.
+
+    files: with the entrance for files
+    """
     names, template = Names(environment_name), Template()
     table = template.add_resource(
         dynamodb.Table(
@@ -79,6 +84,10 @@ def lab_template(environment_name: str = "lab", **limits: Any) -> Template:
         dead_letter_queue=queue,
         states=definition(**limits),
     )
+    if files:
+        # Two batches at a time: a busy machine answers these in time.
+        data, settings = Data(table, topic, queue), Settings(environment_name, transactions_per_minute=2_000)
+        add_files(template, settings, names, functions={}, data=data, workflow=workflow, alarm_topic=Ref(topic))
     template.add_output(Output("StateMachineArn", Value=Ref(workflow.state_machine)))
     template.add_output(Output("QueueUrl", Value=Ref(queue)))
     # As the pipeline stack calls them, for commands that read its outputs.

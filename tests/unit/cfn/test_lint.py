@@ -14,7 +14,7 @@ from troposphere import Parameter
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
 from cfn.render import TEMPLATE_BODY_MAX, render
-from cfn.settings import Call, FunctionDefinition, Settings
+from cfn.settings import Call, Entrance, FunctionDefinition, Settings
 from cfn.template import OpenTemplate
 from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD
@@ -42,8 +42,14 @@ def findings(text: str) -> list[str]:
 @pytest.mark.parametrize("build", [registry_template, pipeline_template])
 @pytest.mark.parametrize(
     ("settings", "functions"),
-    [(DEV, FUNCTIONS), (PROD, FUNCTIONS), (replace(DEV, zones=1), CALLING_ALL), (DEV, ONE_MORE)],
-    ids=["dev", "prod", "calling-all", "one-more"],
+    [
+        (DEV, FUNCTIONS),
+        (PROD, FUNCTIONS),
+        (replace(DEV, zones=1), CALLING_ALL),
+        (DEV, ONE_MORE),
+        (replace(DEV, entrances=(Entrance.FILES,)), FUNCTIONS),
+    ],
+    ids=["dev", "prod", "calling-all", "one-more", "files"],
 )
 def test_template_is_clean(build: Any, settings: Settings, functions: Sequence[FunctionDefinition]) -> None:
     text = render(build(settings, functions))

@@ -11,6 +11,7 @@ from pipeline.local.emulator.durable.durable_state import DURABLE_RELIED_ON, Dur
 from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_token_patch
 from pipeline.local.emulator.patches.executions import EXECUTIONS
 from pipeline.local.emulator.patches.invocations import invocation_patches
+from pipeline.local.emulator.patches.maps.map_rows import MAPS
 from pipeline.local.emulator.patches.patch import Patch, apply, findings, unfit
 from pipeline.local.emulator.patches.referrers_api import REFERRERS
 from pipeline.local.emulator.patches.replacements import REPLACEMENTS
@@ -42,7 +43,21 @@ RELIED_ON: Mapping[str, str] = {
     "services.lambda_svc:_throttle_response": "(reason_code, msg, retry_after=1)",
     "services.lambda_svc:_xray_trace_id_for_invocation": "(config, inbound_trace_header=None)",
     "services.lambda_svc:execution_credentials": "(config)",
+    "services.s3:_get_object": "(bucket_name, key, headers, query_params=None)",
+    "services.s3:_put_object": "(bucket_name, key, body, headers)",
     "services.stepfunctions:_ExecutionError": "_ExecutionError",
+    "services.stepfunctions:_add_event": "(execution, event_type, details=None)",
+    "services.stepfunctions:_apply_jsonata_output": (
+        "(state_def, raw_input, ctx=None, result=None, error_output=None, default=None)"
+    ),
+    "services.stepfunctions:_apply_jsonata_template": "(value, raw_input, ctx=None, result=None, error_output=None)",
+    "services.stepfunctions:_apply_state_assign": "(state_def, raw_input, ctx, result=None, error_output=None)",
+    "services.stepfunctions:_fail_execution": "(execution, error, cause)",
+    "services.stepfunctions:_jsonata_state_field": "(state_def, field, expected, raw_input, ctx)",
+    "services.stepfunctions:_map_runs": "AccountRegionScopedDict",
+    "services.stepfunctions:_read_map_items": "(reader, effective, ctx)",
+    "services.stepfunctions:_resolve_params_obj": "(template, data, ctx=None)",
+    "services.stepfunctions:_run_sub_machine": "(states, start_at, input_data, execution, ctx)",
     "services.stepfunctions:_executions": "AccountRegionScopedDict",
     "services.stepfunctions:_state_machines": "AccountRegionScopedDict",
 }
@@ -57,7 +72,8 @@ def all_patches(
     state   the durable state; None stores nothing
     """
     tokens = registry_token_patch(logins)
-    rows = (*invocation_patches(client), *UPLOADS, *REFERRERS, tokens, *EXECUTIONS, *STATE_ROLES, *REPLACEMENTS, *GATES)
+    machines = (*EXECUTIONS, *MAPS, *STATE_ROLES)
+    rows = (*invocation_patches(client), *UPLOADS, *REFERRERS, tokens, *machines, *REPLACEMENTS, *GATES)
     return (*rows, *(state.patches() if state is not None else ()))
 
 

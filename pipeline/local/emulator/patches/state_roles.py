@@ -22,14 +22,15 @@ _ERRORS = {
     "sqs": "SQS.AmazonSQSException",
 }
 # AWS SDK integrations name service and exception like the SDK for Java 2.x. Without a specific exception of DynamoDB it
-# is DynamoDb.DynamoDbException (recorded for a ValidationException).
-_SDK_ERRORS = {"dynamodb": "DynamoDb.DynamoDbException"}
+# is DynamoDb.DynamoDbException (recorded for a ValidationException), and without one of Step Functions SfnException.
+_SDK_ERRORS = {"dynamodb": "DynamoDb.DynamoDbException", "states": "Sfn.SfnException"}
 _role: contextvars.ContextVar[str] = contextvars.ContextVar("role", default="")
 
 
 def _remember_role(execute_task: Any, machines: Any) -> Any:
     def _execute_task(state_def: Any, raw_input: Any, execution: Any, ctx: Any) -> Any:
-        machine = machines._state_machines.get((execution or {}).get("stateMachineArn", ""))
+        # A child of a Distributed Map, …:stateMachine:<machine>/<label>, runs with the role of its machine.
+        machine = machines._state_machines.get((execution or {}).get("stateMachineArn", "").partition("/")[0])
         token = _role.set(machine["roleArn"] if machine else "")
         try:
             return execute_task(state_def, raw_input, execution, ctx)
@@ -40,29 +41,38 @@ def _remember_role(execute_task: Any, machines: Any) -> Any:
 
 
 def _check_role(invoke_resource: Any, machines: Any) -> Any:
-    evaluator = importlib.import_module("ministack.core.iam_evaluator")
     responses = importlib.import_module("ministack.core.responses")
 
     def _invoke_resource(resource: str, input_data: Any) -> Any:
-        role, account, region = _role.get(), responses.get_account_id(), responses.get_region()
-        asked = permission(resource, input_data, account, region)
-        if role and asked is not None:
+        asked = permission(resource, input_data, responses.get_account_id(), responses.get_region())
+        if asked is not None:
             action, target = asked
-            name = role.rpartition("/")[2]
-            session = f"arn:aws:sts::{account}:assumed-role/{name}/states"
-            decision = evaluator.evaluate(
-                evaluator.EvalContext(session, "AssumedRole", account, action, target, region),
-                evaluator._gather_role_policies(name, account),
-            ).decision
-            if decision != "Allow":
-                errors = _SDK_ERRORS if ":::aws-sdk:" in resource else _ERRORS
-                raise machines._ExecutionError(
-                    errors[action.partition(":")[0]],
-                    f"User: {session} is not authorized to perform: {action} on resource: {target}",
-                )
+            errors = _SDK_ERRORS if ":::aws-sdk:" in resource else _ERRORS
+            require_permission(machines, _role.get(), action, target, errors[action.partition(":")[0]])
         return invoke_resource(resource, input_data)
 
     return _invoke_resource
+
+
+def require_permission(machines: Any, role: str, action: str, target: str, error: str) -> None:
+    """Raise ministack's error of a task, named ``error``, unless the policies of a role allow the action.
+
+    role  its ARN; "" is not checked: a test's execution without a state machine
+    """
+    if not role:
+        return
+    evaluator = importlib.import_module("ministack.core.iam_evaluator")
+    responses = importlib.import_module("ministack.core.responses")
+    account, name = responses.get_account_id(), role.rpartition("/")[2]
+    session = f"arn:aws:sts::{account}:assumed-role/{name}/states"
+    decision = evaluator.evaluate(
+        evaluator.EvalContext(session, "AssumedRole", account, action, target, responses.get_region()),
+        evaluator._gather_role_policies(name, account),
+    ).decision
+    if decision != "Allow":
+        raise machines._ExecutionError(
+            error, f"User: {session} is not authorized to perform: {action} on resource: {target}"
+        )
 
 
 def permission(resource: str, arguments: Any, account: str, region: str) -> tuple[str, str] | None:
@@ -83,6 +93,8 @@ def permission(resource: str, arguments: Any, account: str, region: str) -> tupl
             table = f"arn:aws:dynamodb:{region}:{account}:table/{str(given.get('TableName', '')).rpartition('/')[2]}"
             index = given.get("IndexName")
             return "dynamodb:Query", f"{table}/index/{index}" if index else table
+        case "aws-sdk", "sfn:startSyncExecution":
+            return "states:StartSyncExecution", str(given.get("StateMachineArn", ""))
         case "sns", "publish":
             return "sns:Publish", str(given.get("TopicArn", ""))
         case "sqs", "sendMessage":

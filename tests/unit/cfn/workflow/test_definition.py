@@ -12,11 +12,22 @@ import jsonata
 import pytest
 from troposphere import Ref, Sub, Template, dynamodb, sns, sqs
 
+from cfn.entrances.files_entrance import concurrency
 from cfn.names import Names, pascal_case
 from cfn.settings import Settings
 from cfn.workflow import composition
-from cfn.workflow.composition import DOCUMENT, EXPRESSIONS, RESOURCES, compact, definition, definition_text, expressions
-from cfn.workflow.limits import CALLED_FUNCTIONS
+from cfn.workflow.composition import (
+    DOCUMENT,
+    EXPRESSIONS,
+    FILE_ENTRANCE,
+    RESOURCES,
+    compact,
+    definition,
+    definition_text,
+    expressions,
+    file_entrance,
+)
+from cfn.workflow.limits import CALLED_FUNCTIONS, FILE_BATCH, FILE_SECONDS
 from cfn.workflow.state_machine import add_workflow
 from pipeline.core.errors import SettingsError
 from pipeline.transactions.ways import followers
@@ -107,9 +118,28 @@ def test_composition_changes_expressions_and_comments_only() -> None:
 
 
 def test_every_file_of_an_expression_is_used() -> None:
-    sources = [DOCUMENT.read_text(), *(path.read_text() for path in EXPRESSIONS.glob("*.jsonata"))]
+    sources = [
+        DOCUMENT.read_text(),
+        FILE_ENTRANCE.read_text(),
+        *(path.read_text() for path in EXPRESSIONS.glob("*.jsonata")),
+    ]
     used = {name for text in sources for name in re.findall(r"\$\{(\w+)\}", text)}
-    assert used == {*expressions(), *RESOURCES}
+    assert used == {*expressions(), *RESOURCES, "StateMachine"}
+
+
+def test_both_formats_of_a_file_are_read_with_the_same_limits() -> None:
+    states = file_entrance(concurrency=7)["States"]
+    lines, rows = states["Lines"], states["Rows"]
+    assert lines["ItemBatcher"]["MaxItemsPerBatch"] == FILE_BATCH
+    assert lines["MaxConcurrency"] == 7
+    # What differs is how an item becomes a transaction.
+    for name in lines.keys() - {"Comment", "Label", "ItemReader", "ItemSelector"}:
+        assert lines[name] == rows[name], name
+
+
+def test_a_file_of_the_default_load_submits_as_many_a_second_as_the_settings_say() -> None:
+    assert concurrency(Settings("dev")) * FILE_BATCH / FILE_SECONDS == pytest.approx(10_000 / 60, rel=0.1)
+    assert concurrency(Settings("dev", transactions_per_minute=1)) == 1
 
 
 @pytest.mark.parametrize("name", [pascal_case(path.stem) for path in EXPRESSIONS.glob("*.jsonata")])
