@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands.asking import approval
 from commands.context import Context, Outcome
-from commands.declared import YES, command, flag
+from commands.declared import YES, command, file, flag
 from commands.deploying import build_of, deployment_of, events_of_aws, exclusive, judge_project, releaser
 from commands.next_steps import command_line
 
@@ -20,16 +21,23 @@ if TYPE_CHECKING:
     from pipeline.release.planning import CostDecision, FunctionDecision, LoadDecision, StackDecision
 
 
-@command("Show what `up` would change.")
-def plan(context: Context) -> Outcome:
-    """Show what `up` would change in both stacks and every function. Changes nothing; exit code 2 for a difference."""
+@command("Show what `up` would change.", file("--out", "Also write the plan to this file, for `up FILE`."))
+def plan(context: Context, *, out: Path | None = None) -> Outcome:
+    """Show what `up` would change in both stacks and every function. Changes nothing; exit code 2 for a difference.
+
+    With --out the plan is written as digests: of images, templates, parameters, and of both stacks as they are. `up
+    FILE` then does exactly that, or is refused.
+    """
+    from commands.plan_files import place_of, write_plan
     from pipeline.release.planning import plan_release
     from pipeline.target import explained
 
     build = build_of(context)
     judge_project(context)
     with explained(context.target_name, f"{context.environment} was not planned"):
-        planned = plan_release(deployment_of(context, context.running_target(), build), context.report)
+        target = context.running_target()
+        place = place_of(target, releaser(context, target)) if out is not None else ""
+        planned = plan_release(deployment_of(context, target, build), context.report, place=place)
     result: dict[str, Any] = {
         "environment": context.environment,
         "changes": planned.changes,
@@ -58,7 +66,12 @@ def plan(context: Context) -> Outcome:
     if planned.load is not None:
         result["load"] = _load(planned.load)
         lines.append(_load_line(planned.load))
-    lines += ["", f"Next: {command_line(context, 'up')}" if planned.changes else "nothing would change"]
+    apply = ["up"]
+    if out is not None:
+        write_plan(planned, out)
+        result["out"] = str(out)
+        apply.append(str(out))
+    lines += ["", f"Next: {command_line(context, *apply)}" if planned.changes else "nothing would change"]
     return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import click
 from cfn.problems import Command as Words
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
-from commands.declared import BASE, BUILDER, NO_SBOM, RUNTIME, YES, command, flag, folder, omit
+from commands.declared import BASE, BUILDER, NO_SBOM, RUNTIME, YES, FilePath, command, flag, folder, omit
 from commands.deploying import (
     build_of,
     deployment_of,
@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 
 @command(
     "Deploy everything: both phases.",
+    click.Argument(
+        ["plan"],
+        metavar="[PLAN]",
+        required=False,
+        type=FilePath(exists=True, dir_okay=False, path_type=Path),
+    ),
     BASE, BUILDER, NO_SBOM, RUNTIME,
     omit("--no-smoke", "smoke", "Do not test the release at the end."),
     flag("--skip-doctor", "On AWS, do not check the account first."),
@@ -48,13 +54,16 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def up(
     context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, repeat: Words = ("up",),
-    ready: Callable[[], None] = lambda: None,
+    plan: Path | None = None, ready: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
     """Deploy both phases: create repositories with placeholder images, build and push the images, switch to them.
 
     Ends with a sample transaction; without the transaction pipeline, each function that has events/smoke.json is
     invoked with it, and an own workflow executed with the project's. On AWS the account is checked first (see doctor);
     an error stops the command before anything changes.
+
+    With PLAN, a file of plan --out, the release does exactly that: it is refused if the sources, the settings or one of
+    the stacks changed after the plan was made, or if the plan is of another account, region or environment.
     \f
     repeat  the command that the user ran; an error suggests it with --yes if data would be lost
     ready   called while the environment's lock is held, before any change
@@ -64,6 +73,11 @@ def up(
     from pipeline.target import explained
 
     started = time.monotonic()
+    exactly = None
+    if plan is not None:
+        from commands.plan_files import read_plan
+
+        exactly, repeat = read_plan(plan), (*repeat, str(plan))
     build = build_of(context, sbom=sbom)  # first, so that bad input starts nothing
     require_digests(build.sources)
     judge_project(context)
@@ -79,7 +93,14 @@ def up(
 
             require_healthy(context, target)
         deployment = deployment_of(context, target, build, approval(context, repeat, yes=yes))
-        released = release(deployment, context.report, by=releaser(context, target), smoke=smoke)
+        by = releaser(context, target)
+        if exactly is not None:
+            from commands.plan_files import place_of
+            from pipeline.release.planning import require_planned
+
+            require_planned(deployment, exactly, context.report, place=place_of(target, by))
+            deployment = replace(deployment, exactly=exactly)
+        released = release(deployment, context.report, by=by, smoke=smoke)
     return _released(context, released, time.monotonic() - started)
 
 

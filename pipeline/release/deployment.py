@@ -19,6 +19,7 @@ from pipeline.core.events import Note, Report, Step, step
 from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
 from pipeline.oci.values import ImageReference
+from pipeline.release.exact_plan import ExactPlan, require_before
 from pipeline.release.traffic import at_once, operation_seconds, shift_parameter
 from pipeline.release.versions import abandoned, delete_superseded, deleting_in_cleanup, described, move_back
 from pipeline.stacks import (
@@ -62,12 +63,14 @@ class Deployment:
     """The inputs of a release of one environment.
 
     approve  called before a stack update that loses data
+    exactly  the plan that the release has to keep to; None for none
     """
 
     target: Target
     settings: Settings
     build: Build
     approve: Approve = approve_all
+    exactly: ExactPlan | None = None
 
     @property
     def sources(self) -> tuple[FunctionSource, ...]:
@@ -161,7 +164,8 @@ def bring_registry(deployment: Deployment, report: Report) -> StackOutputs:
     """Create or update stack 1."""
     with step(report, "stack", deployment.names.registry_stack) as running:
         state = read_registry(deployment)
-        return _apply(deployment, plan_stack(state, wanted_registry(deployment, state)), report, running)
+        plan = _plan(deployment, state, wanted_registry(deployment, state))
+        return _apply(deployment, plan, report, running)
 
 
 def bring_pipeline(
@@ -170,7 +174,15 @@ def bring_pipeline(
     """Create or update stack 2, given its ``state``; returns its outputs and the wanted stack."""
     with step(report, "stack", deployment.names.pipeline_stack) as running:
         wanted = wanted_pipeline(deployment, images, ask_account(deployment, state, report))
-        return _apply(deployment, plan_stack(state, wanted), report, running), wanted
+        return _apply(deployment, _plan(deployment, state, wanted), report, running), wanted
+
+
+def _plan(deployment: Deployment, state: StackState, wanted: WantedStack) -> StackPlan:
+    """The plan of a stack. Raises ReleaseError if the release keeps to a plan that was made for another state of it."""
+    plan = plan_stack(state, wanted)
+    if deployment.exactly is not None and not isinstance(plan, NoChange):
+        require_before(deployment.exactly, state)
+    return plan
 
 
 def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:

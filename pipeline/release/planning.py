@@ -26,6 +26,7 @@ from pipeline.release.deployment import (
     wanted_pipeline,
     wanted_registry,
 )
+from pipeline.release.exact_plan import ExactPlan, exact_plan, require_own, require_same
 from pipeline.release.image_changes import explain_change
 from pipeline.release.images import build_images
 from pipeline.release.recompressed import keep_deployed
@@ -42,6 +43,7 @@ from pipeline.stacks import (
     StackState,
     Update,
     Wait,
+    WantedStack,
     describe_change,
     plan_stack,
 )
@@ -118,54 +120,99 @@ class LoadDecision:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """The decisions for both stacks and all functions. cost: None if unknown."""
+    """The decisions for both stacks and all functions. cost: None if unknown; exact: as a file has it."""
 
     stacks: tuple[StackDecision, ...]
     functions: tuple[FunctionDecision, ...]
-    cost: CostDecision | None = None
-    load: LoadDecision | None = None
+    cost: CostDecision | None
+    load: LoadDecision | None
+    exact: ExactPlan
 
     @property
     def changes(self) -> bool:
         return any(each.changes for each in self.stacks) or any(each.changes for each in self.functions)
 
 
-def plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What a release would do.
+
+    built    the images
+    before   the images that stack 2 has, by parameter
+    after    the image of each function, as a URI
+    stacks   both stacks: as they are, as they would be, and the plan
+    """
+
+    built: tuple[CheckedImage, ...]
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    stacks: tuple[tuple[StackState, WantedStack, StackPlan], ...]
+
+    def exact(self, place: str, environment: str) -> ExactPlan:
+        return exact_plan(
+            place,
+            environment,
+            {image.function: image for image in self.built},
+            {state.name: (state, wanted) for state, wanted, _plan in self.stacks},
+            frozenset(image_parameter(image.function) for image in self.built),
+        )
+
+
+def plan_release(deployment: Deployment, report: Report, *, place: str = "") -> ReleasePlan:
     """Build the images (into the cache only), read both stacks, and decide as a release would.
 
-    The changed resources come from a change set, which is deleted again.
+    The changed resources come from a change set, which is deleted again. place: of the target, for the exact plan.
     """
-    return interruption.run(partial(_plan_release, deployment, Clock(report)))
+    return interruption.run(partial(_plan_release, deployment, place, Clock(report)))
 
 
-def _plan_release(deployment: Deployment, report: Report) -> ReleasePlan:
+def require_planned(deployment: Deployment, planned: ExactPlan, report: Report, *, place: str) -> None:
+    """Raise ReleaseError with all differences if a release would not do what was planned. Changes nothing."""
+
+    def require() -> None:
+        environment = deployment.names.ledger
+        require_own(planned, place, environment)
+        with ThreadPoolExecutor(thread_name_prefix="plan") as pool:
+            decided = _decide(deployment, pool, report)
+        settled = {state.name for state, _wanted, plan in decided.stacks if isinstance(plan, NoChange)}
+        require_same(planned, decided.exact(place, environment), settled)
+
+    interruption.run(require)
+
+
+def _decide(deployment: Deployment, pool: ThreadPoolExecutor, report: Report) -> _Decided:
+    building = pool.submit(build_images, deployment.build, report)
+    registry, pipeline = pool.map(lambda read: read(deployment), (read_registry, read_pipeline))
+    before = current_images(deployment, pipeline)
+    built = keep_deployed(building.result(), before, deployment.target.registry, report)
+    after = {
+        image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}" for image in built
+    }
+    images = {image_parameter(name): uri for name, uri in after.items()}
+    wanted = (
+        wanted_registry(deployment, registry),
+        wanted_pipeline(deployment, images, ask_account(deployment, pipeline, report)),
+    )
+    stacks = zip((registry, pipeline), wanted, strict=True)
+    return _Decided(built, before, after, tuple((state, each, plan_stack(state, each)) for state, each in stacks))
+
+
+def _plan_release(deployment: Deployment, place: str, report: Report) -> ReleasePlan:
     with ThreadPoolExecutor(thread_name_prefix="plan") as pool:
-        building = pool.submit(build_images, deployment.build, report)
-        registry, pipeline = pool.map(lambda read: read(deployment), (read_registry, read_pipeline))
-        before = current_images(deployment, pipeline)
-        built = keep_deployed(building.result(), before, deployment.target.registry, report)
-        after = {
-            image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}"
-            for image in built
-        }
-        images = {image_parameter(name): uri for name, uri in after.items()}
-        wanted = wanted_pipeline(deployment, images, ask_account(deployment, pipeline, report))
-        plans = (
-            plan_stack(registry, wanted_registry(deployment, registry)),
-            plan_stack(pipeline, wanted),
+        decided = _decide(deployment, pool, report)
+        pipeline, wanted, _plan = decided.stacks[1]
+        functions = pool.map(
+            lambda each: _function(
+                deployment, each, decided.before.get(image_parameter(each.function)), decided.after[each.function]
+            ),
+            sorted(decided.built, key=lambda each: each.function),
         )
         return ReleasePlan(
-            tuple(pool.map(partial(_describe, deployment, report), plans)),
-            tuple(
-                pool.map(
-                    lambda each: _function(
-                        deployment, each, before.get(image_parameter(each.function)), after[each.function]
-                    ),
-                    sorted(built, key=lambda each: each.function),
-                )
-            ),
+            tuple(pool.map(lambda stack: _describe(deployment, report, stack[2]), decided.stacks)),
+            tuple(functions),
             _cost(pipeline, deployment.templates.pipeline, deployment.settings),
             _load(deployment, pipeline, wanted.parameters),
+            decided.exact(place, deployment.names.ledger),
         )
 
 

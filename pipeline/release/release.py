@@ -110,7 +110,8 @@ def _begin_on_placeholders(
 
     Creating the network, table and functions takes longer than switching functions to their images.
     """
-    if not state.status.gone or wait([images], timeout=IMAGES_NEARLY).done:
+    # An exact plan has no step between.
+    if not state.status.gone or deployment.exactly is not None or wait([images], timeout=IMAGES_NEARLY).done:
         return state
     bring_pipeline(deployment, state, {}, report)
     return read_pipeline(deployment)

@@ -39,7 +39,11 @@ NEEDED = {
     "verify-workflow": ["machine.json"],
     "verify": ["oci:nowhere"],
     "why-changed": ["oci:nowhere", "oci:nowhere"],
+    "completion": ["bash"],
+    "up": ["plan.json"],
 }
+# Of these the argument can be left out.
+OPTIONAL = ("up",)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +96,7 @@ def lines_for(name: str) -> Iterator[tuple[click.Parameter, str, list[str]]]:
 
 
 def needed(name: str, parameter: click.Parameter) -> list[str]:
-    words = NEEDED.get(name, [])
+    words = NEEDED.get(name, []) if name not in OPTIONAL else []
     if parameter.opts[0] in words or (name == "submit" and parameter.name == "file"):
         return []
     return words

@@ -1,0 +1,43 @@
+"""The files of ``plan --out`` and ``up PLAN``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import ReleaseError
+from pipeline.core.files import read_regular, storing, write_atomically
+from pipeline.release.exact_plan import ExactPlan, decode_plan, encode_plan
+
+if TYPE_CHECKING:
+    from pipeline.release.planning import ReleasePlan
+    from pipeline.target import Target
+
+# The largest file of a plan; one of two hundred functions has some ten thousand bytes.
+_PLAN_MAX = 1 << 20
+
+
+def place_of(target: Target, by: str) -> str:
+    """Account and region, or the embedded AWS and its region. by: the ARN of the caller."""
+    place = target.place(by)
+    return f"{place}/{target.region}" if target.is_local else place
+
+
+def write_plan(planned: ReleasePlan, out: Path) -> None:
+    """Write the exact plan. Raises ReleaseError if a stack refuses it, and StorageError."""
+    for decision in planned.stacks:
+        if decision.decision == "refuse":
+            raise ReleaseError("no plan was written", f"{decision.name}: {decision.reason}", "Resolve that first.")
+    with storing(out, "name another file"):
+        write_atomically(out, encode_plan(planned.exact))
+
+
+def read_plan(path: Path) -> ExactPlan:
+    """The plan in a file. Raises ReleaseError."""
+    try:
+        content = read_regular(path, _PLAN_MAX)
+    except OSError as problem:
+        raise ReleaseError(
+            "nothing was deployed: the plan cannot be read", f"{path}: {problem.strerror}", "Name a file of plan --out."
+        ) from problem
+    return decode_plan(content)
