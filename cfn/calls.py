@@ -1,8 +1,9 @@
 """What functions may call, and the VPC endpoints that the calls go through. Pure; ``cfn.statements`` has permissions.
 
 A call in a ``function.toml`` names what the transaction pipeline has (``state-table``, ``state-table/index/customer``,
-``alert-topic``, ``dead-letter-queue``, ``state-machine``), an ARN, or ``*`` for actions that know no resource. The role
-of the function, the endpoints of the network and their policies all come from here, so none of them can be forgotten.
+``alert-topic``, ``result-topic``, ``dead-letter-queue``, ``state-machine``), an ARN, or ``*`` for actions that know no
+resource. The role of the function, the endpoints of the network and their policies all come from here, so none of them
+can be forgotten.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from cfn.settings import Call, FunctionDefinition, Settings
 
 # Logical ids.
 STATE_TABLE, ALERT_TOPIC, DEAD_LETTER_QUEUE = "StateTable", "AlertTopic", "DeadLetterQueue"
+RESULT_TOPIC = "ResultTopic"  # of the queue entrance
 
 TABLE_INDEXES = ("customer",)
 
@@ -22,6 +24,7 @@ RESOURCES = {
     "state-table": "dynamodb",
     **{f"state-table/index/{name}": "dynamodb" for name in TABLE_INDEXES},
     "alert-topic": "sns",
+    "result-topic": "sns",
     "dead-letter-queue": "sqs",
     "state-machine": "states",
 }

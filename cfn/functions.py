@@ -39,12 +39,14 @@ from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
 from cfn.placeholder import placeholder_digest
 from cfn.settings import FunctionDefinition, Settings
-from cfn.statements import call_statements
+from cfn.statements import call_statements, resource_arn
 
 METRICS_NAMESPACE = "TransactionPipeline"  # of a project without a name
 ALIAS = "live"
 DEFAULT_STORAGE = 512  # MB of /tmp, which cost nothing (Lambda pricing)
 _RESERVES = "ReservesConcurrency"
+# Called resources whose ARN a function is given.
+_ARN_VARIABLES = {"state-machine": "STATE_MACHINE_ARN", "result-topic": "RESULT_TOPIC_ARN"}
 # Empty, or an image of a private repository by digest: Lambda accepts no other registry, and resolves a tag only once.
 IMAGE_PATTERN = r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64})?$"
 
@@ -208,6 +210,11 @@ def _add_function(
         **{name: reference.partition(":")[2] for name, reference in function.secrets},
         "ENVIRONMENT": settings.environment,
         **({"TABLE_NAME": Ref(table)} if table is not None and _uses_table(function) else {}),
+        **{
+            variable: resource_arn(names, resource)
+            for resource, variable in _ARN_VARIABLES.items()
+            if any(call.resource == resource for call in function.calls)
+        },
         "IMAGE_DIGEST": image_digest,
         "POWERTOOLS_SERVICE_NAME": function.name,
         "POWERTOOLS_METRICS_NAMESPACE": settings.project or METRICS_NAMESPACE,

@@ -127,6 +127,11 @@ class Names:
         return self._of_project("files")
 
     @property
+    def api_log_group(self) -> str:
+        # With the prefix for the same reason.
+        return f"/aws/vendedlogs/apigateway/{self.pipeline_stack}"
+
+    @property
     def table(self) -> str:
         return self._of_project("state")
 

@@ -9,7 +9,7 @@ from troposphere import Output, Ref
 from cfn.alarms import add_alarms, add_subscriptions
 from cfn.dashboard import add_dashboard
 from cfn.data import add_alarm_topic, add_data
-from cfn.entrances.wiring import add_entrances
+from cfn.entrances.entrance_wiring import add_entrances
 from cfn.events.wiring import add_events
 from cfn.functions import add_functions, add_roles
 from cfn.names import pascal_case

@@ -7,7 +7,7 @@ from typing import Any
 
 from troposphere import GetAtt, Ref, Sub
 
-from cfn.calls import ALERT_TOPIC, DEAD_LETTER_QUEUE, STATE_TABLE, action_prefix
+from cfn.calls import ALERT_TOPIC, DEAD_LETTER_QUEUE, RESULT_TOPIC, STATE_TABLE, action_prefix
 from cfn.names import Names
 from cfn.settings import Call
 
@@ -25,6 +25,8 @@ def resource_arn(names: Names, resource: str) -> Any:
             return Sub(f"${{{STATE_TABLE}.Arn}}/index/{index}")
         case ["alert-topic"]:
             return Ref(ALERT_TOPIC)
+        case ["result-topic"]:
+            return Ref(RESULT_TOPIC)
         case ["dead-letter-queue"]:
             return GetAtt(DEAD_LETTER_QUEUE, "Arn")
         case ["state-machine"]:

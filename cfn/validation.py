@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from cfn.calls import EXTRA_ENDPOINTS, PSEUDO_PARAMETERS, RESOURCES
+from cfn.calls import EXTRA_ENDPOINTS, PSEUDO_PARAMETERS, RESOURCES, action_prefix
 from cfn.events.judging import event_findings, shared_findings
 from cfn.names import image_parameter, pascal_case
 from cfn.problems import SettingsError
-from cfn.settings import Call, FunctionDefinition, Settings
+from cfn.settings import Call, Entrance, FunctionDefinition, Settings
 from cfn.workflow.limits import CALLED_FUNCTIONS
 
 # Beyond these a mistyped number is likelier than such a load.
@@ -37,12 +37,17 @@ _ENDPOINT = re.compile(
 OWN_VARIABLES = (
     "ENVIRONMENT",
     "TABLE_NAME",
+    "STATE_MACHINE_ARN",
+    "RESULT_TOPIC_ARN",
     "IMAGE_DIGEST",
     "POWERTOOLS_SERVICE_NAME",
     "POWERTOOLS_METRICS_NAMESPACE",
     "POWERTOOLS_LOG_LEVEL",
 )
 
+
+# Entrances that are one function of the project, behind an API or a queue.
+OF_ONE_FUNCTION = (Entrance.HTTP, Entrance.QUEUE)
 
 # CloudFormation schema of AWS::Logs::LogGroup, RetentionInDays.
 _RETENTIONS = (
@@ -147,6 +152,9 @@ def check_functions(settings: Settings, functions: Sequence[FunctionDefinition])
         elif other != function.name:
             findings.append(f"{function.name} and {other} have one parameter, {image_parameter(other)}")
     findings += shared_findings(functions)
+    for entrance in settings.entrances:
+        if entrance in OF_ONE_FUNCTION and [each.entrance for each in functions].count(entrance) != 1:
+            findings.append(f'entrances has {entrance}, so one folder declares entrance = "{entrance}"')
     if findings:
         raise SettingsError(
             "the templates cannot be made",
@@ -186,13 +194,15 @@ def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]
 def call_findings(settings: Settings, name: str, call: Call) -> Iterator[str]:
     """What is wrong with a call of ``name``, whose logical ids are resolved (``cfn.own_resources``)."""
     known = RESOURCES if settings.has_transactions else _OF_OWN_WORKFLOW if settings.own_workflow else {}
+    if Entrance.QUEUE not in settings.entrances:
+        known = {name: service for name, service in known.items() if name != "result-topic"}
     service = known.get(call.resource)
     if call.resource.startswith("arn:"):
         yield from _arn_findings(name, call.resource)
     elif service is None and call.resource != "*" and not call.resource.startswith("${"):
         choices = [*known, "a logical id of resources.yaml", "an ARN or *"]
         yield f"{name} calls the resource {call.resource!r}; write {', '.join(choices)}"
-    elif service is not None and service != call.service:
+    elif service is not None and service != action_prefix(call):
         yield f"{name} calls {call.service!r} on {call.resource}, which belongs to {service}"
     if not call.actions:
         yield f"{name} calls {call.resource} without an action"

@@ -54,12 +54,16 @@ def plan(context: Context, *, out: Path | None = None) -> Outcome:
             for each in planned.functions
         ],
     }
+    if context.settings.entrances:
+        result["entrances"] = [str(each) for each in context.settings.entrances]
     undelivered = events_of_aws(context)
     if undelivered:
         result["aws_only"] = {name: list(kinds) for name, kinds in undelivered.items()}
     lines = [line for decision in planned.stacks for line in _stack_lines(decision)]
     lines += [_function_line(each) for each in planned.functions]
     lines += [f"{name}: {', '.join(kinds)} events come on AWS only" for name, kinds in undelivered.items()]
+    if context.settings.entrances:
+        lines.append(f"entrances: {', '.join(context.settings.entrances)}")
     if planned.cost is not None:
         result["cost"] = _cost(planned.cost)
         lines += ["", _cost_line(planned.cost)]

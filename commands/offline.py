@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
     from pipeline.transactions.cost import compute_cost
+    from pipeline.transactions.entrance_cost import entrance_costs
     from pipeline.transactions.prices import PRICES, Prices
 
     functions = [source.definition for source in context.sources]
@@ -97,5 +99,9 @@ def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome
             json.loads(templates.pipeline), functions, context.names, Prices.load(prices or PRICES)
         )
         return Outcome(invoked.to_json(), invoked.text())
-    bill = compute_cost(json.loads(templates.pipeline), Prices.load(prices or PRICES), transactions=transactions)
+    listed = Prices.load(prices or PRICES)
+    bill = replace(
+        compute_cost(json.loads(templates.pipeline), listed, transactions=transactions),
+        entrances=tuple(entrance_costs(functions, str(context.settings.architecture), listed)),
+    )
     return Outcome(bill.to_json(), bill.text())

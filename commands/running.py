@@ -17,6 +17,7 @@ from commands.reading import read_text
 
 if TYPE_CHECKING:
     from pipeline.target import Target
+    from pipeline.transactions.submissions import Summary
 
 
 @command(
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     click.Argument(["transaction"], metavar="{JSON|--file FILE}", required=False),
     file("--file", "A .jsonl or .csv file of transactions.", exists=True),
     flag("--map", "With --file: through the entrance's bucket and Distributed Map; run it again to resume."),
+    flag("--queue", "Put it into the entrance's queue, and do not wait for the answer."),
     file("--results", "With --file: where to record the result of each line."),
     click.Option(
         ["--workers"],
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     ),
 )
 def submit(
-    context: Context, *, transaction: str | None, file: Path | None = None, map: bool = False,
+    context: Context, *, transaction: str | None, file: Path | None = None, map: bool = False, queue: bool = False,
     results: Path | None = None, workers: int = 16,
 ) -> Outcome:  # fmt: skip
     """Submit one transaction, as JSON text or - for standard input, or a whole file, and print the answers.
@@ -46,13 +48,16 @@ def submit(
     if context.own_workflow is not None and context.described.workflow is None:
         return _execute(context, context.own_workflow.kind, transaction, file)
     context.require_transactions("nothing was submitted")
+    if map and queue:
+        raise click.UsageError("Give --map or --queue: they are two entrances.")
     if file is not None and transaction is None:
-        return (_map_file if map else _submit_file)(context, file, results, workers)
+        return (_map_file if map else _queue_file if queue else _submit_file)(context, file, results, workers)
     if transaction is None or file is not None:
         raise click.UsageError("Give one transaction as JSON, or a file with --file.")
     if map:
         raise click.UsageError("--map is for a file: give one with --file.")
-    return submit_text(context, read_text(sys.stdin.buffer, "standard input") if transaction == "-" else transaction)
+    text = read_text(sys.stdin.buffer, "standard input") if transaction == "-" else transaction
+    return _queue_text(context, text) if queue else submit_text(context, text)
 
 
 def submit_text(context: Context, text: str) -> Outcome:
@@ -130,6 +135,55 @@ def _map_file(context: Context, path: Path, results: Path | None, workers: int) 
     return Outcome(result, "\n".join((outcome.text, *lines)), outcome.exit_code)
 
 
+def _queue_text(context: Context, text: str) -> Outcome:
+    """Put one transaction, given as JSON, into the queue of the entrance."""
+    from pipeline.target import explained
+    from pipeline.transactions.enqueue import enqueue
+
+    output = _queue_output(context)
+    with explained(context.target_name, "the transaction was not queued"):
+        target = context.running_target()
+        queued = enqueue(target.client("sqs"), _output(context, target, output, "the transaction was not queued"), text)
+    line = f"{queued.transaction_id}  queued as message {queued.message_id}"
+    return Outcome(queued.to_json(), f"{line}\nNext: {command_line(context, 'explain', queued.transaction_id)}")
+
+
+def _queue_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
+    from pipeline.target import explained
+    from pipeline.transactions.enqueue import enqueue_file
+
+    what, output = f"{path} was not queued to its end", _queue_output(context)
+    with explained(context.target_name, what):
+        target = context.running_target()
+        url = _output(context, target, output, what)
+        summary = enqueue_file(
+            target.client("sqs"),
+            url,
+            path,
+            results=results,
+            place=target.place(_output(context, target, "StateMachineArn", what)),
+            workers=workers,
+            report=context.report,
+        )
+    return _file_outcome(context, summary)
+
+
+def _queue_output(context: Context) -> str:
+    """The output of the stack with the URL of the entrance's queue. Raises SettingsError without the entrance."""
+    from cfn.names import pascal_case
+    from cfn.settings import Entrance
+    from pipeline.core.errors import NextStep, SettingsError
+
+    for source in context.sources:
+        if source.definition.entrance is Entrance.QUEUE:
+            return f"{pascal_case(source.name)}QueueUrl"
+    raise SettingsError(
+        "nothing was queued",
+        f"{context.environment} has no entrance queue",
+        NextStep('Write entrances = ["queue"] into environments.toml, and deploy it', ("up",)),
+    )
+
+
 def _submit_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
     from pipeline.target import explained
     from pipeline.transactions.claims import read_claim
@@ -149,6 +203,10 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
             decided=lambda identifier: read_claim(target.client("dynamodb"), table, identifier).decided,
             report=context.report,
         )
+    return _file_outcome(context, summary)
+
+
+def _file_outcome(context: Context, summary: Summary) -> Outcome:
     lines = [f"{name:<12} {count:>9,}" for name, count in sorted(summary.counts.items())]
     lines += [f"line {number}: malformed, {why}" for number, why in summary.malformed[:20]]
     lines += [f"line {number}: unanswered, {why}" for number, why in summary.unanswered[:20]]

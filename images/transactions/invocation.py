@@ -102,7 +102,7 @@ def lambda_handler(judge: Callable[[Invocation], Response]) -> Handler:
         except InvocationError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - its text may hold what was submitted, so it must not leave
-            failure = InternalError(f"{type(error).__name__} at {_place(error.__traceback__)}")
+            failure = InternalError(f"{type(error).__name__} at {place_of(error.__traceback__)}")
         else:
             metrics.add_metric("TransactionsJudged", MetricUnit.Count, 1)
             return response
@@ -120,7 +120,7 @@ def _loggable_id(document: object) -> str:
     return str(value) if is_transaction_id(value) else "unusable"
 
 
-def _place(trace: TracebackType | None) -> str:
+def place_of(trace: TracebackType | None) -> str:
     """The innermost frame as ``scoring.py:42 in score``."""
     place = "an unknown place"
     while trace is not None:

@@ -31,7 +31,9 @@ _RESERVED = frozenset(
     }
 )
 # Set on every function by the pipeline stack.
-_OURS = frozenset({"ENVIRONMENT", "TABLE_NAME", "IMAGE_DIGEST", "POWERTOOLS_SERVICE_NAME"})
+_OURS = frozenset(
+    {"ENVIRONMENT", "TABLE_NAME", "STATE_MACHINE_ARN", "RESULT_TOPIC_ARN", "IMAGE_DIGEST", "POWERTOOLS_SERVICE_NAME"}
+)
 # All variables of a function together, in bytes (Lambda quotas).
 _VARIABLES_MAX = 4096
 

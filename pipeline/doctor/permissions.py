@@ -200,8 +200,13 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
     ),
     "status": (*_READ_STACKS, *grant(On.FUNCTIONS, "lambda:GetFunction")),
-    # The records of lines that were parked before.
-    "submit": (*_READ_STACKS, *_SUBMIT, *grant(On.TABLE, "dynamodb:GetItem")),
+    # The records of lines that were parked before, and the queue of the entrance.
+    "submit": (
+        *_READ_STACKS,
+        *_SUBMIT,
+        *grant(On.TABLE, "dynamodb:GetItem"),
+        *grant(On.QUEUE, "sqs:SendMessage"),
+    ),
     "explain": (
         *_READ_STACKS,
         *grant(On.TABLE, "dynamodb:GetItem"),

@@ -127,6 +127,8 @@ def policy_of(
         resources = resource_arns(on, names, functions, arn, any_name="*")
         if has_files:
             resources += _of_files(on, names, arn)
+        if on is On.LOG_GROUPS and any(f'"{names.api_log_group}"' in body for body in bodies):
+            resources.append(arn("logs", f"log-group:{names.api_log_group}"))
         match on:
             case On.FUNCTIONS | On.LOG_GROUPS:  # also versions and aliases, and log streams
                 resources += [f"{each}:*" for each in resources]

@@ -148,4 +148,4 @@ KINDS = tuple(_SAMPLES)
 
 def aws_only(function: FunctionDefinition) -> tuple[str, ...]:
     """The kinds of the function's events that the embedded AWS does not deliver."""
-    return tuple(sorted({str(each.__struct_config__.tag) for each in function.events if isinstance(each, Url | Route)}))
+    return tuple(sorted({str(each.__struct_config__.tag) for each in function.events if isinstance(each, Url)}))

@@ -75,6 +75,7 @@ class Cost:
 
     express_usd   the EXPRESS workflow's part of the variable costs
     standard_usd  what a STANDARD workflow of the same shape would cost instead, per million transactions
+    entrances     what a million transactions cost in addition, by the entrance that they come through
     """
 
     variable: tuple[Line, ...]
@@ -86,6 +87,7 @@ class Cost:
     region: str
     storage: Storage
     transactions: int = MILLION
+    entrances: tuple[Line, ...] = ()
 
     @property
     def per_million(self) -> float:
@@ -117,6 +119,7 @@ class Cost:
             "transactions": self.transactions,
             "variable": lines(self.variable),
             "variable_per_million": round(self.per_million, 4),
+            "entrances": lines(self.entrances),
             "fixed": lines(self.fixed),
             "fixed_per_month": round(self.per_month, 4),
             "total": round(self.total, 4),
@@ -138,6 +141,8 @@ class Cost:
         rows = [f"{'USD per million transactions':<44}{'quantity':>14}  {'unit':<14}{'USD':>9}"]
         rows += [row(line) for line in self.variable]
         rows += [f"{'':<74}{'-' * 7:>7}", f"{'variable':<74}{self.per_million:>7.2f}", ""]
+        if self.entrances:
+            rows += ["in addition, for those that come", *(row(line) for line in self.entrances), ""]
         rows += [f"{'USD per month, fixed':<44}"]
         rows += [row(line) for line in self.fixed]
         rows += [f"{'fixed':<74}{self.per_month:>7.2f}", ""]

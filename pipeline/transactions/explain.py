@@ -10,12 +10,21 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cfn.settings import Entrance
 from cfn.workflow.limits import DETAILS_PREFIX
 from pipeline.core.errors import NextStep, SubmissionError
 from pipeline.transactions.drawing import draw
 from pipeline.transactions.transaction_records import read_record
 from pipeline.transactions.ways import TURNS, follow
 
+# How the names of executions begin: those of the commands, and of the entrances (``cfn.settings.Entrance``).
+ENTRANCES = {
+    "submit": "submit",
+    "redrive": "redrive",
+    "http": Entrance.HTTP,
+    "queue": Entrance.QUEUE,
+    "file": Entrance.FILES,
+}
 # Lines to read per log group and search; a transaction has a handful.
 LOG_LINES_MAX = 200
 # Keys of every log line that say nothing new about this transaction.
@@ -65,6 +74,7 @@ class Story:
             "received_at": self.record.get("received_at"),
             "decided_at": self.record.get("decided_at"),
             "execution": self.record.get("execution"),
+            "entrance": entrance_of(str(self.record.get("execution", ""))),
             "attempts": int(self.record.get("attempts", 1)),
             "judges": json.loads(self.record.get("judges", "{}")),
             "details": dict(self.details) if self.details else None,
@@ -146,10 +156,19 @@ def explain(
     )
 
 
+def entrance_of(execution: str) -> str:
+    """The way by which a transaction came, from the name of the execution that claimed it last.
+
+    >>> entrance_of("http-2f1c:9b"), entrance_of("nightly-batch:3")
+    ('http', 'the state machine')
+    """
+    return str(ENTRANCES.get(execution.partition("-")[0], "the state machine"))
+
+
 def _record_moments(record: Mapping[str, Any]) -> Iterator[Moment]:
     attempts = int(record.get("attempts", 1))
     more = f" in attempt {attempts}" if attempts > 1 else ""
-    yield Moment(record["received_at"], "record", "received")
+    yield Moment(record["received_at"], "record", f"received through {entrance_of(str(record['execution']))}")
     if "parked_at" in record:
         yield Moment(record["parked_at"], "record", f"parked: {record['parked_error']}")
     if "decided_at" in record:

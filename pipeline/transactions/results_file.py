@@ -58,7 +58,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where lines were submitted. ``place`` is an account and a region, or the identity of an embedded AWS."""
+    """Where lines were submitted.
+
+    place          an account and a region, or the identity of an embedded AWS
+    state_machine  its ARN, or the URL of the queue in front of it
+    """
 
     place: str
     state_machine: str

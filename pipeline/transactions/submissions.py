@@ -87,10 +87,34 @@ def submit_file(
     workers  concurrent submissions, and lines held in memory
     decided  whether a transaction has an answer by now: a line parked before, and redriven since, gets that answer
 
+    Raises as ``submit_lines`` does.
+    """
+    return submit_lines(
+        path,
+        lambda line: _submit_line(sfn_client, state_machine_arn, line),
+        Origin(place, state_machine_arn),
+        results=results or default_results(path),
+        workers=workers,
+        decided=decided,
+        report=report,
+    )
+
+
+def submit_lines(
+    path: Path,
+    submit_line: Callable[[Line], Done],
+    origin: Origin,
+    *,
+    results: Path,
+    workers: int = WORKERS,
+    decided: Callable[[str], bool] = lambda _: False,
+    report: Report = ignore,
+) -> Summary:
+    """Run ``submit_line`` for every line of a file that an earlier run has not finished; see ``submit_file``.
+
     Raises SubmissionError if the file or the results file cannot be used, or after GIVE_UP_AFTER consecutive
     submissions without an answer. The results file keeps everything finished by then.
     """
-    results = results or default_results(path)
     with contextlib.suppress(OSError):  # the results file need not exist yet
         if results.samefile(path):
             raise SubmissionError(
@@ -98,7 +122,7 @@ def submit_file(
             )
     total = _count(path)
     started = time.monotonic()
-    with open_results(results, Origin(place, state_machine_arn)) as file:
+    with open_results(results, origin) as file:
         run = _FileRun(file, total, started, report)
         with ThreadPoolExecutor(workers) as pool:
             running: set[Future[Done]] = set()
@@ -112,7 +136,7 @@ def submit_file(
                     elif line.why:
                         run.finish(Done(line.number, line.digest, "malformed", why=line.why))
                     else:
-                        running.add(pool.submit(_submit_line, sfn_client, state_machine_arn, line))
+                        running.add(pool.submit(submit_line, line))
                     if len(running) >= workers:
                         running = run.collect(running)
                 while running:

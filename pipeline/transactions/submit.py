@@ -19,7 +19,7 @@ from pipeline.transactions.causes import cause_in_words
 # The limit of StartSyncExecution's input, 256 KiB (Step Functions API reference).
 INPUT_MAX_BYTES = 262_144
 # Ids that the workflow records answers for (cfn/workflow/expressions/submission.jsonata).
-_USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _too_large(document: Any) -> Answer:
     reason = {"source": "workflow", "rule": "too_large", "message": f"an input has at most {INPUT_MAX_BYTES:,} bytes"}
     value = document.get("transaction_id") if isinstance(document, dict) else None
     return Answer(
-        transaction_id=value if isinstance(value, str) and _USABLE_ID.fullmatch(value) else None,
+        transaction_id=value if isinstance(value, str) and USABLE_ID.fullmatch(value) else None,
         outcome="REJECTED",
         reasons=(reason,),
         repeat=False,

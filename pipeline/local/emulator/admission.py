@@ -6,6 +6,7 @@ request passes this ASGI application first:
 
     a Host that is not a loopback name, or a header that only browsers send     refused
     /v2/…                requires a login of GetAuthorizationToken; its caller's permissions apply
+    /_aws/execute-api/…  requires a Signature Version 4, as everything else
     /_ministack/…        requires the host's token; a ResponseURL contains its own unguessable token
     everything else      requires a Signature Version 4 by a key that this embedded AWS issued
 
@@ -23,6 +24,7 @@ from urllib.parse import quote
 
 from pipeline.core.web_origins import comes_from_elsewhere, host_of
 from pipeline.local.emulator.patches.access import verified_key
+from pipeline.local.emulator.patches.api_addresses import API_PATH
 from pipeline.local.emulator.registry_logins import RegistryLogins, registry_permission
 from pipeline.local.emulator.signatures import Refused, Request, read_claim, verify
 
@@ -95,7 +97,7 @@ class Admission:
                 service = "ecr"
             elif path.startswith(_RESPONSE_PATHS) and request.method == "PUT" and self.account.awaits(path):
                 pass
-            elif path.startswith("/_"):
+            elif path.startswith("/_") and not path.startswith(API_PATH):
                 self._admit_host(request)
             else:
                 body = await _read_body(receive)

@@ -41,8 +41,9 @@ from pipeline.local.host_state import Access, RootKey
 from pipeline.local.processes import die_with_parent, kill_children, kill_marked
 
 SERVICES = (
-    "cloudformation", "cloudwatch", "dynamodb", "dynamodbstreams", "ec2", "ecr", "events", "iam", "kinesis", "kms",
-    "lambda", "logs", "s3", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions", "sts",
+    "apigateway", "cloudformation", "cloudwatch", "dynamodb", "dynamodbstreams", "ec2", "ecr", "events", "iam",
+    "kinesis", "kms", "lambda", "logs", "s3", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions",
+    "sts",
 )  # fmt: skip
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPYCACHEPREFIX")
 # Variables for this process alone; it removes them from its environment.

@@ -49,6 +49,12 @@ ATTACKS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
     "read parked messages": ("GET", "/_ministack/sqs/messages", {}, b""),
     "change the configuration": ("POST", "/_ministack/config", {}, b'{"stepfunctions._SFN_WAIT_SCALE": "0"}'),
     "read a function's code": ("GET", "/_ministack/lambda-code/function", {}, b""),
+    "submit to an API": (
+        "POST",
+        "/_aws/execute-api/12345678/transactions",
+        {"Content-Type": "application/json"},
+        b"{}",
+    ),
     "answer for a custom resource": ("PUT", "/_ministack/cfn-response/guessed", {}, b'{"Status": "SUCCESS"}'),
     "look at the health": ("GET", "/_localstack/health", {}, b""),
     "list buckets": ("GET", "/", {}, b""),

@@ -14,6 +14,7 @@ from pipeline.operations.sample_events import KINDS
 from tests.functional.command_line import ROOT
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.projects.project import Project
+from tests.functional.signed_requests import request
 
 # Keeps what it gets where the test finds it; fails for what says so.
 HANDLER = """
@@ -108,7 +109,7 @@ def listening(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactor
     project.write("images/listener/handler.py", f"QUEUE = {seen!r}\n{HANDLER}")
     project.write("images/listener/function.toml", EVENTS.replace("STREAM", table["LatestStreamArn"]))
     said = project.run("up").stdout
-    assert "listener: http, url events come on AWS only" in said
+    assert "listener: url events come on AWS only" in said
     yield Listening(project, seen)
     project.run("down", code=(0, 1))
     client("dynamodb").delete_table(TableName="listened")
@@ -149,6 +150,23 @@ def test_events_that_match_the_pattern(listening: Listening) -> None:
         listening.received("elsewhere", 0.5)
 
 
+def test_requests_to_its_route(listening: Listening) -> None:
+    status, _headers, _body = request(listening.project.aws, "GET", listening.outputs["ApiUrl"] + "/orders/7?big=1")
+    assert status == 200
+    event = listening.received("/orders/7", 15)
+    assert (event["routeKey"], event["pathParameters"], event["rawQueryString"]) == (
+        "GET /orders/{id}", {"id": "7"}, "big=1",
+    )  # fmt: skip
+
+
+def test_requests_that_are_not_signed_and_other_routes_get_nothing(listening: Listening) -> None:
+    url = listening.outputs["ApiUrl"]
+    assert request(listening.project.aws, "GET", f"{url}/orders/8", signed=False)[0] == 403
+    assert request(listening.project.aws, "DELETE", f"{url}/orders/8")[0] == 404
+    with pytest.raises(AssertionError):
+        listening.received("/orders/8", 0.5)
+
+
 def test_changes_of_a_table(listening: Listening) -> None:
     listening.project.aws.client("dynamodb").put_item(TableName="listened", Item={"id": {"S": "item-1"}})
     assert listening.received("item-1", 20)["Records"][0]["eventName"] == "INSERT"
@@ -182,13 +200,13 @@ def test_a_sample_of_each_event_is_taken(listening: Listening, kind: str) -> Non
 
 
 def test_the_plan_names_what_comes_on_aws_only(listening: Listening) -> None:
-    assert listening.project.json("plan")["aws_only"] == {"listener": ["http", "url"]}
+    assert listening.project.json("plan")["aws_only"] == {"listener": ["url"]}
 
 
 def test_the_table_of_the_docs_says_the_same() -> None:
     page = (ROOT / "docs" / "functions.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|\n]+) \|$", page, re.MULTILINE))
-    assert rows == {kind: "AWS only" if kind in ("http", "url") else "works" for kind in KINDS}
+    assert rows == {kind: "AWS only" if kind == "url" else "works" for kind in KINDS}
 
 
 def test_mistakes_name_the_nearest(listening: Listening) -> None:

@@ -21,9 +21,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 IMAGES = Path(__file__).parents[3] / "images"
 FUNCTIONS = ("transaction-validation", "fraud-detection", "compliance-checking")
+# Deployed only where the settings have the entrance.
+ENTRANCES = ("http-entrance", "queue-entrance")
 EVENTS = Path(__file__).parent / "events"
 
-for _folder in (IMAGES, *(IMAGES / function for function in FUNCTIONS)):
+for _folder in (IMAGES, *(IMAGES / function for function in (*FUNCTIONS, *ENTRANCES))):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 

@@ -6,28 +6,46 @@ import re
 import tomllib
 
 import pytest
+from transactions.submission import DEADLINE_SECONDS
 
+from cfn.settings import Entrance
 from cfn.workflow.composition import definition, tasks
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
-from tests.unit.images.loading import FUNCTIONS, IMAGES
+from pipeline.assembly.sources import find_sources
+from tests.unit.images.loading import ENTRANCES, FUNCTIONS, IMAGES, load_handler
 
 SHARED_SOURCES = sorted((IMAGES / "transactions").glob("*.py"))
 
 
 def test_every_folder_with_a_function_file_is_a_tested_function() -> None:
-    assert sorted(path.parent.name for path in IMAGES.glob("*/function.toml")) == sorted(FUNCTIONS)
+    assert sorted(path.parent.name for path in IMAGES.glob("*/function.toml")) == sorted((*FUNCTIONS, *ENTRANCES))
+
+
+@pytest.mark.parametrize("function", ENTRANCES)
+def test_an_entrance_is_deployed_only_where_the_settings_have_it(function: str) -> None:
+    entrance = Entrance(function.removesuffix("-entrance"))
+    assert [each.name for each in find_sources(IMAGES)] == sorted(FUNCTIONS)
+    assert [each.name for each in find_sources(IMAGES, entrances=[entrance])] == sorted((*FUNCTIONS, function))
+
+
+def test_an_entrance_waits_for_an_execution_within_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API Gateway answers after 30 s; the queue's function must be able to publish after the wait."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    timeouts = {name: tomllib.loads((IMAGES / name / "function.toml").read_text())["timeout"] for name in ENTRANCES}
+    assert DEADLINE_SECONDS < timeouts["http-entrance"] < 30
+    assert timeouts["queue-entrance"] > load_handler("queue-entrance").PUBLISHING_SECONDS + DEADLINE_SECONDS
 
 
 def test_functions_with_the_same_requirements_share_one_lock_and_so_one_layer() -> None:
     locks: dict[bytes, set[bytes]] = {}
-    for name in FUNCTIONS:
+    for name in (*FUNCTIONS, *ENTRANCES):
         wanted, locked = (IMAGES / name / f"requirements.{kind}" for kind in ("in", "txt"))
         locks.setdefault(wanted.read_bytes(), set()).add(locked.read_bytes())
-    assert len(locks) < len(FUNCTIONS)
+    assert len(locks) == 3
     assert [len(each) for each in locks.values()] == [1] * len(locks)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*FUNCTIONS, *ENTRANCES])
 def test_every_requirement_is_locked_by_hash(function: str) -> None:
     text = (IMAGES / function / "requirements.txt").read_text()
     packages = re.findall(
@@ -37,7 +55,7 @@ def test_every_requirement_is_locked_by_hash(function: str) -> None:
     assert "aws-lambda-powertools" in packages
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*FUNCTIONS, *ENTRANCES])
 def test_a_dockerfile_copies_and_runs_nothing(function: str) -> None:
     lines = (IMAGES / function / "Dockerfile").read_text().splitlines()
     instructions = [line.split()[0] for line in lines if line and not line.startswith("#")]

@@ -41,6 +41,8 @@ def changes_state(service: str, request: Request) -> bool:
     """
     if request.method in ("GET", "HEAD"):
         return False
+    if service == "execute-api":  # what the invoked function changes, it changes by requests of its own
+        return False
     action = _action(request)
     if not action:  # REST: Lambda, S3, and the registry's HTTP API
         return not request.target.partition("?")[0].endswith(("/invocations", "/invoke-async"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from pipeline.local.emulator.patches.api_addresses import API_PATH
 from pipeline.local.emulator.patches.patch import Patch
 from pipeline.local.emulator.registry_logins import RegistryLogins
 from pipeline.local.emulator.signatures import Refused, Request
@@ -80,6 +81,9 @@ class MinistackAccount:
             importlib.import_module(f"ministack.{name}") for name in ("app", "core.router", "core.iam_evaluator")
         )
         parts = urlsplit(request.target)
+        if parts.path.startswith(API_PATH):
+            # What AWS_IAM answers (API Gateway developer guide, "Control access to HTTP APIs with IAM authorization").
+            return 403, {"Content-Type": "application/json"}, b'{"message":"Forbidden"}'
         headers, query = dict(request.headers), parse_qs(parts.query, keep_blank_values=True)
         routing = app._routing_params(request.method, parts.path, headers, request.body, query)
         service = router.detect_service(request.method, parts.path, headers, routing)

@@ -9,6 +9,8 @@ from pipeline.core.errors import INSTALL_LOCAL, LocalError
 from pipeline.local.emulator.bridge_client import InvocationClient
 from pipeline.local.emulator.durable.durable_state import DURABLE_RELIED_ON, DurableState
 from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_token_patch
+from pipeline.local.emulator.patches.api_addresses import API_ADDRESSES
+from pipeline.local.emulator.patches.batch_actions import BATCH_ACTIONS
 from pipeline.local.emulator.patches.executions import EXECUTIONS
 from pipeline.local.emulator.patches.invocations import invocation_patches
 from pipeline.local.emulator.patches.maps.map_rows import MAPS
@@ -34,6 +36,10 @@ RELIED_ON: Mapping[str, str] = {
     "core.responses:get_account_id": "()",
     "core.responses:get_region": "()",
     "core.responses:json_response": "(data, status=200, *, content_type='application/x-amz-json-1.0')",
+    "services.apigateway:_HOST": "str",
+    "services.apigateway:_PORT": "str",
+    "services.apigateway:_apigw_response": "(data, status=200)",
+    "services.apigateway:_apis": "AccountRegionScopedDict",
     "services.ecr:_images": "AccountRegionScopedDict",
     "services.ecr:_layer_blobs": "AccountRegionScopedDict",
     "services.ecr:_manifest_blobs": "AccountRegionScopedDict",
@@ -72,7 +78,7 @@ def all_patches(
     state   the durable state; None stores nothing
     """
     tokens = registry_token_patch(logins)
-    machines = (*EXECUTIONS, *MAPS, *STATE_ROLES)
+    machines = (*EXECUTIONS, *MAPS, *STATE_ROLES, *API_ADDRESSES, *BATCH_ACTIONS)
     rows = (*invocation_patches(client), *UPLOADS, *REFERRERS, tokens, *machines, *REPLACEMENTS, *GATES)
     return (*rows, *(state.patches() if state is not None else ()))
 

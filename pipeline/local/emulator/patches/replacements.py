@@ -14,6 +14,10 @@ from pipeline.local.emulator.patches.patch import Patch
 # ``createOnlyProperties`` of the resource schemas, as far as they are properties of the resource itself; a test
 # compares them with the schemas.
 CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
+    "AWS::ApiGatewayV2::Api": ("ProtocolType",),
+    "AWS::ApiGatewayV2::Integration": ("ApiId",),
+    "AWS::ApiGatewayV2::Route": ("ApiId",),
+    "AWS::ApiGatewayV2::Stage": ("ApiId", "StageName"),
     "AWS::CloudWatch::Alarm": ("AlarmName",),
     "AWS::CloudWatch::Dashboard": ("DashboardName",),
     "AWS::CodeDeploy::Application": ("ApplicationName", "ComputePlatform"),
@@ -32,6 +36,13 @@ CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
     "AWS::KMS::Alias": ("AliasName",),
     "AWS::KMS::Key": (),
     "AWS::Lambda::Alias": ("FunctionName", "Name"),
+    "AWS::Lambda::EventSourceMapping": (
+        "EventSourceArn", "SelfManagedEventSource", "StartingPosition", "StartingPositionTimestamp",
+    ),
+    "AWS::Lambda::Permission": (
+        "Action", "EventSourceToken", "FunctionName", "FunctionUrlAuthType", "InvokedViaFunctionUrl", "Principal",
+        "PrincipalOrgID", "SourceAccount", "SourceArn",
+    ),
     "AWS::Lambda::Version": (
         "CodeSha256", "Description", "FunctionName", "ProvisionedConcurrencyConfig", "RuntimePolicy",
     ),

@@ -13,8 +13,8 @@ from troposphere import Template
 
 from cfn.data import Data
 from cfn.entrances.files_entrance import add_files
-from cfn.entrances.http import add_http
-from cfn.entrances.queue import add_queue_entrance
+from cfn.entrances.http_entrance import add_http
+from cfn.entrances.queue_entrance import add_queue_entrance
 from cfn.functions import FunctionResources
 from cfn.names import Names
 from cfn.settings import Entrance, Settings
