@@ -1,7 +1,7 @@
 """How much is tried, and which tests share a worker.
 
 ``THOROUGH=1`` runs everything, with several times as many examples in the property tests; .ci/run sets it. Without it
-the files that kill, break, soak or fill an environment at length are left out, and the summary counts their tests.
+most tests that start servers are left out, and the summary counts them.
 ``CI=1``, which .ci/run sets, too, draws the same examples each time: there one commit has one verdict, and new examples
 are what everybody else's runs are for.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,26 +56,26 @@ SHARED = {
 }
 
 
-# Minutes of kills, faults, soaks and large environments; the marker at_length says it of single tests. A file or folder
-# that is named on the command line runs anyway.
-AT_LENGTH = (
-    "tests/containers/*",
-    "tests/functional/environment/*",
-    "tests/functional/operations/*",
-    *SHARED["release"],
-    *(
-        f"tests/functional/release/test_{name}.py"
-        for name in ("ledger", "many_functions", "other_compressor", "regions", "rollback", "smoke", "watch")
-    ),
-    *(f"tests/functional/commands/test_{name}.py" for name in ("hostile_arguments", "surroundings")),
-    *(f"tests/functional/local/test_{name}.py" for name in ("isolation", "proxies")),
-    *(f"tests/functional/stacks/test_{name}.py" for name in ("faults", "killed")),
-    *(f"tests/functional/workflow/test_{name}.py" for name in ("invariants", "model", "soak")),
-    "tests/functional/assembly/test_imports.py",
-    "tests/functional/registry/test_timeout.py",
-    "tests/functional/test_collection.py",
-    *(f"tests/functional/cfn/test_{name}.py" for name in ("rules_loading", "lint_fifty")),
-    *(f"tests/unit/rules/test_{name}.py" for name in ("never_crash", "builtin")),
+WITH_SERVERS = ("tests/functional/", "tests/containers")
+# The files below tests/functional that run without THOROUGH: one road through each part of the program, in two minutes
+# together with the unit tests. The others are minutes of kills, faults, hostile inputs and large environments. A file or
+# folder named on the command line runs anyway; the marker at_length leaves out single tests.
+ESSENTIAL = {
+    "assembly": ("contents", "dependencies", "determinism", "difference", "packages"),
+    "ci": ("run",),
+    "commands": ("completion", "process"),
+    "local": ("access", "emulator", "patches", "strict"),
+    "projects": ("functions_alone", "init"),
+    "registry": ("debian", "ecr", "killed_push", "proof"),
+    "release": ("road",),
+    "stacks": ("apply", "templates"),
+    "workflow": ("customer_history", "explain", "lost", "submissions"),
+}
+# Tests without servers that take a second and more each.
+DEAR = (
+    "tests/unit/cfn/test_lint.py",
+    *(f"tests/unit/rules/test_{name}.py" for name in ("builtin", "never_crash", "own_templates")),
+    "tests/unit/verification/test_proof.py",
 )
 
 
@@ -94,19 +95,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     arguments = [str(argument).partition("::")[0].rstrip("/") for argument in config.invocation_params.args]
     named = [each for each in arguments if each.endswith(".py")]
-    folders = [f"{each}/*" for each in arguments if f"{each}/*" in AT_LENGTH]
+    folders = [f"{each}/*" for each in arguments if each.startswith(WITH_SERVERS)]
+
+    essential = [f"tests/functional/{folder}/test_{name}.py" for folder, names in ESSENTIAL.items() for name in names]
 
     def waits(item: pytest.Item) -> bool:
         path = item.nodeid.partition("::")[0]
-        if any(path.endswith(each) for each in named) or any(fnmatch.fnmatchcase(path, each) for each in folders):
+        if any(path.endswith(each) for each in named) or _is_one_of(path, folders):
             return False
-        long = item.get_closest_marker("at_length") is not None
-        return long or any(fnmatch.fnmatchcase(path, each) for each in AT_LENGTH)
+        if item.get_closest_marker("at_length") is not None or _is_one_of(path, DEAR):
+            return True
+        return path.startswith(WITH_SERVERS) and not _is_one_of(path, essential)
 
     left_out = [item for item in items if waits(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_one_of(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, each) for each in patterns)
 
 
 def pytest_report_header() -> str:
@@ -122,7 +130,7 @@ class ByServers(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         for group, patterns in SHARED.items():
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+            if _is_one_of(path, patterns):
                 return group
         return nodeid if "tests/unit" in path else path
 

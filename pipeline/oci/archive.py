@@ -231,8 +231,8 @@ class Archive:
         for each in (name, target):
             if len(each) > PATH_MAX or b"\0" in each:
                 raise BadArchive(f"a path of {len(each):,} bytes, or with a NUL: {_quoted(each)}")
-        if kind == "file" and name.endswith(b"/"):
-            kind = "directory"  # as written before there was a type for it
+        if flag == b"\0" and name.endswith(b"/"):
+            kind = "directory"  # as written before there was a type for it; of type "0" it is a file, with its content
         if "size" in records:
             size = _pax_size(records["size"])
         self._size = self._padding = 0

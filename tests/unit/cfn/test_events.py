@@ -34,6 +34,7 @@ def role_actions(template: dict[str, Any]) -> set[str]:
     return {action for statement in policy["PolicyDocument"]["Statement"] for action in statement["Action"]}
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{type(event).__name__}-{event}"[:40])
 def test_cfn_lint_and_our_rules_accept_each(event: Event) -> None:
     template = render(pipeline_template(SETTINGS, [FunctionDefinition("bill", timeout=20, events=(event,))]))

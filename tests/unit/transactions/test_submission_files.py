@@ -196,6 +196,7 @@ def test_the_file_itself_is_not_its_results_file(tmp_path: Path) -> None:
     assert path.read_text() == "{}"
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("name", ["t.jsonl", "t.csv"])
 def test_a_line_without_end_takes_bounded_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -211,6 +212,7 @@ def test_a_line_without_end_takes_bounded_memory(tmp_path: Path, name: str) -> N
     assert [bool(line.why) for line in lines][-1:] == [True]
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize(
     "row",
     [b'"a\n' + b'b","c\n' * 400_000 + b'"', b"," * 3_000_000, b'"' + b"\n" * 150_000],
