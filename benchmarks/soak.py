@@ -68,9 +68,13 @@ class Broken(Exception):
 
 
 class Environment:
-    """An embedded AWS with faults, owned by this process, and the commands that a user would run."""
+    """An embedded AWS with faults, owned by this process, and the commands that a user would run.
 
-    def __init__(self, folder: Path) -> None:
+    project  the folder of the project; None for this one
+    """
+
+    def __init__(self, folder: Path, project: Path | None = None) -> None:
+        self._project = ("--project", project) if project is not None else ()
         self.folder = folder / "local"
         self._cache = Path(os.environ.get("TRANSACTION_PIPELINE_CACHE") or folder / "cache")
         self._host: subprocess.Popen[bytes] | None = None
@@ -141,7 +145,7 @@ class Environment:
             "TRANSACTION_PIPELINE_CACHE": str(self._cache),
         }
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "bootstrap.py"), *map(str, arguments), "--json"],
+            [sys.executable, str(ROOT / "bootstrap.py"), *map(str, (*arguments, *self._project)), "--json"],
             env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
@@ -163,8 +167,8 @@ def _is_emulator(pid: int) -> bool:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Environment]:
-    environment = Environment(folder)
+def running(folder: Path, project: Path | None = None) -> Iterator[Environment]:
+    environment = Environment(folder, project)
     environment.start()
     try:
         result = environment.run("up", "--no-smoke")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +107,7 @@ def _map_file(context: Context, path: Path, results: Path | None, workers: int) 
     from pipeline.transactions.files.mapped import Entrance, map_file, put_report
     from pipeline.transactions.results_file import Origin, default_results
 
-    what = f"{path} was not submitted to its end"
+    what, started = f"{path} was not submitted to its end", time.monotonic()
     if "files" not in context.settings.entrances:
         raise SettingsError(
             what,
@@ -124,9 +126,12 @@ def _map_file(context: Context, path: Path, results: Path | None, workers: int) 
         run = map_file(
             s3, target.client("stepfunctions"), entrance, path, results=results, origin=origin, report=context.report
         )
-    outcome = _submit_file(context, path, results, workers)
+    summary = _submitted(context, path, results, workers)
     if run is None:
-        return outcome
+        return _file_outcome(context, summary)
+    outcome = _file_outcome(
+        context, replace(summary, before=summary.before - run.fetched, seconds=time.monotonic() - started)
+    )
     with explained(context.target_name, f"the report of {path} was not stored"):
         report = put_report(s3, entrance, run, path, results=results, origin=origin)
     place = f"s3://{entrance.bucket}/{run.folder}/"
@@ -185,6 +190,10 @@ def _queue_output(context: Context) -> str:
 
 
 def _submit_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
+    return _file_outcome(context, _submitted(context, path, results, workers))
+
+
+def _submitted(context: Context, path: Path, results: Path | None, workers: int) -> Summary:
     from pipeline.target import explained
     from pipeline.transactions.claims import read_claim
     from pipeline.transactions.submissions import submit_file
@@ -193,7 +202,7 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
         target = context.running_target()
         arn = _output(context, target, "StateMachineArn")
         table = _output(context, target, "StateTableName")
-        summary = submit_file(
+        return submit_file(
             target.client("stepfunctions"),
             arn,
             path,
@@ -203,7 +212,6 @@ def _submit_file(context: Context, path: Path, results: Path | None, workers: in
             decided=lambda identifier: read_claim(target.client("dynamodb"), table, identifier).decided,
             report=context.report,
         )
-    return _file_outcome(context, summary)
 
 
 def _file_outcome(context: Context, summary: Summary) -> Outcome:

@@ -14,7 +14,7 @@ from troposphere import GetAtt, Output, Ref, Sub, Tags, Template, cloudwatch, ev
 
 from cfn.data import Data, tls_only
 from cfn.entrances.outputs import FILES_BUCKET, FILES_STATE_MACHINE
-from cfn.events.pushed import EMPTIED, bucket_id, bucket_name
+from cfn.events.pushed import EMPTIED
 from cfn.functions import FunctionResources
 from cfn.metric_alarms import metric_alarm
 from cfn.names import Names
@@ -29,7 +29,6 @@ from cfn.workflow.limits import (
 )
 from cfn.workflow.state_machine import Workflow, add_machine
 
-BUCKET = "files"
 STATE_MACHINE = "FilesStateMachine"
 # Longer than an execution can be redriven, which is 14 days (Step Functions guide, Redriving executions).
 FILE_DAYS, RESULT_DAYS = 30, 90
@@ -46,7 +45,7 @@ def add_files(
     alarm_topic: Any,
 ) -> None:
     """Add the bucket, the state machine, the rule that starts it, and the alarms."""
-    bucket = _add_bucket(template, settings, names)
+    bucket = _add_bucket(template, settings)
     machine = _add_machine(template, settings, names, bucket, workflow)
     rule = _add_rule(template, settings, bucket, machine)
     for logical_id, metric, namespace, dimension in (
@@ -74,12 +73,12 @@ def concurrency(settings: Settings) -> int:
     return max(1, math.ceil(settings.transactions_per_minute / 60 * FILE_SECONDS / FILE_BATCH))
 
 
-def _add_bucket(template: Template, settings: Settings, names: Names) -> Any:
+def _add_bucket(template: Template, settings: Settings) -> Any:
     policy = "Retain" if settings.protect_data else "Delete"
     bucket = template.add_resource(
         s3.Bucket(
-            bucket_id(BUCKET),
-            BucketName=bucket_name(names, BUCKET),
+            "FilesBucket",
+            # Without a name of its own: one that was kept does not stop the next environment of this name.
             BucketEncryption=s3.BucketEncryption(
                 ServerSideEncryptionConfiguration=[
                     s3.ServerSideEncryptionRule(

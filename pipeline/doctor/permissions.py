@@ -29,6 +29,8 @@ class On(StrEnum):
     ALARMS = "the alarms"
     LEDGER = "the parameter of the releases"
     TEMPLATES_BUCKET = "the bucket for templates"
+    FILES_BUCKET = "the bucket for files"
+    FILES_MACHINE = "the state machine for files, its executions and Map Runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,20 @@ LARGE_TEMPLATES = grant(
     "s3:PutEncryptionConfiguration",
     "s3:PutLifecycleConfiguration",
     "s3:PutObject",
+)
+
+# Only for files of transactions that go through the entrance for them. Without s3:ListBucket a missing object is
+# AccessDenied (API_GetObject).
+FILES_ENTRANCE = (
+    *grant(On.FILES_BUCKET, "s3:GetObject", "s3:ListBucket", "s3:PutObject"),
+    *grant(
+        On.FILES_MACHINE,
+        "states:DescribeExecution",
+        "states:DescribeMapRun",
+        "states:ListMapRuns",
+        "states:RedriveExecution",
+        "states:StartExecution",
+    ),
 )
 
 _READ_LEDGER = grant(On.LEDGER, "ssm:GetParameterHistory")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cfn.calls import STATE_TABLE
+from cfn.entrances.outputs import FILES_STATE_MACHINE
 from cfn.names import STATE_MACHINE, Names
 from cfn.render import TEMPLATE_BODY_MAX
 from cfn.settings import STANDARD
-from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission, grant
+from pipeline.doctor.permissions import CALLED, FILES_ENTRANCE, LARGE_TEMPLATES, RECOVERING, On, Permission, grant
 from pipeline.ledger.releases import parameter_name
 from pipeline.stacks.templates_bucket import TEMPLATES_BUCKET
 
@@ -66,6 +67,8 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
             found = {each for each in found if each.on not in _OF_WORKFLOWS}
         elif resources[STATE_MACHINE]["Properties"]["StateMachineType"] == STANDARD and found & {*_SYNC}:
             found = found - {*_SYNC} | {*_EXECUTE}
+    if command == "submit" and any(f'"{FILES_STATE_MACHINE}"' in body for body in bodies):
+        found.update(FILES_ENTRANCE)
     handlers = HANDLERS_OF_COMMAND.get(command, ())
     if handlers:
         found.update(RECOVERING)
@@ -137,6 +140,10 @@ def policy_of(
             case On.TEMPLATES_BUCKET:
                 bucket = f"arn:{partition}:s3:::{TEMPLATES_BUCKET}-*-{region}"
                 resources = [bucket, f"{bucket}/*"]
+            case On.FILES_BUCKET:
+                # The name that CloudFormation generates, in small letters.
+                bucket = f"arn:{partition}:s3:::{names.pipeline_stack}-filesbucket-*"
+                resources = [bucket, f"{bucket}/*"]
         statements.append({"Effect": "Allow", "Action": actions[on], "Resource": resources})
     return {"Version": "2012-10-17", "Statement": statements}
 
@@ -165,8 +172,12 @@ def resource_arns(
     deployed = [names.function(function) for function in functions]
     stacks = [names.registry_stack, names.pipeline_stack]
     match on:
-        case On.ANYTHING | On.TEMPLATES_BUCKET:
+        case On.ANYTHING | On.TEMPLATES_BUCKET | On.FILES_BUCKET:
             return ["*"]
+        case On.FILES_MACHINE:
+            own = names.files_state_machine
+            kinds = ("stateMachine:{0}", "execution:{0}:{1}", "mapRun:{0}/{1}")
+            return [arn("states", each.format(own, any_name)) for each in kinds]
         case On.STACKS:
             return [arn("cloudformation", f"stack/{stack}/{any_name}") for stack in stacks]
         case On.REPOSITORIES:
@@ -182,8 +193,8 @@ def resource_arns(
         case On.TOPICS:
             return [arn("sns", name) for name in (names.alert_topic, names.alarm_topic, *deployed)]
         case On.QUEUE:
-            own = [f"{name}{suffix}" for name in deployed for suffix in ("", "-failures")]
-            return [arn("sqs", name) for name in (names.dead_letter_queue, *own)]
+            queues = [f"{name}{suffix}" for name in deployed for suffix in ("", "-failures")]
+            return [arn("sqs", name) for name in (names.dead_letter_queue, *queues)]
         case On.LOG_GROUPS:
             groups = [names.state_machine_log_group, names.placeholder_function, *deployed]
             return [arn("logs", f"log-group:{group}") for group in groups]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,7 +21,7 @@ from pipeline.ledger.releases import delete_ledger, list_releases, parameter_nam
 from pipeline.release.buckets import BUCKET, empty_bucket, stack_buckets
 from pipeline.stacks import RetainedResource, StackState, data_resources, delete_keeping, read_stack, retained_resources
 from pipeline.stacks.state import says_absent
-from pipeline.stacks.templates_bucket import find_bucket
+from pipeline.stacks.templates_bucket import find_bucket, upload_template
 from pipeline.target import Target
 
 # The command that deletes a retained resource.
@@ -78,7 +79,9 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
                 empty_bucket(target.client, bucket.name, report)
         large = large or len(template.encode()) > TEMPLATE_BODY_MAX
         with step(report, "delete", name) as running, _interfaces_freed(target.client, template, report) as watching:
-            delete_keeping(cloudformation, name, [each.resource.logical_id for each in stays], watching)
+            kept_ids = [each.resource.logical_id for each in stays]
+            upload = partial(upload_template, target.client, report=report)
+            delete_keeping(cloudformation, name, kept_ids, watching, upload=upload)
             running.detail = f"kept {len(stays)} resources" if stays else "deleted"
         deleted.append(name)
         kept += stays

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.core.events import Note, Report, ignore
 from pipeline.stacks.apply import apply_stack
+from pipeline.stacks.changeset import Upload
 from pipeline.stacks.deletion import delete_stack
 from pipeline.stacks.existing import with_retained
 from pipeline.stacks.follow import Deadline
@@ -15,12 +16,18 @@ from pipeline.stacks.state import StackState
 
 
 def delete_keeping(
-    cfn: Any, name: str, retain: Collection[str], report: Report = ignore, *, timeout: float = 3600.0
+    cfn: Any,
+    name: str,
+    retain: Collection[str],
+    report: Report = ignore,
+    *,
+    timeout: float = 3600.0,
+    upload: Upload | None = None,
 ) -> bool:
     """``delete_stack``, but keep the resources with the logical ids ``retain``.
 
     Updates the stack with ``DeletionPolicy: Retain`` first, because at deletion CloudFormation retains only resources
-    whose deletion failed before (API_DeleteStack).
+    whose deletion failed before (API_DeleteStack). ``upload`` is as for ``apply_stack``.
     """
 
     def keep(state: StackState, deadline: Deadline) -> None:
@@ -29,6 +36,6 @@ def delete_keeping(
             return
         report(Note(f"{state.name} keeps {', '.join(sorted(retain))}"))
         wanted = WantedStack(state.name, body, state.parameters, tags=state.tags)
-        apply_stack(cfn, plan_stack(state, wanted), report, timeout=max(1.0, deadline.left))
+        apply_stack(cfn, plan_stack(state, wanted), report, timeout=max(1.0, deadline.left), upload=upload)
 
     return delete_stack(cfn, name, report, retain=retain, prepare=keep if retain else None, timeout=timeout)

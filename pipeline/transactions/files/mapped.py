@@ -25,6 +25,8 @@ from pipeline.core.events import Note, Report, Submitted, ignore, step
 from pipeline.core.files import cache_folder, storing
 from pipeline.core.temporary import sweep, temporary_folder
 from pipeline.transactions.files.file_report import report_of
+from pipeline.transactions.files.simulation import entrance_cost
+from pipeline.transactions.prices import Prices
 from pipeline.transactions.results_file import Done, Origin, Results, open_results
 from pipeline.transactions.submit import Parked, Unanswered, read_result
 from pipeline.transactions.transaction_lines import Line, read_lines
@@ -32,6 +34,8 @@ from pipeline.transactions.transaction_lines import Line, read_lines
 # A longer line is submitted on its own: with the rest of a batch's input it could pass what an execution takes, which
 # would end the whole Map Run.
 LINE_MAX_BYTES = 200_000
+# The most that one PutObject takes (Amazon S3 guide, Uploading objects): about 15 million transactions.
+UPLOAD_MAX_BYTES = 5 << 30
 # Executions of one content, each after the one before could not be redriven any more.
 EXECUTIONS_MAX = 100
 _POLL_SECONDS = 1.0
@@ -50,11 +54,13 @@ class MapRun:
     """The Map Run whose results were fetched.
 
     folder   of its results in the bucket
+    lines    that went through it
     fetched  lines that this run added to the results file
     """
 
     execution: str
     folder: str
+    lines: int
     fetched: int
 
 
@@ -108,7 +114,7 @@ def map_file(
             running.detail = f"{fetched:,} results"
         if execution["status"] != "SUCCEEDED" and execution.get("error") != "Incomplete":
             raise _failed(path, execution)
-        return MapRun(execution["name"], prefix, fetched)
+        return MapRun(execution["name"], prefix, len(content.numbers), fetched)
 
 
 def _copies() -> Path:
@@ -186,8 +192,14 @@ def _describe(sfn_client: Any, arn: str) -> dict[str, Any] | None:
 
 def _start(s3_client: Any, sfn_client: Any, entrance: Entrance, content: _Content, name: str, report: Report) -> None:
     key = f"{FILES_SUBMITTED}/{content.sha256}.jsonl"
-    with step(report, "upload", key) as running:
-        s3_client.upload_file(str(content.path), entrance.bucket, key)
+    if content.path.stat().st_size > UPLOAD_MAX_BYTES:
+        raise SubmissionError(
+            "the file was not submitted",
+            f"its lines have {content.path.stat().st_size:,} bytes, and an upload has at most {UPLOAD_MAX_BYTES:,}",
+            "Split it.",
+        )
+    with step(report, "upload", key) as running, content.path.open("rb") as body:
+        s3_client.put_object(Bucket=entrance.bucket, Key=key, Body=body)
         running.detail = f"{len(content.numbers):,} lines"
     # The event of S3, as far as the state machine reads it.
     event = {"detail": {"bucket": {"name": entrance.bucket}, "object": {"key": key}}}
@@ -264,7 +276,12 @@ def put_report(
 ) -> dict[str, Any]:
     """Store what came of a file beside the results of its Map Run, and return it."""
     with open_results(results, origin) as file:
-        report = report_of(read_lines(path), file.find).to_json() | {"map_run": run.folder, "execution": run.execution}
+        report = report_of(read_lines(path), file.find).to_json()
+    report |= {
+        "execution": run.execution,
+        "map_run": run.folder.rpartition("/")[2],
+        "entrance_usd": round(entrance_cost(run.lines, Prices.load()), 6),
+    }
     body = json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8", "replace")
     s3_client.put_object(
         Bucket=entrance.bucket, Key=f"{run.folder}/report.json", Body=body, ContentType="application/json"

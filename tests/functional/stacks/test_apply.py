@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
 
+from cfn.render import TEMPLATE_BODY_MAX
 from pipeline.core.errors import StackError
 from pipeline.core.events import Event, Note, ResourceChanged
 from pipeline.stacks import (
@@ -32,6 +34,7 @@ from pipeline.stacks import (
     read_stack,
 )
 from pipeline.stacks.plan import REVIEW_PATIENCE
+from pipeline.stacks.templates_bucket import upload_template
 from tests.functional.conftest import EmbeddedAws
 from tests.functional.stack_templates import (
     Provider,
@@ -266,6 +269,17 @@ def test_what_was_imported_outlives_a_failure_after_it(embedded_aws: EmbeddedAws
 def test_a_deletion_keeps_the_resources_to_retain(embedded_aws: EmbeddedAws, cfn: Any, name: str) -> None:
     up(cfn, wanted(name, body=template(Table=table(f"{name}-table"))))
     assert delete_keeping(cfn, name, ["Table"])
+    assert embedded_aws.client("dynamodb").describe_table(TableName=f"{name}-table")
+    assert read_stack(cfn, name).status is StackStatus.ABSENT
+
+
+def test_a_deletion_keeps_resources_of_a_template_that_is_too_large_for_a_request(
+    embedded_aws: EmbeddedAws, cfn: Any, name: str
+) -> None:
+    body = template(Table=table(f"{name}-table")) | {"Metadata": {"Note": "x" * TEMPLATE_BODY_MAX}}
+    upload = partial(upload_template, embedded_aws.client)
+    apply_stack(cfn, decide(cfn, wanted(name, body=body)), upload=upload)
+    assert delete_keeping(cfn, name, ["Table"], upload=upload)
     assert embedded_aws.client("dynamodb").describe_table(TableName=f"{name}-table")
     assert read_stack(cfn, name).status is StackStatus.ABSENT
 

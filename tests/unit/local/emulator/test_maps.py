@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.local.emulator.patches.maps.map_items import INPUT_MAX_BYTES, ReaderFailed, TooLarge, batches, parse_items
 from pipeline.local.emulator.patches.maps.map_results import result_files, transformed
+from pipeline.local.emulator.patches.maps.map_rows import MAPS
 
 JSONL, CSV = {"InputType": "JSONL"}, {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"}
 
@@ -110,3 +112,18 @@ def test_results_are_files_by_status_and_a_manifest() -> None:
         "FAILED": 1, "PENDING": 1, "SUCCEEDED": 1,
     }  # fmt: skip
     assert all(len(files[each["Key"]]) == each["Size"] for found in manifest["ResultFiles"].values() for each in found)
+
+
+def test_a_map_run_of_an_ended_process_has_failed() -> None:
+    runs = {"mine": {"status": "RUNNING"}, "done": {"status": "SUCCEEDED"}}
+    machines = SimpleNamespace(
+        _map_runs=SimpleNamespace(all_values=runs.values), now_iso=lambda: "2026-12-01T00:00:00.000Z"
+    )
+    row = next(each for each in MAPS if each.target.endswith(":_restore_state"))
+    restored: list[Any] = []
+    row.replace(restored.append, machines)({"map_runs": {}})
+    assert restored == [{"map_runs": {}}]
+    assert runs == {
+        "mine": {"status": "FAILED", "stopDate": "2026-12-01T00:00:00.000Z"},
+        "done": {"status": "SUCCEEDED"},
+    }

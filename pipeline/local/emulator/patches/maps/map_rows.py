@@ -119,6 +119,16 @@ def _described(describe: Any, machines: Any) -> Any:
     return _describe_execution
 
 
+def _restored(restore: Any, machines: Any) -> Any:
+    def _restore_state(data: Any) -> None:
+        restore(data)
+        for run in machines._map_runs.all_values():
+            if run["status"] == "RUNNING":
+                run.update(status="FAILED", stopDate=machines.now_iso())
+
+    return _restore_state
+
+
 MAPS = (
     Patch(
         "services.stepfunctions:_run_distributed_map",
@@ -149,5 +159,13 @@ MAPS = (
         "redriveCount, redriveStatus, redriveStatusReason, redriveDate",
         "recorded: stepfunctions/v2/test_sfn_api; D API_DescribeExecution",
         _described,
+    ),
+    Patch(
+        "services.stepfunctions:_restore_state",
+        "b94c49c3dd97e93d",
+        "fails the executions that were running when it ended, but not their Map Runs",
+        "a Map Run ends with its execution",
+        f"{_GUIDE}, Distributed mode",
+        _restored,
     ),
 )
