@@ -99,6 +99,9 @@ def map_file(
         content = _write_content(path, file, folder / "lines.jsonl")
         if content is None:
             return None
+        if file.done and _describe(sfn_client, _arn(entrance, _name(content, 1))) is None:
+            # Lines that have a result by another way need not be submitted again.
+            content = _write_content(path, file, folder / "rest.jsonl", only_new=True) or content
         execution = _finished(s3_client, sfn_client, entrance, content, report)
         run = _map_run(sfn_client, execution["executionArn"])
         if run is None:
@@ -126,19 +129,22 @@ def _copies() -> Path:
     return folder
 
 
-def _write_content(path: Path, file: Results, copy: Path) -> _Content | None:
-    """Write what is uploaded, the same for the same file. None if the results file has a result for every line."""
+def _write_content(path: Path, file: Results, copy: Path, *, only_new: bool = False) -> _Content | None:
+    """Write what is uploaded, the same for the same file. None if the results file has a result for every line.
+
+    only_new  leaves lines out that have a result
+    """
     numbers, digests, hasher, is_new = array("Q"), array("Q"), hashlib.sha256(), False
     with storing(copy), copy.open("wb") as target:
         for line in read_lines(path):
-            text = b"" if line.why else _as_item(line)
-            if not text or len(text) > LINE_MAX_BYTES:
+            text, is_done = b"" if line.why else _as_item(line), file.find(line) is not None
+            if not text or len(text) > LINE_MAX_BYTES or (only_new and is_done):
                 continue
             target.write(text)
             hasher.update(text)
             numbers.append(line.number)
             digests.append(int(line.digest, 16))
-            is_new = is_new or file.find(line) is None
+            is_new = is_new or not is_done
     return _Content(copy, hasher.hexdigest(), numbers, digests) if is_new else None
 
 
@@ -149,11 +155,10 @@ def _as_item(line: Line) -> bytes:
 
 def _finished(s3_client: Any, sfn_client: Any, entrance: Entrance, content: _Content, report: Report) -> dict[str, Any]:
     """The execution of a content after it has ended: started, followed or redriven as its state requires."""
-    machine = entrance.state_machine
     redriven = False
     for number in range(1, EXECUTIONS_MAX + 1):
-        name = f"{content.sha256[:40]}-{number}"
-        arn = f"{machine.replace(':stateMachine:', ':execution:', 1)}:{name}"
+        name = _name(content, number)
+        arn = _arn(entrance, name)
         execution = _describe(sfn_client, arn)
         if execution is None:
             _start(s3_client, sfn_client, entrance, content, name, report)
@@ -178,6 +183,14 @@ def _finished(s3_client: Any, sfn_client: Any, entrance: Entrance, content: _Con
         f"{EXECUTIONS_MAX} executions of it have failed",
         "Look at the last of them in the Step Functions console, and fix its cause.",
     )
+
+
+def _name(content: _Content, number: int) -> str:
+    return f"{content.sha256[:40]}-{number}"
+
+
+def _arn(entrance: Entrance, name: str) -> str:
+    return f"{entrance.state_machine.replace(':stateMachine:', ':execution:', 1)}:{name}"
 
 
 def _describe(sfn_client: Any, arn: str) -> dict[str, Any] | None:

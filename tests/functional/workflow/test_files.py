@@ -202,6 +202,18 @@ def test_the_same_file_again_submits_nothing(lab: Lab, tmp_path: Path) -> None:
     assert not any(each.repeat for each in results(lab, path).values())
 
 
+def test_lines_with_a_result_by_another_way_are_not_submitted_again(lab: Lab, tmp_path: Path) -> None:
+    path = file_of(tmp_path, "rest", 3)
+    finish(lab, path)
+    lab.trace()
+    path.write_text(path.read_text() + line("rest-3"))
+    run = mapped(lab, path)
+    assert run is not None
+    assert (run.lines, run.fetched) == (1, 1)
+    assert results(lab, path)[4].transaction_id == "rest-3"
+    assert len([each for each in lab.trace() if each["state"] == "Claim"]) == 1
+
+
 def test_two_files_with_the_same_ids_get_one_decision_each(lab: Lab, tmp_path: Path) -> None:
     one = file_of(tmp_path, "shared", 4)
     other = tmp_path / "other.jsonl"

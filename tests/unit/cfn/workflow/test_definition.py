@@ -137,6 +137,20 @@ def test_both_formats_of_a_file_are_read_with_the_same_limits() -> None:
         assert lines[name] == rows[name], name
 
 
+@pytest.mark.parametrize(
+    ("transaction", "given"),
+    [({"amount": 0.1000000000000001}, {"amount": 0.1000000000000001}), ([1], "[1]"), ("x", "x"), (None, "null")],
+)
+def test_a_line_of_a_file_reaches_the_pipeline_as_it_is(transaction: Any, given: Any) -> None:
+    """$string rounds numbers to 15 digits (JSONata documentation), which would make another amount of this one."""
+    batch = file_entrance(concurrency=1)["States"]["Lines"]["ItemProcessor"]["States"]["Each"]
+    text = batch["ItemProcessor"]["States"]["Submit"]["Arguments"]["Input"]
+    expression = jsonata.Jsonata.jsonata(text.removeprefix("{%").removesuffix("%}"))
+    null = jsonata.utils.Utils.NULL_VALUE
+    bound = {"input": {"transaction": null if transaction is None else transaction}}
+    assert expression.evaluate(None, {"states": bound}) == given
+
+
 def test_a_file_of_the_default_load_submits_as_many_a_second_as_the_settings_say() -> None:
     assert concurrency(Settings("dev")) * FILE_BATCH / FILE_SECONDS == pytest.approx(10_000 / 60, rel=0.1)
     assert concurrency(Settings("dev", transactions_per_minute=1)) == 1

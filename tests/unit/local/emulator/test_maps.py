@@ -127,3 +127,12 @@ def test_a_map_run_of_an_ended_process_has_failed() -> None:
         "mine": {"status": "FAILED", "stopDate": "2026-12-01T00:00:00.000Z"},
         "done": {"status": "SUCCEEDED"},
     }
+
+
+def test_an_object_is_serialised_where_an_argument_is_a_text() -> None:
+    row = next(each for each in MAPS if each.target.endswith(":_sdk_json_param_value"))
+    value = row.replace(lambda value, _shape: value, None)
+    text, structure = SimpleNamespace(type_name="string"), SimpleNamespace(type_name="structure")
+    assert value({"amount": 0.1000000000000001}, text) == '{"amount": 0.1000000000000001}'
+    assert value("as it is", text) == "as it is"
+    assert value({"a": 1}, structure) == {"a": 1}

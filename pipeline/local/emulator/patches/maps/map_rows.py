@@ -129,6 +129,15 @@ def _restored(restore: Any, machines: Any) -> Any:
     return _restore_state
 
 
+def _with_objects_as_text(param_value: Any, _machines: Any) -> Any:
+    def _sdk_json_param_value(value: Any, shape: Any) -> Any:
+        if shape.type_name == "string" and isinstance(value, dict):
+            return json.dumps(value)
+        return param_value(value, shape)
+
+    return _sdk_json_param_value
+
+
 MAPS = (
     Patch(
         "services.stepfunctions:_run_distributed_map",
@@ -167,5 +176,13 @@ MAPS = (
         "a Map Run ends with its execution",
         f"{_GUIDE}, Distributed mode",
         _restored,
+    ),
+    Patch(
+        "services.stepfunctions:_sdk_json_param_value",
+        "855a1ee0369c2186",
+        "sends an object as an argument that is a text, such as the Input of a nested execution",
+        "an object is serialised",
+        "recorded: stepfunctions/v2/services, test_sfn_start_execution_implicit_json_serialisation",
+        _with_objects_as_text,
     ),
 )
