@@ -84,10 +84,11 @@ def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome
 
     Without the transaction pipeline: what a million invocations of each function cost.
     """
+    from cfn.settings import Entrance
     from pipeline.core.files import cache_folder
     from pipeline.environment.synth import synthesise
     from pipeline.transactions.cost import compute_cost
-    from pipeline.transactions.entrance_cost import entrance_costs
+    from pipeline.transactions.entrance_cost import entrance_costs, file_entrance_cost
     from pipeline.transactions.prices import PRICES, Prices
 
     functions = [source.definition for source in context.sources]
@@ -100,8 +101,10 @@ def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome
         )
         return Outcome(invoked.to_json(), invoked.text())
     listed = Prices.load(prices or PRICES)
+    through = [*entrance_costs(functions, str(context.settings.architecture), listed)]
+    if Entrance.FILES in context.settings.entrances:
+        through.append(file_entrance_cost(listed))
     bill = replace(
-        compute_cost(json.loads(templates.pipeline), listed, transactions=transactions),
-        entrances=tuple(entrance_costs(functions, str(context.settings.architecture), listed)),
+        compute_cost(json.loads(templates.pipeline), listed, transactions=transactions), entrances=tuple(through)
     )
     return Outcome(bill.to_json(), bill.text())

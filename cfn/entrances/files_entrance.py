@@ -13,7 +13,7 @@ from typing import Any
 from troposphere import GetAtt, Output, Ref, Sub, Tags, Template, cloudwatch, events, iam, s3
 
 from cfn.data import Data, tls_only
-from cfn.entrances.outputs import FILES_BUCKET, FILES_STATE_MACHINE
+from cfn.entrances.outputs import FILES_BUCKET, FILES_MACHINE, FILES_STATE_MACHINE
 from cfn.events.pushed import EMPTIED
 from cfn.functions import FunctionResources
 from cfn.metric_alarms import metric_alarm
@@ -29,7 +29,6 @@ from cfn.workflow.limits import (
 )
 from cfn.workflow.state_machine import Workflow, add_machine
 
-STATE_MACHINE = "FilesStateMachine"
 # Longer than an execution can be redriven, which is 14 days (Step Functions guide, Redriving executions).
 FILE_DAYS, RESULT_DAYS = 30, 90
 
@@ -151,7 +150,7 @@ def _add_machine(template: Template, settings: Settings, names: Names, bucket: A
                 _objects(bucket, f"{FILES_RESULTS}/"),
             ),
         ],
-        logical_id=STATE_MACHINE,
+        logical_id=FILES_MACHINE,
         name=own,
     ).state_machine
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from cfn.events.kinds import Queue
 from cfn.settings import Entrance, FunctionDefinition
 from pipeline.transactions.cost import MILLION, Line
+from pipeline.transactions.files.simulation import file_cost
 from pipeline.transactions.prices import Prices
 
 # Bytes that a request leaves in the logs: a line of the access log, and one of the function's.
@@ -41,6 +42,11 @@ def entrance_costs(functions: Sequence[FunctionDefinition], architecture: str, p
             case _:
                 continue
         yield Line(f"through {function.entrance}", 1, "million", usd)
+
+
+def file_entrance_cost(prices: Prices) -> Line:
+    """The same for the entrance for files: the executions that submit the lines of one file."""
+    return Line(f"through {Entrance.FILES}", 1, "million", file_cost(MILLION, prices))
 
 
 def _logs(size: float, prices: Prices) -> float:

@@ -25,7 +25,7 @@ from pipeline.core.events import Note, Report, Submitted, ignore, step
 from pipeline.core.files import cache_folder, storing
 from pipeline.core.temporary import sweep, temporary_folder
 from pipeline.transactions.files.file_report import report_of
-from pipeline.transactions.files.simulation import entrance_cost
+from pipeline.transactions.files.simulation import file_cost
 from pipeline.transactions.prices import Prices
 from pipeline.transactions.results_file import Done, Origin, Results, open_results
 from pipeline.transactions.submit import Parked, Unanswered, read_result
@@ -293,7 +293,7 @@ def put_report(
     report |= {
         "execution": run.execution,
         "map_run": run.folder.rpartition("/")[2],
-        "entrance_usd": round(entrance_cost(run.lines, Prices.load()), 6),
+        "entrance_usd": round(file_cost(run.lines, Prices.load()), 6),
     }
     body = json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8", "replace")
     s3_client.put_object(

@@ -66,10 +66,10 @@ def simulate(lines: int, concurrency: int, load: Capacity, prices: Prices) -> Si
         if name == _DYNAMODB:  # on-demand capacity follows the load that it carries
             writes *= 2 ** (step / TABLE_DOUBLES)
     order = sorted(limited.items(), key=lambda each: -each[1])
-    return Simulation(lines, seconds, entrance_cost(lines, prices), tuple(order))
+    return Simulation(lines, seconds, file_cost(lines, prices), tuple(order))
 
 
-def entrance_cost(lines: int, prices: Prices) -> float:
+def file_cost(lines: int, prices: Prices) -> float:
     """USD for a file: the STANDARD execution, its EXPRESS children, and the writing and reading of objects."""
     express, children = prices.table["express"], math.ceil(lines / FILE_BATCH)
     steps = math.ceil(FILE_SECONDS * 1000 / express["step_milliseconds"])

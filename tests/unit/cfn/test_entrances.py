@@ -15,7 +15,7 @@ from cfn.settings import Call, Entrance, FunctionDefinition, Settings
 from pipeline.assembly.sources import find_sources
 from pipeline.environment.synth import build_templates
 from pipeline.transactions.cost import compute_cost
-from pipeline.transactions.entrance_cost import entrance_costs
+from pipeline.transactions.entrance_cost import entrance_costs, file_entrance_cost
 from pipeline.transactions.prices import Prices
 
 IMAGES = Path(__file__).parents[3] / "images"
@@ -130,6 +130,9 @@ def test_the_cost_names_each_entrance() -> None:
     # A request, an invocation of 300 ms and 1,769 MB, and 0.9 GB of logs.
     assert lines["through http"] == pytest.approx(1 + 0.2 + 1769 / 1024 * 0.3 * 13.3334 + 0.45)
     assert lines["through queue"] < lines["through http"] / 3
+    # 100,000 batches, each an EXPRESS execution of 0.6 s and 64 MB.
+    by_files = file_entrance_cost(prices)
+    assert (by_files.name, by_files.usd) == ("through files", pytest.approx(0.1 + 0.1 * 0.6 / 16 * 16.67, rel=0.01))
     template = json.loads(build_templates(Settings("dev", entrances=BOTH), functions(*BOTH)).pipeline)
     bill = replace(compute_cost(template, prices), entrances=tuple(entrance_costs(functions(*BOTH), "arm64", prices)))
     assert "through http" in bill.text()

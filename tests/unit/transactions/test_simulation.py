@@ -16,7 +16,7 @@ from cfn.settings import Settings
 from cfn.workflow.limits import CALLED_FUNCTIONS, FILE_BATCH, FILE_SECONDS
 from pipeline.transactions.capacity import Capacity, Limit, capacity
 from pipeline.transactions.cost import compute_cost
-from pipeline.transactions.files.simulation import CHILDREN_MAX, ITEMS_MAX, Simulation, entrance_cost, simulate, table
+from pipeline.transactions.files.simulation import CHILDREN_MAX, ITEMS_MAX, Simulation, file_cost, simulate, table
 from pipeline.transactions.prices import Prices
 from tests.unit.cfn.examples import FUNCTIONS
 
@@ -82,4 +82,4 @@ def test_the_entrance_costs_what_its_executions_cost() -> None:
             "express": {**PRICES.table["express"], "per_million_requests": 1_000_000.0, "per_gb_second": 0.0},
         },
     )
-    assert entrance_cost(21, prices) == 3  # batches
+    assert file_cost(21, prices) == 3  # batches
