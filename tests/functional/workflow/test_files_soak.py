@@ -7,7 +7,6 @@ import pytest
 from benchmarks.files_entrance import Trouble, files_soak
 from benchmarks.soak import Soak
 
-pytestmark = pytest.mark.at_length
 TROUBLE = Trouble(program_kills=(0.2,), aborts=(0.35,), host_kills=(0.6,), storm=(0.1, 0.5), worker_kills=5)
 
 
