@@ -119,7 +119,7 @@ def _rebuild(context: Context, provenance: Mapping[str, Any]) -> Digest:
         (chosen,) = (each for each in Architecture if each.oci == architecture)
         function = str(said["function"])
         parameters: dict[str, Any] = {"platform": Platform(chosen, PythonVersion.parse(python))}
-        if "image" not in said:  # a copied image has nothing else to choose
+        if "handler" in said:  # else nothing more is chosen for a build
             slim = Slim(bool(said["slim"]), frozenset(map(str, said["services"])), bool(said["byte_code"]))
             pinned = [
                 str(each["uri"])

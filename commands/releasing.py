@@ -227,7 +227,7 @@ def build(context: Context, *, output: Path | None, sbom: bool, update_base: boo
 
 def _listed(plan: Build, report: Report) -> Outcome:
     from pipeline.assembly.layers import SharedPackages
-    from pipeline.assembly.listing import list_files, list_prebuilt
+    from pipeline.assembly.listing import list_files, list_whole
     from pipeline.release.images import base_of_build, build_one
 
     base = base_of_build(plan, report)
@@ -235,8 +235,8 @@ def _listed(plan: Build, report: Report) -> Outcome:
     result: list[dict[str, Any]] = []
     lines: list[str] = []
     for source in plan.sources:
-        if source.prebuilt is not None:
-            found = list_prebuilt(build_one(plan, source, None, SharedPackages(), report), plan.store)
+        if not source.handler:
+            found = list_whole(build_one(plan, source, None, SharedPackages(), report), plan.store)
         else:
             found = list_files(source, plan.platform, plan.store, slim=plan.slim, runtime=runtime, report=report)
         result.append({"name": source.name, **asdict(found)})

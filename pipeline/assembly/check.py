@@ -114,7 +114,7 @@ def _opener(layer: Layer, store: BlobStore) -> LayerOpener | None:
 
 
 def _judge_handler(image: Image, source: FunctionSource) -> Iterator[Finding]:
-    if source.prebuilt is not None:
+    if not source.handler:
         return
     command = _run(_parse(image.config) or {}).get("Cmd")
     if command != [source.handler]:

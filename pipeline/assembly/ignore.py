@@ -165,6 +165,10 @@ class IgnoreRules:
 
 def read_rules(folder: Path) -> IgnoreRules:
     """The built-in rules, then those of ``folder/.dockerignore``. Raises SourceError for a file that cannot be used."""
+    return _read(folder, _BUILT_IN)
+
+
+def _read(folder: Path, built_in: IgnoreRules) -> IgnoreRules:
     try:
         # Lines end as they do for Docker; str.splitlines would also break at characters that names may have.
         own = (folder / FILE).read_text(encoding="utf-8-sig").split("\n")
@@ -173,11 +177,16 @@ def read_rules(folder: Path) -> IgnoreRules:
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(folder, error) from error
     if not own:
-        return _BUILT_IN
+        return built_in
     try:
-        return _BUILT_IN.followed_by(IgnoreRules.parse(own))
+        return built_in.followed_by(IgnoreRules.parse(own))
     except ValueError as error:
         raise _unusable(folder, error) from error
+
+
+def read_context_rules(folder: Path) -> IgnoreRules:
+    """The same for the context of a Dockerfile, which may read requirements. Raises SourceError."""
+    return _read(folder, _OF_A_CONTEXT)
 
 
 def _unusable(folder: Path, error: Exception) -> SourceError:
@@ -244,3 +253,6 @@ def _translate(pattern: str) -> str:
 
 
 _BUILT_IN = IgnoreRules.parse(BUILT_IN.splitlines(), built_in=True)
+_OF_A_CONTEXT = IgnoreRules.parse(
+    (line for line in BUILT_IN.splitlines() if not line.startswith("requirements")), built_in=True
+)

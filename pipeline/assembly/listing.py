@@ -70,8 +70,8 @@ def list_files(
     return FileList(source.name, tuple(shipped), tuple(left_out))
 
 
-def list_prebuilt(checked: CheckedImage, store: BlobStore) -> FileList:
-    """The files of a checked image that was copied whole; nothing of it is left out."""
+def list_whole(checked: CheckedImage, store: BlobStore) -> FileList:
+    """The files of a checked image that was not made from layers of ours; its author decided what is left out."""
     shipped = tuple(each for layer in checked.image.layers for each in _shipped(layer, store))
     return FileList(checked.function, shipped, ())
 

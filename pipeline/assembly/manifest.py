@@ -117,7 +117,7 @@ def read_manifest(path: Path) -> Manifest:
 def json_schema() -> Mapping[str, Any]:
     """The JSON schema of ``function.toml``, for editors."""
     schema = msgspec.json.schema(Manifest)
-    schema["$defs"][Manifest.__name__]["oneOf"] = [{"required": ["handler"]}, {"required": ["image"]}]
+    schema["$defs"][Manifest.__name__]["not"] = {"required": ["handler", "image"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": MANIFEST, **schema}
 
 
@@ -152,8 +152,6 @@ def definition_of(name: str, manifest: Manifest, environment: str) -> FunctionDe
 
 def judge_manifest(manifest: Manifest) -> Iterator[str]:
     """Everything that is wrong with the values; ``cfn.validation`` judges what depends on the environment."""
-    if not manifest.handler and not manifest.image:
-        yield "it has no handler, and no image that exists already"
     if manifest.handler and manifest.image:
         yield "it has a handler and an image; an image that exists already has its own command, so remove one of them"
     yield from _judge_numbers(manifest, "")

@@ -76,7 +76,8 @@ class Prebuilt:
 class FunctionSource:
     """A folder under ``images/`` that was read and found complete.
 
-    handler       "module.function", found in the folder; "" for a prebuilt image, which has its own command
+    handler       "module.function", found in the folder; "" for an image with its own command, from elsewhere or
+                  built with the function's Dockerfile
     requirements  the hash-locked requirements file, or None when the function has no dependencies
     shared        folders of packages beside the functions, shipped with each of them
     smoke         the event that a release is tried with, or None
@@ -92,6 +93,11 @@ class FunctionSource:
     smoke: Path | None = None
     warnings: tuple[str, ...] = ()
     prebuilt: Prebuilt | None = None
+
+    @property
+    def by_dockerfile(self) -> bool:
+        """Whether the image is whatever the Dockerfile in the folder makes."""
+        return not self.handler and self.prebuilt is None
 
     @property
     def name(self) -> str:

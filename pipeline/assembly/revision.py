@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.assembly.ignore import read_rules
+from pipeline.assembly.ignore import read_context_rules
 from pipeline.assembly.model import FunctionSource
 from pipeline.core.records import read_record, write_record
 from pipeline.oci.values import Digest
@@ -162,7 +162,7 @@ def _is_shipped(path: Path, folders: Iterable[Path]) -> bool:
             return True
         if path.is_relative_to(folder):
             inner = path.relative_to(folder).as_posix()
-            return inner == "requirements.txt" or not read_rules(folder).ignores(inner)
+            return inner in ("requirements.txt", "Dockerfile") or not read_context_rules(folder).ignores(inner)
     return False
 
 

@@ -25,10 +25,11 @@ from pipeline.core.files import read_regular
 from pipeline.core.tables import WrongTable
 
 LOCK = "requirements.txt"
+DOCKERFILE = "Dockerfile"
 SMOKE = Path("events", "smoke.json")
 _EVENT_MAX = 6_291_456  # bytes; the payload of a synchronous invocation (Lambda quotas)
 # A folder with one of these is meant to be a function.
-_PARTS = ("handler.py", "Dockerfile", LOCK, "requirements.in")
+_PARTS = ("handler.py", DOCKERFILE, LOCK, "requirements.in")
 # Lambda takes 64 characters, and a function is called <name>-<environment>.
 NAME_MAX = 64 - ENVIRONMENT_MAX - 1
 # Stricter than ECR (which also takes ".", "_" and "/"): the name is a function, a log group and a logical id as well.
@@ -137,7 +138,13 @@ def _read_source(
         except ValueError as problem:
             findings.append(f"{folder.name}/{MANIFEST}: image: {problem}")
         findings += [f"{folder.name}: {problem}" for problem in judge_beside(folder)]
-    elif manifest.handler:
+    elif not manifest.handler:
+        lock, shared = None, ()
+        if not (folder / DOCKERFILE).is_file():
+            findings.append(
+                f"{folder.name}/{MANIFEST}: it has no handler, no image that exists already, and no Dockerfile"
+            )
+    else:
         errors, warnings = _judge_code(folder, manifest, shared, python)
         findings += [f"{folder.name}: {problem}" for problem in errors]
     definition = definition_of(folder.name, manifest, environment)

@@ -40,10 +40,10 @@ def read_buildx(output: str) -> tuple[str, list[str]]:
     return error, lines_before
 
 
-def build_error(source: FunctionSource, base: str, error: str, output: Sequence[str]) -> PipelineError:
+def build_error(source: FunctionSource, base: str | None, error: str, output: Sequence[str]) -> PipelineError:
     """The error of a build that failed.
 
-    base    the reference of the base image
+    base    the reference of the base image; None for a Dockerfile that names its own, and has a network
     error   the engine's error
     output  the lines that the build printed before
     """
@@ -54,16 +54,19 @@ def build_error(source: FunctionSource, base: str, error: str, output: Sequence[
     last = output[steps[-1]] if steps else ""
     # What a program of the Dockerfile wrote before it failed; lines with arrows are the engine's own.
     wrote = [line for line in output[steps[-1] + 1 :] if line and not line.startswith("--->")] if steps else []
-    if any(sign in error for sign in missing + unreachable) or (base in error and " : FROM" in last):
+    if any(sign in error for sign in missing + unreachable) or (base and base in error and " : FROM" in last):
+        named = base or f"as {source.folder / DOCKERFILE} names it"
+        other = "with --base" if base else "in FROM"
         return BaseImageError(
             what,
-            f"the engine could not get its base {base} ({error})",
-            "Pull it where the engine has a network, or name another base with --base.",
+            f"the engine could not get its base {named} ({error})",
+            f"Pull it where the engine has a network, or name another base {other}.",
         )
+    limits = f" It has no network, and can copy only {', '.join(CONTEXT_FOLDERS)}." if base else ""
     return BuildFailed(
         what,
         f"the engine reported: {error}"
         + (f" (at: {last})" if last else "")
         + (f"; before that: {' / '.join(wrote[-_LINES_SHOWN:])}" if wrote else ""),
-        f"Fix {source.folder / DOCKERFILE}. It has no network, and can copy only {', '.join(CONTEXT_FOLDERS)}.",
+        f"Fix {source.folder / DOCKERFILE}.{limits}",
     )

@@ -1,10 +1,12 @@
 """Read an image that a container engine built into the store, with layers in our format.
 
-Drops times, owners and the engine's own fields, so that the same files give the same digest.
+Drops times, owners and the engine's own fields, so that the same files give the same digest. Lambda refuses hard links,
+which installers of packages make, so each becomes a file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import shutil
@@ -47,16 +49,28 @@ def read_image(
     engine: Any, identifier: str, store: BlobStore, work: Path, platform: Platform, base: Base | None
 ) -> Image:
     """The image with all layers in the store; skips layers that were read before."""
-    record = _record(store, f"image-{identifier.partition(':')[2]}")
-    config = (read_record(record) or {}).get("config")
-    if config is not None:
-        known = [_known_layer(Digest.parse(text), store, base) for text in config["rootfs"]["diff_ids"]]
-        if None not in known:
-            return _image(config, _filled([layer for layer in known if layer is not None], store, base), platform, base)
+    known = known_image(identifier, store, platform, base)
+    if known is not None:
+        return known
+    record = _record_of_image(store, identifier)
     with saved_image(engine, identifier, work) as saved:
         layers = [_known_layer(layer.diff_id, store, base) or _read_layer(layer, store, work) for layer in saved.layers]
         write_record(record, {"config": dict(saved.config)})
         return _image(saved.config, _filled(layers, store, base), platform, base)
+
+
+def known_image(identifier: str, store: BlobStore, platform: Platform, base: Base | None) -> Image | None:
+    """An image that was read before; None if it was not, or if the store has lost one of its layers."""
+    config = (read_record(_record_of_image(store, identifier)) or {}).get("config")
+    if config is None:
+        return None
+    layers = [_known_layer(Digest.parse(text), store, base) for text in config["rootfs"]["diff_ids"]]
+    found = [layer for layer in layers if layer is not None]
+    return _image(config, _filled(found, store, base), platform, base) if len(found) == len(layers) else None
+
+
+def _record_of_image(store: BlobStore, identifier: str) -> Path:
+    return _record(store, f"image-{identifier.partition(':')[2]}")
 
 
 def _filled(layers: Sequence[Layer], store: BlobStore, base: Base | None) -> list[Layer]:
@@ -96,9 +110,11 @@ def _read_layer(saved: SavedLayer, store: BlobStore, work: Path) -> Layer:
         if entries is not None:
             layer = store_layer(store, entries, "docker")
         else:
-            with plain.open("rb") as stream:
+            copied = Path(name) / "copied.tar"
+            diff_id = copy_hard_links(plain, copied)
+            with (copied if diff_id is not None else plain).open("rb") as stream:
                 digest, size = store.put(gzip_chunks(iter(lambda: stream.read(_BLOCK), b"")))
-            layer = Layer(Descriptor(OCI_LAYER_GZIP, digest, size), saved.diff_id, "docker")
+            layer = Layer(Descriptor(OCI_LAYER_GZIP, digest, size), diff_id or saved.diff_id, "docker")
     about = {"digest": str(layer.descriptor.digest), "size": layer.descriptor.size, "diff_id": str(layer.diff_id)}
     write_record(_record(store, saved.diff_id.hex), about)
     return layer
@@ -118,18 +134,56 @@ def _write_plain(saved: SavedLayer, path: Path) -> None:
         raise ValueError(f"its layer {saved.diff_id} has the content sha256:{hasher.hexdigest()}")
 
 
+def copy_hard_links(plain: Path, copied: Path) -> Digest | None:
+    """Write a layer's tar with a copy of the file in place of each hard link, which Lambda refuses.
+
+    Returns the digest of the new tar; None for a layer without hard links, and for one that cannot be copied: with
+    sparse files, or a link to no file of the layer. The check then names them.
+    """
+    with tarfile.open(plain, mode="r:") as source:
+        members = source.getmembers()
+        files = {_path_of(member.name): member for member in members if member.isfile()}
+        links = [member for member in members if member.islnk()]
+        if not links or any(_path_of(each.linkname) not in files for each in links):
+            return None
+        if any(member.issparse() for member in members):
+            return None
+        with tarfile.open(copied, mode="w:", format=tarfile.PAX_FORMAT) as target:
+            for member in members:
+                original = files[_path_of(member.linkname)] if member.islnk() else member
+                entry = original.replace(name=member.name, deep=True)
+                entry.pax_headers = {key: value for key, value in entry.pax_headers.items() if key != "path"}
+                target.addfile(entry, source.extractfile(original) if original.isfile() else None)
+    hasher = hashlib.sha256()
+    with copied.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            hasher.update(block)
+    return Digest(hasher.hexdigest())
+
+
+def _path_of(name: str) -> str:
+    return name.removeprefix("./").strip("/")
+
+
 def layer_entries(stream: IO[bytes], work: Path, replace: tuple[str, str] | None = None) -> list[TarEntry] | None:
     """The entries of a layer in our format; None if it contains entries that our layers never have.
 
     replace  a leading path, and its replacement
     """
     entries: list[TarEntry] = []
+    files: dict[str, TarEntry] = {}
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for number, member in enumerate(archive):
-            path = member.name.removeprefix("./").strip("/")
+            path = _path_of(member.name)
             if replace is not None and (path + "/").startswith(replace[0] + "/"):
                 path = (replace[1] + path[len(replace[0]) :]).strip("/")
             if not path or path == ".":
+                continue
+            if member.islnk() and replace is None:
+                original = files.get(_path_of(member.linkname))
+                if original is None:
+                    return None
+                entries.append(dataclasses.replace(original, path=path))
                 continue
             if not _is_plain(member):
                 return None
@@ -146,7 +200,8 @@ def layer_entries(stream: IO[bytes], work: Path, replace: tuple[str, str] | None
                         shutil.copyfileobj(content, file, _BLOCK)
                 else:
                     kept = content.read()
-                entries.append(TarEntry(path, "file", kept, member.size, bool(member.mode & 0o100)))
+                files[path] = TarEntry(path, "file", kept, member.size, bool(member.mode & 0o100))
+                entries.append(files[path])
     paths = [entry.path for entry in entries]
     return entries if len(paths) == len(set(paths)) else None
 

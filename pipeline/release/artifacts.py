@@ -19,6 +19,7 @@ from pipeline.assembly.proof.provenance import (
     builder_versions,
     provenance,
     provenance_of_copy,
+    provenance_of_dockerfile,
 )
 from pipeline.assembly.revision import tree_of
 from pipeline.core.errors import NextStep, ReleaseError
@@ -43,12 +44,13 @@ def referrers(deployment: Deployment, image: CheckedImage, repository_uri: str) 
 def evidence(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
     """The image's bill of materials, if the build has them, and its provenance, signed if there is a key.
 
-    What is in a prebuilt image is not known from a lock, so it gets no bill of materials.
+    Without a handler no lock says what is in an image, so it gets no bill of materials.
     """
     (source,) = (source for source in build.sources if source.name == image.function)
     versions, signer = builder_versions(), _signer(build.proof.signing_key)
-    if source.prebuilt is not None:
-        statement = provenance_of_copy(image.image, source, _origin(build, source), versions)
+    if not source.handler:
+        about = provenance_of_copy if source.prebuilt is not None else provenance_of_dockerfile
+        statement = about(image.image, source, _origin(build, source), versions)
         return (attest(image.image, statement, signer, build.store),)
     parameters = Parameters(build.slim, build.base, build.builder, versions)
     statement = provenance(image.image, source, _locks(image, source), _origin(build, source), parameters)

@@ -44,7 +44,8 @@ class ExactPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a release was planned to do.
 
     place        the AWS (``Target.place``), and the environment with its project
-    images       function → the digest of its image's config, which identifies it (``pipeline.release.recompressed``)
+    images       function → the digest of its image's config, which identifies it (``pipeline.release.recompressed``);
+                 of an image that was chosen by its manifest's digest, that one
     stacks       by name
     """
 
@@ -67,7 +68,7 @@ def exact_plan(
         FORMAT,
         place,
         environment,
-        {name: str(image.image.config_descriptor.digest) for name, image in sorted(images.items())},
+        {name: str(_identity(image)) for name, image in sorted(images.items())},
         {
             name: ExactStack(
                 str(content_of(state)),
@@ -78,6 +79,10 @@ def exact_plan(
             for name, (state, wanted) in sorted(stacks.items())
         },
     )
+
+
+def _identity(checked: CheckedImage) -> Digest:
+    return checked.image.digest if checked.exact else checked.image.config_descriptor.digest
 
 
 def content_of(state: StackState) -> Digest:

@@ -8,11 +8,13 @@ from functools import partial
 from cfn.names import repository_output
 from pipeline.assembly.build import Build, build_image
 from pipeline.assembly.check import check_image
+from pipeline.assembly.dockerfile import unused_instructions
 from pipeline.assembly.layers import SharedPackages
 from pipeline.assembly.model import Base, CheckedImage, FunctionSource, Image, PushedImage
+from pipeline.assembly.sources import DOCKERFILE
 from pipeline.bases.choose import choose_base
 from pipeline.bases.prebuilt_images import fetch_prebuilt, require_digests
-from pipeline.core.events import Report, ignore, step
+from pipeline.core.events import Note, Report, ignore, step
 from pipeline.oci.values import Artifact, ImageReference
 from pipeline.release.artifacts import proofs, require_proof
 from pipeline.release.deployment import Deployment
@@ -34,8 +36,8 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
 
 
 def base_of_build(build: Build, report: Report = ignore) -> Base | None:
-    """The base of the images; None if all of them are prebuilt."""
-    if all(source.prebuilt is not None for source in build.sources):
+    """The base of the images; None if each is prebuilt, or is built with its Dockerfile."""
+    if not any(source.handler for source in build.sources):
         return None
     return choose_base(build.base, build.platform, build.store, pins=build.pins, report=report)
 
@@ -55,11 +57,17 @@ def build_one(
 def _image_of(build: Build, source: FunctionSource, base: Base | None, shared: SharedPackages, report: Report) -> Image:
     if source.prebuilt is not None:
         return fetch_prebuilt(source.name, source.prebuilt, build.platform, build.store, report=report)
+    if source.by_dockerfile:
+        from pipeline.engine.own_dockerfile import build_own
+
+        return build_own(source, build.platform, build.store, report=report)
     assert base is not None  # noqa: S101  (see base_of_build)
     if build.builder == "docker":
         from pipeline.engine.builder import DockerBuilder
 
         return DockerBuilder(build.platform, build.store, build.slim, report).build(source, base)
+    if left_out := unused_instructions(source.folder / DOCKERFILE):
+        report(Note(f"{source.name}: its Dockerfile is not used, so {left_out} has no effect; docs/images.md"))
     return build_image(source, build.platform, base, build.store, slim=build.slim, shared=shared, report=report)
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from cfn.names import Names, image_parameter, repository_output
 from cfn.settings import Entrance
 from pipeline.assembly.ignore import FILE as IGNORE_FILE
-from pipeline.assembly.ignore import read_rules
+from pipeline.assembly.ignore import read_context_rules
 from pipeline.assembly.layers import SharedPackages
 from pipeline.assembly.model import CheckedImage, FunctionSource, Platform, PushedImage
 from pipeline.assembly.own.collected import collect_files
-from pipeline.assembly.sources import LOCK, MANIFEST, find_sources
+from pipeline.assembly.sources import DOCKERFILE, LOCK, MANIFEST, find_sources
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep, SourceError, StackError
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
@@ -93,7 +93,7 @@ def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
             return Changes(frozenset({name}), (file,))
         untouched = folder.exists() and not is_package
         return Changes() if untouched else Changes(known, (file,))
-    if inner != IGNORE_FILE and read_rules(folder).ignores(inner):
+    if inner not in (IGNORE_FILE, DOCKERFILE) and read_context_rules(folder).ignores(inner):
         return Changes()
     if name in known:
         return Changes(frozenset({name}), (file,))
@@ -130,7 +130,8 @@ def compile_sources(sources: Iterable[FunctionSource], platform: Platform) -> No
     """
     if (platform.python.major, platform.python.minor) > sys.version_info[:2]:
         return
-    folders = {folder for source in sources for folder in (source.folder, *source.shared)}
+    # A Dockerfile may bring another Python, or none.
+    folders = {folder for source in sources if source.handler for folder in (source.folder, *source.shared)}
     findings: list[str] = []
     for folder in sorted(folders):
         for entry in collect_files(folder, folder.name):

@@ -24,8 +24,9 @@ from pipeline.assembly.sources import find_sources
 from pipeline.bases.choose import choose_base
 from pipeline.core.errors import BaseImageError, LocalError, SourceError
 from pipeline.engine.build_output import BuildFailed
-from pipeline.engine.builder import DockerBuilder, has_buildx
+from pipeline.engine.builder import DockerBuilder
 from pipeline.engine.connection import connect_engine
+from pipeline.engine.run_build import has_buildx
 from pipeline.local.containers.container_backend import open_engine
 from pipeline.oci.blobs import BlobStore
 from tests.containers.conftest import DOCKERFILE, ROOT, write_function

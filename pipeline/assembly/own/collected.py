@@ -16,13 +16,14 @@ from pipeline.oci.tarball import TarEntry
 _SMALL = 1 << 20
 
 
-def collect_files(folder: Path, prefix: str) -> list[TarEntry]:
+def collect_files(folder: Path, prefix: str, *, rules: IgnoreRules | None = None) -> list[TarEntry]:
     """What is shipped of a folder, placed below ``prefix``; small files are read.
 
+    rules  what is left out; by default the folder's own and the built-in ones
     Raises SourceError with every file that cannot be shipped: a link that leaves the folder, a name that is not
     portable, a pipe or a device, something unreadable.
     """
-    rules = read_rules(folder)
+    rules = rules if rules is not None else read_rules(folder)
     entries: list[TarEntry] = []
     problems: list[str] = []
     for path, entry in _walk(folder, rules, "", problems):

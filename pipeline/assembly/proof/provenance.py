@@ -85,6 +85,14 @@ def provenance_of_copy(image: Image, source: FunctionSource, origin: Origin, ver
     return _statement(image, source, COPY_TYPE, chosen, used, versions)
 
 
+def provenance_of_dockerfile(
+    image: Image, source: FunctionSource, origin: Origin, versions: Mapping[str, str]
+) -> bytes:
+    """The statement about an image that an engine built with the function's Dockerfile, in canonical JSON."""
+    chosen = {"function": source.name, "dockerfile": "Dockerfile", "platform": str(image.platform)}
+    return _statement(image, source, BUILD_TYPE, chosen, _sources(source, image, origin), versions)
+
+
 def _statement(
     image: Image, source: FunctionSource, kind: str, chosen: Mapping[str, Any], used: Sequence[Mapping[str, Any]],
     versions: Mapping[str, str],

@@ -113,7 +113,7 @@ def prepare_contexts(root: Path, variables: Mapping[str, str], store: BlobStore)
     sources = find_sources(root / "images", python=platform.python)
     slim = Slim.for_sources(sources)
     made = []
-    for source in (each for each in sources if each.prebuilt is None):
+    for source in (each for each in sources if each.handler):
         lay_out_context(source, platform, store, contexts / source.name, slim)
         made.append(contexts / source.name)
     made.append(_write_service(root, platform, contexts / "aws"))

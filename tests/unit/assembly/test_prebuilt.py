@@ -80,7 +80,7 @@ def test_a_function_with_an_image_needs_no_code(make_function: MakeFolder, image
             "so Dockerfile, requirements.txt would not ship",
         ),
         ({"function.toml": f'{IMAGE}handler = "handler.handle"\n'}, "f/function.toml: it has a handler and an image"),
-        ({"function.toml": "memory = 512"}, "f/function.toml: it has no handler, and no image"),
+        ({"function.toml": "memory = 512"}, "no handler, no image that exists already, and no Dockerfile"),
         ({"function.toml": 'image = "app"', "handler.py": None}, "f/function.toml: image: app names no registry"),
     ],
 )

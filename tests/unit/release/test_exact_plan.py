@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from pipeline.core.errors import ReleaseError
+from pipeline.oci.blobs import BlobStore
 from pipeline.release.exact_plan import (
     ExactPlan,
     ExactStack,
     content_of,
     decode_plan,
     encode_plan,
+    exact_plan,
     require_before,
     require_own,
     require_same,
 )
 from pipeline.stacks import StackState, StackStatus
+from tests.servers.images import make_image, make_layer
 
 STATE = StackState(
     "shop-pipeline-dev", StackStatus.UPDATE_COMPLETE, stack_id="arn:1", parameters={"A": "1"}, template="{}"
@@ -40,6 +44,12 @@ def with_stack(**fields: Any) -> ExactPlan:
 def test_it_is_read_as_it_was_written() -> None:
     assert decode_plan(encode_plan(PLAN)) == PLAN
     assert encode_plan(PLAN) == encode_plan(decode_plan(encode_plan(PLAN)))
+
+
+def test_an_image_that_was_chosen_by_its_digest_is_planned_by_it(tmp_path: Path) -> None:
+    built = make_image("bill", [make_layer({"var/task/a": b"1"}, BlobStore(tmp_path))])
+    planned = exact_plan("here", "dev", {"built": built, "chosen": replace(built, exact=True)}, {}, frozenset())
+    assert planned.images == {"built": str(built.image.config_descriptor.digest), "chosen": str(built.image.digest)}
 
 
 def test_any_changed_byte_of_its_content_is_found() -> None:
