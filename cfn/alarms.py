@@ -14,6 +14,7 @@ from cfn.metric_alarms import metric_alarm, queue_metric
 from cfn.names import Names, pascal_case
 from cfn.settings import Settings
 from cfn.workflow.state_machine import Workflow
+from cfn.workflow.sweeper import SWEEP_MINUTES
 
 # Throttled invocations are tried again, so a few are no reason to wake anyone: this share of the load is, in three of
 # five minutes. What retries do not carry is parked, which has an alarm of its own.
@@ -98,6 +99,30 @@ def add_alarms(
             MetricName=logical_id,
             Statistic="Sum",
         )
+
+
+def add_sweeper_alarm(template: Template, names: Names, sweeper: Any, topic: Any) -> None:
+    """Alarm when no sweep has succeeded for three times its interval, whether it failed or was never started.
+
+    The metric has values for successes only, so the alarm's own state for their absence is the alarm: it does not sound
+    before the first sweep.
+    """
+    template.add_resource(
+        metric_alarm(
+            "LostClaimsNotSwept",
+            f"{names.sweeper}-stopped",
+            Namespace="AWS/States",
+            MetricName="ExecutionsSucceeded",
+            Statistic="Sum",
+            Dimensions=[cloudwatch.MetricDimension(Name="StateMachineArn", Value=Ref(sweeper))],
+            Period=SWEEP_MINUTES * 60,
+            EvaluationPeriods=3,
+            Threshold=1,
+            ComparisonOperator="LessThanThreshold",
+            TreatMissingData="missing",
+            InsufficientDataActions=[topic],
+        )
+    )
 
 
 def add_subscriptions(template: Template, prefix: str, topic: Any, endpoints: tuple[str, ...]) -> None:

@@ -17,7 +17,10 @@ from cfn.settings import Call, FunctionDefinition, Settings
 STATE_TABLE, ALERT_TOPIC, DEAD_LETTER_QUEUE = "StateTable", "AlertTopic", "DeadLetterQueue"
 RESULT_TOPIC = "ResultTopic"  # of the queue entrance
 
-TABLE_INDEXES = ("customer",)
+# Indexes of the table: transactions by customer and their own time, and running claims by their lease.
+CUSTOMER, LEASES = "customer", "leases"
+# Those that a function can call.
+TABLE_INDEXES = (CUSTOMER,)
 
 # Symbolic name → the service that the resource belongs to.
 RESOURCES = {

@@ -1,67 +1,103 @@
-"""The pipeline's data resources: the state table, the topics and the dead-letter queue."""
+"""The pipeline's data resources: the state table, the topics, the dead-letter queue and the key of fingerprints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from troposphere import GetAtt, Ref, Sub, Template, dynamodb, kms, sns, sqs
+from troposphere import GetAtt, Ref, Sub, Template, dynamodb, kms, secretsmanager, sns, sqs
 
-from cfn.calls import ALERT_TOPIC, DEAD_LETTER_QUEUE, STATE_TABLE
+from cfn.calls import ALERT_TOPIC, CUSTOMER, DEAD_LETTER_QUEUE, LEASES, STATE_TABLE
 from cfn.names import Names
 from cfn.settings import Settings
+from cfn.workflow.limits import FINGERPRINT_KEY_CHARACTERS
 
 DEAD_LETTER_SECONDS = 14 * 24 * 3600  # 1,209,600 s, the longest that SQS keeps a message
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The resources; ``Ref`` returns the table's name, the topic's ARN and the queue's URL."""
+    """The resources; ``Ref`` returns the table's name, the topic's ARN, the queue's URL and the secret's ARN."""
 
     table: Any
     alert_topic: Any
     dead_letter_queue: Any
+    fingerprint_key: Any
 
 
 def add_data(template: Template, settings: Settings, names: Names) -> Data:
     policy = "Retain" if settings.protect_data else "Delete"
     return Data(
-        table=_add_table(template, settings, names, policy),
+        table=add_table(template, settings, names, policy),
         alert_topic=add_topic(template, ALERT_TOPIC, names.alert_topic),
         dead_letter_queue=add_queue(
             template, DEAD_LETTER_QUEUE, names.dead_letter_queue, policy, MessageRetentionPeriod=DEAD_LETTER_SECONDS
         ),
+        fingerprint_key=add_fingerprint_key(template),
     )
 
 
-def _add_table(template: Template, settings: Settings, names: Names, policy: str) -> Any:
+def add_table(template: Template, settings: Settings, names: Names, policy: str) -> Any:
+    keys = {"transaction_id": "S", "customer_id": "S", "occurred_at": "S"}
+    indexes = [_index(CUSTOMER, "customer_id", "occurred_at", ProjectionType="KEYS_ONLY")]
+    if settings.find_lost_claims:
+        keys |= {"lease_shard": "S", "lease_until": "N"}
+        # Running claims only: the shard is removed with the lease. What else parks a claim comes along.
+        indexes.append(
+            _index(
+                LEASES,
+                "lease_shard",
+                "lease_until",
+                ProjectionType="INCLUDE",
+                NonKeyAttributes=["claim_token", "execution", "received_at"],
+            )
+        )
     return template.add_resource(
         dynamodb.Table(
             STATE_TABLE,
             TableName=names.table,
             BillingMode="PAY_PER_REQUEST",
-            # Key attributes of the table and its index, and no other: DynamoDB refuses the rest.
+            # Key attributes of the table and its indexes, and no other: DynamoDB refuses the rest.
             AttributeDefinitions=[
-                dynamodb.AttributeDefinition(AttributeName=name, AttributeType="S")
-                for name in ("transaction_id", "customer_id", "occurred_at")
+                dynamodb.AttributeDefinition(AttributeName=name, AttributeType=kind) for name, kind in keys.items()
             ],
             KeySchema=[dynamodb.KeySchema(AttributeName="transaction_id", KeyType="HASH")],
-            GlobalSecondaryIndexes=[
-                dynamodb.GlobalSecondaryIndex(
-                    IndexName="customer",
-                    KeySchema=[
-                        dynamodb.KeySchema(AttributeName="customer_id", KeyType="HASH"),
-                        dynamodb.KeySchema(AttributeName="occurred_at", KeyType="RANGE"),
-                    ],
-                    Projection=dynamodb.Projection(ProjectionType="KEYS_ONLY"),
-                )
-            ],
+            GlobalSecondaryIndexes=indexes,
             TimeToLiveSpecification=dynamodb.TimeToLiveSpecification(AttributeName="expires_at", Enabled=True),
             PointInTimeRecoverySpecification=dynamodb.PointInTimeRecoverySpecification(PointInTimeRecoveryEnabled=True),
             SSESpecification=dynamodb.SSESpecification(SSEEnabled=True),
             DeletionProtectionEnabled=settings.protect_data,
             DeletionPolicy=policy,
             UpdateReplacePolicy=policy,
+            **({"TableClass": settings.table_class} if settings.table_class != "STANDARD" else {}),
+        )
+    )
+
+
+def _index(name: str, partition: str, order: str, **projection: Any) -> Any:
+    return dynamodb.GlobalSecondaryIndex(
+        IndexName=name,
+        KeySchema=[
+            dynamodb.KeySchema(AttributeName=partition, KeyType="HASH"),
+            dynamodb.KeySchema(AttributeName=order, KeyType="RANGE"),
+        ],
+        Projection=dynamodb.Projection(**projection),
+    )
+
+
+def add_fingerprint_key(template: Template) -> Any:
+    """The secret that the fingerprints of what looks like card data are made with.
+
+    It goes with its stack, also where the table stays: without it nothing can be tried against those fingerprints. It
+    has no name, since CloudFormation would have to free it before another stack can use it.
+    """
+    return template.add_resource(
+        secretsmanager.Secret(
+            "FingerprintKey",
+            Description="Key of the fingerprints of payloads that look like card data",
+            GenerateSecretString=secretsmanager.GenerateSecretString(
+                PasswordLength=FINGERPRINT_KEY_CHARACTERS, ExcludePunctuation=True
+            ),
         )
     )
 

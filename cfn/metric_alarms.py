@@ -14,11 +14,15 @@ def metric_alarm(logical_id: str, name: str, **properties: Any) -> cloudwatch.Al
     return cloudwatch.Alarm(
         logical_id,
         AlarmName=name,
-        ComparisonOperator="GreaterThanThreshold",
-        Period=PERIOD,
         # No traffic is not an alarm.
-        TreatMissingData="notBreaching",
-        **{"Threshold": 0, "EvaluationPeriods": 1, **properties},
+        **{
+            "ComparisonOperator": "GreaterThanThreshold",
+            "Threshold": 0,
+            "Period": PERIOD,
+            "EvaluationPeriods": 1,
+            "TreatMissingData": "notBreaching",
+        }
+        | properties,
     )
 
 

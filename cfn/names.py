@@ -132,6 +132,11 @@ class Names:
         return f"/aws/vendedlogs/apigateway/{self.pipeline_stack}"
 
     @property
+    def sweeper(self) -> str:
+        """The state machine that parks lost claims, and its schedule."""
+        return self._of_project("sweeper")
+
+    @property
     def table(self) -> str:
         return self._of_project("state")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from troposphere import Output, Ref
 
-from cfn.alarms import add_alarms, add_subscriptions
+from cfn.alarms import add_alarms, add_subscriptions, add_sweeper_alarm
 from cfn.dashboard import add_dashboard
 from cfn.data import add_alarm_topic, add_data
 from cfn.entrances.entrance_wiring import add_entrances
@@ -21,6 +21,7 @@ from cfn.template import OpenTemplate
 from cfn.validation import check_functions, check_settings
 from cfn.workflow.own_machine import add_own_workflow
 from cfn.workflow.state_machine import add_workflow
+from cfn.workflow.sweeper import add_sweeper
 
 
 def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition]) -> OpenTemplate:
@@ -60,6 +61,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
             table=data.table,
             alert_topic=data.alert_topic,
             dead_letter_queue=data.dead_letter_queue,
+            fingerprint_key=data.fingerprint_key,
         )
         outputs |= {
             "StateMachineArn": Ref(workflow.state_machine),
@@ -67,6 +69,10 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
             "DeadLetterQueueUrl": Ref(data.dead_letter_queue),
             "AlertTopicArn": Ref(data.alert_topic),
         }
+        if settings.find_lost_claims:
+            sweeper = add_sweeper(template, names, settings, data.table)
+            add_sweeper_alarm(template, names, sweeper, alarm_topic)
+            outputs["SweeperArn"] = Ref(sweeper)
         add_subscriptions(template, "Alert", Ref(data.alert_topic), settings.alert_subscriptions)
         if settings.has_dashboard:
             add_dashboard(template, names, resources, workflow)

@@ -116,7 +116,10 @@ class Settings:
     burst                 how many times that load arrives at its peak
     reserved_concurrency  executions reserved per function; None derives them from the load, 0 reserves none, which
                           small accounts need
+    find_lost_claims      whether a sweeper parks the claims of lost executions; else `redrive --lost` does
     encryption            how ECR encrypts: "AES256" or "KMS"
+    table_class           of the state table: "STANDARD", or "STANDARD_INFREQUENT_ACCESS", with cheaper storage and
+                          dearer requests
     protect_data          deletion protection for the table, and data kept when the stack goes
     endpoints             interface endpoints beside those that the functions' calls need; each costs by the hour and
                           zone (``cfn.calls.EXTRA_ENDPOINTS``)
@@ -141,7 +144,9 @@ class Settings:
     transactions_per_minute: int = 10_000
     burst: float = 3.0
     reserved_concurrency: int | None = None
+    find_lost_claims: bool = False
     encryption: str = "AES256"
+    table_class: str = "STANDARD"
     protect_data: bool = False
     log_retention_days: int = 30
     zones: int = 3

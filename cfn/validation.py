@@ -54,6 +54,9 @@ _RETENTIONS = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 )  # fmt: skip
 
+# API_CreateTable, TableClass; the first is the default.
+TABLE_CLASSES = ("STANDARD", "STANDARD_INFREQUENT_ACCESS")
+
 ALL_AT_ONCE = "AllAtOnce"
 # CodeDeploy user guide, "Predefined deployment configurations for an AWS Lambda compute platform".
 SHIFTING = (
@@ -81,6 +84,12 @@ def check_settings(settings: Settings) -> None:
     if settings.reserved_concurrency is not None and not 0 <= settings.reserved_concurrency <= RESERVED_MAX:
         findings.append(f"reserved_concurrency is {settings.reserved_concurrency} and can be 0 to {RESERVED_MAX:,}")
     findings += _entrance_findings(settings)
+    if settings.table_class not in TABLE_CLASSES:
+        findings.append(f"table_class is {settings.table_class[:80]!a} and DynamoDB has {' and '.join(TABLE_CLASSES)}")
+    if settings.table_class != TABLE_CLASSES[0] and not settings.has_transactions:
+        findings.append("table_class is for the table of transactions, and the project has no transactions")
+    if settings.find_lost_claims and not settings.has_transactions:
+        findings.append("find_lost_claims is for claims of transactions, and the project has no transactions")
     findings += _network_findings(settings)
     findings += _topic_findings(settings)
     findings += _tag_findings(settings.tags)

@@ -34,13 +34,17 @@ from cfn.workflow.limits import (
     DETAILS_DAYS,
     DETAILS_PREFIX,
     EXCERPT_CHARACTERS,
+    FINGERPRINT_KEY_CHARACTERS,
+    GRACE_SECONDS,
     HISTORY_ENTRIES,
     HISTORY_SECONDS,
     LEASE_SECONDS,
+    LEASE_SHARDS,
     PARKED_CUSTOMER,
     PARKED_MAX_CHARACTERS,
     PARKED_PREFIX,
     PATIENCE_SECONDS,
+    SWEPT_CLAIMS,
     TRANSACTION_MAX_CHARACTERS,
 )
 
@@ -48,6 +52,7 @@ State = dict[str, Any]
 
 DOCUMENT = Path(__file__).with_name("transaction-pipeline.asl.json")
 FILE_ENTRANCE = Path(__file__).with_name("file-entrance.asl.json")
+SWEEPER = Path(__file__).with_name("lost-claims.asl.json")
 EXPRESSIONS = Path(__file__).with_name("expressions")
 
 # What CloudFormation fills in.
@@ -55,6 +60,7 @@ RESOURCES = (
     "Table",
     "AlertTopic",
     "DeadLetterQueue",
+    "FingerprintKey",
     "ValidationFunction",
     "FraudFunction",
     "ComplianceFunction",
@@ -96,6 +102,12 @@ def file_entrance(*, concurrency: int) -> State:
     return {"Comment": document.pop("Comment"), **_filled(document, expressions())}
 
 
+def sweeper_definition() -> State:
+    """The state machine that parks lost claims, as ``definition`` gives the other one."""
+    document: State = json.loads(SWEEPER.read_text(encoding="utf-8"))
+    return {"Comment": document.pop("Comment"), **_filled(document, expressions())}
+
+
 def expressions(
     lease_seconds: int = LEASE_SECONDS,
     patience_seconds: float = PATIENCE_SECONDS,
@@ -114,9 +126,13 @@ def expressions(
         "HistoryEntries": str(HISTORY_ENTRIES),
         "ExcerptCharacters": str(EXCERPT_CHARACTERS),
         "CardFields": CARD_FIELDS,
+        "FingerprintKeyCharacters": str(FINGERPRINT_KEY_CHARACTERS),
         "DetailsPrefix": DETAILS_PREFIX,
         "ParkedPrefix": PARKED_PREFIX,
         "ParkedCustomer": PARKED_CUSTOMER,
+        "GraceMilliseconds": str(GRACE_SECONDS * 1000),
+        "LeaseShards": str(LEASE_SHARDS),
+        "SweptClaims": str(SWEPT_CLAIMS),
         "LeaseMilliseconds": str(lease_seconds * 1000),
         "PatienceMilliseconds": str(int(patience_seconds * 1000)),
         "DetailsSeconds": str(details_days * 86_400),

@@ -14,8 +14,18 @@ PARKED_MAX_CHARACTERS = 60_000
 # Characters of a longer one that the message shows instead.
 EXCERPT_CHARACTERS = 1_000
 
+# The generated key of fingerprints: 64 letters and digits are 381 bits.
+FINGERPRINT_KEY_CHARACTERS = 64
+
 # A claim outlives the longest execution: EXPRESS ends every execution after 300 s (Step Functions quotas).
 LEASE_SECONDS = 300
+# After the end of its lease a lost claim is left alone for so long: its sender may be about to submit again.
+GRACE_SECONDS = 60
+# Running claims are spread over so many keys of the index of leases: each takes 1,000 writes a second, and a claim and
+# its end are two (DynamoDB developer guide, "Best practices for designing and using partition keys effectively").
+LEASE_SHARDS = 8
+# Claims of each shard that one sweep parks at most.
+SWEPT_CLAIMS = 20
 # How long a submission waits for another execution that holds the claim, before it is parked.
 PATIENCE_SECONDS = 15
 DETAILS_DAYS = 90

@@ -35,6 +35,7 @@ _DELIVER_LOGS = {
 _REPEATED = {
     "Started": "$fromMillis($toMillis($states.context.Execution.StartTime))",
     "Input": "$states.context.Execution.Input",
+    "New": "'repeat':false,'decided_at':$fromMillis($millis())",
     "Unchanged": "{% $states.input %}",
     "Throughput": "DynamoDB.ProvisionedThroughputExceededException",
     "RequestLimit": "DynamoDB.RequestLimitExceededException",
@@ -69,13 +70,14 @@ def add_workflow(
     table: Any,
     alert_topic: Any,
     dead_letter_queue: Any,
+    fingerprint_key: Any,
     states: State | None = None,
 ) -> Workflow:
     """Add the EXPRESS state machine, with a role that is derived from the calls of its tasks.
 
     functions          name → ARN of the function, or of the alias that takes its traffic, as an intrinsic;
                        the three that the workflow calls must be among them
-    table, alert_topic, dead_letter_queue
+    table, alert_topic, dead_letter_queue, fingerprint_key
                        troposphere resources of the same template
     states             the definition; None for the one with the default limits
 
@@ -102,17 +104,19 @@ def add_workflow(
             "Table": Ref(table),
             "AlertTopic": Ref(alert_topic),
             "DeadLetterQueue": Ref(dead_letter_queue),
+            "FingerprintKey": GetAtt(fingerprint_key, "Id"),
             "ValidationFunction": functions[VALIDATION],
             "FraudFunction": functions[FRAUD],
             "ComplianceFunction": functions[COMPLIANCE],
         },
-        statements=_call_statements(
+        statements=call_statements(
             states,
             {
                 "lambda": called,
                 "dynamodb": GetAtt(table, "Arn"),
                 "sns": Ref(alert_topic),
                 "sqs": GetAtt(dead_letter_queue, "Arn"),
+                "secretsmanager": GetAtt(fingerprint_key, "Id"),
             },
         ),
     )
@@ -195,16 +199,22 @@ def _shortened(text: str) -> tuple[str, dict[str, str]]:
     CloudFormation puts it back (DefinitionSubstitutions), so the state machine has the whole definition, and the
     template stays below 51,200 bytes. Each name stands for a complete text, since substitutions are not nested.
     """
+    # What JSON would have to escape stays where it is.
+    known = {name: long for name, long in {**expressions(), **_REPEATED}.items() if json.dumps(long) == f'"{long}"'}
     shared: dict[str, str] = {}
-    for name, long in sorted({**expressions(), **_REPEATED}.items(), key=lambda item: (-len(item[1]), item[0])):
-        # What JSON would have to escape stays where it is.
-        if len(long) > 16 and text.count(long) > 1 and json.dumps(long) == f'"{long}"':
-            text = text.replace(long, f"${{{name}}}")
-            shared[name] = long
+
+    def saved(name: str) -> int:
+        """Characters of the template; one text may hold another, so the order matters."""
+        long = known[name]
+        return (text.count(long) - 1) * len(long) - (text.count(long) + 1) * len(f"${{{name}}}") - len('"":"",')
+
+    while known and saved(best := max(known, key=lambda name: (saved(name), name))) > 0:
+        shared[best] = known.pop(best)
+        text = text.replace(shared[best], f"${{{best}}}")
     return text, shared
 
 
-def _call_statements(states: State, resources: Mapping[str, Any]) -> list[dict[str, Any]]:
+def call_statements(states: State, resources: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One Allow statement per service and index for what the tasks call, in a fixed order."""
     actions: dict[tuple[str, str], set[str]] = {}
     for task in tasks(states):

@@ -45,7 +45,9 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     transactions_per_minute: int | None = None
     burst: float | None = None
     reserved_concurrency: int | None = None
+    find_lost_claims: bool | None = None
     encryption: str | None = None
+    table_class: str | None = None
     protect_data: bool | None = None
     log_retention_days: int | None = None
     zones: int | None = None
@@ -66,7 +68,9 @@ _SETTINGS = (
     "transactions_per_minute",
     "burst",
     "reserved_concurrency",
+    "find_lost_claims",
     "encryption",
+    "table_class",
     "protect_data",
     "log_retention_days",
     "zones",

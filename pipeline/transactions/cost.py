@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cfn.calls import CUSTOMER, LEASES, STATE_TABLE
 from pipeline.core.errors import NextStep, SettingsError
 from pipeline.transactions.prices import Prices, Traffic
+from pipeline.transactions.storage import CLAIMED, INDEXED, INFREQUENT_ACCESS, STANDARD, Storage, prices_of, storage_of
 from pipeline.transactions.ways import TURNS, follow, read_definition, tasks
 
 HOURS_PER_MONTH = 730
@@ -27,36 +29,6 @@ _FUNCTION_OF_STATE = {
 
 # Lambda's own log lines per invocation in JSON at level INFO: platform.start and platform.report.
 PLATFORM_LOG_BYTES = 550
-
-
-# DynamoDB pricing, "Data storage": 100 bytes of overhead for each item and each entry of an index.
-ITEM_OVERHEAD_BYTES = 100
-# The keys of an entry of the customer index: two ids and a time, with the names of the attributes.
-INDEX_ENTRY_BYTES = 116
-# Which submissions leave a record, and which an entry of the index.
-_RECORDED = ("approved", "flagged", "rejected", "too large")
-_INDEXED = ("approved", "flagged")
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """What the records of a million transactions take, for good, and what a gigabyte of them costs.
-
-    gigabytes      per million transactions, with the index; details, which expire after 90 days, are not in it
-    usd_per_month  of a gigabyte: the table's storage and its point-in-time recovery
-    """
-
-    gigabytes: float
-    usd_per_month: float
-
-    def after(self, months: int, transactions: int) -> tuple[float, float]:
-        """Gigabytes, and USD in that month, after so many months of ``transactions`` each."""
-        gigabytes = self.gigabytes * transactions / MILLION * months
-        return gigabytes, gigabytes * self.usd_per_month
-
-    def first_year(self, transactions: int) -> float:
-        """USD of the first twelve months together."""
-        return sum(self.after(month, transactions)[1] for month in range(1, 13))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +85,7 @@ class Cost:
                 for line in of
             ]
 
+        break_even = self.storage.break_even(self.transactions)
         return {
             "region": self.region,
             "prices_date": self.prices_date,
@@ -128,6 +101,8 @@ class Cost:
                 "gigabytes_after_a_year": round(self.storage.after(12, self.transactions)[0], 2),
                 "usd_per_month_after_a_year": round(self.storage.after(12, self.transactions)[1], 2),
                 "usd_in_the_first_year": round(self.storage.first_year(self.transactions), 2),
+                "table_class": self.storage.table_class,
+                "infrequent_access_from_gigabytes": None if break_even is None else round(break_even, 2),
             },
             "standard": {
                 "transitions_per_transaction": round(self.standard_transitions, 2),
@@ -152,6 +127,11 @@ class Cost:
             f"Records are kept: {gigabytes:,.0f} GB after a year, which cost {usd:,.2f} a month then and"
             f" {self.storage.first_year(self.transactions):,.2f} in the first year."
         )
+        if (break_even := self.storage.break_even(self.transactions)) is not None:
+            rows.append(
+                f"The table class is {self.storage.table_class}. {INFREQUENT_ACCESS} costs less from"
+                f" {break_even:,.0f} GB on."
+            )
         rows.append(
             f"As a STANDARD workflow: {self.per_million_standard:.2f} per million variable"
             f" ({self.standard_transitions:.1f} transitions each),"
@@ -179,10 +159,16 @@ def compute_cost(
     transactions  transactions per month, for the total
     """
     traffic = traffic or Traffic()
-    deployed = _Deployed(read_definition(template), _functions(template), _indexes(template))
+    definition, table = read_definition(template), _table(template)
+    deployed = _Deployed(
+        definition,
+        _functions(template),
+        frozenset(each["IndexName"] for each in table.get("GlobalSecondaryIndexes", [])),
+        table.get("TableClass", STANDARD),
+    )
     paths = {kind: follow(deployed.definition, TURNS[kind]) for kind in traffic.shares}
     usage = _average_usage(deployed, paths, prices, traffic)
-    variable = tuple(_variable(usage, deployed.architecture, prices))
+    variable = tuple(_variable(usage, deployed, prices))
     express = sum(line.usd for line in variable if line.name.startswith("Step Functions"))
     transitions = sum(share * len(paths[kind]) for kind, share in traffic.shares.items())
     return Cost(
@@ -193,7 +179,7 @@ def compute_cost(
         standard_transitions=transitions,
         prices_date=prices.date,
         region=prices.region,
-        storage=_storage(deployed, prices, traffic),
+        storage=storage_of(deployed.table_class, prices, traffic, writes=usage["writes"], reads=usage["reads"]),
         transactions=transactions,
     )
 
@@ -202,13 +188,15 @@ def compute_cost(
 class _Deployed:
     """The parts of a template that its variable cost depends on.
 
-    functions  properties of each function that the workflow calls, by folder name
-    indexes    how many secondary indexes the table has
+    functions    properties of each function that the workflow calls, by folder name
+    indexes      the names of the table's secondary indexes
+    table_class  the table's
     """
 
     definition: Mapping[str, Any]
     functions: Mapping[str, Mapping[str, Any]]
-    indexes: int
+    indexes: frozenset[str]
+    table_class: str
 
     @property
     def architecture(self) -> str:
@@ -222,7 +210,7 @@ def _average_usage(
     """What one transaction uses on average, by the names of ``_state_usage``, and "express_gb_seconds"."""
     states = tasks(deployed.definition)
     express = prices.table["express"]
-    usage: defaultdict[str, float] = defaultdict(float)
+    usage = defaultdict[str, float](float, {"secrets": traffic.sealed})
     for kind, share in traffic.shares.items():
         milliseconds = 0.0
         for name in paths[kind]:
@@ -250,9 +238,8 @@ def _state_usage(
         }
     match state.get("Resource", "").rpartition(":::")[2]:
         case "dynamodb:updateItem":
-            # A write whose condition fails is billed too. Only a record writes the attributes of the indexes, and only
-            # of a valid transaction.
-            return {"writes": write_units + (deployed.indexes if name == "Record" and kind in _INDEXED else 0)}
+            # A write whose condition fails is billed too.
+            return {"writes": write_units + _index_writes(deployed.indexes, kind, name)}
         case "dynamodb:putItem":
             return {"writes": write_units}
         case "dynamodb:getItem":
@@ -264,10 +251,17 @@ def _state_usage(
     return {}
 
 
-def _variable(usage: Mapping[str, float], architecture: str, prices: Prices) -> Iterator[Line]:
+def _index_writes(indexes: frozenset[str], kind: str, name: str) -> int:
+    """Entries of indexes that an update writes or removes: a customer's history, and the leases of running claims."""
+    written = CUSTOMER in indexes and name == "Record" and kind in INDEXED
+    return written + (LEASES in indexes and name in ("Claim", "Record") and kind in CLAIMED)
+
+
+def _variable(usage: Mapping[str, float], deployed: _Deployed, prices: Prices) -> Iterator[Line]:
     """The lines of the bill per million transactions."""
-    table = prices.table
+    table, architecture = prices.table, deployed.architecture
     express, gb_second = table["express"], table["lambda"][f"per_gb_second_{architecture}"]
+    dynamodb = prices_of(deployed.table_class, prices)
     for name, quantity, unit, price in (
         ("Lambda requests", usage["invocations"], "million", table["lambda"]["per_million_requests"]),
         (f"Lambda duration ({architecture})", usage["function_gb_seconds"], "million GB-s", gb_second * MILLION),
@@ -276,8 +270,9 @@ def _variable(usage: Mapping[str, float], architecture: str, prices: Prices) -> 
             "Step Functions EXPRESS duration", usage["express_gb_seconds"], "million GB-s",
             express["per_gb_second"] * MILLION,
         ),
-        ("DynamoDB writes", usage["writes"], "million", table["dynamodb"]["per_million_writes"]),
-        ("DynamoDB reads", usage["reads"], "million", table["dynamodb"]["per_million_reads"]),
+        ("DynamoDB writes", usage["writes"], "million", dynamodb["per_million_writes"]),
+        ("DynamoDB reads", usage["reads"], "million", dynamodb["per_million_reads"]),
+        ("Secrets Manager requests", usage["secrets"], "million", table["secrets"]["per_million_requests"]),
         ("SNS alerts", usage["alerts"], "million", table["sns"]["per_million_requests"]),
         ("CloudWatch Logs", usage["log_bytes"] * MILLION / 1e9, "GB", table["logs"]["per_gb"]),
     ):  # fmt: skip
@@ -307,12 +302,11 @@ def _platform_log_bytes(properties: Mapping[str, Any]) -> float:
     return 0 if properties.get("LoggingConfig", {}).get("SystemLogLevel") == "WARN" else PLATFORM_LOG_BYTES
 
 
-def _indexes(template: Mapping[str, Any]) -> int:
-    return sum(
-        len(resource["Properties"].get("GlobalSecondaryIndexes", []))
-        for resource in template["Resources"].values()
-        if resource["Type"] == "AWS::DynamoDB::Table"
-    )
+def _table(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties of the state table; resources.yaml may add others."""
+    resource = template["Resources"].get(STATE_TABLE, {"Properties": {}})
+    properties: Mapping[str, Any] = resource["Properties"]
+    return properties
 
 
 def _duration(definition: Mapping[str, Any], name: str, traffic: Traffic) -> float:
@@ -344,6 +338,12 @@ def fixed_costs(template: Mapping[str, Any], prices: Prices, metrics: int = 0) -
     for name, quantity, unit, price in (
         ("Interface endpoints", zones * HOURS_PER_MONTH, "zone-hours", prices.table["endpoints"]["per_zone_hour"]),
         ("KMS keys", _count(resources, "AWS::KMS::Key"), "keys", prices.table["kms"]["per_key_month"]),
+        (
+            "Secrets",
+            _count(resources, "AWS::SecretsManager::Secret"),
+            "secrets",
+            prices.table["secrets"]["per_secret_month"],
+        ),
         ("Custom metrics", metrics, "metrics", prices.table["alarms"]["per_metric_month"]),
         (
             "CloudWatch alarms",
@@ -354,14 +354,6 @@ def fixed_costs(template: Mapping[str, Any], prices: Prices, metrics: int = 0) -
     ):
         if quantity:
             yield Line(name, quantity, unit, quantity * price)
-
-
-def _storage(deployed: _Deployed, prices: Prices, traffic: Traffic) -> Storage:
-    recorded = sum(traffic.shares.get(kind, 0) for kind in _RECORDED)
-    indexed = sum(traffic.shares.get(kind, 0) for kind in _INDEXED) * deployed.indexes
-    size = recorded * (traffic.record_bytes + ITEM_OVERHEAD_BYTES) + indexed * (INDEX_ENTRY_BYTES + ITEM_OVERHEAD_BYTES)
-    dynamodb = prices.table["dynamodb"]
-    return Storage(size * MILLION / 1e9, dynamodb["per_gb_month"] + dynamodb["per_gb_month_pitr"])
 
 
 def _count(resources: list[Mapping[str, Any]], kind: str) -> int:

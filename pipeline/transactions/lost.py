@@ -7,6 +7,8 @@ that names the transaction: only its sender can submit it again.
 Parking is three requests, each of which may be the last: the claim is taken, so that a late execution cannot decide
 under it; the note is written, under the name of the lost execution, so that a second one replaces it; the claim is
 given back. A claim that was taken and not given back is found again after its new lease.
+
+``cfn/workflow/lost-claims.asl.json`` does the same in the cloud; a test compares their requests.
 """
 
 from __future__ import annotations
@@ -19,11 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from cfn.workflow.limits import LEASE_SECONDS, PARKED_CUSTOMER, PARKED_PREFIX
+from cfn.workflow.limits import GRACE_SECONDS, LEASE_SECONDS, PARKED_CUSTOMER, PARKED_PREFIX
 from pipeline.core.events import Report, ignore, step
 
-# After the end of its lease a claim is left alone for so long: its sender may be about to submit again.
-GRACE_SECONDS = 60
 # Segments of the table that are read at once. A terabyte takes minutes, and 16 USD.
 SEGMENTS = 8
 FILTER = "#status = :claimed AND lease_until > :zero AND lease_until < :before"
@@ -85,7 +85,7 @@ def give_back(table: str, item: Item, token: str, now: int) -> dict[str, Any]:
         table,
         item,
         condition="claim_token = :token",
-        update="SET lease_until = :zero, parked_at = :at, parked_error = :error",
+        update="SET lease_until = :zero, parked_at = :at, parked_error = :error REMOVE lease_shard",
         values={
             ":token": {"S": token},
             ":zero": {"N": "0"},

@@ -59,6 +59,7 @@ class Traffic:
     table_milliseconds  duration of a call to the table, topic or queue
     record_bytes        size of a decided record; an entry of an index is far below one write unit
     reads               read units of the query for a customer's recent transactions
+    sealed              fraction of submissions that look like card data, whose fingerprint needs a key
     metrics             custom metrics that the functions emit, billed per month
     """
 
@@ -76,11 +77,18 @@ class Traffic:
     table_milliseconds: float = 6
     record_bytes: int = 900
     reads: float = 0.5
+    sealed: float = 0.001
     metrics: int = 15
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.shares) - set(TURNS))
         total = sum(self.shares.values())
+        if not 0 <= self.sealed <= 1:
+            raise SettingsError(
+                "the cost was not computed",
+                f"sealed is {self.sealed:g}",
+                "Use a fraction of the submissions, 0 to 1.",
+            )
         if unknown or not math.isclose(total, 1, abs_tol=1e-6) or min(self.shares.values(), default=0) < 0:
             raise SettingsError(
                 "the cost was not computed",

@@ -60,7 +60,7 @@ def followers(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def follow(definition: Mapping[str, Any], turns: Mapping[str, str], start: str | None = None) -> tuple[str, ...]:
     """The states entered, in order. The states of a Parallel follow it, branch by branch.
 
-    turns  successor by state where it differs from ``Next``; required for each Choice on the path
+    turns  successor by state where it differs from ``Next``, or from the ``Default`` of a Choice
     """
     way: list[str] = []
     name: str | None = start or definition["StartAt"]
@@ -71,7 +71,7 @@ def follow(definition: Mapping[str, Any], turns: Mapping[str, str], start: str |
         way.append(name)
         for branch in state.get("Branches", []):
             way.extend(follow(branch, {}))
-        name = turns.get(name, state.get("Next"))
+        name = turns.get(name, state.get("Next", state.get("Default")))
     return tuple(way)
 
 

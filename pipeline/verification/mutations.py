@@ -177,10 +177,23 @@ MUTATIONS = (
         _replace("Claim", "$string($millis() + 300000)", "$string($floor($millis() / 1000) + 300)"),
     ),
     Mutation(
+        "Claim is in no shard of the index of leases", _replace("Claim", "lease_shard = :shard", "shard = :shard")
+    ),
+    Mutation("Claim is in a shard that no sweep looks at", _replace("Claim", "EnteredTime) % 8)", "EnteredTime))")),
+    Mutation("Record leaves the decision in the index of leases", _replace("Record", ", lease_shard", "")),
+    Mutation("Release leaves the claim in the index of leases", _replace("Release", " REMOVE lease_shard", "")),
+    Mutation(
         "the token is one text for all executions",
         _replace("Claim", _TOKEN, "'token'"),
     ),
     Mutation("the token is the execution's name", _replace("Claim", _TOKEN, f"{_NAME} & '@'")),
+    Mutation(
+        "payloads that hold card numbers are told apart by their letters",
+        _replace("Seal", "$substring($text,", "$substring($replace($text, /[^A-Za-z]+/, ''),"),
+    ),
+    Mutation("payloads that hold card numbers are not sealed", _drop_rule("Sensitive", "$submission.sealed")),
+    Mutation("Seal catches nothing", lambda states: states["Seal"].pop("Catch")),
+    Mutation("Seal is not tried again", lambda states: states["Seal"].pop("Retry")),
     Mutation("Claim does not catch a failed condition", _drop_catch("Claim", "ConditionalCheckFailed")),
     Mutation("Claim does not catch an input that cannot be claimed", _drop_catch("Claim", "QueryEvaluationError")),
     Mutation("Claim catches nothing else", _drop_catch("Claim")),
@@ -223,7 +236,7 @@ MUTATIONS = (
     Mutation("RecordRefusal does not catch another decision", _drop_catch("RecordRefusal", "ConditionalCheckFailed")),
     Mutation(
         "an id is read off an array",
-        _replace("Read", "$id := $type($in) = 'object' ?", "$id := true ?"),
+        _replace("Read", "$given := $type($in) = 'object' ?", "$given := true ?"),
     ),
     Mutation("Known does not compare payloads", _drop_rule("Known", "$not($states.input.same)")),
     Mutation("Known does not look for a decision", _drop_rule("Known", "DECIDED")),

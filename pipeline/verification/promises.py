@@ -19,12 +19,38 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cfn.workflow.limits import GRACE_SECONDS
 from pipeline.transactions import lost
+from pipeline.verification.claimed_items import (
+    ALERT,
+    ANSWER,
+    CLAIMED,
+    CONFLICT,
+    CUSTOMER,
+    DECIDED,
+    EXPIRY,
+    FINGERPRINT,
+    KEY,
+    LEASE,
+    OBSERVED,
+    PARKED,
+    REJECTED,
+    SHARD,
+    SHARDS,
+    STATUS,
+    TABLE,
+    TOKEN,
+    holds,
+    is_found,
+    text_of,
+    usable_id,
+)
 from pipeline.verification.language.durations import EXPRESS_SECONDS
 from pipeline.verification.language.integrations import Integration
 from pipeline.verification.language.interned import Values
 from pipeline.verification.language.machine import Machine
-from pipeline.verification.model.exploration import EPOCH, Explorer, item_place
+from pipeline.verification.model.carried_out import EPOCH, item_place
+from pipeline.verification.model.exploration import Explorer
 from pipeline.verification.model.semantics import Semantics
 from pipeline.verification.model.steps import Answers, Effect, Run
 from pipeline.verification.model.world import Abstraction, Bounds, Execution, Move, Violation, World
@@ -39,6 +65,7 @@ PROMISES = (
     "only a valid transaction counts for its customer",
     "a claim can be found again",
     "a lost claim is found",
+    "a sweep finds running claims only",
     "a claim is taken over only after its lease",
     "a lease outlives its execution",
     "only the holder gives a claim back",
@@ -59,27 +86,12 @@ PROMISES = (
     "nothing hangs",
 )
 
-_TABLE = "${Table}"
-KEY, CONFLICT = "transaction_id", "CONFLICT"
-_STATUS, _DECIDED, _CLAIMED = "status", "DECIDED", "CLAIMED"
-_TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY = "claim_token", "lease_until", "fingerprint", "answer", "expires_at"
-_CUSTOMER, _REJECTED = "customer_id", "REJECTED"
-_OBSERVED = frozenset({_STATUS, _TOKEN, _LEASE, _FINGERPRINT, _ANSWER, _EXPIRY, _CUSTOMER, "received_at"})
-_PARKED, _ALERT = "parked#", "alert"
 # Outcomes that send an alert, and the states that send it.
 _ALERTED = ("REVIEW", "DECLINED", CONFLICT)
 _AFTER_THE_ANSWER = ("KeepDetails", "Alert")
 # Times that are shown and never compared; without them a decision is the same decision at any time of the clock. The
 # milliseconds stay, which tell one execution's decision from another's.
 _SHOWN = re.compile(r'(\\*"(?:decided_at|received_at|parked_at)\\*":(?:\{\\*"S\\*":)?\\*")\d{4}-[0-9T:-]+\.\d(\d\dZ)')
-
-
-def usable_id(payload: Any) -> bool:
-    """Whether a payload has an id under which a decision can be recorded. A card number is none."""
-    given = payload.get(KEY) if isinstance(payload, dict) else None
-    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", given):
-        return False
-    return not re.search(r"\d(?:[.-]?\d){12}", given)
 
 
 @dataclass(slots=True)
@@ -95,6 +107,9 @@ class Promises:
     exact: bool = False
     twins: bool = False
     _changes: dict[tuple[Any, ...], list[Violation]] = field(default_factory=dict)
+    _judged: set[tuple[Any, ...]] = field(default_factory=set)
+    _companies: dict[tuple[int, ...], int] = field(default_factory=dict)
+    _numbered: dict[Any, int] = field(default_factory=dict)
     _recovered: dict[int, Violation | None] = field(default_factory=dict)
     _shown: dict[int, int] = field(default_factory=dict)
 
@@ -117,32 +132,32 @@ class Promises:
             place
             for payload in self.payloads.values()
             if usable_id(payload)
-            for place in (f"{_TABLE} {self._place(payload)}",)
+            for place in (f"{TABLE} {self._place(payload)}",)
         )
         return Abstraction(
             (KEY,), self.noted, self.remembered, (lambda value: value) if self.exact else self.shown, self.aged,
-            _OBSERVED, _EXPIRY, places, functools.partial(self.swept, places) if swept else None,
+            OBSERVED, EXPIRY, places, functools.partial(self.swept, places) if swept else None,
         )  # fmt: skip
 
     def swept(
         self, places: frozenset[str], place: str, item: Mapping[str, Any], now: int
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """What ``redrive --lost`` asks of the table for a claim that it finds, without the grace that it has."""
-        values = lost.filter_values(now + lost.GRACE_SECONDS * 1000)
+        values = lost.filter_values(now + GRACE_SECONDS * 1000)
         if place not in places or not condition(lost.FILTER, Names(lost.STATUS, values))(item):
             return None
         token = "redrive@1"  # noqa: S105 - that of a claim
-        return lost.take(_TABLE, item, token, now), lost.give_back(_TABLE, item, token, now)
+        return lost.take(TABLE, item, token, now), lost.give_back(TABLE, item, token, now)
 
     def noted(self, run: Run, effect: Effect, arguments: Any) -> Any:
         """A parked submission: where, what is wrong with its message, and the state that failed; or an alert."""
         if effect.integration.service == "sns":
-            return [_ALERT, "", ""]
+            return [ALERT, "", ""]
         if effect.integration.service == "sqs":
             return ["queue", *self._parked(run, arguments.get("MessageBody"))]
         if effect.integration.is_table:
             item = arguments.get("Item", {})
-            if str(item.get(KEY, {}).get("S", "")).startswith(_PARKED):
+            if str(item.get(KEY, {}).get("S", "")).startswith(PARKED):
                 return ["table", *self._parked(run, item.get("message", {}).get("S"))]
         return None
 
@@ -186,8 +201,8 @@ class Promises:
     @staticmethod
     def aged(item: Mapping[str, Any], now: int) -> Mapping[str, Any]:
         """A lease that is over is over, whenever it ended; 0 is that of a claim that was given back."""
-        if _LEASE in item and "N" in item[_LEASE] and 0 < float(item[_LEASE]["N"]) < now:
-            return {**item, _LEASE: {"N": "1"}}
+        if LEASE in item and "N" in item[LEASE] and 0 < float(item[LEASE]["N"]) < now:
+            return {**item, LEASE: {"N": "1"}}
         return item
 
     # --- judging a move -----------------------------------------------------------------------------------------------
@@ -203,11 +218,28 @@ class Promises:
                 self._recovered[after.table] = self._recover(explorer, after)
             if (stuck := self._recovered[after.table]) is not None:
                 yield stuck
-        if (became := move.became) is not None:
+        if (became := move.became) is not None and (move.sent or became.ended):
+            # Moves are kept as long as the explorer, so their ids are theirs.
+            judged = (id(move), before.table, before.sent, after.table, after.clock, self._company(explorer, after))
+            if judged in self._judged:
+                return
+            self._judged.add(judged)
             if move.sent:
                 yield from self._parking(before, move, became)
             if became.ended:
                 yield from self._ending(explorer, before, move, became, after)
+
+    def _company(self, explorer: Explorer, world: World) -> int:
+        """A number for what the end of an execution is compared with: the answers given, and the payloads submitted."""
+        number = self._companies.get(world.executions)
+        if number is None:
+            given = [explorer.executions[each] for each in world.executions]
+            what = (
+                tuple(each for each, one in zip(world.executions, given, strict=True) if one.ended),
+                frozenset(one.run.payload for one in given),
+            )
+            number = self._companies[world.executions] = self._numbered.setdefault(what, len(self._numbered))
+        return number
 
     def _changed(self, explorer: Explorer, before: World, after: World, writer: str) -> Iterator[Violation]:
         old_items, new_items = explorer.table(before), explorer.table(after)
@@ -216,54 +248,58 @@ class Promises:
             old, new = old_items.get(place), new_items.get(place)
             if old == new:
                 continue
-            status = _text(old, _STATUS), _text(new, _STATUS)
-            if status[0] == _DECIDED and any(
-                (old or {}).get(name) != (new or {}).get(name) for name in (_STATUS, _ANSWER, _FINGERPRINT)
+            status = text_of(old, STATUS), text_of(new, STATUS)
+            if status[0] == DECIDED and any(
+                (old or {}).get(name) != (new or {}).get(name) for name in (STATUS, ANSWER, FINGERPRINT)
             ):
-                gone = "is deleted" if new is None else f"becomes {_text(new, _ANSWER) or _text(new, _STATUS)}"
-                yield Violation("a decision is never overwritten", f"{_text(old, _ANSWER)} {gone}")
+                gone = "is deleted" if new is None else f"becomes {text_of(new, ANSWER) or text_of(new, STATUS)}"
+                yield Violation("a decision is never overwritten", f"{text_of(old, ANSWER)} {gone}")
                 continue
             if new is None:
                 continue
-            if old is not None and old.get(_FINGERPRINT) != new.get(_FINGERPRINT):
+            if old is not None and old.get(FINGERPRINT) != new.get(FINGERPRINT):
                 yield Violation("the first claim fixes the payload", f"the fingerprint of {place} changes")
-            if _text(new, _CUSTOMER) and json.loads(_text(new, _ANSWER) or "{}").get("outcome") in (None, _REJECTED):
+            if text_of(new, CUSTOMER) and json.loads(text_of(new, ANSWER) or "{}").get("outcome") in (None, REJECTED):
                 yield Violation("only a valid transaction counts for its customer", f"{place} counts while {status[1]}")
-            if status[1] == _DECIDED:
+            if status[1] == DECIDED:
                 yield from self._decided(old, new, writer)
-            elif status[1] == _CLAIMED:
+            elif status[1] == CLAIMED:
                 yield from self._claimed(old, new, now, writer)
             else:
                 yield Violation("an item is claimed or decided", f"its status is {status[1]!r}")
+            if text_of(new, SHARD) and not (status[1] == CLAIMED and float(new.get(LEASE, {}).get("N", "0")) > 0):
+                yield Violation("a sweep finds running claims only", f"{place} is in the index of leases")
 
     def _decided(self, old: Any, new: Any, writer: str) -> Iterator[Violation]:
-        if _text(old, _STATUS) == _CLAIMED and writer and not _holds(writer, old):
+        if text_of(old, STATUS) == CLAIMED and writer and not holds(writer, old):
             yield Violation(
-                "only the holder of the claim decides", f"{writer} decides under the claim of {_text(old, _TOKEN)}"
+                "only the holder of the claim decides", f"{writer} decides under the claim of {text_of(old, TOKEN)}"
             )
         try:
-            answer = json.loads(_text(new, _ANSWER))
+            answer = json.loads(text_of(new, ANSWER))
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or not isinstance(answer.get("outcome"), str):
-            yield Violation("a decision can be read again", f"the record's answer is {_text(new, _ANSWER)!r}")
+            yield Violation("a decision can be read again", f"the record's answer is {text_of(new, ANSWER)!r}")
 
     def _claimed(self, old: Any, new: Any, now: int, writer: str) -> Iterator[Violation]:
-        lease = new.get(_LEASE, {}).get("N")
-        if lease is None or not _text(new, _TOKEN) or not _text(new, _FINGERPRINT):
+        lease = new.get(LEASE, {}).get("N")
+        if lease is None or not text_of(new, TOKEN) or not text_of(new, FINGERPRINT):
             yield Violation("a claim can be found again", f"it has no lease, token or fingerprint: {sorted(new)}")
-        elif float(lease) > 0 and not _found(new, float(lease)):
+        elif float(lease) > 0 and not is_found(new, float(lease)):
             yield Violation("a lost claim is found", f"redrive --lost does not see it: {sorted(new)}")
-        elif writer and _text(old, _TOKEN) != _text(new, _TOKEN) and float(lease) < now + EXPRESS_SECONDS * 1000:
+        elif float(lease) > 0 and text_of(new, SHARD) not in SHARDS:
+            yield Violation("a lost claim is found", f"no sweep looks for it in the shard {text_of(new, SHARD)!r}")
+        elif writer and text_of(old, TOKEN) != text_of(new, TOKEN) and float(lease) < now + EXPRESS_SECONDS * 1000:
             yield Violation(
                 "a lease outlives its execution", f"it ends {(float(lease) - now) / 1000:g} s after the claim"
             )
-        if _text(old, _STATUS) != _CLAIMED:
+        if text_of(old, STATUS) != CLAIMED:
             return
-        ends = float((old or {}).get(_LEASE, {}).get("N", "0"))
-        if _text(old, _TOKEN) == _text(new, _TOKEN):
-            if writer and lease is not None and float(lease) < ends and not _holds(writer, old):
-                why = f"{writer} ends the lease of {_text(old, _TOKEN)}"
+        ends = float((old or {}).get(LEASE, {}).get("N", "0"))
+        if text_of(old, TOKEN) == text_of(new, TOKEN):
+            if writer and lease is not None and float(lease) < ends and not holds(writer, old):
+                why = f"{writer} ends the lease of {text_of(old, TOKEN)}"
                 yield Violation("only the holder gives a claim back", why)
         else:
             if ends >= now + 10:
@@ -282,14 +318,14 @@ class Promises:
     def _parking(self, before: World, move: Move, became: Execution) -> Iterator[Violation]:
         payload, name = self.values[became.run.payload], self.values[became.run.name]
         sent = [self.values[each][1] for each in move.sent]
-        if all(place == _ALERT for place, _fault, _state in sent):
+        if all(place == ALERT for place, _fault, _state in sent):
             return
         for place, fault, _state in sent:
             if fault:
                 yield Violation("a parked message can be redriven", f"the message in the {place} {fault}")
         item = self._item(before.table, payload)
-        own = _holds(name, item) and not self.twins
-        others = _text(item, _STATUS) == _CLAIMED and not own
+        own = holds(name, item) and not self.twins
+        others = text_of(item, STATUS) == CLAIMED and not own
         if "excused" not in became.marks and not others:
             yield Violation(
                 "a submission is parked only for a reason",
@@ -301,7 +337,7 @@ class Promises:
     ) -> Iterator[Violation]:
         if became.local[0] == "done":
             yield from self._answered(explorer, after, became)
-        notes = [note for note in explorer.notes(before, move, became.run) if note[0] != _ALERT]
+        notes = [note for note in explorer.notes(before, move, became.run) if note[0] != ALERT]
         places = [place for place, _fault, _state in notes]
         if places.count("queue") > 1 and not self.twins:
             yield Violation(
@@ -311,7 +347,10 @@ class Promises:
         if became.local[0] == "done":
             yield from self._alerted(explorer, before, move, became, bool(places))
             return
-        if any(place == "queue" and state in _AFTER_THE_ANSWER for place, _fault, state in notes) and not self.twins:
+        # A queue whose response was lost is a queue that failed, for all that the execution knows.
+        failed = became.marks - {"excused"}
+        after_it = any(place == "queue" and state in _AFTER_THE_ANSWER for place, _fault, state in notes)
+        if after_it and not failed and not self.twins:
             yield Violation("an alert that fails withholds no answer", "the alert is parked, and the execution fails")
         last = became.marks & explorer.semantics.last_resort
         if not places and len(last) < 2:
@@ -319,17 +358,20 @@ class Promises:
             yield Violation(
                 "no submission is lost", f"the execution fails with {error}, parked nowhere: {str(cause)[:300]}"
             )
-        elif became.local[1] != ("Parked" if places else "NotParked"):
+        elif became.local[1] != ("Parked" if places else "NotParked") and not (
+            # The table has the note, and its response was lost as the queue's was.
+            became.local[1] == "NotParked" and len(last) > 1
+        ):
             said = f"fails with {became.local[1]}, while it is {'parked' if places else 'not parked'}"
             yield Violation("a failure says whether it is parked", f"the execution {said}")
         item = self._item(after.table, self.values[became.run.payload])
-        own = _text(item, _STATUS) == _CLAIMED and _holds(self.values[became.run.name], item)
+        own = text_of(item, STATUS) == CLAIMED and holds(self.values[became.run.name], item)
         if (
             places
             and own
             and not last
             and not self.twins
-            and float(item.get(_LEASE, {}).get("N", "0")) > EPOCH + after.clock + 10
+            and float(item.get(LEASE, {}).get("N", "0")) > EPOCH + after.clock + 10
         ):
             yield Violation("what is parked holds no claim", "its lease still runs, so a redrive has to wait for it")
 
@@ -337,7 +379,7 @@ class Promises:
         self, explorer: Explorer, before: World, move: Move, became: Execution, parked: bool
     ) -> Iterator[Violation]:
         output = self.values[became.local[1]]
-        told = parked or any(note[0] == _ALERT for note in explorer.notes(before, move, became.run))
+        told = parked or any(note[0] == ALERT for note in explorer.notes(before, move, became.run))
         if isinstance(output, dict) and output.get("outcome") in _ALERTED and not told and not self.twins:
             yield Violation("an alert is sent or parked", f"{output['outcome']} is answered without an alert")
 
@@ -346,7 +388,7 @@ class Promises:
         if not isinstance(output, dict) or not isinstance(output.get("outcome"), str):
             yield Violation("an answer is an answer", f"the execution succeeds with {str(output)[:200]}")
             return
-        if output["outcome"] == _REJECTED and not output.get("reasons"):
+        if output["outcome"] == REJECTED and not output.get("reasons"):
             yield Violation("an answer is an answer", "it is REJECTED without a reason")
         item, usable = self._item(after.table, payload), usable_id(payload)
         given = [explorer.executions[each] for each in after.executions]
@@ -354,9 +396,9 @@ class Promises:
             if item is None or all(each.run.payload == became.run.payload for each in given):
                 yield Violation("CONFLICT is for another payload", "no other payload was submitted under this id")
         elif usable:
-            recorded = _text(item, _ANSWER)
+            recorded = text_of(item, ANSWER)
             same = recorded and {**json.loads(recorded), "repeat": None} == {**output, "repeat": None}
-            if _text(item, _STATUS) != _DECIDED or not same:
+            if text_of(item, STATUS) != DECIDED or not same:
                 found = recorded or "nothing"
                 yield Violation("an answer is on record", f"answered {output['outcome']}, while the record has {found}")
         elif item is not None or output.get(KEY) is not None:
@@ -387,7 +429,7 @@ class Promises:
         names = {name for name, number in explorer.payloads.items() if number in begun or not self.exact}
         alone = Bounds(1, 0, {name: bounds.payloads[name] for name in names}, first=25)
         solo = Explorer(explorer.semantics, alone, replace(explorer.abstraction, swept=None))
-        world = solo.first()._replace(table=explorer.at_age(after.table, clock), clock=clock)
+        world = solo.first()._replace(table=explorer.services.at_age(after.table, clock), clock=clock)
         failed: list[str] = []
 
         def unanswered(_explorer: Explorer, _before: World, move: Move, _after: World) -> Iterator[Violation]:
@@ -403,24 +445,6 @@ class Promises:
                 "nothing hangs", f"with every other execution dead and every lease over, a submission {how}"
             )
         return None
-
-
-def _found(item: Any, lease: float) -> bool:
-    """Whether ``redrive --lost`` finds a claim once its lease is over, whoever held it."""
-    later = int(lease) + lost.GRACE_SECONDS * 1000 + 1
-    return condition(lost.FILTER, Names(lost.STATUS, lost.filter_values(later)))(item)
-
-
-def _holds(execution: str, item: Any) -> bool:
-    """Whether an item's token is that of an execution, which a token names by the UUID of its ARN."""
-    return _text(item, _TOKEN).startswith(f"{execution.rpartition(':')[2]}@")
-
-
-def _text(item: Any, name: str) -> str:
-    """The text of a typed attribute; "" where there is none."""
-    if not item or name not in item:
-        return ""
-    return str(item[name].get("S", ""))
 
 
 def semantics_of(machine: Machine, promises: Promises, answers: Answers) -> Semantics:

@@ -131,6 +131,12 @@ def scopes(machine: Machine, *, executions: int, faults: int, ticks: int = 2) ->
     """
     clock = clock_steps(machine)
     usual: Mapping[str, Any] = {"payloads": samples.PAYLOADS, "alike": samples.ALIKE, "clock": clock}
+    sealed: Mapping[str, Any] = {
+        "payloads": samples.SEALED,
+        "alike": tuple(samples.SEALED),
+        "clock": clock,
+        "ticks": ticks,
+    }
     every_input = Bounds(1, min(faults, 1), samples.ODD, clock=clock, ticks=1)
     found = []
     if executions >= 2:
@@ -138,6 +144,7 @@ def scopes(machine: Machine, *, executions: int, faults: int, ticks: int = 2) ->
         found = [
             Scope("two executions", Bounds(2, faults, ticks=ticks, **usual)),
             Scope("two runs of one execution", twice),
+            Scope("two executions, payloads with card numbers", Bounds(2, min(faults, 1), **sealed)),
             Scope("two executions and redrive --lost", Bounds(2, min(faults, 1), ticks=ticks, **usual), swept=True),
         ]
     found.append(Scope("one execution, every input and answer", every_input, wide=True, exact=True))
@@ -194,7 +201,7 @@ def _explore_any(machine: Machine, inputs: Sequence[Any], faults: int) -> Explor
     def answers(_state: str, _call: Integration, _arguments: Any) -> Sequence[Answer]:
         return [Answer("", UNKNOWN)]
 
-    semantics = Semantics(machine, Values(), answers, lambda _call, _arguments: False)
+    semantics = Semantics(machine, Values(), answers, lambda _call, _arguments: False, modelled=False)
     bounds = Bounds(1, faults, payloads, states=200_000)
     return _run("one execution", Explorer(semantics, bounds, Abstraction(("",), lambda *_given: None)), _defined, False)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cfn.workflow.limits import FINGERPRINT_KEY_CHARACTERS
 from pipeline.verification.language.integrations import Integration
 from pipeline.verification.language.interned import UNKNOWN
 from pipeline.verification.model.steps import Answer
@@ -25,6 +26,12 @@ PAYLOADS: dict[str, Any] = {
 }
 """Submissions under one id. The first two differ in nothing that matters."""
 ALIKE = ("a payload", "another payload")
+
+SEALED: dict[str, Any] = {
+    "a payload with a card number": {**_CLEAN, "note": "4111111111111111"},
+    "a payload with another card number": {**_CLEAN, "note": "5500000000000004"},
+}
+"""Submissions under one id that need a key to be told apart: they differ in the digits of a card only."""
 
 ODD: dict[str, Any] = {
     "a payload": _CLEAN,
@@ -87,6 +94,9 @@ def answers(_state: str, call: Integration, arguments: Any, *, wide: bool, rejec
 def _services(call: Integration, wide: bool) -> list[Answer]:
     if call.service in ("sqs", "sns"):
         return [Answer("", {"MessageId": "0"})]
+    if call.service == "secretsmanager":
+        key = Answer("", {"SecretString": "k" * FINGERPRINT_KEY_CHARACTERS})
+        return [key, Answer("garbage: no key", {"SecretBinary": ""}, 1)] if wide else [key]
     if call.is_table and call.action == "query":
         item = {"transaction_id": {"S": "t-0"}, "occurred_at": {"S": "2027-01-15T07:59:00.000Z"}}
         return [Answer("", {"Items": items, "Count": len(items)}) for items in ([], [item])[: 1 + wide]]

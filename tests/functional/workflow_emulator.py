@@ -114,6 +114,8 @@ def permission(resource: str, arguments: dict[str, Any], account: str, region: s
                 f"dynamodb:{action[0].upper()}{action[1:]}",
                 f"arn:aws:dynamodb:{region}:{account}:table/{arguments['TableName']}{index}",
             )
+        case "secretsmanager":
+            return "secretsmanager:GetSecretValue", arguments["SecretId"]
         case "sfn":
             named = arguments.get("StateMachineArn") or arguments["MapRunArn"]
             return f"states:{action[0].upper()}{action[1:]}", named

@@ -18,15 +18,16 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from troposphere import GetAtt, Output, Ref, Sub, Template, dynamodb, sns, sqs
+from troposphere import GetAtt, Output, Ref, Sub, Template, sns, sqs
 
-from cfn.data import Data
+from cfn.data import Data, add_fingerprint_key, add_table
 from cfn.entrances.files_entrance import add_files
 from cfn.names import Names
 from cfn.settings import Settings
 from cfn.workflow.composition import definition
 from cfn.workflow.limits import CALLED_FUNCTIONS, PARKED_CUSTOMER
 from cfn.workflow.state_machine import add_workflow
+from cfn.workflow.sweeper import add_sweeper
 from pipeline.local.emulator.admission import TOKEN_HEADER
 from pipeline.local.emulator.server import environment
 from pipeline.local.host_state import Access, RootKey
@@ -39,40 +40,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def lab_template(environment_name: str = "lab", *, files: bool = False, **limits: Any) -> Template:
-    """Table, topic, queue and workflow; ``limits`` are those of ``cfn.workflow.composition.definition``.
+    """Table, topic, queue, workflow and sweeper; ``limits`` are those of ``cfn.workflow.composition.definition``.
 
     files: with the entrance for files
     """
     names, template = Names(environment_name), Template()
-    table = template.add_resource(
-        dynamodb.Table(
-            "Table",
-            TableName=names.table,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                dynamodb.AttributeDefinition(AttributeName=name, AttributeType="S")
-                for name in ("transaction_id", "customer_id", "occurred_at")
-            ],
-            KeySchema=[dynamodb.KeySchema(AttributeName="transaction_id", KeyType="HASH")],
-            GlobalSecondaryIndexes=[
-                dynamodb.GlobalSecondaryIndex(
-                    IndexName="customer",
-                    KeySchema=[
-                        dynamodb.KeySchema(AttributeName="customer_id", KeyType="HASH"),
-                        dynamodb.KeySchema(AttributeName="occurred_at", KeyType="RANGE"),
-                    ],
-                    Projection=dynamodb.Projection(ProjectionType="KEYS_ONLY"),
-                )
-            ],
-            TimeToLiveSpecification=dynamodb.TimeToLiveSpecification(AttributeName="expires_at", Enabled=True),
-        )
-    )
+    settings = Settings(environment_name, find_lost_claims=True)
+    table = add_table(template, settings, names, "Delete")
     topic = template.add_resource(sns.Topic("Topic", TopicName=names.alert_topic))
     queue = template.add_resource(sqs.Queue("Queue", QueueName=names.dead_letter_queue))
+    key = add_fingerprint_key(template)
     workflow = add_workflow(
         template,
         names,
-        Settings(environment_name),
+        settings,
         functions={
             name: Sub(
                 f"arn:${{AWS::Partition}}:lambda:${{AWS::Region}}:${{AWS::AccountId}}:function:{names.function(name)}"
@@ -82,13 +63,16 @@ def lab_template(environment_name: str = "lab", *, files: bool = False, **limits
         table=table,
         alert_topic=topic,
         dead_letter_queue=queue,
+        fingerprint_key=key,
         states=definition(**limits),
     )
     if files:
         # Two batches at a time: a busy machine answers these in time.
-        data, settings = Data(table, topic, queue), Settings(environment_name, transactions_per_minute=2_000)
-        add_files(template, settings, names, functions={}, data=data, workflow=workflow, alarm_topic=Ref(topic))
+        load = Settings(environment_name, transactions_per_minute=2_000)
+        data = Data(table, topic, queue, key)
+        add_files(template, load, names, functions={}, data=data, workflow=workflow, alarm_topic=Ref(topic))
     template.add_output(Output("StateMachineArn", Value=Ref(workflow.state_machine)))
+    template.add_output(Output("SweeperArn", Value=Ref(add_sweeper(template, names, settings, table))))
     template.add_output(Output("QueueUrl", Value=Ref(queue)))
     # As the pipeline stack calls them, for commands that read its outputs.
     template.add_output(Output("DeadLetterQueueUrl", Value=Ref(queue)))
@@ -176,6 +160,15 @@ class Lab:
             .get("Item")
         )
         return {name: value.get("S", value.get("N")) for name, value in item.items()} if item else None
+
+    def sweep(self) -> dict[str, Any]:
+        """Start the sweeper, as its schedule does; what it returns, or the error that it ends with."""
+        client, sweeper = self.client("stepfunctions"), self.outputs["SweeperArn"]
+        ended = client.start_sync_execution(stateMachineArn=sweeper)
+        if ended["status"] != "SUCCEEDED":
+            return {"error": ended["error"]}
+        found: dict[str, Any] = json.loads(ended["output"])
+        return found
 
     def expire_lease(self, key: str) -> None:
         """The clock goes past the lease of a claim."""

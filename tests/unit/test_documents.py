@@ -138,6 +138,7 @@ JUSTIFIED = {
     ("NetworkInterfacePolicy", "Deny", "Action ec2:*"): "NetworkInterfacePolicy",
     ("NetworkInterfacePolicy", "Deny", "Resource *"): "NetworkInterfacePolicy",
     ("StateMachineRole", "Allow", "Resource *"): "StateMachineRole",
+    ("SweeperRole", "Allow", "Resource *"): "StateMachineRole",
     ("ReleaseRole", "Allow", "Resource *"): "ReleaseRole",
     **{
         ("ReleaseRole", "Allow", f"Resource ${{{stem}Function.Arn}}:*"): "ReleaseRole"

@@ -34,7 +34,7 @@ _AMBIGUOUS = re.compile(
 )
 # Errors of load or of the service itself, which pass: AWS's own advice is to try again.
 _PASSING = re.compile(
-    r"Throttl|TooManyRequests|RequestLimitExceeded|ProvisionedThroughputExceeded|InternalServer|ServiceUnavailable|\.ServiceException$|AWSLambdaException$|SdkClientException$|ClientExecutionTimeout"
+    r"Throttl|TooManyRequests|RequestLimitExceeded|ProvisionedThroughputExceeded|InternalServ|ServiceUnavailable|\.ServiceException$|AWSLambdaException$|SdkClientException$|ClientExecutionTimeout"
 )
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.transactions.ways import followers
-from pipeline.verification.language.expressions import Language, QueryError
+from pipeline.verification.language.expressions import Language
 from pipeline.verification.language.integrations import QUERY_ERROR, errors_of, integration_of, matches
 from pipeline.verification.language.interned import Values
 from pipeline.verification.language.machine import Machine, State, expressions, own_fields
+from pipeline.verification.language.syntax import QueryError
 
 _NATURAL = ("ConditionalCheckFailedException",)
 

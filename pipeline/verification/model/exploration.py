@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.verification.language.integrations import Integration
+from pipeline.verification.model.carried_out import EPOCH, Services
 from pipeline.verification.model.semantics import Semantics
-from pipeline.verification.model.steps import Effect, Local, Outcome, Run, Step
+from pipeline.verification.model.steps import Local, Outcome, Run, Step
 from pipeline.verification.model.world import (
     Abstraction,
     Bounds,
@@ -32,15 +33,9 @@ from pipeline.verification.model.world import (
     Violation,
     World,
 )
-from pipeline.verification.table.conditions import ValidationError
-from pipeline.verification.table.requests import Refusal, key_text, request_key
-from pipeline.verification.table.requests import run as run_request
+from pipeline.verification.table.requests import Refusal
 
 _UPDATE = Integration("dynamodb", "updateItem", "DynamoDB")
-EPOCH = 1_800_000_000_000
-"""The clock at the beginning, in milliseconds of Unix time."""
-
-
 Judge = Callable[["Explorer", World, Move, World], Iterator[Violation]]
 """(explorer, before, move, after) → the promises that the move breaks."""
 
@@ -50,7 +45,7 @@ class Explorer:
 
     def __init__(self, semantics: Semantics, bounds: Bounds, abstraction: Abstraction) -> None:
         self.semantics, self.bounds, self.values = semantics, bounds, semantics.values
-        self.abstraction = abstraction
+        self.abstraction, self.services = abstraction, Services(semantics.values, abstraction)
         self.payloads = {name: self.values.add(value) for name, value in bounds.payloads.items()}
         self.executions: list[Execution] = []
         self._numbers: dict[Execution, int] = {}
@@ -58,12 +53,8 @@ class Explorer:
         self._begun: dict[tuple[Any, ...], list[tuple[Move, int, int, int | None, int]]] = {}
         self._ways_on: dict[tuple[Any, ...], list[tuple[Move, int, int]]] = {}
         self._arguments: dict[tuple[Any, ...], int] = {}
-        self._requests: dict[tuple[int, int], tuple[Any, int]] = {}
         self._notes: dict[tuple[Any, ...], int] = {}
-        self._ages: dict[tuple[int, int], int] = {}
         self._settled: dict[tuple[Any, ...], list[Outcome]] = {}
-        self.requests: list[tuple[Integration, int]] = []
-        self._request_numbers: dict[tuple[Integration, int], int] = {}
 
     # --- numbers ------------------------------------------------------------------------------------------------------
 
@@ -91,14 +82,6 @@ class Explorer:
         messages: list[Any] = self.values[world.sent]
         return messages
 
-    def _request(self, integration: Integration, arguments: int) -> int:
-        key = (integration, arguments)
-        found = self._request_numbers.get(key)
-        if found is None:
-            found = self._request_numbers[key] = len(self.requests)
-            self.requests.append(key)
-        return found
-
     # --- exploring ----------------------------------------------------------------------------------------------------
 
     def first(self) -> World:
@@ -124,38 +107,24 @@ class Explorer:
         while queue:
             world = queue.popleft()
             for move, after in self.moves(world):
-                if after in parents:
-                    continue
-                parents[after] = (world, move)
+                is_new = after not in parents
+                if is_new:
+                    parents[after] = (world, move)
+                # Also where the world is known: a move that forgets how it came to its end may still break a promise.
                 for violation in judge(self, world, move, after):
                     if violation.promise not in broken:
                         broken.add(violation.promise)
-                        found.counterexamples.append(self._trace(parents, after, violation))
-                        if stop_at_first:
-                            queue.clear()
-                            break
-                else:
-                    if len(parents) >= self.bounds.states:
-                        found.complete = False
-                        queue.clear()
-                    else:
-                        queue.append(after)
-                        continue
-                break
+                        found.counterexamples.append(Counterexample(violation, (*_way(parents, world), move)))
+                if (broken and stop_at_first) or len(parents) >= self.bounds.states:
+                    found.complete = bool(broken and stop_at_first)
+                    queue.clear()
+                    break
+                if is_new:
+                    queue.append(after)
         found.states = len(parents)
         found.tables = len({world.table for world in parents})
-        found.evaluations = self.semantics.language.evaluations
+        found.evaluations = self.semantics.scene.language.evaluations
         return found
-
-    def _trace(
-        self, parents: Mapping[World, tuple[World, Move] | None], world: World, why: Violation
-    ) -> Counterexample:
-        moves: list[Move] = []
-        at: World = world
-        while (before := parents[at]) is not None:
-            at, move = before
-            moves.append(move)
-        return Counterexample(why, tuple(reversed(moves)))
 
     def moves(self, world: World) -> Iterator[tuple[Move, World]]:
         for index, number in enumerate(world.executions):
@@ -169,15 +138,15 @@ class Explorer:
                     if cost <= world.faults:
                         yield move, self._after(world, count, move, after, table, late, cost)
         for at, request in enumerate(world.under_way):
-            _result, table = self._carry_out(request, world.table)
+            _result, table = self.services.carry_out(request, world.table)
             rest = world.under_way[:at] + world.under_way[at + 1 :]
-            integration, _arguments = self.requests[request]
+            integration, _arguments = self.services.requests[request]
             move = Move(-1, (), f"the late {integration} reaches the table")
-            yield move, world._replace(table=self.at_age(table, world.clock), under_way=rest)
+            yield move, world._replace(table=self.services.at_age(table, world.clock), under_way=rest)
         if world.ticks and world.executions:
             for by in self.bounds.clock:
                 clock = world.clock + by
-                table = self.at_age(world.table, clock)
+                table = self.services.at_age(world.table, clock)
                 yield (
                     Move(-1, (), f"{by / 1000:g} s pass"),
                     world._replace(table=table, clock=clock, ticks=world.ticks - 1),
@@ -198,19 +167,13 @@ class Explorer:
         for place, item in self.table(world).items():
             found = swept(place, item, EPOCH + world.clock)
             if found is not None:
-                take, give_back = (self._request(_UPDATE, self.values.add(each)) for each in found)
-                _result, table = self._carry_out(take, world.table)
+                take, give_back = (self.services.number(_UPDATE, self.values.add(each)) for each in found)
+                _result, table = self.services.carry_out(take, world.table)
                 after = world._replace(
-                    table=self.at_age(table, world.clock), under_way=tuple(sorted((*world.under_way, give_back)))
+                    table=self.services.at_age(table, world.clock),
+                    under_way=tuple(sorted((*world.under_way, give_back))),
                 )
                 yield Move(-1, (), "redrive --lost takes the claim"), after
-
-    def at_age(self, table: int, clock: int) -> int:
-        key = (table, clock)
-        if key not in self._ages:
-            items = {place: self.abstraction.aged(item, EPOCH + clock) for place, item in self.values[table].items()}
-            self._ages[key] = self.values.add(items)
-        return self._ages[key]
 
     def _may_begin(self, world: World) -> Iterator[str]:
         """The payloads that one more execution may have."""
@@ -244,7 +207,7 @@ class Explorer:
         note = f"begins with {payload_name}"
         for outcome in self.settle(run, self.semantics.start(run), clock, bounds.faults):
             execution = Execution(run, outcome.local, outcome.marks)
-            sent, number = self._sent(run, outcome.effects), self.number(execution)
+            sent, number = self.services.sent(run, outcome.effects), self.number(execution)
             if execution.ended:
                 yield Move(index, outcome.steps, note, execution, sent), number, table, None, outcome.cost
                 continue
@@ -324,7 +287,7 @@ class Explorer:
                     yield move, after, table, None, cost
                 continue
             request = self._asked(execution.run, place, clock)
-            result, changed = self._carry_out(request, table)
+            result, changed = self.services.carry_out(request, table)
             for way, then, late in self._ways(place, request, result, table, changed):
                 for move, after, cost in self._goes_on(number, path, place, way, clock):
                     yield move, after, then, late, cost
@@ -333,7 +296,7 @@ class Explorer:
         key = (run, place, clock)
         if key not in self._arguments:
             arguments = self.semantics.arguments(run, place, EPOCH + clock)
-            self._arguments[key] = self._request(self.semantics.calls[place[1]], arguments)
+            self._arguments[key] = self.services.number(self.semantics.calls[place[1]], arguments)
         return self._arguments[key]
 
     def _ways(
@@ -349,7 +312,7 @@ class Explorer:
                 yield ("lost" if fault.retried else "fault", number), changed, None
         if changed != table and not any(fault.retried for fault in faults):
             # The service's own client tries again below Step Functions.
-            again, twice = self._carry_out(request, changed)
+            again, twice = self.services.carry_out(request, changed)
             yield ("twice", again), twice, None
         if self.bounds.late and self.semantics.calls[place[1]].action != "getItem":
             for number, fault in enumerate(faults):
@@ -404,58 +367,24 @@ class Explorer:
             for settled in self.settle(run, placed.local, clock, faults - placed.cost):
                 marks = execution.marks | placed.marks | settled.marks
                 became = Execution(run, settled.local, marks)
-                sent = self._sent(run, (*placed.effects, *settled.effects))
+                sent = self.services.sent(run, (*placed.effects, *settled.effects))
                 move = Move(run.index, (*placed.steps, *settled.steps), became=became, sent=sent)
                 yield move, self.number(became), placed.cost + settled.cost
-
-    # --- the services -------------------------------------------------------------------------------------------------
-
-    def _carry_out(self, request: int, table: int) -> tuple[Any, int]:
-        """(result or Refusal, table after it); the result is a number."""
-        key = (request, table)
-        known = self._requests.get(key)
-        if known is None:
-            integration, arguments = self.requests[request]
-            given = self.values[arguments]
-            own, prefix = self.abstraction.key_names, f"{given.get('TableName', '')} "
-            before = self.values[table]
-            mine = {place[len(prefix) :]: item for place, item in before.items() if place.startswith(prefix)}
-            result, after = run_request(integration.action, given, mine, own)
-            others = {place: item for place, item in before.items() if not place.startswith(prefix)}
-            own_items = {f"{prefix}{place}": self._kept(item) for place, item in after.items()}
-            merged = dict(sorted({**others, **own_items}.items()))
-            known = (result if isinstance(result, Refusal) else self.values.add(result), self.values.add(merged))
-            self._requests[key] = known
-        return known
-
-    def _sent(self, run: Run, effects: Sequence[Effect]) -> tuple[int, ...]:
-        """What the world remembers of requests that no other execution can see."""
-        notes = (self.abstraction.noted(run, effect, self.values[effect.arguments]) for effect in effects)
-        return tuple(self.values.add([self.values[run.name], note]) for note in notes if note is not None)
 
     def notes(self, world: World, move: Move, run: Run) -> list[Any]:
         """What was noted so far of ``run``, which moved; the move included."""
         name, noted = self.values[run.name], [*self.values[world.sent], *(self.values[each] for each in move.sent)]
         return [note for whose, note in noted if whose == name]
 
-    def _kept(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.abstraction.observed is None:
-            return item
-        item = self.abstraction.shown(item)
-        return {
-            name: value
-            for name, value in item.items()
-            if name in self.abstraction.observed or name in self.abstraction.key_names
-        }
+
+def _way(parents: Mapping[World, tuple[World, Move] | None], world: World) -> tuple[Move, ...]:
+    """The moves of the shortest way to a world."""
+    moves: list[Move] = []
+    while (before := parents[world]) is not None:
+        world, move = before
+        moves.append(move)
+    return tuple(reversed(moves))
 
 
 def _later(outcome: Outcome, steps: tuple[Step, ...], cost: int) -> Outcome:
     return Outcome(steps, outcome.local, outcome.cost + cost, outcome.effects, outcome.marks)
-
-
-def item_place(arguments: Mapping[str, Any], action: str, key_names: tuple[str, ...]) -> str:
-    """Under which name the model's table has the item that a request is about; "" for a request without a key."""
-    try:
-        return f"{arguments.get('TableName', '')} {key_text(request_key(action, arguments, key_names))}"
-    except ValidationError:
-        return ""

@@ -31,14 +31,17 @@ def catcher_of(state: State, error: str) -> int | None:
     )
 
 
-def faults_of(state: State, call: Integration) -> Iterator[Fault]:
-    """One fault for each way that an error of the integration can take."""
+def faults_of(state: State, call: Integration, *, modelled: bool) -> Iterator[Fault]:
+    """One fault for each way that an error of the integration can take.
+
+    modelled  the model has the tables, so a failed condition comes of itself and is no fault
+    """
     found: dict[tuple[Any, ...], Fault] = {}
     # A function raises what it likes: a name that a rule waits for is one that it may raise.
     rules = [*state.get("Retry", []), *state.get("Catch", [])] if call.service in ("lambda", "activity") else []
     named = [error for rule in rules for error in rule["ErrorEquals"] if not error.startswith("States.")]
     for error in dict.fromkeys([*errors_of(call), *named]):
-        if error.rpartition(".")[2] in _NATURAL:
+        if modelled and error.rpartition(".")[2] in _NATURAL:
             continue
         retried, catcher = retrier(state, error) is not None, catcher_of(state, error)
         # Whether a retry, or the error itself, is a reason to give up.

@@ -15,15 +15,16 @@ of all attempts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipeline.transactions.ways import followers
-from pipeline.verification.language.expressions import CLOCK, Language, QueryError, moment
 from pipeline.verification.language.integrations import QUERY_ERROR, Integration, integration_of
 from pipeline.verification.language.interned import UNDEFINED, UNKNOWN, Values
-from pipeline.verification.language.machine import Machine, Scope, State, expressions, own_fields
+from pipeline.verification.language.machine import Machine, Scope, State
+from pipeline.verification.language.syntax import CLOCK, QueryError
 from pipeline.verification.model.faults import catcher_of, faults_of, last_resort, live_variables, retrier
+from pipeline.verification.model.scene import Scene
 from pipeline.verification.model.steps import (
     Answers,
     Effect,
@@ -42,7 +43,10 @@ FAULT_CAUSE = "a fault of the model"
 
 
 class Semantics:
-    """shared: whether other executions can see what a request (state, integration, arguments) reads or writes."""
+    """shared: whether other executions can see what a request (integration, arguments) reads or writes.
+
+    modelled  the tables that requests are about are part of the model
+    """
 
     def __init__(
         self,
@@ -54,41 +58,32 @@ class Semantics:
         stop_for_clock: bool = False,
         shown: Callable[[int], int] = lambda number: number,
         same_errors: bool = False,
+        modelled: bool = True,
     ) -> None:
         self.machine, self.values, self.answers, self.shared = machine, values, answers, shared
         self._shown = shown
-        self.language = Language(values)
+        self.scene = Scene(machine, values)
         self.visited: set[str] = set()
         self.unknown, self.nothing = values.add(UNKNOWN), values.add({})
         self.calls = {name: integration_of(state) for name, state in machine.states.items() if state["Type"] == "Task"}
-        self.faults = {name: tuple(faults_of(machine.states[name], call)) for name, call in self.calls.items()}
-        reads = {name: self._reads(state) for name, state in machine.states.items()}
+        self.faults = {
+            name: tuple(faults_of(machine.states[name], call, modelled=modelled)) for name, call in self.calls.items()
+        }
+        reads = {name: self.scene.reads(state) for name, state in machine.states.items()}
         self._enters = frozenset(name for name, own in reads.items() if "context.State.EnteredTime" in own)
         self._pauses = frozenset(
             name
             for name, state in machine.states.items()
             if stop_for_clock
             and state["Type"] == "Choice"
-            and any(CLOCK in self._reads({"Condition": rule.get("Condition", "")}) for rule in state["Choices"])
+            and any(CLOCK in self.scene.reads({"Condition": rule.get("Condition", "")}) for rule in state["Choices"])
         )
         self._live = live_variables(machine, reads)
-        self._moments: dict[int, int] = {}
-        self._names = {name: values.add(name) for name in machine.states}
-        self._variables: dict[int, dict[str, int]] = {}
         self.last_resort = last_resort(machine)
         self._blind = same_errors and all(
             machine.states[name]["Type"] in ("Task", "Fail", "Wait") for name in self.last_resort
         )
         self._errors: dict[int, int] = {}
-
-    def _reads(self, state: State) -> frozenset[str]:
-        found: set[str] = set()
-        for text in expressions(own_fields(state)):
-            try:
-                found |= self.language.parse(text).reads
-            except QueryError:
-                continue
-        return frozenset(found)
 
     # --- where an execution stands ------------------------------------------------------------------------------------
 
@@ -161,7 +156,7 @@ class Semantics:
                 try:
                     for field in ("Seconds", "Timestamp"):
                         if field in state:
-                            self._fill(run, place, clock, state[field])
+                            self.scene.fill(run, place, clock, state[field])
                 except QueryError as error:
                     return self._error(run, place, clock, QUERY_ERROR, str(error))
         return self._leave(run, place, clock, state, given, "")
@@ -212,7 +207,7 @@ class Semantics:
         maybe: list[Outcome] = []
         for rule in state["Choices"]:
             try:
-                held = self._fill(run, place, clock, rule["Condition"])
+                held = self.scene.fill(run, place, clock, rule["Condition"])
                 value = self.values[held]
                 if value is not True and value is not False and self.values.known(held):
                     raise QueryError(f"a Condition of {name} gave no boolean, saw: {str(value)[:100]!r}")
@@ -252,7 +247,7 @@ class Semantics:
         state, found = self.machine.states[place[1]], []
         for field in ("Error", "Cause"):
             try:
-                value: Any = self.values[self._fill(run, place, clock, state.get(field, ""))]
+                value: Any = self.values[self.scene.fill(run, place, clock, state.get(field, ""))]
             except QueryError as problem:
                 return Outcome((Step(place[1], "ends"),), ("failed", QUERY_ERROR, self.values.add(str(problem))))
             found.append(value)
@@ -288,12 +283,12 @@ class Semantics:
     def _given(self, run: Run, place: Local, clock: int, state: State) -> int:
         if place[1] not in self.machine.jsonata:
             return self.unknown
-        return self._fill(run, place, clock, state["Arguments"]) if "Arguments" in state else int(place[2])
+        return self.scene.fill(run, place, clock, state["Arguments"]) if "Arguments" in state else int(place[2])
 
     def _items(self, run: Run, place: Local, clock: int, state: State) -> list[int] | None:
         if place[1] not in self.machine.jsonata or "ItemReader" in state:
             return None
-        number = self._fill(run, place, clock, state["Items"]) if "Items" in state else int(place[2])
+        number = self.scene.fill(run, place, clock, state["Items"]) if "Items" in state else int(place[2])
         value = self.values[number]
         if not self.values.known(number):
             return None
@@ -303,10 +298,10 @@ class Semantics:
         for index, item in enumerate(value[:MAP_ITEMS]):
             if "ItemSelector" in state:
                 roots = {
-                    **self._roots(run, place, clock),
+                    **self.scene.roots(run, place, clock),
                     "context.Map.Item": self.values.add({"Index": index, "Value": item}),
                 }
-                items.append(self.language.fill(state["ItemSelector"], roots))
+                items.append(self.scene.language.fill(state["ItemSelector"], roots))
             else:
                 items.append(self.values.add(item))
         return items
@@ -353,7 +348,7 @@ class Semantics:
         state = self.machine.states[place[1]]
         if place[1] not in self.machine.jsonata:
             return self.unknown
-        return self._fill(run, place, clock, state["Arguments"]) if "Arguments" in state else int(place[2])
+        return self.scene.fill(run, place, clock, state["Arguments"]) if "Arguments" in state else int(place[2])
 
     def complete(self, run: Run, place: Local, clock: int, result: int, label: str = "") -> list[Outcome]:
         """The Task at ``place`` has its result."""
@@ -387,9 +382,9 @@ class Semantics:
         following = following or (fields.get("Next", "") if fields.get("Type") not in ("Choice", "Succeed") else "")
         steps = (Step(place[1], "enters"),) if steps is None else steps
         try:
-            roots = self._roots(run, place, clock, result, error)
-            output = self.language.fill(fields["Output"], roots) if "Output" in fields else default
-            variables = self._assigned(fields.get("Assign"), place[3], roots)
+            roots = self.scene.roots(run, place, clock, result, error)
+            output = self.scene.language.fill(fields["Output"], roots) if "Output" in fields else default
+            variables = self.scene.assigned(fields.get("Assign"), place[3], roots)
         except QueryError as problem:
             if error != UNDEFINED:
                 return [Outcome(steps, ("failed", QUERY_ERROR, self.values.add(str(problem))))]
@@ -399,12 +394,6 @@ class Semantics:
             ]
         local = self._enter(following, output, variables, clock) if following else ("done", output)
         return [Outcome(steps, local)]
-
-    def _assigned(self, fields: Any, variables: int, roots: Mapping[str, int]) -> int:
-        if not fields:
-            return variables
-        new = {name: self.values[self.language.fill(field, roots)] for name, field in fields.items()}
-        return self.values.add(dict(sorted({**self.values[variables], **new}.items())))
 
     def _error(
         self, run: Run, place: Local, clock: int, error: str, cause: str, *, how: str = "fails", retry: bool = True
@@ -424,43 +413,6 @@ class Semantics:
         if name not in self.machine.jsonata:
             fields = _unknown(fields)
         return outcomes + self._leave(run, place, clock, fields, output, fields["Next"], error=output, steps=steps)
-
-    def _fill(self, run: Run, place: Local, clock: int, field: Any) -> int:
-        return self.language.fill(field, self._roots(run, place, clock))
-
-    def _roots(
-        self, run: Run, place: Local, clock: int, result: int = UNDEFINED, error: int = UNDEFINED
-    ) -> dict[str, int]:
-        _kind, name, given, variables, entered = place[:5]
-        named = self._variables.get(variables)
-        if named is None:
-            named = {f"${each}": self.values.add(value) for each, value in self.values[variables].items()}
-            self._variables[variables] = named
-        return {
-            **named,
-            "input": given,
-            "result": result,
-            "errorOutput": error,
-            CLOCK: self.values.add(clock + run.skew),
-            "context.Execution.Input": run.payload,
-            "context.Execution.Name": self._name(run),
-            "context.Execution.Id": self._arn(run),
-            "context.Execution.StartTime": self._time(run.started + run.skew),
-            "context.State.EnteredTime": self._time(entered + run.skew),
-            "context.State.Name": self._names[name],
-        }
-
-    def _name(self, run: Run) -> int:
-        return self.values.add(self.values[run.name].partition(":")[0])
-
-    def _arn(self, run: Run) -> int:
-        """As an EXPRESS execution has it (recorded)."""
-        return self.values.add(f"arn:aws:states:us-east-1:111111111111:express:machine:{self.values[run.name]}")
-
-    def _time(self, clock: int) -> int:
-        if clock not in self._moments:
-            self._moments[clock] = self.values.add(moment(clock))
-        return self._moments[clock]
 
 
 def _unknown(fields: State) -> State:

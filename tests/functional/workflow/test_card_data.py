@@ -125,6 +125,41 @@ def test_a_valid_transaction_is_parked_whole_though_its_digits_look_like_a_card(
     assert [message["input"] for message in lab.parked()] == [valid]
 
 
+PAYMENT = {"transaction_id": "t", "amount": "10.00", "currency": "USD", "note": "order 1234567890128"}
+
+
+def test_another_amount_beside_an_order_number_is_a_conflict(lab: Lab) -> None:
+    """Thirteen digits that pass Luhn look like a card, and are none to validation."""
+    lab.clear()
+    assert lab.submit(PAYMENT).outcome == "APPROVED"
+    repeat = lab.submit(dict(reversed(PAYMENT.items())))
+    assert (repeat.outcome, repeat.repeat) == ("APPROVED", True)
+    assert lab.submit(PAYMENT | {"amount": "99.00"}).outcome == "CONFLICT"
+    assert lab.submit(PAYMENT | {"note": "order 1234567890136"}).outcome == "CONFLICT"
+
+
+def test_the_key_of_fingerprints_is_asked_for_where_it_is_needed_and_is_nowhere_at_rest(lab: Lab) -> None:
+    lab.clear()
+    lab.submit(PAYMENT)
+    lab.submit({"transaction_id": "plain", "amount": "1", "currency": "USD"})
+    asked = [each["action"] for each in lab.trace() if each["state"] == "Seal"]
+    assert asked == ["secretsmanager:GetSecretValue"]
+    [secret] = lab.client("secretsmanager").list_secrets()["SecretList"]
+    key = lab.client("secretsmanager").get_secret_value(SecretId=secret["ARN"])["SecretString"]
+    assert [where for where, text in written(lab).items() if json.dumps(key)[1:-1] in text or key in text] == []
+
+
+def test_a_submission_is_parked_without_its_input_while_the_key_is_unavailable(lab: Lab) -> None:
+    lab.clear()
+    lab.faults(lab.fault("Seal", error="SecretsManager.InternalServiceErrorException", times=4))
+    with pytest.raises(ParkedError):
+        lab.submit(PAYMENT)
+    [message] = lab.parked()
+    assert (message["state"], message["withheld"], message["transaction_id"]) == ("Seal", "card data", "t")
+    assert lab.record("t") is None
+    assert lab.submit(PAYMENT).outcome == "APPROVED"
+
+
 @pytest.mark.parametrize(
     "value", [[{"transaction_id": "t"}], [[{"transaction_id": "t"}]], [{"transaction_id": "t"}] * 2]
 )

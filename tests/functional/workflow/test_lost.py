@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from cfn.workflow.limits import GRACE_SECONDS
 from pipeline.transactions import lost
-from pipeline.transactions.lost import GRACE_SECONDS, park_lost
+from pipeline.transactions.lost import park_lost
 from pipeline.transactions.redrive import Redriver, Result, redrive
-from pipeline.transactions.submit import Unanswered
+from pipeline.transactions.submit import Parked, Unanswered
 from tests.functional.workflow_lab import Lab, running_lab
 
 TRANSACTION = {"transaction_id": "t-1", "amount": "10.00", "currency": "USD", "customer_id": "c-1"}
@@ -41,10 +42,10 @@ def lose(lab: Lab, state: str = "Validate", **more: Any) -> dict[str, Any]:
     return lab.record("t-1") or {}
 
 
-def end_lease(lab: Lab, seconds: float) -> None:
+def end_lease(lab: Lab, seconds: float, transaction_id: str = "t-1") -> None:
     lab.client("dynamodb").update_item(
         TableName=lab.names.table,
-        Key={"transaction_id": {"S": "t-1"}},
+        Key={"transaction_id": {"S": transaction_id}},
         UpdateExpression="SET lease_until = :past",
         ExpressionAttributeValues={":past": {"N": str(int((time.time() - seconds) * 1000))}},
     )
@@ -145,3 +146,71 @@ def test_a_late_execution_cannot_decide_under_a_claim_that_was_taken(lab: Lab) -
         # It finds the claim given back, takes it again, and answers.
         assert late.result().outcome == "APPROVED"
     assert (lab.record("t-1") or {})["attempts"] == "2"
+
+
+def test_a_sweep_parks_a_lost_claim_as_redrive_does(lab: Lab) -> None:
+    record = lose(lab)
+    assert lab.sweep() == {"parked": 1, "failed": 0}
+    [message] = lab.parked_in_table()
+    assert (message["state"], message["execution"], message["withheld"]) == ("Lost", record["execution"], "not stored")
+    assert lab.sweep() == {"parked": 0, "failed": 0}
+    assert park(lab) == []
+    assert lab.submit(TRANSACTION).outcome == "APPROVED"
+    assert "lease_shard" not in (lab.record("t-1") or {})
+
+
+def test_a_sweep_finds_the_claims_of_every_shard(lab: Lab) -> None:
+    ids = [f"t-{number}" for number in range(12)]
+    lab.faults(lab.fault("Validate", "die", times=len(ids)))
+    for name in ids:
+        with pytest.raises(Unanswered):
+            lab.submit(TRANSACTION | {"transaction_id": name})
+        end_lease(lab, GRACE_SECONDS + 1, name)
+    assert lab.sweep() == {"parked": len(ids), "failed": 0}
+    assert len(lab.parked_in_table()) == len(ids)
+
+
+def test_a_sweep_leaves_decisions_running_claims_and_what_was_given_back(lab: Lab) -> None:
+    lab.submit(TRANSACTION | {"transaction_id": "decided"})
+    lab.faults(lab.fault("History"))
+    with pytest.raises(Parked):
+        lab.submit(TRANSACTION | {"transaction_id": "given-back"})
+    lose(lab)
+    end_lease(lab, GRACE_SECONDS - 5)
+    assert lab.sweep() == {"parked": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("state", ["Find", "Take", "Note", "GiveBack"])
+def test_a_sweep_that_fails_says_so_and_the_next_one_parks_the_claim(lab: Lab, state: str) -> None:
+    lose(lab)
+    lab.faults(lab.fault(state, error="Boom"))
+    assert lab.sweep() == {"error": "NotSwept"}
+    lab.faults()
+    end_lease(lab, GRACE_SECONDS + 1)
+    assert lab.sweep() == {"parked": 1, "failed": 0}
+    assert len(lab.parked_in_table()) == 1
+
+
+def test_a_late_execution_cannot_decide_under_a_claim_that_a_sweep_took(lab: Lab) -> None:
+    lab.faults(lab.fault("FraudDetection", "slow", seconds=1.5))
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(lab.submit, TRANSACTION)
+        while (lab.record("t-1") or {}).get("status") != "CLAIMED":
+            time.sleep(0.02)
+        end_lease(lab, GRACE_SECONDS + 1)
+        assert lab.sweep() == {"parked": 1, "failed": 0}
+        assert late.result().outcome == "APPROVED"
+    assert (lab.record("t-1") or {})["attempts"] == "2"
+
+
+def test_a_submission_that_comes_before_the_sweep_takes_it_keeps_its_claim(lab: Lab) -> None:
+    lose(lab)
+    lab.faults(lab.fault("Take", "slow", seconds=1.5))
+    with ThreadPoolExecutor() as pool:
+        lab.trace()
+        swept = pool.submit(lab.sweep)
+        while not any(each["state"] == "Take" for each in lab.trace()):
+            time.sleep(0.02)
+        assert lab.submit(TRANSACTION).outcome == "APPROVED"
+        assert swept.result() == {"parked": 0, "failed": 0}
+    assert lab.parked_in_table() == []

@@ -71,7 +71,7 @@ def many(count: int) -> tuple[FunctionDefinition, ...]:
 
 @pytest.mark.parametrize(
     ("build", "most", "said"),
-    [(registry_template, 100, "it has 202 outputs"), (pipeline_template, 67, "it has 507 resources")],
+    [(registry_template, 100, "it has 202 outputs"), (pipeline_template, 66, "it has 501 resources")],
     ids=["registry", "pipeline"],
 )
 def test_the_most_functions_that_a_template_takes(build: Any, most: int, said: str) -> None:

@@ -316,3 +316,22 @@ def test_every_log_group_is_named_and_keeps_thirty_days(template: dict[str, Any]
 
 def test_order_of_the_functions_does_not_matter(template: dict[str, Any]) -> None:
     assert pipeline(DEV, FUNCTIONS[::-1]) == template
+
+
+def test_a_table_class_that_dynamodb_does_not_have_is_refused() -> None:
+    with pytest.raises(SettingsError, match="table_class is 'GLACIER' and DynamoDB has STANDARD and STANDARD_INFREQ"):
+        pipeline(Settings("dev", table_class="GLACIER"))
+
+
+@pytest.mark.parametrize("setting", [{"table_class": "STANDARD_INFREQUENT_ACCESS"}, {"find_lost_claims": True}])
+def test_settings_of_transactions_are_refused_without_transactions(setting: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=f"{next(iter(setting))} is for .*the project has no transactions"):
+        pipeline(Settings("dev", project="orders", workflow=None, **setting), ())
+
+
+def test_the_table_has_the_class_and_the_index_that_are_asked_for() -> None:
+    table = pipeline(PROD)["Resources"]["StateTable"]["Properties"]
+    assert table["TableClass"] == "STANDARD_INFREQUENT_ACCESS"
+    [_customer, leases] = table["GlobalSecondaryIndexes"]
+    assert [key["AttributeName"] for key in leases["KeySchema"]] == ["lease_shard", "lease_until"]
+    assert "TableClass" not in pipeline()["Resources"]["StateTable"]["Properties"]

@@ -49,6 +49,11 @@ UNSET: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
         "ResourcePolicy": ("dynamodb:DeleteResourcePolicy", "dynamodb:PutResourcePolicy"),
     },
+    "AWS::SecretsManager::Secret": {
+        "ReplicaRegions": (
+            "secretsmanager:RemoveRegionsFromReplication", "secretsmanager:ReplicateSecretToRegions",
+        ),
+    },
     "AWS::EC2::Subnet": {"Ipv6CidrBlock": ("ec2:AssociateSubnetCidrBlock", "ec2:DisassociateSubnetCidrBlock")},
     "AWS::EC2::VPC": {
         "InstanceTenancy": ("ec2:ModifyVpcTenancy",),

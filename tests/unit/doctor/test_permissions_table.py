@@ -18,7 +18,7 @@ from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, pipeline, registry
 from tests.unit.doctor.handlers import ALWAYS_SET, FOREIGN, UNSET, deployed, derived, schema, text
 
 FUNCTION_NAMES = [each.name for each in FUNCTIONS]
-DEV_BODIES = tuple(json.dumps(make(DEV)) for make in (registry, pipeline))
+DEV_BODIES = tuple(json.dumps(make(DEV), separators=(",", ":")) for make in (registry, pipeline))
 
 
 def actions_of(command: str, bodies: tuple[str, ...] = DEV_BODIES) -> set[str]:

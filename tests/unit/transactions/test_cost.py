@@ -14,7 +14,7 @@ from cfn.pipeline import pipeline_template
 from cfn.render import render
 from cfn.settings import Architecture, Call, FunctionDefinition, Settings
 from pipeline.core.errors import SettingsError, SubmissionError
-from pipeline.transactions.cost import compute_cost
+from pipeline.transactions.cost import Cost, compute_cost
 from pipeline.transactions.prices import PRICES, Prices, Traffic
 from pipeline.transactions.ways import TURNS, follow, read_definition
 
@@ -110,8 +110,8 @@ def test_the_architecture_is_read_from_the_template() -> None:
 
 def test_a_standard_workflow_costs_by_transitions() -> None:
     cost = compute_cost(TEMPLATE, PRICE_LIST, Traffic(shares={"approved": 1.0}))
-    assert cost.standard_transitions == 12
-    assert cost.standard_usd == 300
+    assert cost.standard_transitions == 13
+    assert cost.standard_usd == 325
     assert cost.to_json()["standard"]["times"] > 30
 
 
@@ -133,6 +133,55 @@ def test_the_table_states_the_date_of_its_prices() -> None:
     assert PRICE_LIST.date in cost.text()
     assert cost.to_json()["prices_date"] == PRICE_LIST.date
     assert json.loads(json.dumps(cost.to_json()))["variable_per_million"] == round(cost.per_million, 4)
+
+
+def test_a_payload_that_looks_like_card_data_costs_a_look_at_the_key() -> None:
+    assert usd("Secrets Manager requests", sealed=1.0) == pytest.approx(5.0)
+    assert usd("Secrets Manager requests", sealed=0.0) == 0
+    assert [line.usd for line in compute_cost(TEMPLATE, PRICE_LIST).fixed if line.name == "Secrets"] == [0.40]
+    with pytest.raises(SettingsError, match="sealed is 2"):
+        Traffic(sealed=2)
+
+
+def test_an_index_of_running_claims_costs_two_writes() -> None:
+    def writes(document: dict[str, Any], kind: str) -> float:
+        return next(
+            line.usd
+            for line in compute_cost(document, PRICE_LIST, Traffic(shares={kind: 1.0})).variable
+            if line.name == "DynamoDB writes"
+        )
+
+    found = template(find_lost_claims=True)
+    for kind in ("approved", "flagged", "rejected"):
+        assert writes(found, kind) - writes(TEMPLATE, kind) == pytest.approx(2 * 0.625)
+    for kind in ("repeat", "conflict", "too large"):
+        assert writes(found, kind) == writes(TEMPLATE, kind)
+    assert compute_cost(found, PRICE_LIST).storage.gigabytes == compute_cost(TEMPLATE, PRICE_LIST).storage.gigabytes
+
+
+def test_infrequent_access_pays_where_storage_costs_more_than_requests() -> None:
+    infrequent = compute_cost(template(table_class="STANDARD_INFREQUENT_ACCESS"), PRICE_LIST)
+    usual = compute_cost(TEMPLATE, PRICE_LIST)
+    million = 10**6
+    from_here = usual.storage.break_even(million)
+    assert from_here is not None
+    assert from_here == infrequent.storage.break_even(million)
+
+    def total(cost: Cost, gigabytes: float) -> float:
+        return cost.per_million + gigabytes * cost.storage.usd_per_month
+
+    assert total(infrequent, from_here) == pytest.approx(total(usual, from_here))
+    assert total(infrequent, from_here + 1) < total(usual, from_here + 1)
+    assert f"costs less from {from_here:,.0f} GB on" in usual.text()
+    assert infrequent.to_json()["storage"]["table_class"] == "STANDARD_INFREQUENT_ACCESS"
+
+
+def test_infrequent_access_that_is_not_cheaper_never_pays(tmp_path: Path) -> None:
+    other = tmp_path / "prices.toml"
+    other.write_text(PRICES.read_text().replace("per_gb_month = 0.10\n\n[sqs]", "per_gb_month = 0.25\n\n[sqs]"))
+    cost = compute_cost(TEMPLATE, Prices.load(other))
+    assert cost.to_json()["storage"]["infrequent_access_from_gigabytes"] is None
+    assert "costs less from" not in cost.text()
 
 
 def test_another_price_list_can_be_given(tmp_path: Path) -> None:
@@ -187,3 +236,4 @@ def test_docs_state_what_a_year_of_the_default_load_stores() -> None:
     assert re.findall(r"([\d.]+) GB per million", page) == [f"{storage.gigabytes:.2f}"]
     assert f"after a year of {month / 1e6:.0f} million a month {gigabytes / 1000:.1f} TB" in page
     assert f"which cost {usd:,.0f} USD a month" in page
+    assert f"pays from {storage.break_even(month):,.0f} GB on" in page

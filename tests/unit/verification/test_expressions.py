@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.verification.language.expressions import CLOCK, Language, QueryError
+from pipeline.verification.language.expressions import Language
 from pipeline.verification.language.interned import UNKNOWN, Values
+from pipeline.verification.language.syntax import CLOCK, QueryError
 from tests.conftest import examples
 
 EPOCH = 1_800_000_000_000

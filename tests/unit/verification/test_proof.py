@@ -32,6 +32,7 @@ def test_the_workflow_keeps_its_promises(proof: Proof) -> None:
     assert [each.scope for each in proof.explored] == [
         "two executions",
         "two runs of one execution",
+        "two executions, payloads with card numbers",
         "two executions and redrive --lost",
         "one execution, every input and answer",
     ]
@@ -97,7 +98,9 @@ def test_a_counterexample_is_shortest_drawn_and_told() -> None:
     del mutant["States"]["Validate"]["Catch"]
     found = verify(mutant, executions=2, faults=1, stop_at_first=True)
     (example,) = found.counterexamples
-    assert report.trace(example) == ["1. A begins with a payload: Read, Claim, Validate fails (States.Timeout)"]
+    assert report.trace(example) == [
+        "1. A begins with a payload: Read, Sensitive, Claim, Validate fails (States.Timeout)"
+    ]
     picture = draw(mutant, report.way(example), example.violation.promise)
     assert "<title>no submission is lost</title>" in picture
     assert 'class="way"' in picture

@@ -51,6 +51,8 @@ CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
     "AWS::SNS::Subscription": ("Endpoint", "Protocol", "TopicArn"),
     "AWS::SNS::TopicPolicy": (),
     "AWS::SQS::QueuePolicy": (),
+    "AWS::Scheduler::Schedule": ("Name",),
+    "AWS::SecretsManager::Secret": ("Name",),
 }  # fmt: skip
 
 

@@ -22,8 +22,12 @@ _ERRORS = {
     "sqs": "SQS.AmazonSQSException",
 }
 # AWS SDK integrations name service and exception like the SDK for Java 2.x. Without a specific exception of DynamoDB it
-# is DynamoDb.DynamoDbException (recorded for a ValidationException), and without one of Step Functions SfnException.
-_SDK_ERRORS = {"dynamodb": "DynamoDb.DynamoDbException", "states": "Sfn.SfnException"}
+# is DynamoDb.DynamoDbException (recorded for a ValidationException), and so it is with the others.
+_SDK_ERRORS = {
+    "dynamodb": "DynamoDb.DynamoDbException",
+    "secretsmanager": "SecretsManager.SecretsManagerException",
+    "states": "Sfn.SfnException",
+}
 _role: contextvars.ContextVar[str] = contextvars.ContextVar("role", default="")
 
 
@@ -95,6 +99,8 @@ def permission(resource: str, arguments: Any, account: str, region: str) -> tupl
             return "dynamodb:Query", f"{table}/index/{index}" if index else table
         case "aws-sdk", "sfn:startSyncExecution":
             return "states:StartSyncExecution", str(given.get("StateMachineArn", ""))
+        case "aws-sdk", "secretsmanager:getSecretValue":
+            return "secretsmanager:GetSecretValue", str(given.get("SecretId", ""))
         case "sns", "publish":
             return "sns:Publish", str(given.get("TopicArn", ""))
         case "sqs", "sendMessage":

@@ -150,8 +150,16 @@ def test_only_the_text_of_an_object_is_an_id(value: Any) -> None:
     assert submission(value)["id"] == ""
 
 
+def test_only_a_usable_id_has_a_fingerprint_to_seal() -> None:
+    assert submission({"transaction_id": "t", "note": CARD})["sealed"] is True
+    assert submission({"transaction_id": "t", "note": "a"})["sealed"] is False
+    for value in ({"note": CARD}, {"transaction_id": CARD}, [{"transaction_id": "t", "note": CARD}], CARD):
+        assert submission(value)["sealed"] is False
+
+
 def test_a_long_input_is_looked_at_as_far_as_it_is_kept() -> None:
     long = "x" * PARKED_MAX_CHARACTERS
+    assert submission({"transaction_id": "t", "rest": long, "note": CARD})["sealed"] is True
     assert submission({"note": CARD, "rest": long})["card"] is True
     assert submission({"rest": long, "note": CARD})["card"] is False
     assert not re.search(r"\s", expressions()["CardFields"])

@@ -12,6 +12,7 @@ import jsonata
 import pytest
 from troposphere import Ref, Sub, Template, dynamodb, sns, sqs
 
+from cfn.data import add_fingerprint_key
 from cfn.entrances.files_entrance import concurrency
 from cfn.names import Names, pascal_case
 from cfn.settings import Settings
@@ -21,11 +22,13 @@ from cfn.workflow.composition import (
     EXPRESSIONS,
     FILE_ENTRANCE,
     RESOURCES,
+    SWEEPER,
     compact,
     definition,
     definition_text,
     expressions,
     file_entrance,
+    sweeper_definition,
 )
 from cfn.workflow.limits import CALLED_FUNCTIONS, FILE_BATCH, FILE_SECONDS
 from cfn.workflow.state_machine import add_workflow
@@ -88,6 +91,7 @@ def template() -> Template:
         table=table,
         alert_topic=found.add_resource(sns.Topic("Topic")),
         dead_letter_queue=found.add_resource(sqs.Queue("Queue")),
+        fingerprint_key=add_fingerprint_key(found),
     )
     return found
 
@@ -97,13 +101,17 @@ def test_the_composed_definition_is_the_golden_one() -> None:
     assert golden_text() == expected, "if the change is intended: python -m tests.unit.cfn.workflow.test_definition"
 
 
-def test_the_document_is_as_workflow_studio_saves_it() -> None:
+@pytest.mark.parametrize("document", [DOCUMENT, SWEEPER], ids=["workflow", "sweeper"])
+def test_the_document_is_as_workflow_studio_saves_it(document: Path) -> None:
     """So that an edit there shows as that edit only."""
-    text = DOCUMENT.read_text()
+    text = document.read_text()
     assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
 
 
-def test_composition_changes_expressions_and_comments_only() -> None:
+@pytest.mark.parametrize(
+    ("document", "composed"), [(DOCUMENT, DEFINITION), (SWEEPER, sweeper_definition())], ids=["workflow", "sweeper"]
+)
+def test_composition_changes_expressions_and_comments_only(document: Path, composed: Any) -> None:
     def without(value: Any) -> Any:
         match value:
             case str():
@@ -114,13 +122,12 @@ def test_composition_changes_expressions_and_comments_only() -> None:
                 return [without(each) for each in value]
         return value
 
-    assert without(json.loads(DOCUMENT.read_text())) == without(DEFINITION)
+    assert without(json.loads(document.read_text())) == without(composed)
 
 
 def test_every_file_of_an_expression_is_used() -> None:
     sources = [
-        DOCUMENT.read_text(),
-        FILE_ENTRANCE.read_text(),
+        *(document.read_text() for document in (DOCUMENT, FILE_ENTRANCE, SWEEPER)),
         *(path.read_text() for path in EXPRESSIONS.glob("*.jsonata")),
     ]
     used = {name for text in sources for name in re.findall(r"\$\{(\w+)\}", text)}
@@ -248,7 +255,7 @@ def test_a_failed_condition_is_caught_in_both_spellings(name: str) -> None:
     assert TASKS[name]["Catch"][0]["Next"] == "Recall"
 
 
-def test_an_approval_enters_twelve_states() -> None:
+def test_an_approval_enters_thirteen_states() -> None:
     """Each state costs latency; one more needs a reason."""
     way, name = [], DEFINITION["StartAt"]
     while True:
@@ -256,8 +263,11 @@ def test_an_approval_enters_twelve_states() -> None:
         way.append(name)
         if state["Type"] == "Succeed":
             break
-        name = {"Valid": "History", "Flagged": "Answered"}.get(name) or state["Next"]
-    assert way == ["Read", "Claim", "Validate", "Valid", "History", "Assess", "Decide", "Record", "Flagged", "Answered"]
+        name = {"Valid": "History"}.get(name) or state.get("Next", state.get("Default"))
+    assert way == [
+        "Read", "Sensitive", "Claim", "Validate", "Valid", "History", "Assess", "Decide", "Record", "Flagged",
+        "Answered",
+    ]  # fmt: skip
     assert [len(branch["States"]) for branch in STATES["Assess"]["Branches"]] == [2, 2]
 
 
@@ -295,6 +305,7 @@ def test_the_role_allows_exactly_the_calls_of_the_tasks() -> None:
     actions = {
         "arn:aws:states:::lambda:invoke": "lambda:InvokeFunction",
         "arn:aws:states:::aws-sdk:dynamodb:query": "dynamodb:Query",
+        "arn:aws:states:::aws-sdk:secretsmanager:getSecretValue": "secretsmanager:GetSecretValue",
         "arn:aws:states:::dynamodb:getItem": "dynamodb:GetItem",
         "arn:aws:states:::dynamodb:putItem": "dynamodb:PutItem",
         "arn:aws:states:::dynamodb:updateItem": "dynamodb:UpdateItem",
@@ -362,7 +373,7 @@ def test_the_definition_leaves_room_in_the_template() -> None:
     """A template is limited to 51,200 bytes, which the functions of the stack need too."""
     resources = template().to_dict()["Resources"]
     workflow = {name: body for name, body in resources.items() if name.startswith("StateMachine")}
-    assert len(json.dumps(workflow, separators=(",", ":"))) < 25_250
+    assert len(json.dumps(workflow, separators=(",", ":"))) < 26_300
 
 
 def test_a_missing_function_is_named() -> None:
@@ -376,6 +387,7 @@ def test_a_missing_function_is_named() -> None:
             table=Ref("T"),
             alert_topic=Ref("S"),
             dead_letter_queue=Ref("Q"),
+            fingerprint_key=Ref("K"),
         )
 
 

@@ -17,7 +17,7 @@ from tests.models import Expression, request_findings
 
 DYNAMIC = re.compile(r"^\{%.*%\}$|^\$\{\w+\}$", re.DOTALL)
 # Service of a task's resource → boto3's service. lambda:invoke has arguments of its own form.
-INTEGRATIONS = {"dynamodb": "dynamodb", "sns": "sns", "sqs": "sqs", "lambda": "lambda"}
+INTEGRATIONS = {name: name for name in ("dynamodb", "lambda", "secretsmanager", "sns", "sqs")}
 
 
 def tasks(states: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
