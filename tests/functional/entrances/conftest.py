@@ -1,4 +1,4 @@
-"""An environment with the entrances http and queue, deployed once on the shared embedded AWS."""
+"""An environment with all entrances, deployed once on the shared embedded AWS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = f"""
 workflow = "transactions"
 
 [environments.{ENVIRONMENT}]
-entrances = ["http", "queue"]
+entrances = ["http", "queue", "files"]
 """
 
 

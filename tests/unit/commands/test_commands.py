@@ -109,6 +109,8 @@ WRONG_USAGE = [
     (("invoke", "nope", "-"), "bootstrap.py invoke", "there is no 'nope'; choose from"),
     (("invoke", "fraud-detection", "no-such-file"), "bootstrap.py invoke", "no-such-file"),
     (("submit",), "bootstrap.py submit", "Give one transaction as JSON, or a file with --file"),
+    (("submit", "--map", "{}"), "bootstrap.py submit", "--map is for a file: give one with --file"),
+    (("submit", "--map", "--queue", "{}"), "bootstrap.py submit", "Give --map or --queue: they are two entrances"),
     (("logs", "--since", "soon"), "bootstrap.py logs", "'soon'"),
     ((), "bootstrap.py", "No such option '--"),
 ]

@@ -23,7 +23,8 @@ aws iam put-role-policy --role-name ROLE --policy-name up --policy-document file
 ```
 
 The policies for `up`, `infra` and `rollback` exceed the 6,144 characters of a managed policy, so attach one to a role
-as an inline policy (10,240 characters). They and that for `down` include the actions that CloudFormation calls as the
+as an inline policy (10,240 characters). With entrances that for `up` can exceed this too: divide its statements among
+managed policies. They and that for `down` include the actions that CloudFormation calls as the
 caller (`pipeline/doctor/handlers.toml`, from CloudFormation's resource schemas).
 
 | resource | ARN in the policy |

@@ -12,6 +12,7 @@ import pytest
 from pipeline.local.emulator.patches.maps.map_items import INPUT_MAX_BYTES, ReaderFailed, TooLarge, batches, parse_items
 from pipeline.local.emulator.patches.maps.map_results import result_files, transformed
 from pipeline.local.emulator.patches.maps.map_rows import MAPS
+from pipeline.local.emulator.patches.maps.map_runs import MapRun, MapRuns
 
 JSONL, CSV = {"InputType": "JSONL"}, {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"}
 
@@ -127,6 +128,14 @@ def test_a_map_run_of_an_ended_process_has_failed() -> None:
         "mine": {"status": "FAILED", "stopDate": "2026-12-01T00:00:00.000Z"},
         "done": {"status": "SUCCEEDED"},
     }
+
+
+def test_an_execution_with_the_arn_of_an_earlier_one_has_not_its_map_run() -> None:
+    machines = SimpleNamespace(_map_runs={})
+    runs, view = MapRuns(machines), {"mapRunArn": "run", "executionArn": "arn"}
+    runs._keep(run := MapRun(view, "2026-12-01T00:00:00.000Z", "Lines", {}, {}))
+    assert runs.find({"executionArn": "arn", "startDate": "2026-12-01T00:00:00.000Z"}) is run
+    assert runs.find({"executionArn": "arn", "startDate": "2026-12-02T00:00:00.000Z"}) is None
 
 
 def test_an_object_is_serialised_where_an_argument_is_a_text() -> None:

@@ -59,7 +59,7 @@ def _redrive(machines: Any, data: Any) -> Any:
 
 def _resume(machines: Any, execution: Any) -> None:
     """Continue at the Map state, with the input and the variables that it had."""
-    run = _map_runs(machines).find(execution["executionArn"])
+    run = _map_runs(machines).find(execution)
     machine = machines._state_machines.get(execution["stateMachineArn"])
     if run is None or machine is None:
         machines._fail_execution(execution, "StateMachineDeleted", "State machine no longer exists")
@@ -96,7 +96,7 @@ def _redrive_status(machines: Any, execution: Any) -> tuple[str, str]:
     status = execution["status"]
     if status not in ("FAILED", "ABORTED", "TIMED_OUT"):
         return "NOT_REDRIVABLE", f"Execution is {status} and cannot be redriven"
-    run = _map_runs(machines).find(execution["executionArn"])
+    run = _map_runs(machines).find(execution)
     definition = json.loads(machines._state_machines.get(execution["stateMachineArn"], {}).get("definition", "{}"))
     if run is None or run.state not in definition.get("States", {}):
         return "NOT_REDRIVABLE", "only an execution that ended in a Distributed Map can be redriven here"

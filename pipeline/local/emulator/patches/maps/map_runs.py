@@ -74,6 +74,7 @@ class MapRun:
     """A Map Run, with what its redrive needs. ``view`` is what DescribeMapRun answers, and ministack's own record."""
 
     view: dict[str, Any]
+    execution_started: str
     state: str
     raw_input: Any
     variables: dict[str, Any]
@@ -121,13 +122,17 @@ class MapRuns:
         self._machines = machines
         self._runs: dict[str, MapRun] = {}
 
-    def find(self, execution_arn: str) -> MapRun | None:
-        """The Map Run whose failure, or whose abort, ended an execution."""
-        return self._runs.get(execution_arn)
+    def find(self, execution: Mapping[str, Any]) -> MapRun | None:
+        """The Map Run whose failure, or whose abort, ended an execution.
+
+        An execution of a state machine that was deleted and made again can have the ARN of an earlier one.
+        """
+        run = self._runs.get(execution["executionArn"])
+        return run if run is not None and run.execution_started == execution["startDate"] else None
 
     def run(self, definition: Any, raw_input: Any, effective: Any, iterator: Any, execution: Any, ctx: Any) -> Any:
         """In place of ministack's ``_run_distributed_map``: the output, and the name of the next state."""
-        run = self._runs.get(execution["executionArn"])
+        run = self.find(execution)
         state = _State(self._machines, definition, raw_input, effective, iterator, execution, ctx)
         if run is None or run.state != ctx["State"]["Name"] or not run.children:
             run = state.open(self._keep)
@@ -182,7 +187,13 @@ class _State:
             "redriveCount": 0,
             "_stateMachineArn": child_machine,
         }
-        run = MapRun(view, self._ctx["State"]["Name"], self._raw, copy.deepcopy(self._ctx.get("variables", {})))
+        run = MapRun(
+            view,
+            self._execution["startDate"],
+            self._ctx["State"]["Name"],
+            self._raw,
+            copy.deepcopy(self._ctx.get("variables", {})),
+        )
         keep(run)
         self._event("MapRunStarted", mapRunStartedEventDetails={"mapRunArn": arn})
         self._permit(run, "states:StartExecution", f"{prefix}:stateMachine:{self._machine}", "States.Runtime")
