@@ -51,6 +51,7 @@ SHARED = {
     "engine": ("tests/containers/*",),
     "release": tuple(f"tests/functional/release/test_{name}.py" for name in ("down", "faults", "killed", "together")),
     "environment": ("tests/functional/environment/*",),
+    "entrances": ("tests/functional/entrances/*",),
     # Not servers, but proofs that take longer than all other unit tests of one worker.
     "proof": ("tests/unit/verification/test_proof.py",),
 }
@@ -58,8 +59,8 @@ SHARED = {
 
 WITH_SERVERS = ("tests/functional/", "tests/containers")
 # The files below tests/functional that run without THOROUGH: one road through each part of the program, in two minutes
-# together with the unit tests. The others are minutes of kills, faults, hostile inputs and large environments. A file or
-# folder named on the command line runs anyway; the marker at_length leaves out single tests.
+# together with the unit tests. The others are minutes of kills, faults, hostile inputs and large environments. A file
+# or folder named on the command line runs anyway; the marker at_length leaves out single tests.
 ESSENTIAL = {
     "assembly": ("contents", "dependencies", "determinism", "difference", "packages"),
     "ci": ("run",),

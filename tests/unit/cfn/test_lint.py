@@ -18,6 +18,7 @@ from cfn.settings import Call, Entrance, FunctionDefinition, Settings
 from cfn.template import OpenTemplate
 from pipeline.core.errors import SettingsError
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD
+from tests.unit.cfn.test_entrances import functions as entrance_functions
 
 CALLING_ALL = (
     replace(
@@ -48,8 +49,9 @@ def findings(text: str) -> list[str]:
         (replace(DEV, zones=1), CALLING_ALL),
         (DEV, ONE_MORE),
         (replace(DEV, entrances=(Entrance.FILES,)), FUNCTIONS),
+        (replace(PROD, entrances=(Entrance.HTTP, Entrance.QUEUE)), entrance_functions(Entrance.HTTP, Entrance.QUEUE)),
     ],
-    ids=["dev", "prod", "calling-all", "one-more", "files"],
+    ids=["dev", "prod", "calling-all", "one-more", "files", "http-and-queue"],
 )
 def test_template_is_clean(build: Any, settings: Settings, functions: Sequence[FunctionDefinition]) -> None:
     text = render(build(settings, functions))
