@@ -39,16 +39,14 @@ from benchmarks.soak import (
     CALM,
     NAMES,
     STORM,
-    Broken,
-    Environment,
     Soak,
     Story,
     print_soak,
     read_records,
     redrive_all,
-    running,
 )
 from benchmarks.soak_check import Given, check
+from benchmarks.soak_environment import Broken, Environment, running
 from benchmarks.soak_model import make_lines
 from pipeline.transactions.results_file import default_results
 

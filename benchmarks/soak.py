@@ -1,14 +1,16 @@
 """Submit many transactions under faults, and check that each gets exactly one answer.
 
     python -m benchmarks.soak [--transactions 20000 | --long] [--seed 1] [--workers 32] [--no-throughput]
+                              [--folder DIR]
 
 A file of transactions with repeats, conflicts and malformed lines is submitted with ``bootstrap.py submit --file``.
 Meanwhile workers of the functions are killed at random, DynamoDB throttles and loses responses, and the program and the
 host of the embedded AWS are killed and restarted. Then ``bootstrap.py redrive`` runs until nothing is parked. Table,
 results file and queue are compared with a model of the rules.
 
-Leases expire in real time, so the end may take five minutes; ``--expire-leases`` sets the clock forward instead. Exits
-1 if any invariant is violated.
+With ``--folder`` a soak goes on where it was killed, in the state that the embedded AWS kept: a long one can use spare
+hours. Leases expire in real time, so the end may take five minutes; ``--expire-leases`` sets the clock forward instead.
+Exits 1 if any invariant is violated.
 """
 
 from __future__ import annotations
@@ -19,34 +21,34 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 # Also when it is run by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.faulty_emulator import FAULTS
-from benchmarks.measure import ROOT, machine
+from benchmarks.measure import machine
 from benchmarks.soak_check import Given, Records, check
+from benchmarks.soak_environment import Broken, Environment, running
 from benchmarks.soak_model import make_lines
 from cfn.names import Names
 from cfn.workflow.limits import LEASE_SECONDS
-from pipeline.local.host.control import find_local
-from pipeline.local.processes import children
-from pipeline.target import Target, local_target
+from pipeline.core.files import write_atomically
+from pipeline.target import Target
 from pipeline.transactions.results_file import default_results
 
 NAMES = Names("dev")
 CALM = {"throttled": 0.01, "lost": 0.001}
 STORM = {"throttled": 0.6, "lost": 0.01}
+# What has happened so far, beside the transactions.
+STORY = ".story.json"
+_NOTE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,122 +65,6 @@ class Fire:
     storm_length: float = 0.02
 
 
-class Broken(Exception):
-    """The soak cannot continue."""
-
-
-class Environment:
-    """An embedded AWS with faults, owned by this process, and the commands that a user would run.
-
-    project  the folder of the project; None for this one
-    """
-
-    def __init__(self, folder: Path, project: Path | None = None) -> None:
-        self._project = ("--project", project) if project is not None else ()
-        self.folder = folder / "local"
-        self._cache = Path(os.environ.get("TRANSACTION_PIPELINE_CACHE") or folder / "cache")
-        self._host: subprocess.Popen[bytes] | None = None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("tmp", "state", "s3"):
-            (self.folder / name).mkdir(exist_ok=True)
-
-    def start(self) -> None:
-        """Start the host, or start it again; returns when the embedded AWS answers."""
-        reader, writer = os.pipe()
-        log = (self.folder / "host.log").open("ab")
-        with os.fdopen(reader, "rb") as answers, log:
-            self._host = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmarks.faulty_emulator", "--folder", str(self.folder), "--port", "0",
-                 "--answer", str(writer), "--attached"],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[writer], start_new_session=True,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
-            os.close(writer)
-            line = answers.readline()
-        if b"ready" not in line:
-            raise Broken(f"the host did not start: {line.decode()} {(self.folder / 'host.log').read_text()[-2000:]}")
-
-    def kill(self) -> None:
-        """End the host as a crash would; the emulator saves its state and exits."""
-        assert self._host is not None
-        self._host.kill()
-        self._host.wait()
-        assert self._host.stdin is not None
-        self._host.stdin.close()
-
-    def stop(self) -> float:
-        """End it as ``down`` does; the seconds that this took."""
-        started = time.monotonic()
-        if self._host is not None and self._host.stdin is not None:
-            self._host.stdin.close()
-            self._host.wait(60)
-        return time.monotonic() - started
-
-    def workers(self) -> list[int]:
-        """The processes of the functions."""
-        assert self._host is not None
-        return [pid for pid in children(self._host.pid) if not _is_emulator(pid)]
-
-    def memory(self) -> int:
-        """Resident bytes of the emulator."""
-        assert self._host is not None
-        for pid in filter(_is_emulator, children(self._host.pid)):
-            with contextlib.suppress(OSError, IndexError):
-                return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return 0
-
-    def faults(self, shares: Mapping[str, float]) -> None:
-        file = self.folder / FAULTS
-        file.with_suffix(".new").write_text(json.dumps(shares))
-        file.with_suffix(".new").replace(file)
-
-    @property
-    def target(self) -> Target:
-        found = find_local(self.folder)
-        if found is None:
-            raise Broken("the embedded AWS does not run")
-        return local_target(found, None)
-
-    def command(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        variables = os.environ | {
-            "TRANSACTION_PIPELINE_LOCAL": str(self.folder),
-            "TRANSACTION_PIPELINE_CACHE": str(self._cache),
-        }
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / "bootstrap.py"), *map(str, (*arguments, *self._project)), "--json"],
-            env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-
-    def run(self, *arguments: str | Path) -> Any:
-        """The result of a command, whatever its exit code."""
-        with self.command(*arguments) as process:
-            said, _ = process.communicate()
-        try:
-            return json.loads(said)
-        except ValueError:
-            raise Broken(f"{arguments[0]} ended with {process.returncode} and said {said[-500:]!r}") from None
-
-
-def _is_emulator(pid: int) -> bool:
-    try:
-        return b"\0--socket\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-@contextmanager
-def running(folder: Path, project: Path | None = None) -> Iterator[Environment]:
-    environment = Environment(folder, project)
-    environment.start()
-    try:
-        result = environment.run("up", "--no-smoke")
-        if "stacks" not in result:
-            raise Broken(f"the environment was not deployed: {result}")
-        yield environment
-    finally:
-        environment.stop()
-
-
 @dataclass(slots=True)
 class Story:
     """Events of the soak."""
@@ -192,23 +78,43 @@ class Story:
     # Seconds at which each tenth of the lines was done.
     tenths: list[float] = field(default_factory=list)
 
+    @classmethod
+    def read(cls, file: Path) -> Story:
+        """The story so far of a soak that was killed; a new one if there is none."""
+        try:
+            return cls(**json.loads(file.read_text()))
+        except FileNotFoundError:
+            return cls()
+
+    def write(self, file: Path) -> None:
+        write_atomically(file, json.dumps(asdict(self)).encode())
+
 
 def submit_under_fire(
     environment: Environment, path: Path, count: int, fire: Fire, *, workers: int, seed: int, expire_leases: bool
 ) -> Story:
     """Submit the file until every line has an answer or is parked."""
-    story, chance, results = Story(), random.Random(seed), _Progress(default_results(path))
-    program_kills, host_kills, storms = list(fire.program_kills), list(fire.host_kills), list(fire.storms)
-    worker_kills = sorted(chance.uniform(0.02, 0.98) for _ in range(fire.worker_kills))
+    story, chance, results = Story.read(path.with_suffix(STORY)), random.Random(seed), _Progress(default_results(path))
+    reached = results.look() / count
+
+    def left(shares: Iterable[float]) -> list[float]:
+        return sorted(share for share in shares if share >= reached)
+
+    program_kills, host_kills, storms = left(fire.program_kills), left(fire.host_kills), left(fire.storms)
+    worker_kills = left(chance.uniform(0.02, 0.98) for _ in range(fire.worker_kills))
     calm_at: float | None = None
     environment.faults(CALM)
-    started = time.monotonic()
+    started = noted = time.monotonic() - story.seconds
     program = environment.command("submit", "--file", path, "--workers", str(workers))
     story.starts += 1
     try:
         while True:
             time.sleep(0.02)
             done = results.look() / count
+            if time.monotonic() - noted > _NOTE_SECONDS:
+                noted = time.monotonic()
+                story.seconds = noted - started
+                story.write(path.with_suffix(STORY))
             if len(story.tenths) < min(10, int(done * 10)):
                 story.tenths.append(time.monotonic() - started)
             if worker_kills and done >= worker_kills[0] and (found := environment.workers()):
@@ -338,10 +244,14 @@ class Soak:
 def soak(
     folder: Path, *, count: int, seed: int, workers: int, fire: Fire | None = None, expire_leases: bool = False
 ) -> Soak:
-    """One soak in ``folder``."""
+    """One soak in ``folder``; goes on with one that was killed there."""
     lines = make_lines(count, seed)
     path = folder / "transactions.jsonl"
-    path.write_text("".join(f"{line.text}\n" for line in lines))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = "".join(f"{line.text}\n" for line in lines)
+    if path.exists() and path.read_text() != written:
+        raise Broken(f"{path} is of another soak: another number of lines, seed or version")
+    path.write_text(written)
     with running(folder) as environment:
         story = submit_under_fire(
             environment, path, count, fire or Fire(), workers=workers, seed=seed, expire_leases=expire_leases
@@ -415,12 +325,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=32, help="submissions at once (32)")
     parser.add_argument("--expire-leases", action="store_true", help="set the clock past leases instead of waiting")
+    parser.add_argument("--folder", type=Path, help="keep everything here, and go on if the soak was killed")
     parser.add_argument("--no-throughput", action="store_true", help="leave the comparison with a pass-through out")
     chosen = parser.parse_args()
     count = 100_000 if chosen.long else chosen.transactions
-    with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
+    with (
+        contextlib.nullcontext(chosen.folder)
+        if chosen.folder
+        else tempfile.TemporaryDirectory(prefix="soak-") as folder
+    ):
         done = soak(
-            Path(temporary), count=count, seed=chosen.seed, workers=chosen.workers, expire_leases=chosen.expire_leases
+            Path(folder), count=count, seed=chosen.seed, workers=chosen.workers, expire_leases=chosen.expire_leases
         )
     print(machine())
     print_soak(done)
