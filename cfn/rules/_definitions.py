@@ -43,8 +43,9 @@ class DefinitionRefused(TemplateRule):
     id = "E9560"
     shortdesc = "A state machine definition that Step Functions rejects"
     description = (
-        "The definition is not JSON, a transition has no target, a state lacks a transition or a required field, or a "
-        "field belongs to the other query language: InvalidDefinition: Invalid State Machine Definition."
+        "The definition is not JSON, a transition has no target, two states have one name, a state lacks a transition "
+        "or a required field, or a field belongs to the other query language: InvalidDefinition: Invalid State Machine "
+        "Definition."
     )
     source_url = "https://states-language.net/spec.html"
     tags = ("resources", "stepfunctions")
@@ -56,6 +57,15 @@ class DefinitionRefused(TemplateRule):
                 yield Finding(machine.path, f"The definition cannot be parsed: {machine.fault}")
             for level in machine.levels:
                 yield from self._level(machine, level)
+            yield from self._repeated(machine)
+
+    def _repeated(self, machine: Machine) -> Iterator[Finding]:
+        """Names are unique in the whole machine, with those of branches and item processors."""
+        seen: set[str] = set()
+        for state in machine.states:
+            if state.name in seen:
+                yield Finding(state.path, f"Duplicate State name: {state.name} at {state.where}")
+            seen.add(state.name)
 
     def _level(self, machine: Machine, level: Level) -> Iterator[Finding]:
         names = {state.name for state in level.states}

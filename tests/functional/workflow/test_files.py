@@ -270,7 +270,7 @@ def test_a_parked_line_is_parked_once_and_the_rest_answered(lab: Lab, tmp_path: 
 def test_a_map_run_stops_at_too_many_failures_and_is_redriven(lab: Lab, tmp_path: Path) -> None:
     path = file_of(tmp_path, "stop", 60)
     # At least two batches of six, so more than 5 % of the lines.
-    lab.faults(lab.fault("Submit", error="Sfn.Broken", times=12))
+    lab.faults(lab.fault("SubmitLine", error="Sfn.Broken", times=12))
     run = mapped(lab, path)
     assert run is not None
     assert run.fetched == 60
@@ -283,7 +283,7 @@ def test_a_map_run_stops_at_too_many_failures_and_is_redriven(lab: Lab, tmp_path
 
 def test_an_execution_that_fails_again_says_so_and_the_next_run_goes_on(lab: Lab, tmp_path: Path) -> None:
     path = file_of(tmp_path, "again", 40)
-    lab.faults(lab.fault("Submit", error="Sfn.Broken", times=1_000))
+    lab.faults(lab.fault("SubmitLine", error="Sfn.Broken", times=1_000))
     with pytest.raises(SubmissionError, match=r"ended as FAILED with States\.ExceedToleratedFailureThreshold"):
         mapped(lab, path)
     lab.faults()
@@ -298,7 +298,7 @@ def test_tolerated_failures_leave_an_incomplete_execution_and_are_submitted_on_t
     # A batch of these is less than 5 %.
     path = tmp_path / "few.jsonl"
     path.write_text("[1]\n" * 210)
-    lab.faults(lab.fault("Submit", error="Sfn.Broken", times=1))
+    lab.faults(lab.fault("SubmitLine", error="Sfn.Broken", times=1))
     run = mapped(lab, path)
     assert run is not None
     assert run.fetched == 200

@@ -29,6 +29,7 @@ SAM = """
           M: {Type: AWS::Serverless::StateMachine, Properties: {Role: r, Definition: %s}}
 """
 GOOD = "{StartAt: A, States: {A: {Type: Pass, Next: B}, B: {Type: Succeed}}}"
+ALONE = "{StartAt: A, States: {A: {Type: Succeed}}}"
 ASTRAY = GOOD.replace("Next: B", "Next: C")
 
 
@@ -61,6 +62,14 @@ def sub(definition: object) -> str:
     inside_a_map=(
         OBJECT % f"{{StartAt: P, States: {{P: {{Type: Map, End: true, ItemProcessor: {ASTRAY}}}}}}}",
         "at /States/P/ItemProcessor/States/A/Next",
+    ),
+    a_name_in_two_branches=(
+        OBJECT % f"{{StartAt: P, States: {{P: {{Type: Parallel, End: true, Branches: [{ALONE}, {ALONE}]}}}}}}",
+        "Duplicate State name: A at /States/P/Branches/1/States/A",
+    ),
+    a_name_inside_and_outside_of_a_map=(
+        OBJECT % f"{{StartAt: A, States: {{A: {{Type: Map, End: true, ItemProcessor: {GOOD}}}}}}}",
+        "Duplicate State name: A at /States/A/ItemProcessor/States/A",
     ),
     no_end=(OBJECT % "{StartAt: A, States: {A: {Type: Pass, Next: A}}}", "no terminal state"),
     not_json=(TEXT % """'{"StartAt": "A", States: {}}'""", "cannot be parsed"),

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cfn.workflow.composition import definition
+from commands.pictures import pictures
 from pipeline.transactions.drawing import draw
 from pipeline.transactions.ways import TURNS, follow, tasks
 
 DEFINITION = definition()
 SVG = "{http://www.w3.org/2000/svg}"
-DOCUMENTED = Path(__file__).parents[3] / "docs" / "pictures" / "state-machine.svg"
 
 
 def labels(text: str) -> set[str]:
@@ -75,5 +75,6 @@ def test_a_new_state_is_drawn() -> None:
     assert "Another <one>" in labels(draw(more))
 
 
-def test_docs_show_this_machine() -> None:
-    assert DOCUMENTED.read_text() == draw(DEFINITION), "run make docs"
+@pytest.mark.parametrize("path", pictures(), ids=lambda path: path.name)
+def test_the_documentation_shows_what_is_deployed(path: Path) -> None:
+    assert path.read_text() == pictures()[path], "run make docs"

@@ -134,9 +134,24 @@ def test_every_file_of_an_expression_is_used() -> None:
     assert used == {*expressions(), *RESOURCES, "StateMachine"}
 
 
+@pytest.mark.parametrize("machine", [definition(), file_entrance(concurrency=1)], ids=["pipeline", "files"])
+def test_the_name_of_a_state_is_unique_in_the_whole_machine(machine: dict[str, Any]) -> None:
+    """Amazon States Language, "States": also among those of branches and of item processors."""
+    names = list(state_names(machine))
+    assert len(names) == len(set(names))
+
+
+def state_names(machine: dict[str, Any]) -> Iterator[str]:
+    for name, state in machine["States"].items():
+        yield name
+        for inner in (*state.get("Branches", ()), *filter(None, [state.get("ItemProcessor")])):
+            yield from state_names(inner)
+
+
 def test_both_formats_of_a_file_are_read_with_the_same_limits() -> None:
     states = file_entrance(concurrency=7)["States"]
-    lines, rows = states["Lines"], states["Rows"]
+    lines = states["Lines"]
+    rows = json.loads(json.dumps(states["Rows"]).replace("Row", "Line"))  # in the names of states
     assert lines["ItemBatcher"]["MaxItemsPerBatch"] == FILE_BATCH
     assert lines["MaxConcurrency"] == 7
     # What differs is how an item becomes a transaction.
@@ -150,8 +165,8 @@ def test_both_formats_of_a_file_are_read_with_the_same_limits() -> None:
 )
 def test_a_line_of_a_file_reaches_the_pipeline_as_it_is(transaction: Any, given: Any) -> None:
     """$string rounds numbers to 15 digits (JSONata documentation), which would make another amount of this one."""
-    batch = file_entrance(concurrency=1)["States"]["Lines"]["ItemProcessor"]["States"]["Each"]
-    text = batch["ItemProcessor"]["States"]["Submit"]["Arguments"]["Input"]
+    batch = file_entrance(concurrency=1)["States"]["Lines"]["ItemProcessor"]["States"]["EachLine"]
+    text = batch["ItemProcessor"]["States"]["SubmitLine"]["Arguments"]["Input"]
     expression = jsonata.Jsonata.jsonata(text.removeprefix("{%").removesuffix("%}"))
     null = jsonata.utils.Utils.NULL_VALUE
     bound = {"input": {"transaction": null if transaction is None else transaction}}
