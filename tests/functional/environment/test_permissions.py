@@ -94,6 +94,11 @@ def parked(deployed: Deployed) -> int:
     return sum(map(int, sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=counts)["Attributes"].values()))
 
 
+def seal(deployed: Deployed) -> str:
+    """Thirteen digits that pass Luhn: the payload's fingerprint needs its key."""
+    return submit(deployed, transaction(merchant_id="order 1234567890128"))
+
+
 def alert(deployed: Deployed) -> str:
     """The outcome, which is answered also if the alert was parked, and what was parked."""
     before = parked(deployed)
@@ -106,6 +111,7 @@ WORKFLOW = {
     "dynamodb:UpdateItem": (approve, "APPROVED"),
     "dynamodb:Query": (approve, "APPROVED"),
     "dynamodb:GetItem": (repeat, "APPROVED"),
+    "secretsmanager:GetSecretValue": (seal, "APPROVED"),
     "dynamodb:PutItem": (alert, "DECLINED, 0 parked"),
     "sns:Publish": (alert, "DECLINED, 0 parked"),
     "sqs:SendMessage": (None, ""),  # the way out of a failure: below

@@ -65,15 +65,16 @@ def transaction(**more: Any) -> dict[str, Any]:
     [
         (
             transaction(),
-            "Read Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged Answered",
+            "Read Sensitive Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged"
+            " Answered",
         ),
         (
             transaction(score=60),
-            "Read Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged KeepDetails Alert"
-            " Answered",
+            "Read Sensitive Claim Validate Valid History Assess FraudDetection Compliance Decide Record Flagged"
+            " KeepDetails Alert Answered",
         ),
-        ({"transaction_id": "t-1"}, "Read Claim Validate Valid Record Flagged Answered"),
-        (transaction(pad="x" * 9_000), "Read Claim Refuse RecordRefusal Answered"),
+        ({"transaction_id": "t-1"}, "Read Sensitive Claim Validate Valid Record Flagged Answered"),
+        (transaction(pad="x" * 9_000), "Read Sensitive Claim Refuse RecordRefusal Answered"),
     ],
     ids=["approved", "review", "rejected", "large"],
 )
@@ -102,7 +103,7 @@ def test_the_picture_highlights_the_path(lab: Lab) -> None:
     lab.submit(transaction())
     picture = tell(lab).svg()
     assert "Path of t-1" in picture
-    assert picture.count('class="on"') == 9
+    assert picture.count('class="on"') == 10
 
 
 def test_log_lines_are_in_order(lab: Lab) -> None:
@@ -155,7 +156,7 @@ def test_a_dead_execution_is_noted(lab: Lab) -> None:
     assert "holds its claim" in tell(lab).notes[0]
     lab.expire_lease("t-1")
     assert "ended without releasing" in tell(lab).notes[0]
-    assert tell(lab).way == ("Read", "Claim")
+    assert tell(lab).way == ("Read", "Sensitive", "Claim")
 
 
 def test_expired_details_are_noted(lab: Lab) -> None:
