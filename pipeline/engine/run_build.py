@@ -57,10 +57,15 @@ class BuildRequest:
 def run_build(engine: Any, request: BuildRequest, context: IO[bytes], buildx: bool | None) -> str:
     """Build and return the image's id. The tag names the latest build; the previous image is removed.
 
+    buildx  None prefers it for a Dockerfile that names its own base, as ``docker build`` does since version 23, because
+            such a Dockerfile may use BuildKit's syntax; otherwise it is used where there is no classic builder
+
     The id is read by a tag of this build alone: another project may build a function of the same name.
     """
     import docker
 
+    if buildx is None and request.base is None and has_buildx() and not is_podman(engine):
+        buildx = True
     what = f"{request.source.name} was not built"
     tag = f"{request.repository}:building-{uuid.uuid4().hex}"
     before = _image_id(engine, request.tag)

@@ -78,6 +78,8 @@ def source(tmp_path: Path, base: str) -> FunctionSource:
 def test_a_function_in_another_language_is_released_changed_and_taken_back(
     source: FunctionSource, container_aws: EmbeddedAws, docker_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # An image that an earlier run left in the cache would need no engine.
+    monkeypatch.setenv("TRANSACTION_PIPELINE_CACHE", str(source.folder.parents[1] / "cache"))
     project = Project(source.folder.parents[1], container_aws)
     project.write("environments.toml", '[project]\nname = "dockerfile"\n')
     project.write("images/in-perl/events/smoke.json", "{}")
@@ -128,12 +130,6 @@ def test_nothing_changed_needs_no_engine(
         assert "name it with `image`" in str(caught.value.next_step)
         (source.folder / name).write_bytes(before)
     assert build_own(source, platform, store) == built
-
-
-def test_the_same_files_give_the_same_image_without_the_cache(
-    build: Callable[..., Image], source: FunctionSource, platform: Platform, store: BlobStore, tmp_path: Path
-) -> None:
-    assert build(source, platform, BlobStore(tmp_path / "other")).digest == build(source, platform, store).digest
 
 
 @pytest.mark.parametrize("more", ["", " && chown 7:8 /opt/b"], ids=["plain", "owned"])

@@ -92,6 +92,14 @@ def test_changes_add_up() -> None:
     assert (first | Changes(whole=True)).whole
 
 
+def test_a_function_with_a_dockerfile_may_have_another_python(images: Path) -> None:
+    (images / "one" / "handler.py").write_text("print 'of another version'\n")
+    compile_sources(
+        [FunctionSource(FunctionDefinition("one"), images / "one", "")],
+        Platform(Architecture.X86_64, PythonVersion(3, 11)),
+    )
+
+
 def test_every_file_that_does_not_compile_is_named(images: Path) -> None:
     (images / "one" / "handler.py").write_text("def handle(:\n")
     (images / "shared" / "money.py").write_text("x = 1\n  y = 2\n")
