@@ -116,6 +116,16 @@ def exclusive(context: Context, command: str) -> Iterator[None]:
 
 
 @contextmanager
+def alone(context: Context, target: Target, command: str) -> Iterator[str]:
+    """Hold the environment's lock in its account for the block, against runs on other machines; yields the author."""
+    from pipeline.ledger.environment_lock import locked
+
+    by = releaser(context, target)
+    with locked(target.client("ssm"), context.names.ledger, f"{command} by {by}", context.report):
+        yield by
+
+
+@contextmanager
 def ended_if_unused(context: Context) -> Iterator[None]:
     """After an error in the block, stop the embedded AWS if the block started it and deployed nothing on it."""
     if context.target_name != "local" or context.runs_elsewhere or context.local_runs:

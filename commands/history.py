@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from commands.asking import approval
 from commands.context import Context, Outcome
 from commands.declared import YES, command, file, flag
-from commands.deploying import build_of, deployment_of, events_of_aws, exclusive, judge_project, releaser
+from commands.deploying import alone, build_of, deployment_of, events_of_aws, exclusive, judge_project, releaser
 from commands.next_steps import command_line
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
         target = context.running_target()
         chosen = (*(("--to", str(to)) if to is not None else ()), *(("--images-only",) if images_only else ()))
         deployment = deployment_of(context, target, build, approval(context, ("rollback", *chosen), yes=yes))
-        by = releaser(context, target)
-        done = roll_back(deployment, to, context.report, by=by, images_only=images_only)
+        with alone(context, target, "rollback") as by:
+            done = roll_back(deployment, to, context.report, by=by, images_only=images_only)
     stay = bool(done.differences)
     later = [context.names.function(name) for name in done.later]
     result = {
@@ -177,22 +178,24 @@ def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
     with explained(context.target_name, what), exclusive(context, "prune"):
         target = context.running_target()
         names = context.names
-        repositories = [names.repository(source.name) for source in context.sources]
-        ecr = target.client("ecr")
-        images = [image for repository in repositories for image in read_images(ecr, repository)]
-        releases = list_releases(target.client("ssm"), context.names.ledger)
-        if not (images or releases):
-            require_environment(target.client("cloudformation"), names, what)
-        planned = plan_prune(
-            images,
-            read_in_use(target.client, [names.registry_stack, names.pipeline_stack], repositories),
-            releases,
-            keep,
-            now=datetime.now(UTC),
-        )
-        failures: tuple[Any, ...] = ()
-        if not dry_run and planned.delete:
-            failures = prune_images(ecr, planned, context.report).failures
+        # A dry run needs no permission to write.
+        with nullcontext() if dry_run else alone(context, target, "prune"):
+            repositories = [names.repository(source.name) for source in context.sources]
+            ecr = target.client("ecr")
+            images = [image for repository in repositories for image in read_images(ecr, repository)]
+            releases = list_releases(target.client("ssm"), context.names.ledger)
+            if not (images or releases):
+                require_environment(target.client("cloudformation"), names, what)
+            planned = plan_prune(
+                images,
+                read_in_use(target.client, [names.registry_stack, names.pipeline_stack], repositories),
+                releases,
+                keep,
+                now=datetime.now(UTC),
+            )
+            failures: tuple[Any, ...] = ()
+            if not dry_run and planned.delete:
+                failures = prune_images(ecr, planned, context.report).failures
     deleted = [image for image in planned.delete if image not in [failed for failed, _ in failures]]
     result = {
         "dry_run": dry_run,

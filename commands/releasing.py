@@ -16,6 +16,7 @@ from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
 from commands.declared import BASE, BUILDER, NO_SBOM, RUNTIME, YES, FilePath, command, flag, folder, omit
 from commands.deploying import (
+    alone,
     build_of,
     deployment_of,
     ended_if_unused,
@@ -23,7 +24,6 @@ from commands.deploying import (
     exclusive,
     judge_project,
     lock_of,
-    releaser,
     stacks_of_all_regions,
 )
 from commands.next_steps import command_line
@@ -92,15 +92,15 @@ def up(
             from commands.doctor import require_healthy
 
             require_healthy(context, target)
-        deployment = deployment_of(context, target, build, approval(context, repeat, yes=yes))
-        by = releaser(context, target)
-        if exactly is not None:
-            from commands.plan_files import place_of
-            from pipeline.release.planning import require_planned
+        with alone(context, target, "up") as by:
+            deployment = deployment_of(context, target, build, approval(context, repeat, yes=yes))
+            if exactly is not None:
+                from commands.plan_files import place_of
+                from pipeline.release.planning import require_planned
 
-            require_planned(deployment, exactly, context.report, place=place_of(target, by))
-            deployment = replace(deployment, exactly=exactly)
-        released = release(deployment, context.report, by=by, smoke=smoke)
+                require_planned(deployment, exactly, context.report, place=place_of(target, by))
+                deployment = replace(deployment, exactly=exactly)
+            released = release(deployment, context.report, by=by, smoke=smoke)
     return _released(context, released, time.monotonic() - started)
 
 
@@ -168,8 +168,9 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     what = f"the infrastructure of {context.environment} was not deployed"
     with explained(context.target_name, what), exclusive(context, "infra"), ended_if_unused(context):
         target = context.started_target()
-        deployment = deployment_of(context, target, build, approval(context, ("infra",), yes=yes))
-        prepared = prepare(deployment, context.report)
+        with alone(context, target, "infra"):
+            deployment = deployment_of(context, target, build, approval(context, ("infra",), yes=yes))
+            prepared = prepare(deployment, context.report)
     return Outcome(
         {
             "environment": context.environment,
@@ -321,7 +322,8 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         target = context.started_target()
         # First, so that no file saved meanwhile creates the environment again.
         watches = call_off(lock_of(context), command_line(context, "down"))
-        done = take_down(target, context.names, context.report, keep_data=keep_data)
+        with alone(context, target, "down"):
+            done = take_down(target, context.names, context.report, keep_data=keep_data)
         others = ["aws"] if not local else stacks_of_all_regions(target)
         if not (done.deleted or done.kept or done.ledger):
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from commands.asking import confirm_watching
 from commands.context import Context, Outcome
 from commands.declared import BASE, RUNTIME, command, flag
-from commands.deploying import build_of, deployment_of, exclusive, lock_of
+from commands.deploying import alone, build_of, deployment_of, exclusive, lock_of
 from commands.next_steps import command_line, spelled
 from commands.progress import seconds_text
 from pipeline.core.errors import (
@@ -133,7 +133,9 @@ class _Watcher:
         if pending.whole or self.quick is None:
             self._release_whole(found)
         else:
-            with exclusive(self.context, "the release by watch of"):
+            assert self.target is not None  # noqa: S101  (set with ``quick``)
+            command = "the release by watch of"
+            with exclusive(self.context, command), alone(self.context, self.target, "watch"):
                 self._require_environment()
                 self._release_quickly(pending, self.quick, seen)
 

@@ -1,4 +1,4 @@
-"""Advisory file locks for an environment on this machine; between machines CloudFormation serialises changes.
+"""Advisory file locks for an environment on this machine; ``pipeline.ledger.environment_lock`` is between machines.
 
 ``exclusively`` allows one change at a time. ``present`` marks a process that keeps using an environment, such as
 ``watch``, by a file FILE.watch-PID, through which ``call_off`` announces that the environment is being deleted.

@@ -27,7 +27,7 @@ class On(StrEnum):
     ROLES = "the roles of the stacks"
     POLICIES = "the managed policy of the pipeline stack"
     ALARMS = "the alarms"
-    LEDGER = "the parameter of the releases"
+    LEDGER = "the parameters of the releases and of the lock"
     TEMPLATES_BUCKET = "the bucket for templates"
     FILES_BUCKET = "the bucket for files"
     FILES_MACHINE = "the state machine for files, its executions and Map Runs"
@@ -115,7 +115,9 @@ FILES_ENTRANCE = (
 )
 
 _READ_LEDGER = grant(On.LEDGER, "ssm:GetParameterHistory")
-_WRITE_LEDGER = grant(On.LEDGER, "ssm:GetParameters", "ssm:LabelParameterVersion", "ssm:PutParameter")
+# The lock of the environment, which every run that changes it holds; it also permits to write the ledger.
+_LOCK = grant(On.LEDGER, "ssm:DeleteParameter", "ssm:GetParameter", "ssm:PutParameter")
+_WRITE_LEDGER = (*_LOCK, *grant(On.LEDGER, "ssm:GetParameters", "ssm:LabelParameterVersion"))
 _FIND_EXISTING = (
     *grant(On.ANYTHING, "logs:DescribeLogGroups"),
     *grant(On.REPOSITORIES, "ecr:DescribeRepositories"),
@@ -194,7 +196,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_SUBMIT,
         *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:DescribeImages"),
     ),
-    "infra": _PREPARE,
+    "infra": (*_PREPARE, *_LOCK),
     "plan": (
         *_READ_STACKS,
         *_FIND_EXISTING,
@@ -254,7 +256,6 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_DELETE_VERSIONS,
         *_READ_LEDGER,
         *_WRITE_LEDGER,
-        *grant(On.LEDGER, "ssm:GetParameter"),
         *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:PutImage"),
         # The template stored with the images of the release.
         *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
@@ -264,6 +265,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_READ_STACKS,
         *_READ_IMAGES,
         *_READ_LEDGER,
+        *_LOCK,
         *grant(On.REPOSITORIES, "ecr:BatchDeleteImage"),
         *grant(On.FUNCTIONS, "lambda:GetFunction", "lambda:ListVersionsByFunction"),
         *grant(On.ANYTHING, "cloudformation:ListStacks", "lambda:ListFunctions"),
@@ -278,7 +280,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
             "ec2:DescribeNetworkInterfaces",
         ),
         *grant(On.FUNCTIONS, "lambda:DeleteFunction", "lambda:GetFunctionConfiguration"),
-        *grant(On.LEDGER, "ssm:DeleteParameter", "ssm:GetParameterHistory"),
+        *grant(On.LEDGER, "ssm:GetParameterHistory"),
+        *_LOCK,
     ),
     "doctor": _DOCTOR,
     # Without the changes, which call what `submit`, `redrive` and `rollback` call.

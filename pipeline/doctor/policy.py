@@ -15,6 +15,7 @@ from cfn.names import STATE_MACHINE, Names
 from cfn.render import TEMPLATE_BODY_MAX
 from cfn.settings import STANDARD
 from pipeline.doctor.permissions import CALLED, FILES_ENTRANCE, LARGE_TEMPLATES, RECOVERING, On, Permission, grant
+from pipeline.ledger.environment_lock import lock_name
 from pipeline.ledger.releases import parameter_name
 from pipeline.stacks.templates_bucket import TEMPLATES_BUCKET
 
@@ -206,4 +207,4 @@ def resource_arns(
             owners = [names.state_machine, names.dead_letter_queue, *deployed]
             return [arn("cloudwatch", f"alarm:{owner}-{any_name}") for owner in owners]
         case On.LEDGER:
-            return [arn("ssm", f"parameter{parameter_name(names.ledger)}")]
+            return [arn("ssm", f"parameter{name(names.ledger)}") for name in (parameter_name, lock_name)]

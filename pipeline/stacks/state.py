@@ -215,7 +215,7 @@ def read_change_sets(cfn: Any, stack: str) -> tuple[ChangeSetSummary, ...]:
             if says_absent(problem):
                 return ()
             raise
-        now = _served_at(page)
+        now = served_at(page)
         found += [
             ChangeSetSummary(
                 name=each["ChangeSetName"],
@@ -267,7 +267,7 @@ def _read_template(cfn: Any, stack_id: str) -> str:
     return canonical_template(cfn.get_template(StackName=stack_id, TemplateStage="Original")["TemplateBody"])
 
 
-def _served_at(response: Mapping[str, Any]) -> datetime:
+def served_at(response: Mapping[str, Any]) -> datetime:
     """The server's time, so that ages do not depend on this machine's clock."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     return parsedate_to_datetime(date) if date else datetime.now(UTC)

@@ -42,9 +42,11 @@ DOCTOR = {
     "servicequotas:GetServiceQuota": "the embedded AWS has no quotas",
     "kms:GetKeyPolicy": "the embedded AWS does not store the key of a topic",
 }
+LOCKED = {"ssm:GetParameter": "only while another run holds the lock"}
 NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     "up": {
         **ZONES,
+        **LOCKED,
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
         "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
         "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
@@ -55,6 +57,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     },
     "infra": {
         **ZONES,
+        **LOCKED,
         "lambda:DeleteFunction": "no function has more than two versions",
         "lambda:ListAliases": "no function has more than two versions",
     },
@@ -74,9 +77,10 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
-        "ssm:GetParameter": "with --to",
+        "ssm:GetParameter": "with --to, and while another run holds the lock",
     },
     "prune": {
+        **LOCKED,
         "cloudformation:ListStacks": "only for an environment that does not exist",
         "ecr:BatchDeleteImage": "every image is younger than the grace period of an hour",
     },
@@ -89,6 +93,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "sqs:ChangeMessageVisibility": "a message that stays parked",
     },
     "down": {
+        **LOCKED,
         "cloudformation:ListStacks": "only for an environment that does not exist",
         "lambda:DeleteFunction": "only when CloudFormation was not faster",
         "ec2:DeleteNetworkInterface": "the embedded AWS creates no network interfaces",
@@ -153,7 +158,7 @@ def test_actions_that_no_run_recorded_are_called_in_the_source() -> None:
 def test_every_command_that_calls_aws_is_listed() -> None:
     from commands.usage import MODULES
 
-    offline = {"build", "synth", "check", "cost", "credentials", "init", "rules", "verify-workflow"}
+    offline = {"build", "synth", "check", "completion", "cost", "credentials", "init", "rules", "verify-workflow"}
     offline |= {"verify", "watch"}  # calls registries; runs `up` for each change
     assert set(MODULES) - offline == set(COMMANDS)
 

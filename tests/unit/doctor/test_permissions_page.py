@@ -32,7 +32,7 @@ caller (`pipeline/doctor/handlers.toml`, from CloudFormation's resource schemas)
 | the two stacks | `stack/transaction-registry-ENV/*`, `stack/transaction-pipeline-ENV/*` |
 | repositories, functions, log groups | `NAME-ENV` for each folder under `images/`, and `transaction-placeholder-ENV` |
 | roles and the managed policy | names that begin with the name of a stack |
-| the parameter of the releases | `parameter/transaction-pipeline/ENV/release` |
+| the parameters of the releases and of the lock | `parameter/transaction-pipeline/ENV/release`, `…/lock` |
 
 Generated from `pipeline/doctor/permissions.py` (`python -m tests.unit.doctor.test_permissions_page`); tests compare
 this page and the policies with recorded requests.
