@@ -67,7 +67,7 @@ def _image_of(build: Build, source: FunctionSource, base: Base | None, shared: S
 
         return DockerBuilder(build.platform, build.store, build.slim, report).build(source, base)
     if left_out := unused_instructions(source.folder / DOCKERFILE):
-        report(Note(f"{source.name}: its Dockerfile is not used, so {left_out} has no effect; docs/images.md"))
+        report(Note(f"{source.name}: its Dockerfile is not used; without effect: {left_out} (docs/images.md)"))
     return build_image(source, build.platform, base, build.store, slim=build.slim, shared=shared, report=report)
 
 
