@@ -57,7 +57,16 @@ resource = "state-machine"
 type = "http"
 route = "POST /pass-through"
 """
-SETTINGS = '[project]\nworkflow = "transactions"\n[defaults]\nentrances = ["http", "queue"]\n'
+# Two batches of the queue at a time, which two cores carry; the functions' reservations are no limit.
+SETTINGS = """
+[project]
+workflow = "transactions"
+
+[defaults]
+entrances = ["http", "queue"]
+transactions_per_minute = 600
+reserved_concurrency = 100
+"""
 DUPLICATES = 0.2
 # Seconds without progress after which the queue is given up.
 PATIENCE = 600

@@ -17,7 +17,7 @@ from cfn.names import Names
 from cfn.settings import Settings
 from cfn.workflow.state_machine import Workflow
 
-# What the log says of a request (API Gateway guide, "Customize HTTP API access logs"): neither its body nor its path,
+# The logged properties of a request (API Gateway guide, "Customize HTTP API access logs"): not its body or path,
 # which can hold whatever a caller mistook for an id.
 _LOGGED = {
     "requestId": "$context.requestId",

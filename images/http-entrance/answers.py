@@ -1,4 +1,4 @@
-"""What a client is told: of an execution's end, and of a record. Pure.
+"""The responses for an execution that has ended, and for a record. Pure.
 
 A submission is answered (200, 409, 422), waits (202), or has to be sent again (429, 503); never two of them.
 """

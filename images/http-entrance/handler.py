@@ -66,7 +66,7 @@ def submit(request: HttpRequest) -> Response:
 
 
 def _without_answer(submission: Submission, execution: str) -> Response:
-    """The response to a submission whose execution has not answered: its record tells whether it is accepted."""
+    """The response to a submission whose execution has not answered: the record shows whether it is accepted."""
     identifier = submission.transaction_id
     record = _record(identifier) if identifier is not None else None
     if identifier is not None and record and record.get("execution", {}).get("S", "").startswith(f"{execution}:"):

@@ -42,7 +42,7 @@ class Message:
 
     @property
     def execution(self) -> str:
-        """The name of its execution, which is how a record tells where the transaction came from."""
+        """The name of its execution, which records keep: its beginning is the entrance."""
         return f"queue-{self.message_id}"
 
 

@@ -17,12 +17,15 @@ from tests.functional.projects.project import Project
 from tests.functional.signed_requests import request
 
 ENVIRONMENT = "doors"
+# A load that a busy machine carries, too: two batches of the queue at a time.
 SETTINGS = f"""
 [project]
 workflow = "transactions"
 
 [environments.{ENVIRONMENT}]
 entrances = ["http", "queue", "files"]
+transactions_per_minute = 600
+reserved_concurrency = 50
 """
 
 

@@ -1,4 +1,4 @@
-"""Transactions over HTTP: each gets one decision, or is told to wait or to come again."""
+"""Transactions over HTTP: each gets one decision, or a response that says when to look or to send again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_other_content_under_the_same_id_is_a_conflict(entrances: Entrances) -> 
     assert (problem["title"], problem["code"], problem["transaction_id"]) == ("Conflict", "conflict", "http-2")
 
 
-def test_a_faulty_transaction_is_told_all_of_its_faults(entrances: Entrances) -> None:
+def test_every_fault_of_a_transaction_is_in_the_response(entrances: Entrances) -> None:
     status, headers, problem = entrances.submit(transaction("http-3", amount="-1", currency="XXX", surprise=1))
     assert (status, headers["content-type"], problem["outcome"]) == (422, PROBLEM, "REJECTED")
     assert {each["field"] for each in problem["errors"]} == {"amount", "currency", "surprise"}

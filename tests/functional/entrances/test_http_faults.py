@@ -137,7 +137,7 @@ def test_a_parked_transaction_is_accepted_and_has_an_address(entrances: Entrance
     assert entrances.send("GET", "/transactions/fault-parked")[2]["outcome"] == "APPROVED"
 
 
-def test_a_defect_tells_nothing(handler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_reveals_nothing(handler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     response = handler.handle({"routeKey": "GET /openapi.json", "secret": "4929420573595709"}, context("http-entrance"))
     assert (response["statusCode"], json.loads(response["body"])["code"]) == (500, "internal")
     assert "4929420573595709" not in str(response)
