@@ -107,6 +107,7 @@ class Promises:
     exact: bool = False
     twins: bool = False
     _changes: dict[tuple[Any, ...], list[Violation]] = field(default_factory=dict)
+    _items: dict[tuple[int, int], Any] = field(default_factory=dict)
     _judged: set[tuple[Any, ...]] = field(default_factory=set)
     _companies: dict[tuple[int, ...], int] = field(default_factory=dict)
     _numbered: dict[Any, int] = field(default_factory=dict)
@@ -309,21 +310,25 @@ class Promises:
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
-    def _item(self, table: int, payload: Any) -> Any:
-        if not usable_id(payload):
-            return None
-        ending = f" {self._place(payload)}"
-        return next((item for place, item in self.values[table].items() if place.endswith(ending)), None)
+    def _item(self, table: int, number: int) -> Any:
+        """The item of a payload's id, both by their numbers; None without one."""
+        key = (table, number)
+        if key not in self._items:
+            payload = self.values[number]
+            ending = f" {self._place(payload)}" if usable_id(payload) else ""
+            places = self.values[table].items() if ending else ()
+            self._items[key] = next((item for place, item in places if place.endswith(ending)), None)
+        return self._items[key]
 
     def _parking(self, before: World, move: Move, became: Execution) -> Iterator[Violation]:
-        payload, name = self.values[became.run.payload], self.values[became.run.name]
+        name = self.values[became.run.name]
         sent = [self.values[each][1] for each in move.sent]
         if all(place == ALERT for place, _fault, _state in sent):
             return
         for place, fault, _state in sent:
             if fault:
                 yield Violation("a parked message can be redriven", f"the message in the {place} {fault}")
-        item = self._item(before.table, payload)
+        item = self._item(before.table, became.run.payload)
         own = holds(name, item) and not self.twins
         others = text_of(item, STATUS) == CLAIMED and not own
         if "excused" not in became.marks and not others:
@@ -364,7 +369,7 @@ class Promises:
         ):
             said = f"fails with {became.local[1]}, while it is {'parked' if places else 'not parked'}"
             yield Violation("a failure says whether it is parked", f"the execution {said}")
-        item = self._item(after.table, self.values[became.run.payload])
+        item = self._item(after.table, became.run.payload)
         own = text_of(item, STATUS) == CLAIMED and holds(self.values[became.run.name], item)
         if (
             places
@@ -390,7 +395,7 @@ class Promises:
             return
         if output["outcome"] == REJECTED and not output.get("reasons"):
             yield Violation("an answer is an answer", "it is REJECTED without a reason")
-        item, usable = self._item(after.table, payload), usable_id(payload)
+        item, usable = self._item(after.table, became.run.payload), usable_id(payload)
         given = [explorer.executions[each] for each in after.executions]
         if output["outcome"] == CONFLICT:
             if item is None or all(each.run.payload == became.run.payload for each in given):

@@ -37,7 +37,10 @@ from pipeline.verification.table.requests import Refusal
 
 _UPDATE = Integration("dynamodb", "updateItem", "DynamoDB")
 Judge = Callable[["Explorer", World, Move, World], Iterator[Violation]]
-"""(explorer, before, move, after) → the promises that the move breaks."""
+"""(explorer, before, move, after) → the promises that the move breaks.
+
+Called for moves that change the table, send a message or end an execution: no other can break one.
+"""
 
 
 class Explorer:
@@ -110,11 +113,13 @@ class Explorer:
                 is_new = after not in parents
                 if is_new:
                     parents[after] = (world, move)
+                became = move.became
                 # Also where the world is known: a move that forgets how it came to its end may still break a promise.
-                for violation in judge(self, world, move, after):
-                    if violation.promise not in broken:
-                        broken.add(violation.promise)
-                        found.counterexamples.append(Counterexample(violation, (*_way(parents, world), move)))
+                if world.table != after.table or (became is not None and (move.sent or became.ended)):
+                    for violation in judge(self, world, move, after):
+                        if violation.promise not in broken:
+                            broken.add(violation.promise)
+                            found.counterexamples.append(Counterexample(violation, (*_way(parents, world), move)))
                 if (broken and stop_at_first) or len(parents) >= self.bounds.states:
                     found.complete = bool(broken and stop_at_first)
                     queue.clear()
