@@ -5,6 +5,7 @@ The first line names the AWS and the state machine that the results are of, sinc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -27,6 +28,15 @@ _ENTRY_MAX = 1 << 20
 def default_results(path: Path) -> Path:
     """The results file next to the input: ``transactions.csv`` → ``transactions.csv.results.jsonl``."""
     return path.with_name(f"{path.name}.results.jsonl")
+
+
+def require_other(path: Path, results: Path) -> None:
+    """Raises SubmissionError if the results file is the input itself, which an empty one could become."""
+    with contextlib.suppress(OSError):  # the results file need not exist yet
+        if results.samefile(path):
+            raise SubmissionError(
+                "the file was not submitted", f"{results} is the file itself", "Use another --results file."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ flight are submitted again and get the same answer.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Any
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Report, Submitted, ignore
 from pipeline.core.files import open_regular
-from pipeline.transactions.results_file import Done, Origin, Results, default_results, open_results
+from pipeline.transactions.results_file import Done, Origin, Results, default_results, open_results, require_other
 from pipeline.transactions.submit import Parked, Unanswered, submit
 from pipeline.transactions.transaction_lines import Line, read_lines
 
@@ -115,11 +114,7 @@ def submit_lines(
     Raises SubmissionError if the file or the results file cannot be used, or after GIVE_UP_AFTER consecutive
     submissions without an answer. The results file keeps everything finished by then.
     """
-    with contextlib.suppress(OSError):  # the results file need not exist yet
-        if results.samefile(path):
-            raise SubmissionError(
-                "the file was not submitted", f"{results} is the file itself", "Use another --results file."
-            )
+    require_other(path, results)
     total = _count(path)
     started = time.monotonic()
     with open_results(results, origin) as file:

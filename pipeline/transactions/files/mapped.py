@@ -27,7 +27,7 @@ from pipeline.core.temporary import sweep, temporary_folder
 from pipeline.transactions.files.file_report import report_of
 from pipeline.transactions.files.simulation import file_cost
 from pipeline.transactions.prices import Prices
-from pipeline.transactions.results_file import Done, Origin, Results, open_results
+from pipeline.transactions.results_file import Done, Origin, Results, open_results, require_other
 from pipeline.transactions.submit import Parked, Unanswered, read_result
 from pipeline.transactions.transaction_lines import Line, read_lines
 
@@ -95,6 +95,7 @@ def map_file(
     Raises SubmissionError if the file or the results file cannot be used, or if the execution failed again after it was
     redriven; the next run redrives it once more.
     """
+    require_other(path, results)
     with open_results(results, origin) as file, temporary_folder(_copies()) as folder:
         content = _write_content(path, file, folder / "lines.jsonl")
         if content is None:

@@ -252,6 +252,16 @@ def test_a_file_that_cannot_be_used_uploads_nothing(
     assert len(executions(lab)) == before
 
 
+def test_the_results_file_cannot_be_the_file_itself(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.touch()
+    with pytest.raises(SubmissionError, match="is the file itself"):
+        map_file(
+            lab.client("s3"), lab.client("stepfunctions"), entrance(lab), path, results=path, origin=origin(lab)
+        )  # fmt: skip
+    assert path.read_bytes() == b""
+
+
 def test_a_file_without_a_good_line_starts_nothing(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(b'\x1f\x8b\x08\n"\xff"\n')
