@@ -47,6 +47,7 @@ class Cost:
 
     express_usd   the EXPRESS workflow's part of the variable costs
     standard_usd  what a STANDARD workflow of the same shape would cost instead, per million transactions
+    leases_usd    the part of an index of running claims (``find_lost_claims``); has_leases: whether the bill has it
     entrances     what a million transactions cost in addition, by the entrance that they come through
     """
 
@@ -58,6 +59,8 @@ class Cost:
     prices_date: str
     region: str
     storage: Storage
+    leases_usd: float
+    has_leases: bool
     transactions: int = MILLION
     entrances: tuple[Line, ...] = ()
 
@@ -104,6 +107,7 @@ class Cost:
                 "table_class": self.storage.table_class,
                 "infrequent_access_from_gigabytes": None if break_even is None else round(break_even, 2),
             },
+            "find_lost_claims": {"deployed": self.has_leases, "variable_per_million": round(self.leases_usd, 4)},
             "standard": {
                 "transitions_per_transaction": round(self.standard_transitions, 2),
                 "variable_per_million": round(self.per_million_standard, 4),
@@ -132,6 +136,8 @@ class Cost:
                 f"The table class is {self.storage.table_class}. {INFREQUENT_ACCESS} costs less from"
                 f" {break_even:,.0f} GB on."
             )
+        leases = "of which find_lost_claims costs" if self.has_leases else "to which find_lost_claims would add"
+        rows.append(f"{self.per_million:.2f} USD per million, {leases} {self.leases_usd:.2f}.")
         rows.append(
             f"As a STANDARD workflow: {self.per_million_standard:.2f} per million variable"
             f" ({self.standard_transitions:.1f} transitions each),"
@@ -180,6 +186,10 @@ def compute_cost(
         prices_date=prices.date,
         region=prices.region,
         storage=storage_of(deployed.table_class, prices, traffic, writes=usage["writes"], reads=usage["reads"]),
+        leases_usd=2
+        * sum(traffic.shares.get(kind, 0) for kind in CLAIMED)
+        * prices_of(deployed.table_class, prices)["per_million_writes"],
+        has_leases=LEASES in deployed.indexes,
         transactions=transactions,
     )
 

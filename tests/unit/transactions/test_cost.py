@@ -156,6 +156,11 @@ def test_an_index_of_running_claims_costs_two_writes() -> None:
         assert writes(found, kind) - writes(TEMPLATE, kind) == pytest.approx(2 * 0.625)
     for kind in ("repeat", "conflict", "too large"):
         assert writes(found, kind) == writes(TEMPLATE, kind)
+    bill, usual = compute_cost(found, PRICE_LIST), compute_cost(TEMPLATE, PRICE_LIST)
+    assert bill.per_million - usual.per_million == pytest.approx(usual.leases_usd)
+    assert f"to which find_lost_claims would add {usual.leases_usd:.2f}" in usual.text()
+    assert f"of which find_lost_claims costs {usual.leases_usd:.2f}" in bill.text()
+    assert bill.to_json()["find_lost_claims"] == {"deployed": True, "variable_per_million": round(usual.leases_usd, 4)}
     assert compute_cost(found, PRICE_LIST).storage.gigabytes == compute_cost(TEMPLATE, PRICE_LIST).storage.gigabytes
 
 
