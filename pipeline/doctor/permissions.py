@@ -23,6 +23,7 @@ class On(StrEnum):
     TABLE = "the state table"
     TOPICS = "the topics"
     QUEUE = "the dead-letter queue"
+    FUNCTION_QUEUES = "the queues of the functions"
     LOG_GROUPS = "the log groups"
     ROLES = "the roles of the stacks"
     POLICIES = "the managed policy of the pipeline stack"
@@ -113,6 +114,9 @@ FILES_ENTRANCE = (
         "states:StartExecution",
     ),
 )
+
+# Only for transactions that go through the entrance's queue; not for the dead-letter queue, which redrive trusts.
+QUEUE_ENTRANCE = grant(On.FUNCTION_QUEUES, "sqs:SendMessage")
 
 _READ_LEDGER = grant(On.LEDGER, "ssm:GetParameterHistory")
 # The lock of the environment, which every run that changes it holds; it also permits to write the ledger.
@@ -218,13 +222,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
     ),
     "status": (*_READ_STACKS, *grant(On.FUNCTIONS, "lambda:GetFunction")),
-    # The records of lines that were parked before, and the queue of the entrance.
-    "submit": (
-        *_READ_STACKS,
-        *_SUBMIT,
-        *grant(On.TABLE, "dynamodb:GetItem"),
-        *grant(On.QUEUE, "sqs:SendMessage"),
-    ),
+    # The records of lines that were parked before.
+    "submit": (*_READ_STACKS, *_SUBMIT, *grant(On.TABLE, "dynamodb:GetItem")),
     "explain": (
         *_READ_STACKS,
         *grant(On.TABLE, "dynamodb:GetItem"),

@@ -9,12 +9,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cfn.calls import STATE_TABLE
+from cfn.calls import RESULT_TOPIC, STATE_TABLE
 from cfn.entrances.outputs import FILES_STATE_MACHINE
 from cfn.names import STATE_MACHINE, Names
 from cfn.render import TEMPLATE_BODY_MAX
 from cfn.settings import STANDARD
-from pipeline.doctor.permissions import CALLED, FILES_ENTRANCE, LARGE_TEMPLATES, RECOVERING, On, Permission, grant
+from pipeline.doctor.permissions import (
+    CALLED,
+    FILES_ENTRANCE,
+    LARGE_TEMPLATES,
+    QUEUE_ENTRANCE,
+    RECOVERING,
+    On,
+    Permission,
+    grant,
+)
 from pipeline.ledger.environment_lock import lock_name
 from pipeline.ledger.releases import parameter_name
 from pipeline.stacks.templates_bucket import TEMPLATES_BUCKET
@@ -70,6 +79,8 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
             found = found - {*_SYNC} | {*_EXECUTE}
     if command == "submit" and any(f'"{FILES_STATE_MACHINE}"' in body for body in bodies):
         found.update(FILES_ENTRANCE)
+    if command == "submit" and RESULT_TOPIC in resources:
+        found.update(QUEUE_ENTRANCE)
     handlers = HANDLERS_OF_COMMAND.get(command, ())
     if handlers:
         found.update(RECOVERING)
@@ -193,6 +204,8 @@ def resource_arns(
             return [arn("dynamodb", f"table/{names.table}")]
         case On.TOPICS:
             return [arn("sns", name) for name in (names.alert_topic, names.alarm_topic, *deployed)]
+        case On.FUNCTION_QUEUES:
+            return [arn("sqs", name) for name in deployed] or ["*"]
         case On.QUEUE:
             queues = [f"{name}{suffix}" for name in deployed for suffix in ("", "-failures")]
             return [arn("sqs", name) for name in (names.dead_letter_queue, *queues)]

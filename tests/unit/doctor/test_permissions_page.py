@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.doctor.permissions import CALLED, FILES_ENTRANCE, LARGE_TEMPLATES, RECOVERING, On, Permission
+from pipeline.doctor.permissions import (
+    CALLED,
+    FILES_ENTRANCE,
+    LARGE_TEMPLATES,
+    QUEUE_ENTRANCE,
+    RECOVERING,
+    On,
+    Permission,
+)
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "permissions.md"
 HEAD = """# IAM permissions for deploying
@@ -43,6 +51,7 @@ def text() -> str:
     parts = [HEAD, "## Calls of each command\n", "| command | actions |\n|---|---|"]
     parts += [f"| `{command}` | {actions(permissions)} |" for command, permissions in CALLED.items()]
     parts.append(f"| also, for `submit --map` | {actions(FILES_ENTRANCE)} |")
+    parts.append(f"| also, for `submit --queue` | {actions(QUEUE_ENTRANCE)} |")
     parts.append(f"| also, if a stack needs recovery | {actions(RECOVERING)} |")
     parts.append(f"| also, for a template above 51,200 bytes | {actions(LARGE_TEMPLATES)} |")
     return "\n".join(parts) + "\n"

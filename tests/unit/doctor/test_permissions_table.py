@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from cfn.names import Names
+from cfn.settings import Entrance, Settings
+from pipeline.assembly.sources import find_sources
 from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
 from pipeline.doctor.policy import HANDLERS, permissions_of, policy_of, resource_arns
+from pipeline.environment.synth import build_templates
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, pipeline, registry
 from tests.unit.doctor.handlers import ALWAYS_SET, FOREIGN, UNSET, deployed, derived, schema, text
 
@@ -198,3 +201,15 @@ def test_every_kind_of_resource_has_arns(on: On) -> None:
     arns = resource_arns(on, Names("dev"), FUNCTION_NAMES, lambda service, resource: f"{service}:{resource}")
     assert arns
     assert Permission("any:Action", on).on is on
+
+
+def test_submit_may_use_the_queue_of_the_entrance_where_there_is_one() -> None:
+    images = Path(__file__).parents[3] / "images"
+    for entrances, expected in (((), []), ((Entrance.QUEUE,), ["arn:aws:sqs:eu-west-1:*:queue-entrance-dev"])):
+        functions = [source.definition for source in find_sources(images, entrances=entrances)]
+        templates = build_templates(Settings("dev", entrances=entrances), functions)
+        bodies = (templates.registry, templates.pipeline)
+        names = [each.name for each in functions if each.entrance]
+        policy = policy_of("submit", bodies, Names("dev"), names, "aws", "eu-west-1")
+        found = [each["Resource"] for each in policy["Statement"] if "sqs:SendMessage" in each["Action"]]
+        assert [each for resources in found for each in resources] == expected
