@@ -17,7 +17,13 @@ from pipeline.local.emulator.strict.resources import NAMES
 from pipeline.local.emulator.strict.table import REFUSALS
 from pipeline.local.host.control import local_session
 from tests.functional.conftest import EmbeddedAws
-from tests.functional.local.strict_cases import CASES, ELSEWHERE, another_under_an_immutable_tag, case_of
+from tests.functional.local.strict_cases import (
+    CASES,
+    ELSEWHERE,
+    another_under_an_immutable_tag,
+    case_of,
+    made_image_function,
+)
 from tests.functional.local.strict_place import ALARM, PASS, TABLE, Place
 
 
@@ -187,6 +193,21 @@ def test_a_stack_reserves_concurrency_and_is_refused_what_the_api_refuses(place:
     assert "less than or equal to 10240" in reasons
     assert place.update("strict-function", function(place, MemorySize=256))[0] == "UPDATE_COMPLETE"
     assert "ReservedConcurrentExecutions" not in place.functions.get_function_concurrency(FunctionName="strict-stacked")
+
+
+def test_a_reservation_holds_for_every_version_and_alias(place: Place) -> None:
+    functions = made_image_function(place)
+    version = functions.publish_version(FunctionName="strict-made")["Version"]
+    functions.create_alias(FunctionName="strict-made", Name="reserved", FunctionVersion=version)
+    functions.put_function_concurrency(FunctionName="strict-made", ReservedConcurrentExecutions=0)
+    try:
+        for qualifier in ("$LATEST", version, "reserved"):
+            with pytest.raises(functions.exceptions.TooManyRequestsException) as refused:
+                functions.invoke(FunctionName="strict-made", Qualifier=qualifier)
+            assert refused.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    finally:
+        functions.delete_function_concurrency(FunctionName="strict-made")
+        functions.delete_alias(FunctionName="strict-made", Name="reserved")
 
 
 def test_a_template_body_has_at_most_51200_bytes(place: Place) -> None:

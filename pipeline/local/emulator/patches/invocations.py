@@ -40,6 +40,14 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             lambda original, module: _execute(original, module, client),
         ),
         Patch(
+            "services.lambda_svc:_reserved_concurrency",
+            "ebec4b4bba775119",
+            "looks for the reservation in the record of the invoked version, which has none",
+            "all versions and aliases of a function share its reservation, and with a reservation of 0 none runs",
+            "D Lambda developer guide, Configuring reserved concurrency for a function",
+            _of_the_function,
+        ),
+        Patch(
             "services.lambda_svc:_schedule_state_transition",
             "f072b21e2fd9fe3c",
             "keeps a changed function InProgress for half a second, in place of the time to fetch its image",
@@ -56,6 +64,14 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             _create_pending,
         ),
     )
+
+
+def _of_the_function(original: Any, module: Any) -> Any:
+    def _reserved_concurrency(func: dict[str, Any], config: dict[str, Any]) -> int | None:
+        reserved: int | None = original(module._functions.get(config.get("FunctionName")) or func, config)
+        return reserved
+
+    return _reserved_concurrency
 
 
 def _route(proxy_url_for: Any, _module: Any) -> Any:

@@ -154,14 +154,14 @@ INVOCATION = "Invoke, RequestResponse"
 def _rate(parameters: Mapping[str, Any]) -> Fields:
     record = control_plane.function(str(parameters["FunctionName"]))
     reserved = (record or {}).get("concurrency")
-    if not reserved:
+    if not reserved:  # with a reservation of 0, ministack refuses
         return None
     return None if _RATE.take(str(parameters["FunctionName"]), int(reserved)) else {}
 
 
 def _account_rate(parameters: Mapping[str, Any]) -> Fields:
     record = control_plane.function(str(parameters["FunctionName"]))
-    if (record or {}).get("concurrency"):
+    if (record or {}).get("concurrency") is not None:
         return None
     reserved = sum(each.get("concurrency") or 0 for _, each in control_plane.functions())
     return None if _RATE.take("", control_plane.account_concurrency() - reserved) else {}
