@@ -27,6 +27,7 @@ from cfn.names import Names
 from commands.context import Context
 from commands.deploying import build_of, deployment_of
 from commands.releasing import up
+from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import PipelineError
 from pipeline.core.events import BytesMoved, Event, ResourceChanged, StepFinished, StepStarted
 from pipeline.ledger.releases import list_releases
@@ -284,7 +285,7 @@ class Lab:
                     if each["ExecutionStatus"] != "EXECUTE_COMPLETE"
                 ],
             }
-        names = sorted(path.parent.name for path in (self.root / "images").glob("*/function.toml"))
+        names = [source.name for source in find_sources(self.root / "images")]
         found["running"] = {
             name: [str(running_digest(lambda_client, f"{name}-{environment}", alias)) for alias in (None, "live")]
             for name in names
