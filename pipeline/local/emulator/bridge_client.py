@@ -186,8 +186,6 @@ class InvocationClient:
 def throttled(lambda_svc: Any, reason: str, message: str) -> dict[str, Any]:
     """A throttled invocation in the form of ministack's executors."""
     result: dict[str, Any] = lambda_svc._throttle_response(reason, message)
-    # Step Functions reads the error's name here, Invoke the rest.
-    result["body"]["errorType"] = "Lambda.TooManyRequestsException"
     return result
 
 

@@ -205,6 +205,24 @@ def test_a_reservation_holds_for_every_version_and_alias(place: Place) -> None:
             with pytest.raises(functions.exceptions.TooManyRequestsException) as refused:
                 functions.invoke(FunctionName="strict-made", Qualifier=qualifier)
             assert refused.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        task = {
+            "Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "End": True,
+            "Arguments": {"FunctionName": "strict-made:reserved", "Payload": {}},
+        }  # fmt: skip
+        definition = {"QueryLanguage": "JSONata", "StartAt": "Invoke", "States": {"Invoke": task}}
+        allow = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}
+        place.client("iam").put_role_policy(
+            RoleName=place.role.rpartition("/")[2], PolicyName="invoke",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow]}),
+        )  # fmt: skip
+        machines = place.client("stepfunctions")
+        machine = machines.create_state_machine(
+            name="strict-throttled", type="EXPRESS", roleArn=place.role, definition=json.dumps(definition)
+        )["stateMachineArn"]
+        execution = machines.start_sync_execution(stateMachineArn=machine)
+        assert (execution["status"], execution["error"]) == ("FAILED", "Lambda.TooManyRequestsException")
+        machines.delete_state_machine(stateMachineArn=machine)
+        place.client("iam").delete_role_policy(RoleName=place.role.rpartition("/")[2], PolicyName="invoke")
     finally:
         functions.delete_function_concurrency(FunctionName="strict-made")
         functions.delete_alias(FunctionName="strict-made", Name="reserved")

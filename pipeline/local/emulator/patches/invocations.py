@@ -48,6 +48,14 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             _of_the_function,
         ),
         Patch(
+            "services.lambda_svc:_throttle_response",
+            "647221d5b0775feb",
+            "gives a throttled invocation no error type, so a state machine sees Lambda.Unknown",
+            "a task that is throttled fails with Lambda.TooManyRequestsException",
+            "D Step Functions developer guide, Handling transient Lambda service exceptions",
+            _with_error_type,
+        ),
+        Patch(
             "services.lambda_svc:_schedule_state_transition",
             "f072b21e2fd9fe3c",
             "keeps a changed function InProgress for half a second, in place of the time to fetch its image",
@@ -64,6 +72,16 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             _create_pending,
         ),
     )
+
+
+def _with_error_type(original: Any, _module: Any) -> Any:
+    def _throttle_response(*arguments: Any, **more: Any) -> dict[str, Any]:
+        result: dict[str, Any] = original(*arguments, **more)
+        # Step Functions reads the error's name here, Invoke the rest.
+        result["body"]["errorType"] = "Lambda.TooManyRequestsException"
+        return result
+
+    return _throttle_response
 
 
 def _of_the_function(original: Any, module: Any) -> Any:

@@ -122,6 +122,9 @@ REFUSED: dict[str, tuple[str, str, str] | str] = {
     "The deletion of a function": (
         "tests/functional/release/test_versions.py::test_the_aliases_of_others_keep_their_versions"
     ),
+    "PutParameter without Overwrite": (
+        "tests/functional/release/test_environment_lock.py::test_it_is_held_by_one_at_a_time_and_leaves_nothing"
+    ),
     "At least 100 executions": ("lambda", "PutFunctionConcurrency", "less than 100"),
     "A function accepts at most ten": ("lambda", "Invoke, RequestResponse", "more than 10"),
     "Some variables are reserved": ("lambda", "CreateFunction", "a reserved environment"),
