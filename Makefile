@@ -99,6 +99,7 @@ docs: $(STAMP)
 	$(BIN)/python -m pipeline.assembly.manifest >docs/function.schema.json
 	$(BIN)/python -m tests.recorded.differences
 	$(BIN)/python -m tests.aws.beliefs
+	$(BIN)/python -m tests.functional.console.screenshots
 
 clean: down
 	rm -rf $(VENV) $(AUDIT) .local

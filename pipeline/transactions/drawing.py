@@ -75,7 +75,8 @@ def draw(
             for branch in state["Branches"]:
                 task = branch["StartAt"]
                 parts.append(_drawn(task, branch["States"][task], inner[task], task in marked))
-    parts += [_note({**boxes, **inner}[name], text) for name, text in notes.items() if name in boxes or name in inner]
+    parts += [_note(boxes[name], text) for name, text in notes.items() if name in boxes]
+    parts += [_note(inner[name], text, within=boxes) for name, text in notes.items() if name in inner]
     parts.append(f'<circle class="parks" cx="{_MARGIN}" cy="{height - _MARGIN + 6}" r="4"/>')
     parts.append(
         f'<text class="small" x="{_MARGIN + 10}" y="{height - _MARGIN + 10}">parks the submission on error</text>'
@@ -194,9 +195,13 @@ def _line(boxes: Mapping[str, Box], start: str, end: str, on: bool) -> str:
     return f'<path {marks} d="{path}"/>'
 
 
-def _note(box: Box, text: str) -> str:
-    """A text below the box, out of the way of the line that leaves it."""
-    return f'<text class="note" x="{box.x + 6:.0f}" y="{box.y + box.height / 2 + 13:.0f}">{escape(text)}</text>'
+def _note(box: Box, text: str, within: Mapping[str, Box] | None = None) -> str:
+    """A text below the box, out of the way of the line that leaves it, or that leaves the Parallel around it."""
+    # A branch to the left of that line ends its text before it.
+    x = box.x + 6
+    if within is not None and any(each.y == box.y and 0 < each.x - box.x < each.width / 2 for each in within.values()):
+        x = box.x - box.width / 2
+    return f'<text class="note" x="{x:.0f}" y="{box.y + box.height / 2 + 13:.0f}">{escape(text)}</text>'
 
 
 def _between(boxes: Mapping[str, Box], first: Box, last: Box) -> bool:

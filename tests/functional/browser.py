@@ -169,7 +169,8 @@ class Page:
         self.call("Emulation.setScriptExecutionDisabled", value=True)
 
     def screenshot(self, path: Path) -> None:
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        """The whole page, in the format of the file's suffix."""
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, format=path.suffix[1:])
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def complaints(self) -> list[str]:
