@@ -12,7 +12,8 @@ import pytest
 from pipeline.local.emulator.patches.maps.map_items import INPUT_MAX_BYTES, ReaderFailed, TooLarge, batches, parse_items
 from pipeline.local.emulator.patches.maps.map_results import result_files, transformed
 from pipeline.local.emulator.patches.maps.map_rows import MAPS
-from pipeline.local.emulator.patches.maps.map_runs import MapRun, MapRuns
+from pipeline.local.emulator.patches.maps.map_run import MapRun
+from pipeline.local.emulator.patches.maps.map_runs import MapRuns
 
 JSONL, CSV = {"InputType": "JSONL"}, {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"}
 
