@@ -29,10 +29,12 @@ def plan(context: Context, *, out: Path | None = None) -> Outcome:
     With --out the plan is written as digests: of images, templates, parameters, and of both stacks as they are. `up
     FILE` then does exactly that, or is refused.
     """
-    from commands.plan_files import place_of, write_plan
+    from commands.plan_files import place_of, require_replaceable, write_plan
     from pipeline.release.planning import plan_release
     from pipeline.target import explained
 
+    if out is not None:
+        require_replaceable(out)
     build = build_of(context)
     judge_project(context)
     with explained(context.target_name, f"{context.environment} was not planned"):

@@ -23,6 +23,20 @@ def place_of(target: Target, by: str) -> str:
     return f"{place}/{target.region}" if target.is_local else place
 
 
+def require_replaceable(out: Path) -> None:
+    """Raise ReleaseError if there is a file at ``out`` that is neither empty nor a plan, such as the settings."""
+    if not out.exists() or (out.is_file() and out.stat().st_size == 0):
+        return
+    try:
+        read_plan(out)
+    except ReleaseError as problem:
+        raise ReleaseError(
+            "no plan was written",
+            f"{out} exists and is not a plan that this version reads: {problem.why}",
+            "Name another file, or delete that one.",
+        ) from problem
+
+
 def write_plan(planned: ReleasePlan, out: Path) -> None:
     """Write the exact plan. Raises ReleaseError if a stack refuses it, and StorageError."""
     for decision in planned.stacks:

@@ -30,6 +30,7 @@ from cfn.workflow.own_permissions import (
     derived,
     is_distributed,
     needs_of,
+    not_callable,
     refused_by_express,
     uncovered,
 )
@@ -64,6 +65,7 @@ def add_own_workflow(
     findings = [
         *_unknown_functions(own.definition, functions),
         *_unknown_ids(own.definition, known),
+        *not_callable(definition),
         *(refused_by_express(definition) if own.kind == EXPRESS else ()),
         *uncovered(needs, calls),
         *(finding for call in calls for finding in call_findings(settings, MANIFEST, call)),

@@ -88,7 +88,8 @@ def _needs(name: str, resource: str, arguments: Any, types: Mapping[str, str]) -
     if called is None:
         if (own := _LOGICAL_ID.fullmatch(resource)) and types.get(own[1]) == "AWS::StepFunctions::Activity":
             return
-        yield Need(name, "lambda", "InvokeFunction", _arn(resource, types))
+        if resource.startswith(("arn:", "${")):  # others are findings of not_callable
+            yield Need(name, "lambda", "InvokeFunction", _arn(resource, types))
         return
     service = _PREFIXES.get(called["service"], called["service"])
     action = called["action"]
@@ -135,6 +136,14 @@ def uncovered(needs: Sequence[Need], calls: Sequence[Call]) -> Iterator[str]:
                 f"the state {need.state} calls {need.service}:{need.action} and the definition does not show on what;"
                 f' add [[calls]] with service = "{need.service}" to {MANIFEST}'
             )
+
+
+def not_callable(definition: State) -> Iterator[str]:
+    """A sentence for every Task whose Resource is neither an ARN nor a reference, such as a function's bare name."""
+    for name, state in every_state(definition):
+        resource = str(state.get("Resource", ""))
+        if state.get("Type") == "Task" and not resource.startswith(("arn:", "${")):
+            yield f"the state {name} calls {resource[:80]!a}, which is not an ARN; a function is ${{function:NAME}}"
 
 
 def refused_by_express(definition: State) -> Iterator[str]:

@@ -21,6 +21,8 @@ def parse_json(content: bytes | str) -> Any:
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    except ValueError as error:
+        raise _without_advice(error) from error
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
@@ -33,8 +35,12 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     except ValueError as error:
-        # Python's limit for integers ends in advice on how to lift it.
-        raise ValueError(str(error).partition("; use sys.")[0]) from error
+        raise _without_advice(error) from error
+
+
+def _without_advice(error: ValueError) -> ValueError:
+    """The error without the advice on how to lift Python's limit for integers."""
+    return ValueError(str(error).partition("; use sys.")[0])
 
 
 def parse_python(content: bytes, name: str) -> ast.Module:

@@ -62,11 +62,24 @@ def read_regular(path: Path, most: int) -> bytes:
     return content
 
 
+def read_optional(path: Path, most: int) -> bytes | None:
+    """Like ``read_regular``; None if there is no such file. Raises OSError also for a link to a missing file."""
+    try:
+        return read_regular(path, most)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise OSError(errno.ENOENT, "it is a link to a missing file", str(path)) from None
+        return None
+
+
 def write_atomically(path: Path, content: bytes, *, make_folders: bool = True) -> None:
     """Replace a file in one step, so that neither a reader nor a crash sees half of it. Creates its folders.
 
-    Removes what writers of the same file left that were killed.
+    Removes what writers of the same file left that were killed. Raises OSError, also for a device or a pipe, which
+    would be replaced, too.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     if make_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.writing-"

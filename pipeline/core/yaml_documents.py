@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+# Values in a document with its aliases written out. A kilobyte of nested aliases can stand for billions.
+_VALUES_MAX = 1_000_000
 _BOOLEAN, _TIMESTAMP = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
 
 
@@ -26,10 +29,10 @@ _Loader.add_implicit_resolver(_BOOLEAN, re.compile("true|True|TRUE|false|False|F
 def parse_yaml(content: str) -> Any:
     """The value of a document, which JSON can have, too.
 
-    Raises ValueError, also for a repeated key and for a value that JSON does not have.
+    Raises ValueError, also for a repeated key, for a value that JSON does not have, and for more than a million values.
     """
     try:
-        if findings := repeated_keys(content):
+        if findings := findings_in(content):
             raise ValueError("; ".join(findings))
         value = yaml.load(content, _Loader)  # noqa: S506  (a SafeLoader)
         return json.loads(json.dumps(value, allow_nan=False))
@@ -41,10 +44,27 @@ def parse_yaml(content: str) -> Any:
         raise ValueError(f"it has a value that JSON does not have: {error}") from error
 
 
-def repeated_keys(content: str) -> list[str]:
-    """The keys that a mapping has twice, with their lines. PyYAML takes the last. Raises yaml.YAMLError."""
+def findings_in(content: str) -> list[str]:
+    """What a loader would accept, and should not: repeated keys, with their lines, and aliases without bounds.
+
+    Raises yaml.YAMLError.
+    """
     root = yaml.compose(content, yaml.SafeLoader)
-    return [*_repeated(root, set())] if root is not None else []
+    if root is None:
+        return []
+    if _count(root, {}) > _VALUES_MAX:
+        return [f"with its aliases written out it has more than {_VALUES_MAX:,} values"]
+    return [*_repeated(root, set())]
+
+
+def _count(node: yaml.Node, known: dict[int, float]) -> float:
+    """The values in a node with its aliases written out; infinite for one that contains itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner = () if isinstance(node, yaml.ScalarNode) else node.value
+        parts = [part for each in inner for part in (each if isinstance(each, tuple) else (each,))]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _repeated(node: yaml.Node, seen: set[int]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cfn.own_resources import SECTIONS
 from pipeline.core.errors import SettingsError
-from pipeline.core.files import read_regular
+from pipeline.core.files import read_optional
 
 RESOURCES_FILE = "resources.yaml"
 _FILE_MAX = 1_000_000  # bytes, as a template of CloudFormation
@@ -19,24 +19,30 @@ def read_resources(root: Path) -> str:
     """The file's sections as canonical JSON; "" where there is no file. Raises SettingsError with every finding."""
     path = root / RESOURCES_FILE
     try:
-        content = read_regular(path, _FILE_MAX).decode("utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as problem:
+        found = read_optional(path, _FILE_MAX)
+        if found is None:
+            return ""
+        content = found.decode("utf-8")
+    except OSError as problem:
+        raise _refused(path, str(problem.strerror)) from problem
+    except UnicodeDecodeError as problem:
         raise _refused(path, str(problem)) from problem
     from cfn_flip import load
 
-    from pipeline.core.yaml_documents import repeated_keys
+    from pipeline.core.yaml_documents import findings_in
 
     try:
         document, kind = load(content)
-        repeated = repeated_keys(content) if kind == "yaml" else []
+        # Before it is written out, which nested aliases could make last for ever.
+        unclear = findings_in(content) if kind == "yaml" else []
+        if unclear:
+            raise ValueError("; ".join(unclear))
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     except Exception as problem:
         # Of the decoder and of the YAML library below it, which have no common root.
         raise _refused(path, " ".join(str(problem).split())[:500]) from problem
     plain = json.loads(text)
-    if findings := [*repeated, *_findings(plain)]:
+    if findings := [*_findings(plain)]:
         raise _refused(path, "; ".join(findings))
     plain.pop("AWSTemplateFormatVersion", None)
     plain.pop("Description", None)

@@ -11,16 +11,17 @@ from msgspec import Meta
 
 from cfn.settings import EXPRESS, STANDARD, TRANSACTIONS, Call, OwnWorkflow
 from cfn.workflow.own_permissions import MANIFEST
-from pipeline.core.documents import parse_json, parse_unambiguous_json
+from pipeline.core.documents import parse_toml, parse_unambiguous_json
 from pipeline.core.errors import SettingsError, VerificationError
-from pipeline.core.files import read_regular
-from pipeline.core.tables import WrongTable, convert, read_toml
+from pipeline.core.files import read_optional, read_regular
+from pipeline.core.tables import WrongTable, convert
 
 DEFINITIONS = ("workflow.asl.yaml", "workflow.asl.json")
 SMOKE = Path("events", "smoke.json")
 # Step Functions quotas: a definition has at most 1 MB, the input of an execution 256 KiB.
 _DEFINITION_MAX = 1024 * 1024
 _INPUT_MAX = 262_144
+_MANIFEST_MAX = 1 << 20
 
 
 class _Call(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -74,7 +75,9 @@ def _definition(path: Path) -> Any:
     try:
         text = read_regular(path, _DEFINITION_MAX).decode("utf-8")
         definition = parse_unambiguous_json(text) if path.suffix == ".json" else parse_yaml(text)
-    except (OSError, ValueError) as problem:
+    except OSError as problem:
+        raise _refused(path, str(problem.strerror)) from problem
+    except ValueError as problem:
         raise _refused(path, str(problem)) from problem
     try:
         read_machine(definition)
@@ -85,21 +88,27 @@ def _definition(path: Path) -> Any:
 
 def _manifest(path: Path) -> Manifest:
     try:
-        return convert(read_toml(path), Manifest)
-    except FileNotFoundError:
-        return Manifest()
+        content = read_optional(path, _MANIFEST_MAX)
+        return Manifest() if content is None else convert(parse_toml(content), Manifest)
     except WrongTable as problem:
         raise _refused(path, "; ".join(problem.findings)) from problem
-    except (OSError, ValueError) as problem:
+    except OSError as problem:
+        raise _refused(path, str(problem.strerror)) from problem
+    except ValueError as problem:
         raise _refused(path, str(problem)) from problem
 
 
 def _smoke(path: Path) -> str:
     try:
-        return json.dumps(parse_json(read_regular(path, _INPUT_MAX)), separators=(",", ":"))
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError) as problem:
+        content = read_optional(path, _INPUT_MAX)
+        return (
+            ""
+            if content is None
+            else json.dumps(parse_unambiguous_json(content.decode("utf-8-sig")), separators=(",", ":"))
+        )
+    except OSError as problem:
+        raise _refused(path, str(problem.strerror)) from problem
+    except ValueError as problem:
         raise _refused(path, f"it is not a JSON input: {problem}") from problem
 
 

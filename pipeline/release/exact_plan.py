@@ -16,6 +16,7 @@ from cfn.names import SHIFT_TRAFFIC
 from pipeline.assembly.model import CheckedImage
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import NextStep, ReleaseError
+from pipeline.core.shown import first_few, shown
 from pipeline.core.tables import WrongTable, convert
 from pipeline.ledger.releases import template_digest
 from pipeline.oci.values import Digest
@@ -121,7 +122,7 @@ def decode_plan(content: bytes) -> ExactPlan:
 def require_own(plan: ExactPlan, place: str, environment: str) -> None:
     """Raise ReleaseError for the plan of another AWS, region or environment."""
     foreign = [
-        f"it is a plan for {planned}, and this is {own}"
+        f"it is a plan for {shown(planned)}, and this is {own}"
         for planned, own in ((plan.place, place), (plan.environment, environment))
         if planned != own
     ]
@@ -155,24 +156,25 @@ def _differences(planned: ExactPlan, now: ExactPlan, settled: Collection[str]) -
     for name in sorted(planned.images.keys() | now.images.keys()):
         before, after = planned.images.get(name), now.images.get(name)
         if before is None or after is None:
-            yield f"the function {name} is {'new' if before is None else 'gone'}"
+            yield f"the function {shown(name)} is {'new' if before is None else 'gone'}"
         elif before != after:
             yield f"the image of {name} is another one: its sources changed"
     for name in sorted(planned.stacks.keys() | now.stacks.keys()):
         stack, current = planned.stacks.get(name), now.stacks.get(name)
         if stack is None or current is None:
-            yield f"the stack {name} is {'not in the plan' if stack is None else 'only in the plan'}"
+            yield f"the stack {shown(name)} is {'not in the plan' if stack is None else 'only in the plan'}"
             continue
         if stack.before != current.before and name not in settled:
             yield f"the stack {name} was changed after the plan was made"
         if stack.template != current.template:
             yield f"the template of {name} is another one: the settings, a function.toml or this program changed"
         if stack.imported != current.imported:
-            given, had = (", ".join(each.imported) or "nothing" for each in (current, stack))
+            given, had = (first_few(each.imported) or "nothing" for each in (current, stack))
             yield f"the stack {name} would import {given}, and the plan has {had}"
         for key in sorted(stack.parameters.keys() | current.parameters.keys()):
             if stack.parameters.get(key) != current.parameters.get(key):
-                yield f"{key} of {name} would be {current.parameters.get(key)!a}, and was {stack.parameters.get(key)!a}"
+                after, before = current.parameters.get(key), stack.parameters.get(key)
+                yield f"{shown(key)} of {name} would be {after!a}, and was {before!a}"
 
 
 def _parameters(wanted: WantedStack, images: frozenset[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.yaml_documents import parse_yaml, repeated_keys
+from pipeline.core.yaml_documents import findings_in, parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_values_are_those_of_json(text: str, value: Any) -> None:
         ("a: .inf", "not JSON compliant"),
         ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
         ("? [a]\n: b", "unhashable key"),
-        ("a: &b [*b]", "Circular reference|found undefined alias|recursive"),
+        ("a: &b [*b]", "more than 1,000,000 values"),
         ("[" * 100_000, "nested too deep"),
     ],
 )
@@ -44,5 +44,18 @@ def test_what_json_does_not_have_is_refused(text: str, why: str) -> None:
         parse_yaml(text)
 
 
-def test_keys_that_are_merged_are_not_repeated() -> None:
-    assert repeated_keys("a: &a {x: 1}\nb:\n  <<: *a\n  x: 2\n") == []
+def test_merged_keys_are_not_repeated() -> None:
+    assert findings_in("a: &a {x: 1}\nb:\n  <<: *a\n  x: 2\n") == []
+
+
+def bomb(levels: int) -> str:
+    """A list of ten lists of ten lists …, each an alias of the one before."""
+    lines = ["- &a0 x"]
+    lines += [f"- &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, levels + 1)]
+    return "\n".join(lines)
+
+
+def test_aliases_are_written_out_within_bounds() -> None:
+    assert len(parse_yaml(bomb(3))) == 4
+    with pytest.raises(ValueError, match="more than 1,000,000 values"):
+        parse_yaml(bomb(30))

@@ -68,6 +68,7 @@ def test_everything_beside_it_is_read(tmp_path: Path) -> None:
         ({"workflow.asl.json": PASS, "workflow.toml": 'type = "FAST"'}, "workflow.toml", "FAST"),
         ({"workflow.asl.json": PASS, "workflow.toml": 'typ = "EXPRESS"'}, "workflow.toml", "did you mean type?"),
         ({"workflow.asl.json": PASS, "events/smoke.json": "{"}, "smoke.json", "it is not a JSON input"),
+        ({"workflow.asl.json": PASS, "events/smoke.json": "[NaN]"}, "smoke.json", "NaN is not a JSON number"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path, files: dict[str, str], what: str, why: str) -> None:
@@ -77,9 +78,18 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path, files: dict[str,
     assert why in caught.value.why
 
 
-def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_link_to_a_missing_definition_is_refused(tmp_path: Path) -> None:
     (tmp_path / "workflow.asl.yaml").symlink_to(tmp_path / "gone")
     with pytest.raises(SettingsError, match="No such file"):
+        read_workflow(tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["workflow.toml", "events/smoke.json"])
+def test_a_link_to_a_missing_file_is_not_a_missing_file(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"workflow.asl.yaml": PASS, name: ""})
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(SettingsError, match="link to a missing file"):
         read_workflow(tmp_path, None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from commands.plan_files import require_replaceable
 from pipeline.core.errors import ReleaseError
 from pipeline.oci.blobs import BlobStore
 from pipeline.release.exact_plan import (
@@ -143,3 +144,28 @@ def test_what_a_stack_says_of_its_past_is_not_its_content() -> None:
     assert content_of(later) == content_of(STATE)
     absent = StackState("shop-pipeline-dev", StackStatus.ABSENT)
     assert content_of(absent) == content_of(replace(STATE, status=StackStatus.DELETE_COMPLETE))
+
+
+def test_only_a_plan_or_an_empty_file_is_replaced(tmp_path: Path) -> None:
+    for name, content in (("missing", None), ("empty", b""), ("plan", encode_plan(PLAN))):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        require_replaceable(tmp_path / name)
+    (tmp_path / "environments.toml").write_text('[project]\nname = "shop"\n')
+    for path in (tmp_path / "environments.toml", Path("/dev/null")):
+        with pytest.raises(ReleaseError, match="exists and is not a plan"):
+            require_replaceable(path)
+
+
+def test_a_forged_plan_does_not_steer_the_terminal() -> None:
+    steering = "\u202e\x1b[31m"
+    stack = {f"s{steering}": msgspec.structs.replace(STACK, imported=[steering], parameters={steering: steering})}
+    forged = changed(place=steering, environment=steering, images={steering: "x"}, stacks=stack)
+    for refuse in (lambda: require_own(forged, "here", "dev"), lambda: require_same(forged, PLAN, ())):
+        with pytest.raises(ReleaseError) as caught:
+            refuse()
+        assert caught.value.why.isprintable()
+    named = changed(stacks={"shop-pipeline-dev": stack[f"s{steering}"]})
+    with pytest.raises(ReleaseError) as caught:
+        require_same(named, PLAN, ())
+    assert caught.value.why.isprintable()

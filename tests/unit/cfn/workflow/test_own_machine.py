@@ -212,6 +212,13 @@ def test_what_nothing_allows_is_refused(state: dict[str, Any]) -> None:
     assert "the definition does not show on what" in refused(machine(A=state))
 
 
+@pytest.mark.parametrize("resource", ["bill", "state-machine", "state-table", "*", "", "https://example.com", 3, None])
+def test_a_task_without_an_arn_is_refused(resource: Any) -> None:
+    why = refused(machine(A=task(resource)))
+    assert "the state A calls" in why
+    assert "which is not an ARN; a function is ${function:NAME}" in why
+
+
 def test_a_distributed_map_may_start_its_own_executions() -> None:
     processor = {
         "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
@@ -264,10 +271,10 @@ def test_wrong_calls_are_refused_in_the_name_of_their_file() -> None:
 
 
 def test_a_function_may_start_the_workflow() -> None:
-    starter = FunctionDefinition("starter", calls=(Call("stepfunctions", ("StartExecution",), "state-machine"),))
+    starter = FunctionDefinition("starter", calls=(Call("sqs", ("SendMessage",), "state-machine"),))
     with pytest.raises(SettingsError, match="belongs to states"):
         synthesise(machine(A={"Type": "Pass", "End": True}), starter)
-    starter = FunctionDefinition("starter", calls=(Call("states", ("StartExecution",), "state-machine"),))
+    starter = FunctionDefinition("starter", calls=(Call("stepfunctions", ("StartExecution",), "state-machine"),))
     template = synthesise(machine(A={"Type": "Pass", "End": True}), starter)
     (policy,) = template["Resources"]["StarterRole"]["Properties"]["Policies"]
     place = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:shop-pipeline-dev"
