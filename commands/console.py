@@ -51,6 +51,7 @@ def console(context: Context, *, allow_changes: bool, port: int | None, browser:
 
 def subject_of(context: Context, *, allow_changes: bool) -> Subject:
     """What a console of this context shows and may change."""
+    from commands.proving import prove_release
     from pipeline.console.subject import Subject
     from pipeline.doctor import CheckResult
 
@@ -68,6 +69,7 @@ def subject_of(context: Context, *, allow_changes: bool) -> Subject:
         spell=lambda words: command_line(context, *words),
         examine=examine,
         changes=_Commands(context) if allow_changes else None,
+        prove=(lambda images: prove_release(context, images)) if context.choices.verification_key else None,
     )
 
 

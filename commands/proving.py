@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from pipeline.oci.values import Digest, ImageReference
 
 if TYPE_CHECKING:
     from pipeline.assembly.difference import Compared
+    from pipeline.assembly.proof.verification import Proven
+    from pipeline.target import Target
 
 
 @command(
@@ -36,7 +38,7 @@ def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> 
     Exit code 1 if one of them does not hold, or if the rebuilt image is another one.
     """
     from pipeline.assembly.proof.signing import read_verifier
-    from pipeline.assembly.proof.verification import verify_image
+    from pipeline.assembly.proof.verification import facts_of, verify_image
 
     reference = _parse(image, "nothing was verified")
     verifier = read_verifier(key if key is not None else _configured(context))
@@ -59,7 +61,7 @@ def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> 
     lines = [f"{reference.registry}/{reference.repository}@{digest}  {'not proven' if faults else 'proven'}"]
     lines += [f"  {fault}" for fault in faults]
     if found.provenance is not None:
-        lines += [f"  {name}: {value}" for name, value in _summary(found.provenance).items()]
+        lines += [f"  {name}: {value}" for name, value in facts_of(found.provenance).items()]
     lines.append(f"  bill of materials: {found.sbom or 'none'}")
     if rebuilt is not None and not faults:
         lines.append("  rebuilt from these sources: the same digest")
@@ -138,17 +140,6 @@ def _rebuild(context: Context, provenance: Mapping[str, Any]) -> Digest:
     return image.image.digest
 
 
-def _summary(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What people look for in a provenance that was verified."""
-    definition = provenance.get("buildDefinition", {})
-    said = definition.get("externalParameters", {})
-    found = {name: str(said[name])[:200] for name in ("function", "platform") if name in said}
-    for each in definition.get("resolvedDependencies", []):
-        digest = each.get("digest", {})
-        found[str(each.get("name"))[:100]] = str(digest.get("gitCommit") or f"sha256:{digest.get('sha256')}")[:100]
-    return found
-
-
 @command(
     "Explain why two images differ.",
     click.Argument(["before"], type=Text()),
@@ -213,10 +204,8 @@ def _side(context: Context, text: str, store: BlobStore) -> dict[str, Compared]:
 
 
 def _release(context: Context, number: int, store: BlobStore) -> dict[str, Compared]:
-    from cfn.names import repository_output
     from pipeline.ledger.releases import list_releases
     from pipeline.release.image_changes import read_compared
-    from pipeline.stacks.state import read_stack
     from pipeline.target import explained
 
     with explained(context.target_name, f"release {number} of {context.environment} was not read"):
@@ -228,9 +217,34 @@ def _release(context: Context, number: int, store: BlobStore) -> dict[str, Compa
                 "the ledger has no such release",
                 NextStep("List them", ("releases",)),
             )
-        outputs = read_stack(target.client("cloudformation"), context.names.registry_stack).outputs
-        uris = {name: ImageReference.parse(outputs[repository_output(name)]) for name in found[0].images}
         return {
             name: read_compared(target.registry(uri.registry), uri.repository, found[0].images[name], store)
-            for name, uri in uris.items()
+            for name, uri in _repositories(context, target, found[0].images).items()
         }
+
+
+def _repositories(context: Context, target: Target, functions: Iterable[str]) -> dict[str, ImageReference]:
+    """The repository of each function, from the outputs of the registry stack."""
+    from cfn.names import repository_output
+    from pipeline.stacks.state import read_stack
+
+    outputs = read_stack(target.client("cloudformation"), context.names.registry_stack).outputs
+    return {name: ImageReference.parse(outputs[repository_output(name)]) for name in functions}
+
+
+def prove_release(context: Context, images: Mapping[str, Digest]) -> dict[str, Proven]:
+    """What the signatures and the provenance of a release's images prove by the project's ``verification_key``.
+
+    Raises PipelineError, such as for a key or a registry that cannot be read.
+    """
+    from pipeline.assembly.proof.signing import read_verifier
+    from pipeline.assembly.proof.verification import verify_image
+    from pipeline.target import explained
+
+    key, store = read_verifier(_configured(context)), BlobStore(cache_folder())
+    with explained(context.target_name, "nothing was verified"):
+        target, found = context.running_target(), {}
+        for name, uri in _repositories(context, target, images).items():
+            with target.registry(uri.registry) as registry:
+                found[name] = verify_image(registry, uri.repository, images[name], key, store)
+        return found

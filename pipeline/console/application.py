@@ -88,10 +88,12 @@ def show_releases(console: Console, request: Request) -> Response:
     numbers = [number_of(request.query_params.get(name, "")) for name in ("from", "to")]
     first, second = (known.get(number) for number in numbers)
     difference = views.difference_of(first, second) if first and second else None
+    shown = known.get(number_of(request.query_params.get("proof", "")))
     chosen = tuple(numbers) if difference else tuple(sorted(known))[-2:]
     return console.page(
         "releases.html", "/releases", stacks=console.stacks(), releases=views.releases_of(releases),
         difference=difference, chosen=chosen if len(chosen) == 2 else (0, 0),
+        shown=shown, proofs=views.proofs_of(console.prove(shown)) if shown else (),
         command=console.subject.spell(("releases",)),
     )  # fmt: skip
 

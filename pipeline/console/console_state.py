@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from pipeline.assembly.proof.verification import Proven
 from pipeline.console import views
 from pipeline.console.flow import Flow, FlowReader, recent_of
 from pipeline.console.jobs import Job, Jobs, Run
@@ -21,7 +22,7 @@ from pipeline.console.rendering import Frame, Pages
 from pipeline.console.subject import Cached, Changes, Subject
 from pipeline.core.errors import PipelineError
 from pipeline.doctor.verdict import CheckResult
-from pipeline.ledger.releases import list_releases
+from pipeline.ledger.releases import Release, list_releases
 from pipeline.stacks import read_stack
 from pipeline.stacks.stack_events import last_operation
 from pipeline.transactions.explain import Story, explain
@@ -117,6 +118,10 @@ class Console:
             return redrive(redriver, dry_run=True, limit=PARKED_SHOWN)
 
         return subject.read("what is parked was not read", read)
+
+    def prove(self, release: Release) -> Mapping[str, Proven]:
+        """What signatures and provenance prove of a release's images; {} without a public key."""
+        return self.subject.prove(release.images) if self.subject.prove is not None else {}
 
     def releases(self) -> Any:
         subject = self.subject

@@ -13,10 +13,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from cfn.names import Names
 from cfn.problems import Command
 from cfn.workflow.composition import definition
+from pipeline.assembly.proof.verification import Proven
 from pipeline.console.jobs import Result
 from pipeline.core.errors import NextStep, StackError
 from pipeline.core.events import Report
 from pipeline.doctor.verdict import CheckResult
+from pipeline.oci.values import Digest
 from pipeline.stacks import StackState, read_stack
 from pipeline.target import Target, explained
 from pipeline.transactions.ways import read_definition
@@ -61,6 +63,7 @@ class Subject:
     functions  the names of the functions' folders
     spell      a command as a line for a shell
     examine    what ``doctor`` finds
+    prove      what signatures and provenance prove of images, by function; None without a public key
     changes    None for a console that only reads
     """
 
@@ -72,6 +75,7 @@ class Subject:
     spell: Callable[[Command], str]
     examine: Callable[[], Sequence[CheckResult]]
     changes: Changes | None = None
+    prove: Callable[[Mapping[str, Digest]], Mapping[str, Proven]] | None = None
     _target: Cached[Target] = field(init=False)
     _stack: Cached[tuple[StackState, Mapping[str, Any]]] = field(init=False)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from pipeline.assembly.proof.verification import Proven, facts_of
 from pipeline.console.flow import Flow
 from pipeline.core.errors import PipelineError
 from pipeline.doctor.verdict import CheckResult, Status
@@ -150,6 +151,23 @@ def difference_of(before: Release, after: Release) -> Difference:
             old_value, new_value = (each.content.parameters.get(name, "–") for each in (before, after))
             rows.append(Row(name, old_value, new_value))
     return Difference(before.number, after.number, tuple(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class ProofView:
+    """Whether an image of a release is proven, and what its verified provenance says."""
+
+    function: str
+    digest: str
+    faults: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def proofs_of(proven: Mapping[str, Proven]) -> tuple[ProofView, ...]:
+    return tuple(
+        ProofView(name, str(each.digest), each.faults, tuple(facts_of(each.provenance or {}).items()))
+        for name, each in sorted(proven.items())
+    )
 
 
 @dataclass(frozen=True, slots=True)

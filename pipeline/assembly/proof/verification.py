@@ -127,6 +127,17 @@ def verify_image(registry: Registry, repository: str, digest: Digest, key: Verif
     return Proven(digest, tuple(faults), predicate, sbom)
 
 
+def facts_of(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What people look for in a provenance that was verified."""
+    definition = provenance.get("buildDefinition", {})
+    said = definition.get("externalParameters", {})
+    found = {name: str(said[name])[:200] for name in ("function", "platform") if name in said}
+    for each in definition.get("resolvedDependencies", []):
+        digest = each.get("digest", {})
+        found[str(each.get("name"))[:100]] = str(digest.get("gitCommit") or f"sha256:{digest.get('sha256')}")[:100]
+    return found
+
+
 def _referring(registry: Registry, repository: str, digest: Digest) -> Iterator[tuple[str, Manifest]]:
     """The artifacts that refer to an image, each with its type."""
     index = registry.find_referrers(repository, digest)

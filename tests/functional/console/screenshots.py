@@ -27,7 +27,7 @@ from tests.functional.command_line import ROOT
 
 FOLDER = ROOT / "docs" / "pictures"
 PARTS = ("bootstrap.py", "environments.toml", "commands", "cfn", "pipeline", "images")
-VIEWS = {"pipeline": "/", "parked": "/parked", "releases": "/releases", "try": "/try"}
+VIEWS = {"pipeline": "/", "parked": "/parked", "releases": "/releases?proof=2", "try": "/try"}
 WIDTH = 1000
 EXAMPLE = {
     "transaction_id": "txn-1042",
@@ -47,6 +47,11 @@ def take(folder: Path) -> None:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
             copy(ROOT / part, place / part)
         variables = os.environ | {"LOGNAME": "ada"}
+        make_key = "openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out signing.pem"
+        make_key += " && openssl pkey -in signing.pem -pubout -out signing.pub"
+        subprocess.run(["bash", "-c", make_key], cwd=place, check=True, capture_output=True)
+        with (place / "environments.toml").open("a") as settings:
+            settings.write('\n[environments.dev]\nsigning_key = "signing.pem"\nverification_key = "signing.pub"\n')
 
         def run(*arguments: str) -> None:
             command = [sys.executable, "bootstrap.py", *arguments, "--json"]

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from commands.context import Context
+from commands.proving import prove_release
 from pipeline.assembly.model import CheckedImage
 from pipeline.assembly.prebuilt import parse_prebuilt
 from pipeline.bases.prebuilt_images import fetch_prebuilt
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
-from pipeline.oci.values import ImageReference
+from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.push import push_image
 from pipeline.target import host_platform_of_functions
 from tests.functional.conftest import EmbeddedAws
@@ -130,7 +132,9 @@ def test_a_tag_stops_before_anything_starts(
     assert project.json("releases")["releases"][0]["number"] == 3
 
 
-def test_a_copy_is_signed_and_says_where_it_is_from(project: Project, published: dict[str, Published]) -> None:
+def test_a_copy_is_signed_and_says_where_it_is_from(
+    project: Project, published: dict[str, Published], monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.write("images/copied/function.toml", f'image = "{published["two"].registry}"\n')
     key = project.folder / "signing.pem"
     make = f"openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out {key}"
@@ -149,3 +153,10 @@ def test_a_copy_is_signed_and_says_where_it_is_from(project: Project, published:
     assert image == {"name": "image", "uri": str(reference), "digest": {"sha256": published["two"].digest[7:]}}
     assert proven["bill_of_materials"] is None
     assert json.dumps(proven).count(str(project.folder)) == 0
+    # As the console shows it, of any release: the first image was pushed before there was a key.
+    for name, value in project.aws.variables.items():
+        monkeypatch.setenv(name, value)
+    context = Context(project=project.folder)
+    for number, faults in (("two", ()), ("one", ("it has no signature", "it has no signed provenance"))):
+        shown = prove_release(context, {"copied": Digest.parse(published[number].digest)})["copied"]
+        assert shown.faults == faults

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cfn.workflow.composition import definition
+from pipeline.assembly.proof.verification import Proven
 from pipeline.console import views
 from pipeline.console.flow import Flow, FunctionFlow, Latency, Recent
 from pipeline.console.jobs import Job
@@ -35,6 +36,11 @@ def release(number: int, digest: str, **parameters: str) -> Release:
     images = {HOSTILE: Digest.of(digest.encode())}
     content = ReleaseContent(images, Digest.of(b"t"), {HOSTILE: HOSTILE, **parameters})
     return Release(number, content, NOW, HOSTILE, HOSTILE)
+
+
+def proven(*faults: str) -> Proven:
+    definition = {"resolvedDependencies": [{"name": HOSTILE, "digest": {"gitCommit": HOSTILE}}]}
+    return Proven(Digest.of(b"a"), faults, {"buildDefinition": definition})
 
 
 def story() -> Story:
@@ -92,7 +98,8 @@ def everything(pages: Pages) -> dict[str, str]:
         ),
         "releases": pages.page(
             "releases.html", path="/releases", stacks=(stack,), releases=views.releases_of(releases),
-            difference=views.difference_of(*releases), chosen=(1, 2), command=HOSTILE,
+            difference=views.difference_of(*releases), chosen=(1, 2), command=HOSTILE, shown=releases[0],
+            proofs=views.proofs_of({HOSTILE: proven(HOSTILE), "sound": proven()}),
         ),
         "try": pages.page(
             "try.html", path="/try", text=HOSTILE, allow=HOSTILE, result=HOSTILE, story=told, command=HOSTILE,
@@ -187,6 +194,18 @@ def test_causes_are_in_words(cause: str, words: str) -> None:
     view = views.ParkedView.of(Redriven(message, Result.WAITING))
     assert view.words.startswith(words)
     assert [view.has(text) for text in ("BOOM", "validate", words[:5], "t", "absent")] == [True] * 4 + [False]
+
+
+def test_a_release_says_what_is_proven_of_it() -> None:
+    sound, broken = views.proofs_of({"b": proven("it has no signature"), "a": proven()})
+    assert (sound.function, sound.faults, broken.faults) == ("a", (), ("it has no signature",))
+    assert sound.facts == ((HOSTILE[:100], HOSTILE[:100]),)
+    without_key = PAGES.page(
+        "releases.html", path="/releases", stacks=(), releases=(), shown=release(7, "a"), proofs=(), chosen=(0, 0),
+        difference=None, command="",
+    )  # fmt: skip
+    assert "Provenance of release 7" in without_key
+    assert "names no <code>verification_key</code>" in without_key
 
 
 def test_what_differs_between_releases() -> None:
