@@ -36,7 +36,9 @@ from cfn.workflow.own_permissions import (
 )
 from cfn.workflow.state_machine import LOG_GROUP, ROLE, Workflow, add_machine
 
-_FUNCTION = re.compile(r"\$\{function:([^}]*)\}")
+# Within one string of the JSON text, so that a missing brace does not take the text up to the next one.
+_FUNCTION = re.compile(r'\$\{function:([^}"\\]*)\}')
+_UNCLOSED = re.compile(r'\$\{function:[^}"\\]*(?=["\\])')
 # Any other text in ${…}, as JSONata can have it, is not a reference.
 _LOGICAL_ID = re.compile(r"\$\{(\w+|AWS::\w+)(?:\.([\w.]+))?\}")
 
@@ -101,6 +103,8 @@ def _unknown_functions(text: str, functions: Collection[str]) -> Iterator[str]:
             yield f"${{function:{name}}} is no function; " + (
                 f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(functions))}"
             )
+    for found in _UNCLOSED.finditer(text):
+        yield f"{found[0][:80]} has no closing brace directly after the name of a function"
 
 
 def _unknown_ids(text: str, known: Collection[str]) -> Iterator[str]:

@@ -246,6 +246,9 @@ def test_an_express_workflow_waits_for_nothing(pattern: str) -> None:
     [
         ("${function:bil}", "${function:bil} is no function; did you mean bill?"),
         ("${function:}", "${function:} is no function; there are bill"),
+        ("${function:bill", "${function:bill has no closing brace"),
+        ('${function:bill"}', "${function:bill has no closing brace"),
+        ("${function:bill\n}", "${function:bill has no closing brace"),
         ("${Order}", "${Order} stands for nothing; did you mean Orders?"),
         ("${Zzzz.Arn}", "${Zzzz.Arn} stands for nothing; the stack and resources.yaml have no such logical id"),
         ("${AWS::Regio}", "${AWS::Regio} stands for nothing; did you mean AWS::Region?"),
