@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import SourceError
+from pipeline.core.files import read_optional
 
 FILE = ".dockerignore"
+_FILE_MAX = 1_000_000  # bytes
 # In a folder's own .dockerignore a line like "!public.pem" takes one of these back, deliberately and by name.
 BUILT_IN = """
 # what the build reads and the function does not
@@ -171,9 +173,7 @@ def read_rules(folder: Path) -> IgnoreRules:
 def _read(folder: Path, built_in: IgnoreRules) -> IgnoreRules:
     try:
         # Lines end as they do for Docker; str.splitlines would also break at characters that names may have.
-        own = (folder / FILE).read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        own = []
+        own = (read_optional(folder / FILE, _FILE_MAX) or b"").decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(folder, error) from error
     if not own:

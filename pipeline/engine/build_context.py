@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -14,28 +15,35 @@ from pipeline.assembly.layers import LARGE, TASK_ROOT, lay_out
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.assembly.slim import Slim
 from pipeline.core.errors import SourceError
-from pipeline.core.files import storing
+from pipeline.core.files import read_regular, storing
 from pipeline.engine.export import layer_entries
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import TarEntry, tar_chunks
 from pipeline.oci.values import Layer
 
 DOCKERFILE = "Dockerfile"
+_DOCKERFILE_MAX = 1_000_000  # bytes
 # The folders that a Dockerfile copies, each the content of one or more of our layers, without /var/task.
 CONTEXT_FOLDERS = ("dependencies", "shared", "function")
+
+
+def read_dockerfile(source: FunctionSource, otherwise: str) -> bytes:
+    """The function's Dockerfile. Raises SourceError, also for a link that leads out of the function's folder."""
+    path = source.folder / DOCKERFILE
+    try:
+        if not path.resolve().is_relative_to(source.folder.resolve()):
+            raise OSError(errno.EXDEV, "it is a link that leads out of the folder")
+        return read_regular(path, _DOCKERFILE_MAX)
+    except OSError as error:
+        raise SourceError(
+            f"{source.name} was not built", f"{path} cannot be read: {error.strerror}", otherwise
+        ) from error
 
 
 def write_context(source: FunctionSource, layers: Sequence[Layer], store: BlobStore, file: IO[bytes]) -> None:
     """Write the build context as a tar: the Dockerfile, and the folders that it copies. Raises SourceError."""
     entries: list[TarEntry] = [TarEntry(folder, "directory") for folder in CONTEXT_FOLDERS]
-    try:
-        content = (source.folder / DOCKERFILE).read_bytes()
-    except OSError as error:
-        raise SourceError(
-            f"{source.name} was not built",
-            f"{source.folder / DOCKERFILE} cannot be read: {error.strerror}",
-            "Copy the Dockerfile of another function, or omit --builder docker.",
-        ) from error
+    content = read_dockerfile(source, "Copy the Dockerfile of another function, or omit --builder docker.")
     entries.append(TarEntry(DOCKERFILE, "file", content, len(content)))
     with tempfile.TemporaryDirectory() as name:
         for layer in layers:

@@ -15,11 +15,10 @@ from typing import IO, Any
 from pipeline.assembly.ignore import read_context_rules
 from pipeline.assembly.model import FunctionSource, Image, Platform
 from pipeline.assembly.own.collected import collect_files
-from pipeline.core.errors import SourceError
 from pipeline.core.events import Report, ignore, step
 from pipeline.core.files import storing
 from pipeline.core.records import read_record, write_record
-from pipeline.engine.build_context import DOCKERFILE
+from pipeline.engine.build_context import DOCKERFILE, read_dockerfile
 from pipeline.engine.build_output import BuildFailed
 from pipeline.engine.connection import connect_engine, engine_address
 from pipeline.engine.export import known_image, read_image
@@ -64,14 +63,7 @@ def build_own(
 
 def _write_context(source: FunctionSource, file: IO[bytes]) -> str:
     """Write the folder as a tar; returns its digest. Raises SourceError."""
-    try:
-        dockerfile = (source.folder / DOCKERFILE).read_bytes()
-    except OSError as error:
-        raise SourceError(
-            f"{source.name} was not built",
-            f"{source.folder / DOCKERFILE} cannot be read: {error.strerror}",
-            "Make it readable, or write a handler or an image into function.toml.",
-        ) from error
+    dockerfile = read_dockerfile(source, "Mend it, or write a handler or an image into function.toml.")
     entries = [TarEntry(DOCKERFILE, "file", dockerfile, len(dockerfile))]
     for entry in collect_files(source.folder, ".", rules=read_context_rules(source.folder)):
         if entry.path != f"./{DOCKERFILE}":

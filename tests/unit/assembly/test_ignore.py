@@ -120,3 +120,9 @@ def test_an_unusable_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / ".dockerignore").write_text("[\n")
     with pytest.raises(SourceError, match=r"\.dockerignore"):
         read_rules(tmp_path)
+
+
+def test_a_link_to_nothing_is_not_no_file(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").symlink_to(tmp_path / "gone")
+    with pytest.raises(SourceError, match="it is a link to a missing file"):
+        read_rules(tmp_path)
