@@ -183,7 +183,7 @@ def test_one_transaction(served: Served, page: Page, lab: Lab) -> None:
     text = page.text("main")
     for part in ("REVIEW", "fraud-detection/told score 60", "sha256:fraud-detection", "received", "explain"):
         assert part in text
-    assert page.run("document.querySelectorAll('.machine .way').length") == 14
+    assert page.run("document.querySelectorAll('.machine .way').length") == 15
     page.open(served.base + "/transaction")
     page.fill("#customer", "c-1")
     page.click("form button")
