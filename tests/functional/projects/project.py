@@ -22,11 +22,17 @@ class Project:
     folder: Path
     aws: EmbeddedAws
 
-    def run(self, *arguments: str, code: int | Sequence[int] = 0) -> subprocess.CompletedProcess[str]:
+    @property
+    def variables(self) -> dict[str, str]:
+        """Those of a command. Its state is in this folder, whatever a lab of the same process works in."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        kept.pop("TRANSACTION_PIPELINE_LOCAL", None)
+        return kept | self.aws.variables
+
+    def run(self, *arguments: str, code: int | Sequence[int] = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, str(ROOT / "bootstrap.py"), *arguments],
-            cwd=self.folder, env=kept | self.aws.variables, capture_output=True, text=True, timeout=120,
+            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode in ([code] if isinstance(code, int) else code), done.stdout + done.stderr
         return done

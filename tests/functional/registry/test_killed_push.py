@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,11 @@ def test_killed_push_is_finished_by_the_next(
         process.kill()
         process.wait()
         killed.set()
+    # What the kernel still held of the killed process's connections is read, and counted, after it.
+    received = -1
+    while received != server.received:
+        received = server.received
+        time.sleep(0.1)
     assert_whole(server)
     with server.lock:
         complete = {digest: len(blob) for one in server.repositories.values() for digest, blob in one.blobs.items()}

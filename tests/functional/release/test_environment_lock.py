@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -160,10 +159,9 @@ def test_a_lock_that_was_not_renewed_in_time_ends_the_work_and_is_left(ssm: Any)
 
 
 def begun(project: Project, *arguments: str) -> subprocess.Popen[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "bootstrap.py"), *arguments],
-        cwd=project.folder, env=kept | project.aws.variables, text=True,
+        cwd=project.folder, env=project.variables, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 

@@ -26,7 +26,8 @@ ACTIONS = {
 }
 
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
-calls = st.sampled_from(sorted(RESOURCES)).flatmap(
+# The topic of results exists only with the entrance that publishes to it.
+calls = st.sampled_from(sorted(RESOURCES.keys() - {"result-topic"})).flatmap(
     lambda resource: st.lists(st.sampled_from(ACTIONS[RESOURCES[resource]]), min_size=1, max_size=3, unique=True).map(
         lambda actions: Call(RESOURCES[resource], tuple(actions), resource)
     )
