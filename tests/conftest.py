@@ -66,11 +66,11 @@ ESSENTIAL = {
     "ci": ("run",),
     "commands": ("completion", "process"),
     "local": ("access", "emulator", "patches", "strict"),
-    "projects": ("functions_alone", "init"),
+    "projects": ("init",),
     "registry": ("debian", "ecr", "killed_push", "proof"),
     "release": ("road",),
-    "stacks": ("apply", "templates"),
-    "workflow": ("customer_history", "explain", "lost", "submissions"),
+    "stacks": ("apply",),
+    "workflow": ("explain", "submissions"),
 }
 # Tests without servers that take a second and more each.
 DEAR = (
