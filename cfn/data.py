@@ -9,6 +9,7 @@ from troposphere import GetAtt, Ref, Sub, Template, dynamodb, kms, secretsmanage
 
 from cfn.calls import ALERT_TOPIC, CUSTOMER, DEAD_LETTER_QUEUE, LEASES, STATE_TABLE
 from cfn.names import Names
+from cfn.policies import policy_document
 from cfn.settings import Settings
 from cfn.workflow.limits import FINGERPRINT_KEY_CHARACTERS
 
@@ -109,7 +110,7 @@ def add_topic(template: Template, logical_id: str, name: str) -> Any:
         sns.TopicPolicy(
             f"{logical_id}Policy",
             Topics=[Ref(topic)],
-            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sns:Publish", Ref(topic))]},
+            PolicyDocument=policy_document(tls_only("sns:Publish", Ref(topic))),
         )
     )
     return topic
@@ -187,7 +188,7 @@ def add_queue(template: Template, logical_id: str, name: str, policy: str, **pro
         sqs.QueuePolicy(
             f"{logical_id}Policy",
             Queues=[Ref(queue)],
-            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("sqs:*", GetAtt(queue, "Arn"))]},
+            PolicyDocument=policy_document(tls_only("sqs:*", GetAtt(queue, "Arn"))),
         )
     )
     return queue

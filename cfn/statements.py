@@ -9,6 +9,7 @@ from troposphere import GetAtt, Ref, Sub
 
 from cfn.calls import ALERT_TOPIC, DEAD_LETTER_QUEUE, RESULT_TOPIC, STATE_TABLE, action_prefix
 from cfn.names import Names
+from cfn.policies import allow
 from cfn.settings import Call
 
 
@@ -43,10 +44,6 @@ def call_statements(names: Names, calls: Sequence[Call]) -> list[dict[str, objec
     for call in calls:
         actions.setdefault((action_prefix(call), call.resource), set()).update(call.actions)
     return [
-        {
-            "Effect": "Allow",
-            "Action": [f"{service}:{action}" for action in sorted(actions[service, resource])],
-            "Resource": resource_arn(names, resource),
-        }
+        allow([f"{service}:{action}" for action in sorted(actions[service, resource])], resource_arn(names, resource))
         for service, resource in sorted(actions)
     ]

@@ -18,6 +18,7 @@ from cfn.events.pushed import EMPTIED
 from cfn.functions import FunctionResources
 from cfn.metric_alarms import metric_alarm
 from cfn.names import Names
+from cfn.policies import allow, policy_document, trust_of_this_account
 from cfn.settings import Settings
 from cfn.workflow.composition import definition_text, file_entrance
 from cfn.workflow.limits import (
@@ -121,7 +122,7 @@ def _add_bucket(template: Template, settings: Settings) -> Any:
         s3.BucketPolicy(
             f"{bucket.title}Policy",
             Bucket=Ref(bucket),
-            PolicyDocument=_document(tls_only("s3:*", [GetAtt(bucket, "Arn"), _objects(bucket)])),
+            PolicyDocument=policy_document(tls_only("s3:*", [GetAtt(bucket, "Arn"), _objects(bucket)])),
         )
     )
     return bucket
@@ -137,15 +138,15 @@ def _add_machine(template: Template, settings: Settings, names: Names, bucket: A
         text=definition_text(file_entrance(concurrency=concurrency(settings))),
         substitutions={"StateMachine": Ref(workflow.state_machine)},
         statements=[
-            _allow(["states:StartSyncExecution"], Ref(workflow.state_machine)),
+            allow(["states:StartSyncExecution"], Ref(workflow.state_machine)),
             # A Map Run starts, stops and redrives its children as the machine itself (Step Functions guide, IAM
             # policies for using Distributed Map states). By name: a reference would close a circle.
-            _allow(["states:StartExecution"], _states_arn(f"stateMachine:{own}")),
-            _allow(["states:DescribeExecution", "states:StopExecution"], _states_arn(f"execution:{own}:*")),
-            _allow(["states:RedriveExecution"], _states_arn(f"execution:{own}/*")),
-            _allow(["states:DescribeMapRun"], _states_arn(f"mapRun:{own}/*")),
-            _allow(["s3:GetObject"], _objects(bucket)),
-            _allow(
+            allow(["states:StartExecution"], _states_arn(f"stateMachine:{own}")),
+            allow(["states:DescribeExecution", "states:StopExecution"], _states_arn(f"execution:{own}:*")),
+            allow(["states:RedriveExecution"], _states_arn(f"execution:{own}/*")),
+            allow(["states:DescribeMapRun"], _states_arn(f"mapRun:{own}/*")),
+            allow(["s3:GetObject"], _objects(bucket)),
+            allow(
                 ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"],
                 _objects(bucket, f"{FILES_RESULTS}/"),
             ),
@@ -159,10 +160,10 @@ def _add_rule(template: Template, settings: Settings, bucket: Any, machine: Any)
     role = template.add_resource(
         iam.Role(
             "FilesRuleRole",
-            AssumeRolePolicyDocument=_trust("events.amazonaws.com"),
+            AssumeRolePolicyDocument=trust_of_this_account("events"),
             Policies=[
                 iam.Policy(
-                    PolicyName="start", PolicyDocument=_document(_allow(["states:StartExecution"], Ref(machine)))
+                    PolicyName="start", PolicyDocument=policy_document(allow(["states:StartExecution"], Ref(machine)))
                 )
             ],
             Tags=Tags(**dict(settings.tags)),
@@ -190,22 +191,3 @@ def _objects(bucket: Any, prefix: str = "") -> Any:
 
 def _states_arn(resource: str) -> Any:
     return Sub("arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:" + resource)
-
-
-def _trust(service: str) -> dict[str, Any]:
-    return _document(
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "sts:AssumeRole",
-            "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
-        }
-    )
-
-
-def _allow(actions: list[str], resource: Any) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _document(*statements: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}

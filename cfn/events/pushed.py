@@ -12,6 +12,7 @@ from cfn.data import add_topic, tls_only
 from cfn.events.kinds import Bucket, Rule, Schedule, Topic
 from cfn.events.polled import arn_value
 from cfn.names import UNNAMED, Names, pascal_case
+from cfn.policies import allow, policy_document, trust_of_this_account
 from cfn.settings import FunctionDefinition
 
 
@@ -37,26 +38,11 @@ def add_schedule(
         template.add_resource(
             iam.Role(
                 role_id,
-                AssumeRolePolicyDocument={
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Principal": {"Service": "scheduler.amazonaws.com"},
-                            "Action": "sts:AssumeRole",
-                            "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
-                        }
-                    ],
-                },
+                AssumeRolePolicyDocument=trust_of_this_account("scheduler"),
                 Policies=[
                     iam.Policy(
                         PolicyName="invoke",
-                        PolicyDocument={
-                            "Version": "2012-10-17",
-                            "Statement": [
-                                {"Effect": "Allow", "Action": ["lambda:InvokeFunction"], "Resource": Ref(alias)}
-                            ],
-                        },
+                        PolicyDocument=policy_document(allow(["lambda:InvokeFunction"], Ref(alias))),
                     )
                 ],
             )
@@ -174,6 +160,6 @@ def add_bucket(
         s3.BucketPolicy(
             f"{bucket.title}Policy",
             Bucket=Ref(bucket),
-            PolicyDocument={"Version": "2012-10-17", "Statement": [tls_only("s3:*", objects)]},
+            PolicyDocument=policy_document(tls_only("s3:*", objects)),
         )
     )

@@ -10,6 +10,7 @@ from typing import Any
 from troposphere import GetAtt, Ref, Sub, Tags, Template, iam, logs, stepfunctions
 
 from cfn.names import STATE_MACHINE, Names
+from cfn.policies import allow, policy_document, trust_of_this_account
 from cfn.problems import SettingsError
 from cfn.settings import EXPRESS, Settings
 from cfn.workflow.composition import State, definition, definition_text, expressions, tasks
@@ -154,16 +155,8 @@ def add_machine(
     role = template.add_resource(
         iam.Role(
             f"{logical_id}Role",
-            AssumeRolePolicyDocument=_document(
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "states.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                    # The confused deputy (Step Functions guide): only this account's machines assume the role.
-                    "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
-                }
-            ),
-            Policies=[iam.Policy(PolicyName="workflow", PolicyDocument=_document(*statements, _DELIVER_LOGS))],
+            AssumeRolePolicyDocument=trust_of_this_account("states"),
+            Policies=[iam.Policy(PolicyName="workflow", PolicyDocument=policy_document(*statements, _DELIVER_LOGS))],
             Tags=Tags(**dict(settings.tags)),
         )
     )
@@ -224,14 +217,9 @@ def call_statements(states: State, resources: Mapping[str, Any]) -> list[dict[st
         name = "InvokeFunction" if service == "lambda" else f"{action[0].upper()}{action[1:]}"
         actions.setdefault((service, index), set()).add(f"{service}:{name}")
     return [
-        {
-            "Effect": "Allow",
-            "Action": sorted(names),
-            "Resource": Sub(f"${{Table}}/index/{index}", Table=resources[service]) if index else resources[service],
-        }
+        allow(
+            sorted(names),
+            Sub(f"${{Table}}/index/{index}", Table=resources[service]) if index else resources[service],
+        )
         for (service, index), names in sorted(actions.items())
     ]
-
-
-def _document(*statements: Mapping[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -10,6 +10,7 @@ from typing import Any
 from troposphere import GetAtt, Ref, Template, iam, scheduler
 
 from cfn.names import Names
+from cfn.policies import allow, policy_document, trust_of_this_account
 from cfn.settings import EXPRESS, Settings
 from cfn.workflow.composition import definition_text, sweeper_definition
 from cfn.workflow.state_machine import add_machine, call_statements
@@ -35,25 +36,11 @@ def add_sweeper(template: Template, names: Names, settings: Settings, table: Any
     role = template.add_resource(
         iam.Role(
             f"{SWEEPER}ScheduleRole",
-            AssumeRolePolicyDocument=_document(
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "scheduler.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                    # The confused deputy (EventBridge Scheduler user guide): only this account's schedules.
-                    "Condition": {"StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")}},
-                }
-            ),
+            AssumeRolePolicyDocument=trust_of_this_account("scheduler"),
             Policies=[
                 iam.Policy(
                     PolicyName="start",
-                    PolicyDocument=_document(
-                        {
-                            "Effect": "Allow",
-                            "Action": ["states:StartExecution"],
-                            "Resource": Ref(sweeper.state_machine),
-                        }
-                    ),
+                    PolicyDocument=policy_document(allow(["states:StartExecution"], Ref(sweeper.state_machine))),
                 )
             ],
         )
@@ -73,7 +60,3 @@ def add_sweeper(template: Template, names: Names, settings: Settings, table: Any
         )
     )
     return sweeper.state_machine
-
-
-def _document(*statements: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}
