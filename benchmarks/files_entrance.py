@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -46,7 +43,7 @@ from benchmarks.soak import (
     redrive_all,
 )
 from benchmarks.soak_check import Given, check
-from benchmarks.soak_environment import Broken, Environment, running
+from benchmarks.soak_environment import Broken, Environment, has_result, running
 from benchmarks.soak_model import make_lines
 from pipeline.transactions.results_file import default_results
 
@@ -112,10 +109,7 @@ def submit_through_map(environment: Environment, path: Path, trouble: Trouble, *
             done = run.share()
             while worker_kills and done >= worker_kills[0]:
                 worker_kills.pop(0)
-                if found := environment.workers():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(chance.choice(found), signal.SIGKILL)
-                        story.worker_kills += 1
+                story.worker_kills += environment.kill_worker(chance)
             if storm and done >= storm[0]:
                 storm.pop(0)
                 environment.faults(STORM if storm else CALM)
@@ -125,20 +119,17 @@ def submit_through_map(environment: Environment, path: Path, trouble: Trouble, *
                 stopped += 1
             if host_kills and done >= host_kills[0]:
                 host_kills.pop(0)
-                environment.kill()
-                environment.start()
+                environment.restart()
                 story.host_kills += 1
             if program_kills and done >= program_kills[0] and program.poll() is None:
                 program_kills.pop(0)
                 program.kill()
                 story.program_kills += 1
             if program.poll() is not None:
-                said, _ = program.communicate()
-                # An error instead of a result has "what"; a killed program says nothing.
-                if said and "what" not in json.loads(said):
+                if has_result(program):
                     break
                 if story.starts >= STARTS_MAX:
-                    raise Broken(f"the file does not come to an end: {said}")
+                    raise Broken("the file does not come to an end")
                 program = environment.command("submit", "--file", path, "--map")
                 story.starts += 1
     finally:

@@ -18,9 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -35,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import machine
 from benchmarks.soak_check import Given, Records, check
-from benchmarks.soak_environment import Broken, Environment, running
+from benchmarks.soak_environment import Broken, Environment, has_result, running
 from benchmarks.soak_model import make_lines
 from cfn.names import Names
 from cfn.workflow.limits import LEASE_SECONDS
@@ -117,11 +115,9 @@ def submit_under_fire(
                 story.write(path.with_suffix(STORY))
             if len(story.tenths) < min(10, int(done * 10)):
                 story.tenths.append(time.monotonic() - started)
-            if worker_kills and done >= worker_kills[0] and (found := environment.workers()):
+            if worker_kills and done >= worker_kills[0] and environment.kill_worker(chance):
                 worker_kills.pop(0)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(chance.choice(found), signal.SIGKILL)
-                    story.worker_kills += 1
+                story.worker_kills += 1
             if storms and done >= storms[0]:
                 calm_at = storms.pop(0) + fire.storm_length
                 environment.faults(STORM)
@@ -131,8 +127,7 @@ def submit_under_fire(
                 environment.faults(CALM)
             if host_kills and done >= host_kills[0]:
                 host_kills.pop(0)
-                environment.kill()
-                environment.start()
+                environment.restart()
                 story.host_kills += 1
                 if expire_leases:
                     _expire_leases(environment.target)
@@ -141,9 +136,7 @@ def submit_under_fire(
                 program.kill()
                 story.program_kills += 1
             if program.poll() is not None:
-                said, _ = program.communicate()
-                # 0, or 1 where lines were parked or malformed; an error instead of a result has "what".
-                if said and "what" not in json.loads(said):
+                if has_result(program):
                     break
                 if story.starts > 40:
                     raise Broken("the file does not come to an end")

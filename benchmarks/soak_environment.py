@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +73,20 @@ class Environment:
             self._host.wait(60)
         return time.monotonic() - started
 
+    def restart(self) -> None:
+        """End the host as a crash would, and start it again."""
+        self.kill()
+        self.start()
+
+    def kill_worker(self, chance: random.Random) -> bool:
+        """Kill a process of the functions, whichever; False if there was none."""
+        if not (found := self.workers()):
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chance.choice(found), signal.SIGKILL)
+            return True
+        return False
+
     def workers(self) -> list[int]:
         """The processes of the functions."""
         assert self._host is not None
@@ -114,6 +130,12 @@ class Environment:
             return json.loads(said)
         except ValueError:
             raise Broken(f"{arguments[0]} ended with {process.returncode} and said {said[-500:]!r}") from None
+
+
+def has_result(program: subprocess.Popen[str]) -> bool:
+    """Whether a command that ended gave its result: an error has "what" instead, and a killed command says nothing."""
+    said, _ = program.communicate()
+    return bool(said) and "what" not in json.loads(said)
 
 
 def _is_emulator(pid: int) -> bool:

@@ -16,23 +16,13 @@ from http_requests import HttpRequest, read_submission
 from openapi_document import openapi_document
 from problems import Problem, Response, respond
 from transactions.invocation import LambdaContext, logger, place_of
-from transactions.submission import DEADLINE_SECONDS, THROTTLED, Ended, Submission
+from transactions.submission import THROTTLED, Ended, Submission, workflow_options
 from transactions.transaction import is_transaction_id
 
 SUBMIT, READ, DESCRIBE = "POST /transactions", "GET /transactions/{id}", "GET /openapi.json"
 
 _SESSION = Session()
-# One attempt: a second one would not end before API Gateway's own limit, and the client knows better whether it waits.
-# The host's prefix "sync-" is for AWS's own names.
-_WORKFLOW = _SESSION.create_client(
-    "stepfunctions",
-    config=Config(
-        connect_timeout=2,
-        read_timeout=DEADLINE_SECONDS,
-        retries={"total_max_attempts": 1},
-        inject_host_prefix="AWS_ENDPOINT_URL" not in os.environ,
-    ),
-)
+_WORKFLOW = _SESSION.create_client("stepfunctions", config=Config(**workflow_options()))
 _TABLE = _SESSION.create_client(
     "dynamodb", config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2, "mode": "standard"})
 )

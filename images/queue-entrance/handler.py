@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 from transactions.invocation import LambdaContext, logger, place_of
-from transactions.submission import DEADLINE_SECONDS, THROTTLED, End, Ended
+from transactions.submission import DEADLINE_SECONDS, THROTTLED, End, Ended, workflow_options
 
 # Of an event source mapping's batch, and of PublishBatch.
 BATCH_MAX = 10
@@ -28,17 +28,7 @@ PUBLISHING_SECONDS = 10
 _PAUSES = (0.2, 0.8, 3.2)
 
 _SESSION = Session()
-# The host's prefix "sync-" is for AWS's own names.
-_WORKFLOW = _SESSION.create_client(
-    "stepfunctions",
-    config=Config(
-        connect_timeout=2,
-        read_timeout=DEADLINE_SECONDS,
-        retries={"total_max_attempts": 1},
-        max_pool_connections=BATCH_MAX,
-        inject_host_prefix="AWS_ENDPOINT_URL" not in os.environ,
-    ),
-)
+_WORKFLOW = _SESSION.create_client("stepfunctions", config=Config(**workflow_options(), max_pool_connections=BATCH_MAX))
 _RESULTS = _SESSION.create_client(
     "sns", config=Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 2, "mode": "standard"})
 )

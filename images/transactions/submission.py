@@ -1,9 +1,10 @@
-"""What entrances share: how a submitted document is read, and how an execution of the workflow ended. Pure."""
+"""What entrances share: how the workflow is called, a submitted document read, and the end of an execution told."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,20 @@ DEADLINE_SECONDS = 25
 THROTTLED = frozenset(
     {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "ExecutionLimitExceeded"}
 )
+
+
+def workflow_options() -> dict[str, Any]:
+    """Of the client of StartSyncExecution.
+
+    One attempt: a second one would not end before API Gateway's own limit, and the caller, or the queue, knows better
+    whether to wait. The host's prefix "sync-" is for AWS's own names.
+    """
+    return {
+        "connect_timeout": 2,
+        "read_timeout": DEADLINE_SECONDS,
+        "retries": {"total_max_attempts": 1},
+        "inject_host_prefix": "AWS_ENDPOINT_URL" not in os.environ,
+    }
 
 
 class Unreadable(ValueError):
