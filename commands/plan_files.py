@@ -28,7 +28,7 @@ def require_replaceable(out: Path) -> None:
     if not out.exists() or (out.is_file() and out.stat().st_size == 0):
         return
     try:
-        read_plan(out)
+        _read(out)
     except ReleaseError as problem:
         raise ReleaseError(
             "no plan was written",
@@ -49,9 +49,16 @@ def write_plan(planned: ReleasePlan, out: Path) -> None:
 def read_plan(path: Path) -> ExactPlan:
     """The plan in a file. Raises ReleaseError."""
     try:
+        return _read(path)
+    except ReleaseError as problem:
+        raise ReleaseError(problem.what, f"{path}: {problem.why}", problem.next_step) from problem
+
+
+def _read(path: Path) -> ExactPlan:
+    try:
         content = read_regular(path, _PLAN_MAX)
     except OSError as problem:
         raise ReleaseError(
-            "nothing was deployed: the plan cannot be read", f"{path}: {problem.strerror}", "Name a file of plan --out."
+            "nothing was deployed: the plan cannot be read", str(problem.strerror), "Name a file of plan --out."
         ) from problem
     return decode_plan(content)

@@ -16,6 +16,7 @@ from commands.context import Context, Outcome
 from commands.declared import Text, command, file, flag
 from commands.next_steps import command_line, error_document, spelled
 from commands.reading import read_text
+from pipeline.core.errors import NextStep, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.target import Target
@@ -102,18 +103,13 @@ def _execute(context: Context, kind: str, given: str | None, file: Path | None) 
 def _map_file(context: Context, path: Path, results: Path | None, workers: int) -> Outcome:
     """Submit a file through the entrance ``files``, then on its own what the map left without a result."""
     from cfn.entrances.outputs import FILES_BUCKET, FILES_STATE_MACHINE
-    from pipeline.core.errors import NextStep, SettingsError
     from pipeline.target import explained
     from pipeline.transactions.files.mapped import Entrance, map_file, put_report
     from pipeline.transactions.results_file import Origin, default_results
 
     what, started = f"{path} was not submitted to its end", time.monotonic()
     if "files" not in context.settings.entrances:
-        raise SettingsError(
-            what,
-            f"{context.environment} has no entrance for files",
-            NextStep('Write entrances = ["files"] into environments.toml, and deploy it', ("up",)),
-        )
+        raise _without_entrance(context, what, "files")
     results = results or default_results(path)
     with explained(context.target_name, what):
         target = context.running_target()
@@ -177,15 +173,18 @@ def _queue_output(context: Context) -> str:
     """The output of the stack with the URL of the entrance's queue. Raises SettingsError without the entrance."""
     from cfn.names import pascal_case
     from cfn.settings import Entrance
-    from pipeline.core.errors import NextStep, SettingsError
 
     for source in context.sources:
         if source.definition.entrance is Entrance.QUEUE:
             return f"{pascal_case(source.name)}QueueUrl"
-    raise SettingsError(
-        "nothing was queued",
-        f"{context.environment} has no entrance queue",
-        NextStep('Write entrances = ["queue"] into environments.toml, and deploy it', ("up",)),
+    raise _without_entrance(context, "nothing was queued", "queue")
+
+
+def _without_entrance(context: Context, what: str, entrance: str) -> SettingsError:
+    return SettingsError(
+        what,
+        f"{context.environment} has no entrance {entrance}",
+        NextStep(f'Write entrances = ["{entrance}"] into environments.toml, and deploy it', ("up",)),
     )
 
 

@@ -32,5 +32,5 @@ def test_explain_names_the_entrance(entrances: Entrances) -> None:
 def test_an_environment_without_the_entrance_says_how_to_get_it(entrances: Entrances) -> None:
     path = entrances.project.write("nowhere.jsonl", json.dumps(transaction("nowhere")) + "\n")
     refused = entrances.project.json("submit", "--file", str(path), "--map", code=1)
-    assert refused["why"] == "dev has no entrance for files"
+    assert refused["why"] == "dev has no entrance files"
     assert 'entrances = ["files"]' in refused["next_step"]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from commands.plan_files import require_replaceable
+from commands.plan_files import read_plan, require_replaceable
 from pipeline.core.errors import ReleaseError
 from pipeline.oci.blobs import BlobStore
 from pipeline.release.exact_plan import (
@@ -155,6 +155,14 @@ def test_only_a_plan_or_an_empty_file_is_replaced(tmp_path: Path) -> None:
     for path in (tmp_path / "environments.toml", Path("/dev/null")):
         with pytest.raises(ReleaseError, match="exists and is not a plan"):
             require_replaceable(path)
+
+
+def test_a_file_that_is_no_plan_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("notes")
+    for path, why in ((tmp_path / "notes", "Expecting value"), (Path("/dev/null"), "it is not a regular file")):
+        with pytest.raises(ReleaseError) as caught:
+            read_plan(path)
+        assert caught.value.why.startswith(f"{path}: {why}")
 
 
 def test_a_forged_plan_does_not_steer_the_terminal() -> None:
