@@ -25,8 +25,11 @@ def place_of(target: Target, by: str) -> str:
 
 def require_replaceable(out: Path) -> None:
     """Raise ReleaseError if there is a file at ``out`` that is neither empty nor a plan, such as the settings."""
-    if not out.exists() or (out.is_file() and out.stat().st_size == 0):
-        return
+    try:
+        if not out.exists() or (out.is_file() and out.stat().st_size == 0):
+            return
+    except OSError as problem:  # such as a name that is too long
+        raise ReleaseError("no plan was written", f"{out}: {problem.strerror}", "Name another file.") from problem
     try:
         _read(out)
     except ReleaseError as problem:

@@ -157,6 +157,11 @@ def test_only_a_plan_or_an_empty_file_is_replaced(tmp_path: Path) -> None:
             require_replaceable(path)
 
 
+def test_a_name_that_no_file_can_have_is_an_explained_error(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="File name too long"):
+        require_replaceable(tmp_path / ("9" * 5000))
+
+
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("notes")
     for path, why in ((tmp_path / "notes", "Expecting value"), (Path("/dev/null"), "it is not a regular file")):
