@@ -100,6 +100,7 @@ docs: $(STAMP)
 	$(BIN)/python -m tests.recorded.differences
 	$(BIN)/python -m tests.aws.beliefs
 	$(BIN)/python -m tests.functional.console.screenshots
+	$(BIN)/python -m tests.functional.recording
 
 clean: down
 	rm -rf $(VENV) $(AUDIT) .local

@@ -15,6 +15,7 @@ from commands.declared import command
 from commands.next_steps import arguments, spelled
 from commands.progress import seconds_text
 from pipeline.core.errors import NextStep
+from pipeline.core.shown import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,7 +139,7 @@ def require_healthy(context: Context, target: Target) -> None:
         warnings = [
             each for each in results if each.status is Status.WARNING or (each not in errors and _is_bad(each, target))
         ]
-        running.detail = f"{len(results)} checks, {len(errors)} errors, {len(warnings)} warnings"
+        running.detail = ", ".join(map(counted, map(len, (results, errors, warnings)), ("check", "error", "warning")))
     for each in warnings:
         context.report(Note(f"{each.name}: {each.evidence}. {spelled(context, each.cure)}"))
     if errors:

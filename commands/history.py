@@ -16,6 +16,7 @@ from commands.context import Context, Outcome
 from commands.declared import YES, command, file, flag
 from commands.deploying import alone, build_of, deployment_of, events_of_aws, exclusive, judge_project, releaser
 from commands.next_steps import command_line
+from pipeline.core.shown import counted
 
 if TYPE_CHECKING:
     from pipeline.ledger.releases import Release
@@ -216,7 +217,7 @@ def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
     lines = [f"{verb} {image.repository}  {image.digest.short}  {' '.join(image.tags)}" for image in deleted]
     lines += [f"kept {image.repository}  {image.digest.short}  {reason}" for image, reason in planned.kept]
     lines += [f"not deleted: {image.repository}  {image.digest.short}  {reason}" for image, reason in failures]
-    lines.append(f"{verb} {len(deleted)} images, kept {len(planned.kept)}")
+    lines.append(f"{verb} {counted(len(deleted), 'image')}, kept {len(planned.kept)}")
     return Outcome(result, "\n".join(lines), 1 if failures else 0)
 
 
@@ -310,7 +311,7 @@ _MARKS = {"Add": "+", "Remove": "-", "Modify": "~", "Import": "<"}
 def _stack_lines(decision: StackDecision) -> list[str]:
     lines = [f"{decision.name:<40} {decision.decision}{f': {decision.reason}' if decision.reason else ''}"]
     if decision.decision == "create":
-        return [*lines, f"  {len(decision.resources)} resources are added"]
+        return [*lines, f"  adds {counted(len(decision.resources), 'resource')}"]
     for each in decision.resources:
         replaced = each.replacement in ("True", "Conditional")
         mark = ("REPLACE" if each.certain else "REPLACE?") if replaced else _MARKS.get(each.action, "~")

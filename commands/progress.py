@@ -72,7 +72,8 @@ class Picture:
                 row.done, row.total = event.done, event.total
                 if event.total and event.done >= event.total:
                     row.state, row.seconds = "done", now - row.started
-                    row.detail = size_text(event.total)
+                    # Of a push, only what the registry lacked was sent.
+                    row.detail = f"image of {size_text(event.total)}" if row.step == "push" else size_text(event.total)
             case ResourceChanged():
                 row = self._stack_row(event.stack, now)
                 row.resources[event.logical_id] = event.status

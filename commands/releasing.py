@@ -29,6 +29,7 @@ from commands.deploying import (
 from commands.next_steps import command_line
 from commands.progress import seconds_text
 from pipeline.core.files import cache_folder
+from pipeline.core.shown import counted
 from pipeline.oci.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _listed(plan: Build, report: Report) -> Outcome:
         else:
             found = list_files(source, plan.platform, plan.store, slim=plan.slim, runtime=runtime, report=report)
         result.append({"name": source.name, **asdict(found)})
-        lines += [f"{source.name}: {len(found.shipped)} files ship"]
+        lines += [f"{source.name}: ships {counted(len(found.shipped), 'file')}"]
         lines += [f"  {each.layer:<13} {each.size:>11,}  {each.path}" for each in found.shipped]
         lines += [f"{source.name}: not shipped"]
         lines += [f"  {each.origin:<13} {each.path}  ({each.rule})" for each in found.left_out]

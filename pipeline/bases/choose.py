@@ -19,6 +19,7 @@ from pipeline.bases.pins import FILE, move_pins, pinned_base
 from pipeline.bases.resolve import Connect, hub_name, resolve_layout, resolve_reference
 from pipeline.core.errors import BaseImageError
 from pipeline.core.events import Report, ignore, step
+from pipeline.core.shown import counted
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import PREFIX, Layout, parse_layout_name
 from pipeline.oci.registry.client import connect
@@ -53,15 +54,15 @@ def choose_base(
         if text.startswith(PREFIX) or text.startswith((".", "/", "~")):
             folder, name = parse_layout_name(text)
             base = layout_base(folder, platform, store, name=name)
-            running.detail = f"{len(base.layers)} layers from {folder}"
+            running.detail = f"{counted(len(base.layers), 'layer')} from {folder}"
         elif text.startswith(ENGINE):
             base = engine_base(text.removeprefix(ENGINE), platform, store)
-            running.detail = f"{len(base.layers)} layers from the engine"
+            running.detail = f"{counted(len(base.layers), 'layer')} from the engine"
         else:
             reference = _parse(text) if text else pinned_base(platform, pins)
             connected = open_registry or partial(connect, report=report)
             base = fetch_base(reference, platform, store, open_registry=connected)
-            running.detail = f"{len(base.layers)} layers, {base.reference}"
+            running.detail = f"{counted(len(base.layers), 'layer')}, {base.reference}"
     return base
 
 

@@ -41,5 +41,14 @@ def first_few(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(map(shown, known[:most])) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "image"), counted(1200, "layer")
+    ('1 image', '1,200 layers')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _cut(name: str) -> str:
     return name if len(name) <= _MOST else f"{name[:_MOST]}…"

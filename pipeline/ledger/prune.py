@@ -10,7 +10,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.core.errors import NextStep, ReleaseError
-from pipeline.core.events import BytesMoved, Report, ignore
+from pipeline.core.events import Report, ignore, step
+from pipeline.core.shown import counted
 from pipeline.ledger.releases import Release
 from pipeline.ledger.stored_images import StoredImage, batches
 from pipeline.oci.values import Digest, ImageReference
@@ -121,17 +122,20 @@ def prune_images(ecr: Any, plan: PrunePlan, report: Report = ignore) -> Pruned:
     failures: list[tuple[StoredImage, str]] = []
     for repository, images in _by_repository(plan.delete):
         by_digest = {str(image.digest): image for image in images}
-        for batch in batches([image.digest for image in images]):
-            answer = ecr.batch_delete_image(repositoryName=repository, imageIds=batch)
-            refused = {
-                each["imageId"]["imageDigest"]: f"{each.get('failureCode')}: {each.get('failureReason', '')}"
-                for each in answer.get("failures", [])
-                if each.get("failureCode") != "ImageNotFound"
-            }
-            failures += [(by_digest[digest], why) for digest, why in refused.items() if digest in by_digest]
-            deleted += [image for each in batch if (image := by_digest[each["imageDigest"]]) and
-                        each["imageDigest"] not in refused]  # fmt: skip
-            report(BytesMoved("prune", repository, len(deleted), len(plan.delete)))
+        with step(report, "prune", repository) as running:
+            gone: list[StoredImage] = []
+            for batch in batches([image.digest for image in images]):
+                answer = ecr.batch_delete_image(repositoryName=repository, imageIds=batch)
+                refused = {
+                    each["imageId"]["imageDigest"]: f"{each.get('failureCode')}: {each.get('failureReason', '')}"
+                    for each in answer.get("failures", [])
+                    if each.get("failureCode") != "ImageNotFound"
+                }
+                failures += [(by_digest[digest], why) for digest, why in refused.items() if digest in by_digest]
+                names = [each["imageDigest"] for each in batch if each["imageDigest"] not in refused]
+                gone += [by_digest[name] for name in names]
+            running.detail = f"deleted {counted(len(gone), 'image')}"
+            deleted += gone
     return Pruned(tuple(deleted), tuple(failures))
 
 

@@ -17,6 +17,7 @@ from cfn.names import Names
 from cfn.render import TEMPLATE_BODY_MAX
 from pipeline.core import interruption
 from pipeline.core.events import Event, Note, Report, ResourceChanged, ignore, step
+from pipeline.core.shown import counted
 from pipeline.ledger.releases import delete_ledger, list_releases, parameter_name
 from pipeline.release.buckets import BUCKET, empty_bucket, stack_buckets
 from pipeline.stacks import RetainedResource, StackState, data_resources, delete_keeping, read_stack, retained_resources
@@ -82,7 +83,7 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
             kept_ids = [each.resource.logical_id for each in stays]
             upload = partial(upload_template, target.client, report=report)
             delete_keeping(cloudformation, name, kept_ids, watching, upload=upload)
-            running.detail = f"kept {len(stays)} resources" if stays else "deleted"
+            running.detail = f"kept {counted(len(stays), 'resource')}" if stays else "deleted"
         deleted.append(name)
         kept += stays
     if large and (templates := find_bucket(target.client)):

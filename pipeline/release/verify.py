@@ -14,6 +14,7 @@ from pipeline.assembly.model import PushedImage
 from pipeline.core import interruption
 from pipeline.core.errors import FunctionError, NextStep
 from pipeline.core.events import Note, Report, step
+from pipeline.core.shown import counted
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.deployment import Deployment
 from pipeline.release.versions import delete_superseded
@@ -42,7 +43,7 @@ def verify_functions(deployment: Deployment, pushed: Sequence[PushedImage], repo
 
     with step(report, "verify") as running, ThreadPoolExecutor(8) as pool:
         restored = sum(pool.map(restore, pushed))
-        running.detail = f"{len(pushed)} functions run the pushed images"
+        running.detail = f"{counted(len(pushed), 'function')} at the pushed digests"
     return restored > 0
 
 
