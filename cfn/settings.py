@@ -41,6 +41,10 @@ class Call:
     resource: str
 
 
+# Of an invocation whose duration ``function.toml`` does not give.
+DEFAULT_MILLISECONDS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionDefinition:
     """What the templates need to know of one function; read from its ``function.toml``.
@@ -57,13 +61,14 @@ class FunctionDefinition:
     secrets                  variable → reference, "secretsmanager:NAME" or "ssm:NAME"; the variable holds the name
     events                   what invokes it
     entrance                 the entrance that it is a part of, which alone deploys it; None: always deployed
+    duration_known           whether ``function.toml`` gives ``milliseconds``; without it no cost can be computed
     """
 
     name: str
     description: str = ""
     memory: int = 1769
     timeout: int = 60
-    milliseconds: int = 100
+    milliseconds: int = DEFAULT_MILLISECONDS
     calls: tuple[Call, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     vpc: bool | None = None
@@ -76,6 +81,7 @@ class FunctionDefinition:
     secrets: tuple[tuple[str, str], ...] = ()
     events: tuple[Event, ...] = ()
     entrance: Entrance | None = None
+    duration_known: bool = False
 
 
 # The workflow that this package has: the transaction pipeline, with its table, topics, queue and network.

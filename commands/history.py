@@ -20,7 +20,7 @@ from pipeline.core.shown import counted
 
 if TYPE_CHECKING:
     from pipeline.ledger.releases import Release
-    from pipeline.release.planning import CostDecision, FunctionDecision, LoadDecision, StackDecision
+    from pipeline.release.planning import FunctionDecision, StackDecision
 
 
 @command("Show what `up` would change.", file("--out", "Also write the plan to this file, for `up FILE`."))
@@ -30,7 +30,9 @@ def plan(context: Context, *, out: Path | None = None) -> Outcome:
     With --out the plan is written as digests: of images, templates, parameters, and of both stacks as they are. `up
     FILE` then does exactly that, or is refused.
     """
+    from commands.forecasts import forecast, past_of
     from commands.plan_files import place_of, require_replaceable, write_plan
+    from pipeline.forecast.release_times import read_past
     from pipeline.release.planning import plan_release
     from pipeline.target import explained
 
@@ -68,12 +70,9 @@ def plan(context: Context, *, out: Path | None = None) -> Outcome:
     lines += [f"{name}: {', '.join(kinds)} events come on AWS only" for name, kinds in undelivered.items()]
     if context.settings.entrances:
         lines.append(f"entrances: {', '.join(context.settings.entrances)}")
-    if planned.cost is not None:
-        result["cost"] = _cost(planned.cost)
-        lines += ["", _cost_line(planned.cost)]
-    if planned.load is not None:
-        result["load"] = _load(planned.load)
-        lines.append(_load_line(planned.load))
+    document, said = forecast(planned, read_past(past_of(context)))
+    result |= document
+    lines += ["", *said]
     apply = ["up"]
     if out is not None:
         write_plan(planned, out)
@@ -252,48 +251,6 @@ def _stack(decision: StackDecision) -> dict[str, Any]:
             for each in decision.resources
         ],
     }
-
-
-def _cost(cost: CostDecision) -> dict[str, Any]:
-    document: dict[str, Any] = _costs(cost.per_month, cost.per_million)
-    if cost.before is not None:
-        document["before"] = _costs(*cost.before)
-    return document
-
-
-def _costs(per_month: float, per_million: float | None) -> dict[str, Any]:
-    rounded = {"per_month": round(per_month, 2)}
-    return rounded if per_million is None else {**rounded, "per_million": round(per_million, 2)}
-
-
-def _cost_line(cost: CostDecision) -> str:
-    now = (cost.per_month, cost.per_million)
-    per_month, per_million = (
-        "" if new is None
-        else f"{new:.2f}" if old is None or f"{old:.2f}" == f"{new:.2f}" else f"{old:.2f} → {new:.2f}"
-        for old, new in zip(cost.before or now, now, strict=True)
-    )  # fmt: skip
-    if not per_million:
-        return f"about {per_month} USD a month, without what invocations cost"
-    return f"about {per_month} USD a month, and {per_million} USD for a million transactions"
-
-
-def _load(load: LoadDecision) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "per_minute": load.per_minute,
-        "wanted": load.wanted,
-        "burst": load.burst,
-        "limit": {"name": load.narrowest.name, "cause": load.narrowest.cause},
-    }
-    return document if load.before is None else {**document, "before": {"per_minute": load.before}}
-
-
-def _load_line(load: LoadDecision) -> str:
-    now = f"{load.per_minute:,}"
-    if load.before is not None and load.before != load.per_minute:
-        now = f"{load.before:,} → {now}"
-    wanted = f"the settings need {load.wanted:,}, and {load.burst:g} times as many at the peak"
-    return f"carries {now} transactions a minute ({load.narrowest.name}); {wanted}"
 
 
 def _function_line(each: FunctionDecision) -> str:

@@ -69,6 +69,7 @@ def up(
     repeat  the command that the user ran; an error suggests it with --yes if data would be lost
     ready   called while the environment's lock is held, before any change
     """
+    from commands.forecasts import remember
     from pipeline.bases.prebuilt_images import require_digests
     from pipeline.release.release import release
     from pipeline.target import explained
@@ -102,7 +103,9 @@ def up(
                 require_planned(deployment, exactly, context.report, place=place_of(target, by))
                 deployment = replace(deployment, exactly=exactly)
             released = release(deployment, context.report, by=by, smoke=smoke)
-    return _released(context, released, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    remember(context, released, seconds)
+    return _released(context, released, seconds)
 
 
 def _released(context: Context, released: Released, seconds: float) -> Outcome:

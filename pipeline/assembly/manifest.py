@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from cfn.events.kinds import Event
-from cfn.settings import Call, Entrance, FunctionDefinition
+from cfn.settings import DEFAULT_MILLISECONDS, Call, Entrance, FunctionDefinition
 from pipeline.core.tables import convert, read_toml
 
 MANIFEST = "function.toml"
@@ -91,9 +91,12 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     description: str = ""
     memory: _Memory = 1769
     timeout: _Timeout = 60
-    milliseconds: Annotated[int, Meta(description="Of one invocation under load; cost and capacity follow from it")] = (
-        100
-    )
+    milliseconds: Annotated[
+        int | None,
+        Meta(
+            description="Of one invocation under load, for cost and capacity; without it 100 for capacity, and no cost"
+        ),
+    ] = None
     vpc: Annotated[bool | None, Meta(description="Whether it runs in a VPC")] = None
     ephemeral_storage: _Storage = 512
     reserved_concurrency: _Reserved | None = None
@@ -129,12 +132,13 @@ def definition_of(name: str, manifest: Manifest, environment: str) -> FunctionDe
         value = getattr(own, key)
         return getattr(manifest, key) if value is None else value
 
+    milliseconds: int | None = chosen("milliseconds")
     return FunctionDefinition(
         name,
         manifest.description,
         chosen("memory"),
         chosen("timeout"),
-        chosen("milliseconds"),
+        DEFAULT_MILLISECONDS if milliseconds is None else milliseconds,
         tuple(Call(call.service, tuple(call.actions), call.resource) for call in manifest.calls),
         tuple(sorted({**manifest.environment, **own.environment}.items())),
         manifest.vpc,
@@ -147,6 +151,7 @@ def definition_of(name: str, manifest: Manifest, environment: str) -> FunctionDe
         secrets=tuple(sorted({**manifest.secrets, **own.secrets}.items())),
         events=tuple(manifest.events),
         entrance=manifest.entrance,
+        duration_known=milliseconds is not None,
     )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
-from cfn.concurrency import loaded
-from cfn.names import RESERVED_CONCURRENCY, image_parameter, repository_output
-from cfn.settings import Settings
+from cfn.names import image_parameter, repository_output
 from pipeline.assembly.difference import compared_image
 from pipeline.assembly.model import CheckedImage
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report
+from pipeline.forecast.carried_load import Load, read_load
+from pipeline.forecast.money import CostChange, cost_change
+from pipeline.forecast.release_times import Work, work_of
 from pipeline.oci.values import ImageReference
 from pipeline.release.deployment import (
     Deployment,
@@ -48,7 +48,6 @@ from pipeline.stacks import (
     plan_stack,
 )
 from pipeline.stacks.templates_bucket import upload_template
-from pipeline.transactions.capacity import Capacity, Limit, capacity
 
 _NOTHING = "nothing"
 # Bytes of a layer that is fetched only to say what changed in it.
@@ -90,42 +89,19 @@ class FunctionDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class CostDecision:
-    """The cost of the environment in USD; ``before`` is None without a pipeline stack.
-
-    per_month    at any load
-    per_million  per million transactions, in addition; None for functions without the transaction pipeline
-    """
-
-    per_month: float
-    per_million: float | None
-    before: tuple[float, float | None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadDecision:
-    """The transactions per minute that account and settings support.
-
-    wanted    ``transactions_per_minute`` of the settings; the peak is ``burst`` times that
-    narrowest the limiting quota
-    before    the capacity of the current pipeline stack; None without one
-    """
-
-    per_minute: int
-    wanted: int
-    burst: float
-    narrowest: Limit
-    before: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """The decisions for both stacks and all functions. cost: None if unknown; exact: as a file has it."""
+    """The decisions for both stacks and all functions.
+
+    cost   None if unknown
+    load   None without the transaction pipeline
+    exact  as a file has it
+    """
 
     stacks: tuple[StackDecision, ...]
     functions: tuple[FunctionDecision, ...]
-    cost: CostDecision | None
-    load: LoadDecision | None
+    cost: CostChange | None
+    load: Load | None
+    work: Work
     exact: ExactPlan
 
     @property
@@ -147,6 +123,11 @@ class _Decided:
     before: Mapping[str, str]
     after: Mapping[str, str]
     stacks: tuple[tuple[StackState, WantedStack, StackPlan], ...]
+
+    def work(self) -> Work:
+        (_, _, registry), (_, _, pipeline) = self.stacks
+        images = [image_parameter(image.function) for image in self.built]
+        return work_of(pipeline, registry=not isinstance(registry, NoChange), images=images)
 
     def exact(self, place: str, environment: str) -> ExactPlan:
         return exact_plan(
@@ -210,8 +191,21 @@ def _plan_release(deployment: Deployment, place: str, report: Report) -> Release
         return ReleasePlan(
             tuple(pool.map(lambda stack: _describe(deployment, report, stack[2]), decided.stacks)),
             tuple(functions),
-            _cost(pipeline, deployment.templates.pipeline, deployment.settings),
-            _load(deployment, pipeline, wanted.parameters),
+            cost_change(
+                pipeline.template,
+                deployment.templates.pipeline,
+                deployment.definitions,
+                deployment.names,
+                transactions=deployment.settings.has_transactions,
+            ),
+            read_load(
+                deployment.target.client("lambda"),
+                deployment.settings,
+                deployment.definitions,
+                pipeline,
+                wanted.parameters,
+            ),
+            decided.work(),
             decided.exact(place, deployment.names.ledger),
         )
 
@@ -241,53 +235,6 @@ def _repository(deployment: Deployment, registry: StackState, function: str) -> 
     others = [repository_output(source.name) for source in deployment.sources]
     hosts = {ImageReference.parse(registry.outputs[each]).registry for each in others if each in registry.outputs}
     return f"{hosts.pop()}/{name}" if hosts else name
-
-
-def _cost(state: StackState, template: str, settings: Settings) -> CostDecision | None:
-    """The cost from the templates; None for functions whose traffic is unknown."""
-    from pipeline.core.errors import SettingsError
-    from pipeline.transactions.cost import compute_cost, fixed_costs
-    from pipeline.transactions.prices import Prices
-
-    try:
-        prices = Prices.load()
-        if not settings.has_transactions:
-            now, then = (
-                sum(line.usd for line in fixed_costs(json.loads(body), prices)) if body else None
-                for body in (template, state.template)
-            )
-            return CostDecision(now or 0.0, None, None if then is None else (then, None))
-        after = compute_cost(json.loads(template), prices)
-        before = compute_cost(json.loads(state.template), prices) if state.template else None
-    except SettingsError:
-        return None
-    return CostDecision(
-        after.per_month, after.per_million, (before.per_month, before.per_million) if before is not None else None
-    )
-
-
-def _load(deployment: Deployment, state: StackState, parameters: Mapping[str, str]) -> LoadDecision | None:
-    """The load from the reservations; None without functions of the workflow."""
-    functions = loaded(deployment.settings, deployment.definitions)
-    if not functions:
-        return None
-
-    def carried(reserved: int) -> Capacity:
-        unreserved = 0
-        if not reserved:
-            limit = deployment.target.client("lambda").get_account_settings()["AccountLimit"]
-            unreserved = limit["UnreservedConcurrentExecutions"]
-        return capacity(functions, reserved, unreserved)
-
-    after, now = int(parameters[RESERVED_CONCURRENCY]), state.parameters.get(RESERVED_CONCURRENCY)
-    found = carried(after)
-    return LoadDecision(
-        found.per_minute,
-        deployment.settings.transactions_per_minute,
-        deployment.settings.burst,
-        found.narrowest,
-        None if now is None else carried(int(now)).per_minute,
-    )
 
 
 def _describe(deployment: Deployment, report: Report, plan: StackPlan) -> StackDecision:

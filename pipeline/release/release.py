@@ -16,6 +16,7 @@ from pipeline.assembly.model import CheckedImage, PushedImage
 from pipeline.core import interruption
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
+from pipeline.forecast.release_times import Work, work_of
 from pipeline.ledger.releases import Release, ReleaseContent, read_latest, record_release, template_digest
 from pipeline.release.artifacts import referrers
 from pipeline.release.deployment import Deployment, bring_pipeline, bring_registry, current_images, read_pipeline
@@ -24,7 +25,7 @@ from pipeline.release.recompressed import keep_deployed
 from pipeline.release.smoke import Trial, try_release
 from pipeline.release.verify import verify_functions
 from pipeline.release.versions import delete_superseded
-from pipeline.stacks import StackOutputs, StackState, WantedStack
+from pipeline.stacks import StackOutputs, StackState, WantedStack, plan_stack
 from pipeline.transactions.submit import Answer
 
 # Seconds to wait for the images after stack 1, before stack 2 is created on placeholders.
@@ -35,6 +36,7 @@ IMAGES_NEARLY = 2.0
 class Released:
     """The result of a release. ``changed`` is False if nothing had to be done.
 
+    work    what it had to do, for the next forecast
     record  the release's entry in the ledger; None if only the infrastructure was deployed
     sample  the answer to the sample transaction; None if none was submitted
     smoked  what answered its smoke event, by deployed name: the functions, and the state machine of an own workflow
@@ -43,6 +45,7 @@ class Released:
     changed: bool
     stacks: tuple[StackOutputs, ...]
     functions: tuple[PushedImage, ...]
+    work: Work = Work.NOTHING
     record: Release | None = None
     sample: Answer | None = None
     smoked: tuple[str, ...] = ()
@@ -87,7 +90,8 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         recorded = record(deployment, content, clock, by=by)
     smoked = tuple(each.function for each in trial.invoked)
     smoked += (deployment.names.state_machine,) if trial.executed else ()
-    return Released(changed, (registry, pipeline), pushed, recorded, trial.sample, smoked, clock.seconds)
+    work = work_of(plan_stack(before.result(), wanted), registry=registry.changed, images=image_parameters(pushed))
+    return Released(changed, (registry, pipeline), pushed, work, recorded, trial.sample, smoked, clock.seconds)
 
 
 def _push_built(

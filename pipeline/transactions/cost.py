@@ -345,6 +345,14 @@ def fixed_costs(template: Mapping[str, Any], prices: Prices, metrics: int = 0) -
         for resource in resources
         if resource["Type"] == "AWS::EC2::VPCEndpoint" and resource["Properties"].get("VpcEndpointType") == "Interface"
     )
+    lambda_prices = prices.table["lambda"]
+    yield from (
+        Line(
+            f"Provisioned concurrency ({architecture})", gb * HOURS_PER_MONTH * 3600 / MILLION, "million GB-s",
+            gb * HOURS_PER_MONTH * 3600 * lambda_prices[f"provisioned_per_gb_second_{architecture}"],
+        )
+        for architecture, gb in sorted(_provisioned(template).items())
+    )  # fmt: skip
     for name, quantity, unit, price in (
         ("Interface endpoints", zones * HOURS_PER_MONTH, "zone-hours", prices.table["endpoints"]["per_zone_hour"]),
         ("KMS keys", _count(resources, "AWS::KMS::Key"), "keys", prices.table["kms"]["per_key_month"]),
@@ -364,6 +372,22 @@ def fixed_costs(template: Mapping[str, Any], prices: Prices, metrics: int = 0) -
     ):
         if quantity:
             yield Line(name, quantity, unit, quantity * price)
+
+
+def _provisioned(template: Mapping[str, Any]) -> dict[str, float]:
+    """GB of executions that are kept initialised, by architecture. Excludes the aliases of resources.yaml."""
+    resources: Mapping[str, Any] = template["Resources"]
+    found: dict[str, float] = defaultdict(float)
+    for resource in resources.values():
+        match resource.get("Properties", {}):
+            case {
+                "FunctionName": {"Ref": str() as function},
+                "ProvisionedConcurrencyConfig": {"ProvisionedConcurrentExecutions": int() as executions},
+            } if resource["Type"] == "AWS::Lambda::Alias" and function in resources:
+                properties = resources[function]["Properties"]
+                gigabytes = executions * properties.get("MemorySize", 128) / 1024
+                found[properties.get("Architectures", ["x86_64"])[0]] += gigabytes
+    return found
 
 
 def _count(resources: list[Mapping[str, Any]], kind: str) -> int:

@@ -32,13 +32,21 @@ def test_it_is_deployed_and_tried_by_its_smoke_event(project: Project) -> None:
     assert project.invoke("hello", {"name": "world"}) == {"greeting": "Hello, world!"}
 
 
-def test_a_plan_names_fixed_costs_and_no_load(project: Project) -> None:
+def test_a_plan_forecasts_cost_and_time_and_no_load(project: Project) -> None:
     planned = project.json("plan")
     assert planned["changes"] is False
     assert "load" not in planned
-    assert set(planned["cost"]) == {"per_month", "before"}
-    (line,) = project.json("cost")["per_million_invocations"]
-    assert line["name"] == "alone-hello-dev"
+    unknown = {"per_month": 1.2, "per_million_invocations": {"alone-hello-dev": None}}
+    assert planned["cost"] == {**unknown, "before": unknown}
+    assert project.json("cost")["per_million_invocations"] == [{"name": "alone-hello-dev", "usd": None}]
+    assert planned["expected"]["work"] == "nothing"
+    assert 0 < planned["expected"]["seconds"] < 60
+    project.write("images/hello/function.toml", 'handler = "handler.handle"\nmemory = 512\nmilliseconds = 200\n')
+    planned = project.json("plan", code=2)
+    assert planned["expected"] is None  # no update was recorded
+    usd = planned["cost"]["before"]["per_million_invocations"]["alone-hello-dev"]
+    assert planned["cost"]["per_million_invocations"]["alone-hello-dev"] < usd
+    project.write("images/hello/function.toml", 'handler = "handler.handle"\n')
 
 
 def test_a_release_that_fails_its_smoke_event_is_taken_back(project: Project) -> None:
