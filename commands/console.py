@@ -22,7 +22,7 @@ _INSTALL = "Install the program with its extra: pip install 'transaction-pipelin
 
 
 @command(
-    "Show the pipeline in a browser.",
+    "Show the environment in a browser.",
     flag("--allow-changes", "Also submit, redrive and roll back there; without it the console only reads."),
     click.Option(
         ["--port"], type=click.IntRange(1, 65535), metavar="PORT", help="Listen there; default: any free port."
@@ -32,7 +32,8 @@ _INSTALL = "Install the program with its extra: pip install 'transaction-pipelin
 )
 def console(context: Context, *, allow_changes: bool, port: int | None, browser: bool) -> Outcome:
     """Serve pages about the environment on this machine, until Ctrl-C: the flow, one transaction's story, what is
-    parked, the releases, and a form to try it. The printed address works once, in one browser."""
+    parked, the releases, and a form to try it; of a project without transactions, its functions and releases. The
+    printed address works once, in one browser."""
     try:
         from pipeline.console.serving import serve
     except ModuleNotFoundError as error:
@@ -41,7 +42,6 @@ def console(context: Context, *, allow_changes: bool, port: int | None, browser:
         raise LocalError(
             "the console was not started", f"the package {error.name} is not installed", _INSTALL
         ) from error
-    context.require_transactions("the console was not started")
     context.running_target()  # fails before anything is opened
     subject = subject_of(context, allow_changes=allow_changes)
     with suppress(KeyboardInterrupt):
@@ -51,7 +51,7 @@ def console(context: Context, *, allow_changes: bool, port: int | None, browser:
 
 def subject_of(context: Context, *, allow_changes: bool) -> Subject:
     """What a console of this context shows and may change."""
-    from commands.proving import prove_release
+    from commands.proving import prove_release, why_changed
     from pipeline.console.subject import Subject
     from pipeline.doctor import CheckResult
 
@@ -65,9 +65,11 @@ def subject_of(context: Context, *, allow_changes: bool) -> Subject:
         target_name=context.target_name,
         names=context.names,
         functions=tuple(source.name for source in context.sources),
+        has_transactions=context.described.workflow is not None,
         connect=context.running_target,
         spell=lambda words: command_line(context, *words),
         examine=examine,
+        compare=lambda before, after: why_changed(context, before=str(before), after=str(after)).text,
         changes=_Commands(context) if allow_changes else None,
         prove=(lambda images: prove_release(context, images)) if context.choices.verification_key else None,
     )

@@ -87,14 +87,16 @@ def show_releases(console: Console, request: Request) -> Response:
     known = {each.number: each for each in releases}
     numbers = [number_of(request.query_params.get(name, "")) for name in ("from", "to")]
     first, second = (known.get(number) for number in numbers)
-    difference = views.difference_of(first, second) if first and second else None
     shown = known.get(number_of(request.query_params.get("proof", "")))
-    chosen = tuple(numbers) if difference else tuple(sorted(known))[-2:]
+    values: dict[str, Any] = {"difference": None, "images": "", "chosen": tuple(sorted(known))[-2:]}
+    command: tuple[str, ...] = ("releases",)
+    if first and second:
+        pair = first.number, second.number
+        command = ("why-changed", *map(str, pair))
+        values = {"difference": views.difference_of(first, second), "images": console.compare(*pair), "chosen": pair}
     return console.page(
-        "releases.html", "/releases", stacks=console.stacks(), releases=views.releases_of(releases),
-        difference=difference, chosen=chosen if len(chosen) == 2 else (0, 0),
-        shown=shown, proofs=views.proofs_of(console.prove(shown)) if shown else (),
-        command=console.subject.spell(("releases",)),
+        "releases.html", "/releases", stacks=console.stacks(), releases=views.releases_of(releases), shown=shown,
+        proofs=views.proofs_of(console.prove(shown)) if shown else (), command=console.subject.spell(command), **values,
     )  # fmt: skip
 
 
@@ -299,24 +301,28 @@ def application(console: Console) -> Starlette:
         values = {"problem": problem, "next_step": console.next_step(problem)}
         return console.page("problem.html", path, error.status_code, **values)
 
-    return Starlette(
-        routes=[
-            view("/", show_pipeline),
+    routes = [
+        view("/", show_pipeline),
+        view("/releases", show_releases),
+        view("/releases/rollback", confirm_rollback),
+        change("/releases/rollback", start_rollback),
+        view("/changes/{number:int}", show_change),
+        live("/live/pipeline", live_pipeline),
+        live("/live/stacks", live_stacks),
+        live("/live/changes/{number:int}", live_change),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
+    if console.subject.has_transactions:
+        routes += [
             view("/transaction", show_transaction),
             view("/parked", show_parked),
             view("/parked/redrive", confirm_redrive),
             change("/parked/redrive", start_redrive),
-            view("/releases", show_releases),
-            view("/releases/rollback", confirm_rollback),
-            change("/releases/rollback", start_rollback),
             view("/try", show_try),
             change("/try", submit_one),
             change("/try/file", submit_file),
-            view("/changes/{number:int}", show_change),
-            live("/live/pipeline", live_pipeline),
-            live("/live/stacks", live_stacks),
-            live("/live/changes/{number:int}", live_change),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
-        ],
+        ]
+    return Starlette(
+        routes=routes,
         exception_handlers={PipelineError: on_problem, HTTPException: on_refusal},
     )

@@ -16,10 +16,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pipeline.assembly.proof.verification import Proven
 from pipeline.console import views
-from pipeline.console.flow import Flow, FlowReader, recent_of
+from pipeline.console.flow import Flow, FlowReader
 from pipeline.console.jobs import Job, Jobs, Run
 from pipeline.console.rendering import Frame, Pages
 from pipeline.console.subject import Cached, Changes, Subject
+from pipeline.console.transaction_flow import recent_of
 from pipeline.core.errors import PipelineError
 from pipeline.doctor.verdict import CheckResult
 from pipeline.ledger.releases import Release, list_releases
@@ -47,7 +48,13 @@ class Console:
     def __post_init__(self) -> None:
         subject = self.subject
         self.pause = LOCAL_PAUSE if subject.is_local else AWS_PAUSE
-        self.pages = Pages(Frame(subject.environment, subject.target_name, read_only=subject.changes is None))
+        frame = Frame(
+            subject.environment,
+            subject.target_name,
+            read_only=subject.changes is None,
+            transactions=subject.has_transactions,
+        )
+        self.pages = Pages(frame)
         self.flow = FlowReader(subject, self.pause * 0.9)
         self.stacks = Cached(self._read_stacks, self.pause * 0.9)
         self._doctor = ThreadPoolExecutor(1, thread_name_prefix="doctor")
@@ -83,14 +90,17 @@ class Console:
     def story(self, identifier: str) -> Story:
         subject = self.subject
         groups = {name: subject.names.log_group(name) for name in subject.functions}
-        return subject.read(
-            f"{identifier} was not explained",
-            lambda: explain(
+
+        def read() -> Story:
+            machine = subject.state_machine
+            assert machine is not None  # noqa: S101 - transactions have one
+            return explain(
                 subject.client("dynamodb"), subject.client("logs"), table=subject.output("StateTableName"),
-                transaction_id=identifier, definition=subject.state_machine,
+                transaction_id=identifier, definition=machine,
                 log_groups={**groups, "state machine": subject.names.state_machine_log_group},
-            ),
-        )  # fmt: skip
+            )  # fmt: skip
+
+        return subject.read(f"{identifier} was not explained", read)
 
     def of_customer(self, customer: str) -> tuple[Any, ...]:
         subject = self.subject
@@ -122,6 +132,15 @@ class Console:
     def prove(self, release: Release) -> Mapping[str, Proven]:
         """What signatures and provenance prove of a release's images; {} without a public key."""
         return self.subject.prove(release.images) if self.subject.prove is not None else {}
+
+    def compare(self, before: int, after: int) -> str:
+        """What changed in the images from one release to another, or why that cannot be said."""
+        subject = self.subject
+        try:
+            what = f"releases {before} and {after} were not compared"
+            return subject.read(what, lambda: subject.compare(before, after))
+        except PipelineError as error:
+            return f"{error.what}: {error.why}"
 
     def releases(self) -> Any:
         subject = self.subject

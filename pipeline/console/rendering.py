@@ -16,24 +16,31 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.transactions.any_drawing import draw_any
 from pipeline.transactions.drawing import draw
 
 HERE = Path(__file__).resolve().parent
-# The views, in the order of the navigation: path and name.
+# The views, in the order of the navigation: path and name. A project without transactions has fewer.
 VIEWS = (
     ("/", "Pipeline"), ("/transaction", "Transaction"), ("/parked", "Parked"), ("/releases", "Releases"),
     ("/try", "Try it"),
 )  # fmt: skip
+VIEWS_OF_FUNCTIONS = (("/", "Functions"), ("/releases", "Releases"))
 _GOOD, _BAD = {"APPROVED", "answered", "ok", "done"}, {"DECLINED", "REJECTED", "CONFLICT", "error", "failed", "refused"}
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every page says of the console itself."""
+    """What every page says of the console itself. transactions: whether the project has the transaction pipeline."""
 
     environment: str
     target: str
     read_only: bool
+    transactions: bool = True
+
+    @property
+    def views(self) -> tuple[tuple[str, str], ...]:
+        return VIEWS if self.transactions else VIEWS_OF_FUNCTIONS
 
 
 class Pages:
@@ -44,7 +51,7 @@ class Pages:
             loader=FileSystemLoader(HERE / "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True, auto_reload=False,
         )  # fmt: skip
-        self._jinja.globals.update(frame=frame, views=VIEWS, picture=picture)
+        self._jinja.globals.update(frame=frame, picture=picture, picture_of_own=picture_of_own)
         self._jinja.filters.update(ms=milliseconds, clock=clock, tone=tone, pretty=pretty, digest=short_digest)
 
     def page(self, template: str, *, path: str, **values: Any) -> str:
@@ -58,6 +65,11 @@ class Pages:
 def picture(definition: Mapping[str, Any], way: Any = (), title: str = "", notes: Any = None) -> Markup:
     """The state machine as SVG within a page; ``draw`` escapes what it is given."""
     return Markup(draw(definition, tuple(way), title, notes=notes, styled=False))  # noqa: S704
+
+
+def picture_of_own(definition: Mapping[str, Any]) -> Markup:
+    """A project's own state machine as SVG within a page; ``draw_any`` escapes what it is given."""
+    return Markup(draw_any(definition, styled=False))  # noqa: S704
 
 
 def milliseconds(value: float | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from cfn.names import Names
+from cfn.names import STATE_MACHINE, Names
 from cfn.problems import Command
 from cfn.workflow.composition import definition
 from pipeline.assembly.proof.verification import Proven
@@ -61,8 +61,10 @@ class Subject:
 
     connect    gives the target as it is now; raises PipelineError if the embedded AWS does not run
     functions  the names of the functions' folders
+    has_transactions  whether the project has the transaction pipeline
     spell      a command as a line for a shell
     examine    what ``doctor`` finds
+    compare    what ``why-changed`` says of two releases; raises PipelineError if their images cannot be read
     prove      what signatures and provenance prove of images, by function; None without a public key
     changes    None for a console that only reads
     """
@@ -71,13 +73,15 @@ class Subject:
     target_name: str
     names: Names
     functions: tuple[str, ...]
+    has_transactions: bool
     connect: Callable[[], Target]
     spell: Callable[[Command], str]
     examine: Callable[[], Sequence[CheckResult]]
+    compare: Callable[[int, int], str]
     changes: Changes | None = None
     prove: Callable[[Mapping[str, Digest]], Mapping[str, Proven]] | None = None
     _target: Cached[Target] = field(init=False)
-    _stack: Cached[tuple[StackState, Mapping[str, Any]]] = field(init=False)
+    _stack: Cached[tuple[StackState, Mapping[str, Any] | None]] = field(init=False)
 
     def __post_init__(self) -> None:
         # The embedded AWS may be started again at another address.
@@ -102,8 +106,11 @@ class Subject:
             raise
 
     @property
-    def state_machine(self) -> Mapping[str, Any]:
-        """The definition of the deployed state machine. Raises SubmissionError if the stack has none."""
+    def state_machine(self) -> Mapping[str, Any] | None:
+        """The definition of the deployed state machine; None only for a project without a workflow.
+
+        Raises SubmissionError if the stack of the transaction pipeline has none.
+        """
         return self._stack()[1]
 
     @property
@@ -118,12 +125,16 @@ class Subject:
             raise self._not_deployed(stack)
         return str(value)
 
-    def _read_stack(self) -> tuple[StackState, Mapping[str, Any]]:
+    def _read_stack(self) -> tuple[StackState, Mapping[str, Any] | None]:
         stack = read_stack(self.client("cloudformation"), self.names.pipeline_stack)
         if stack.status.gone:
             raise self._not_deployed(stack)
-        # Without a template while an operation is in progress, such as an `up`.
-        return stack, read_definition(json.loads(stack.template)) if stack.template else definition()
+        if not stack.template:  # while an operation is in progress, such as an `up`
+            return stack, definition() if self.has_transactions else None
+        template = json.loads(stack.template)
+        return stack, read_definition(template) if self.has_transactions or STATE_MACHINE in template[
+            "Resources"
+        ] else None
 
     def _not_deployed(self, stack: StackState) -> StackError:
         why = f"the stack {stack.name} is {stack.status}"

@@ -47,7 +47,9 @@ def findings_of(results: Iterable[CheckResult], spell: Any) -> tuple[Finding, ..
 
 def notes_of(flow: Flow) -> dict[str, str]:
     """The notes in the picture: how many entered a state, and how long a function takes."""
-    notes = {state: str(count) for state, count in flow.entered.items()}
+    if flow.transactions is None:
+        return {}
+    notes = {state: str(count) for state, count in flow.transactions.entered.items()}
     for each in flow.functions:
         state = STATES.get(each.name)
         if state in notes and each.latency.p99 is not None:

@@ -31,8 +31,11 @@ class _Group:
     height: float
 
 
-def draw_any(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = "") -> str:
-    """An SVG document of all states and transitions, with the states of ``way`` highlighted. Deterministic."""
+def draw_any(definition: Mapping[str, Any], way: Sequence[str] = (), title: str = "", *, styled: bool = True) -> str:
+    """An SVG document of all states and transitions, with the states of ``way`` highlighted. Deterministic.
+
+    styled  as for ``drawing.draw``
+    """
     whole = _arrange(definition)
     marked, steps = set(way), set(pairwise(way))
     width, height = whole.width + 2 * _MARGIN, whole.height + 2 * _MARGIN
@@ -41,7 +44,7 @@ def draw_any(definition: Mapping[str, Any], way: Sequence[str] = (), title: str 
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
         f' height="{height:.0f}" role="img">',
         f"<title>{escape(title or 'The state machine')}</title>",
-        f"<style>{STYLE}</style>",
+        *([f"<style>{STYLE}</style>"] if styled else []),
         "<defs>" + tip("tip") + tip("tip-on") + "</defs>",
         f'<rect class="ground" x="0" y="0" width="{width:.0f}" height="{height:.0f}"/>',
     ]

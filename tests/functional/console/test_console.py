@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.resources
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,59 +18,13 @@ import pytest
 
 from pipeline.transactions.submit import Parked
 from tests.functional.browser import Browser, Page, driven_browser
-from tests.functional.command_line import ROOT
-from tests.functional.workflow_lab import ACCESS, Lab, end, running_lab
+from tests.functional.console.served import Served, console_of
+from tests.functional.workflow_lab import Lab, end, running_lab
 
 VIEWS = ("/", "/transaction", "/parked", "/releases", "/try")
 # What a sender may write into a field, and a page must show as text.
 HOSTILE = '<img src=x onerror="window.hit=1">\'{{7*7}}</script><script>window.hit=1</script>'
 VALIDATION_LOG = "transaction-validation-lab"
-
-
-@dataclass
-class Served:
-    """A console that runs. url: with the ticket; base: without a path."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    @property
-    def base(self) -> str:
-        return self.url.partition("/open")[0]
-
-    def enter(self, browser: Browser) -> Page:
-        page = browser.page()
-        page.open(self.url)
-        page.wait(f"location.href === {json.dumps(self.base + '/')} && document.readyState === 'complete'")
-        return page
-
-
-@contextlib.contextmanager
-def console(lab: Lab, *options: str) -> Iterator[Served]:
-    """``bootstrap.py console`` about the lab; Ctrl-C ends it."""
-    variables = {
-        "TRANSACTION_PIPELINE_ENDPOINT": lab.endpoint,
-        "TRANSACTION_PIPELINE_ACCESS_KEY_ID": ACCESS.root.access_key_id,
-        "TRANSACTION_PIPELINE_SECRET_ACCESS_KEY": ACCESS.root.secret_access_key,
-        "TRANSACTION_PIPELINE_LOCAL": str(lab.folder / "local"),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "bootstrap.py", "console", "--environment", "lab", "--no-browser", *options],
-        cwd=ROOT, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stderr is not None
-        url = process.stderr.readline().strip()
-        assert url.startswith("http://127."), url + process.stderr.read()
-        assert process.stderr.readline() == "Ctrl-C ends it.\n"
-        yield Served(process, url)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
-        assert (process.returncode, output, errors) == (0, "", "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +45,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def served(lab: Lab) -> Iterator[Served]:
-    with console(lab, "--allow-changes") as started:
+    with console_of(lab, "--allow-changes") as started:
         yield started
 
 
@@ -129,7 +77,7 @@ def log(lab: Lab, *lines: Any) -> None:
 
 
 def test_the_address_works_once(lab: Lab, browser: Browser) -> None:
-    with console(lab) as other:
+    with console_of(lab) as other:
         page = other.enter(browser)
         assert "read only" in page.text("header")
         stranger = browser.page().open(other.url)
@@ -145,7 +93,7 @@ def test_the_address_works_once(lab: Lab, browser: Browser) -> None:
 
 @pytest.mark.at_length
 def test_two_consoles_in_one_browser(served: Served, page: Page, lab: Lab, browser: Browser) -> None:
-    with console(lab) as other:
+    with console_of(lab) as other:
         second = page.another()
         second.open(other.url).wait("document.querySelector('h1')?.innerText === 'Pipeline'")
         for each, base in ((second, other.base), (page, served.base)):
@@ -345,7 +293,7 @@ class Empty(BaseHTTPRequestHandler):
 def test_an_embedded_aws_that_stops(tmp_path: Path, browser: Browser) -> None:
     with running_lab(tmp_path / "lab") as own:
         own.deploy(stack_name="transaction-pipeline-lab")
-        with console(own, "--allow-changes") as other:
+        with console_of(own, "--allow-changes") as other:
             page = other.enter(browser)
             own.client("sqs").get_queue_attributes(QueueUrl=own.outputs["QueueUrl"])
             end(own.process)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from cfn.workflow.composition import definition
-from pipeline.console.flow import Latency, Recent, Reports, alarm_names, entered_states, recent_of
+from pipeline.console.flow import alarm_names
+from pipeline.console.function_flow import Latency, Reports
+from pipeline.console.transaction_flow import Recent, entered_states, recent_of
 from pipeline.operations.logs import LogEvent, LogSource, Sample, sample_log
 
 SOURCE = LogSource("f", "group")

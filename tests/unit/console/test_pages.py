@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ import pytest
 from cfn.workflow.composition import definition
 from pipeline.assembly.proof.verification import Proven
 from pipeline.console import views
-from pipeline.console.flow import Flow, FunctionFlow, Latency, Recent
+from pipeline.console.flow import Flow
+from pipeline.console.function_flow import FunctionFlow, Latency
 from pipeline.console.jobs import Job
-from pipeline.console.rendering import HERE, VIEWS, Frame, Pages
+from pipeline.console.rendering import HERE, VIEWS, VIEWS_OF_FUNCTIONS, Frame, Pages
+from pipeline.console.transaction_flow import Recent, TransactionFlow
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Submitted
 from pipeline.ledger.releases import Release, ReleaseContent
@@ -57,10 +60,8 @@ def story() -> Story:
 def flow() -> Flow:
     function = FunctionFlow(HOSTILE, HOSTILE, HOSTILE, 3, 1769, 30, 71.2, 12.0, Latency(1.0, 2.0), 1)
     recent = (Recent(HOSTILE, HOSTILE, HOSTILE, 12.3, HOSTILE),)
-    return Flow(
-        NOW, 10.0, 12.0, {HOSTILE: 1}, Latency(1.0, None), (function,), recent, {"Read": 1, HOSTILE: 1}, {HOSTILE: 1},
-        2, (HOSTILE,),
-    )  # fmt: skip
+    transactions = TransactionFlow(10.0, 12.0, recent, {"Read": 1, HOSTILE: 1}, 2)
+    return Flow(NOW, (function,), (HOSTILE,), transactions)
 
 
 def job() -> Job:
@@ -98,7 +99,8 @@ def everything(pages: Pages) -> dict[str, str]:
         ),
         "releases": pages.page(
             "releases.html", path="/releases", stacks=(stack,), releases=views.releases_of(releases),
-            difference=views.difference_of(*releases), chosen=(1, 2), command=HOSTILE, shown=releases[0],
+            difference=views.difference_of(*releases), chosen=(1, 2), images=HOSTILE, command=HOSTILE,
+            shown=releases[0],
             proofs=views.proofs_of({HOSTILE: proven(HOSTILE), "sound": proven()}),
         ),
         "try": pages.page(
@@ -154,6 +156,22 @@ def test_a_page_of_a_view_says_which() -> None:
         assert current["href"] == path
 
 
+def test_a_project_without_transactions_has_its_functions_and_workflow() -> None:
+    """Its own state machine is drawn, and no page or link is about transactions."""
+    pages = Pages(Frame("dev", "local", read_only=False, transactions=False))
+    machine = {"StartAt": HOSTILE, "States": {HOSTILE: {"Type": "Succeed"}}}
+    for definition_shown in (None, machine):
+        html = pages.page(
+            "pipeline.html", path="/", flow=replace(flow(), transactions=None), findings=(), examined=True,
+            definition=definition_shown, notes={},
+        )  # fmt: skip
+        elements = Elements(html).found
+        assert "<h1>Functions</h1>" in html
+        assert ("<svg" in html) == (definition_shown is not None)
+        assert not {"img", "style"} & {tag for tag, _ in elements}
+        assert {each["href"] for tag, each in elements if tag == "a"} == {"#content", *dict(VIEWS_OF_FUNCTIONS)}
+
+
 def test_a_console_that_only_reads_offers_no_change() -> None:
     for name, html in everything(READ_ONLY).items():
         if name == "confirm":  # is refused before it is made
@@ -201,7 +219,8 @@ def test_a_release_says_what_is_proven_of_it() -> None:
     assert (sound.function, sound.faults, broken.faults) == ("a", (), ("it has no signature",))
     assert sound.facts == ((HOSTILE[:100], HOSTILE[:100]),)
     without_key = PAGES.page(
-        "releases.html", path="/releases", stacks=(), releases=(), shown=release(7, "a"), proofs=(), chosen=(0, 0),
+        "releases.html", path="/releases", stacks=(), releases=(), shown=release(7, "a"), proofs=(), chosen=(),
+        images="",
         difference=None, command="",
     )  # fmt: skip
     assert "Provenance of release 7" in without_key
@@ -223,5 +242,6 @@ def test_what_differs_between_releases() -> None:
 def test_a_function_without_a_state_has_no_note() -> None:
     function = SimpleNamespace(name="fraud-detection", latency=Latency(1.0, 9.6))
     other = SimpleNamespace(name="other", latency=Latency(1.0, 2.0))
-    value: Any = SimpleNamespace(entered={"Read": 3, "FraudDetection": 2}, functions=(function, other))
+    entered = SimpleNamespace(entered={"Read": 3, "FraudDetection": 2})
+    value: Any = SimpleNamespace(transactions=entered, functions=(function, other))
     assert views.notes_of(value) == {"Read": "3", "FraudDetection": "2 · p99 10 ms"}
