@@ -135,7 +135,7 @@ class Target:
     def registry(self, host: str) -> Registry:
         """The ECR registry that is called ``host`` in image URIs."""
         from pipeline.oci.registry.client import Registry
-        from pipeline.oci.registry.ecr import ecr_credentials
+        from pipeline.oci.registry.ecr import ecr_credentials, ecr_lookup
         from pipeline.oci.registry.retries import Retries
 
         ecr = self.client("ecr")
@@ -148,6 +148,7 @@ class Target:
                     credentials=ecr_credentials(ecr),
                     retries=retries,
                     report=self._report,
+                    lookup=ecr_lookup(ecr),
                 )
             return self._registries[host]
 

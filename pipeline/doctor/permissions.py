@@ -199,6 +199,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_WRITE_LEDGER,
         *_SUBMIT,
         *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:DescribeImages"),
+        # Fewer requests for many functions; without it, each is asked for.
+        *grant(On.ANYTHING, "lambda:ListFunctions"),
     ),
     "infra": (*_PREPARE, *_LOCK),
     "plan": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,16 +16,34 @@ from pipeline.oci.registry.refusals import is_ecr
 from pipeline.oci.values import OCI_INDEX, Artifact, Digest, Manifest
 
 
-def attach(registry: Registry, repository: str, subject: Digest, artifact: Artifact, store: BlobStore) -> int:
-    """Push an artifact that refers to the image ``subject``; the bytes that were sent, 0 if the registry has it."""
+def attach(
+    registry: Registry,
+    repository: str,
+    subject: Digest,
+    artifact: Artifact,
+    store: BlobStore,
+    *,
+    known: Mapping[str, Manifest] | None = None,
+) -> int:
+    """Push an artifact that refers to the image ``subject``; the bytes that were sent, 0 if the registry has it.
+
+    known  manifests that the repository was seen to have, by digest and tag; others are looked for
+    """
+    known = known or {}
     if artifact.tag is not None:
+        seen = known.get(artifact.tag)
+        if seen is not None and join_layers(artifact.manifest, seen) is None:
+            return 0
         found = registry.find_manifest(repository, artifact.tag, push=True)
         merged = artifact.manifest if found is None else join_layers(artifact.manifest, found)
         if merged is None:
             return 0
         artifact = replace(artifact, manifest=merged)
     manifest = artifact.manifest
-    if registry.head_manifest(repository, manifest.digest, push=True) == manifest.digest:
+    if (
+        str(manifest.digest) in known
+        or registry.head_manifest(repository, manifest.digest, push=True) == manifest.digest
+    ):
         return 0
     sent = len(manifest.content)
     for descriptor in {blob.digest: blob for blob in artifact.blobs}.values():

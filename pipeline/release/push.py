@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
@@ -34,7 +34,7 @@ Connect = Callable[[str], Registry]
 class Push:
     """An image and its repository: ``Push("123….amazonaws.com/fraud-detection-dev", checked, tag="9f2c…")``.
 
-    artifacts  returns the referrers to push with the image, such as its SBOM; called after the image was pushed
+    artifacts  returns the referrers to push with the image, such as its SBOM; called once
     """
 
     repository_uri: str
@@ -119,7 +119,7 @@ def _drop_damaged(work: Sequence[_Work], store: BlobStore, damaged: DamagedCopy)
     Raises RegistryError if there were any.
     """
     layers = {layer.descriptor.digest for item in work for layer in item.push.checked.image.layers}
-    artifacts = {blob.digest for item in work for artifact in item.artifacts for blob in artifact.blobs}
+    artifacts = {blob.digest for item in work for artifact in item.artifacts or () for blob in artifact.blobs}
     dropped = store.drop_damaged(sorted(layers | artifacts))
     if dropped:
         raise RegistryError(
@@ -161,9 +161,10 @@ class _Work:
     present: bool = False
     uploaded: int = 0
     progress: _Progress | None = None
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: tuple[Artifact, ...] | None = None
     blobs: tuple[_Blob, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
+    known: Mapping[str, Manifest] = field(default_factory=dict)
 
     def sent(self, count: int) -> None:
         with self.lock:
@@ -219,17 +220,28 @@ def _repository(registry: Registry, push: Push) -> str:
 
 
 def _find(registry: Registry, item: _Work) -> None:
+    """Find out whether the registry has the image; with a lookup also its tag and artifacts, in the same request."""
+    if registry.has_lookup:
+        item.known = registry.known_manifests(item.repository, _references(item))
     try:
-        item.present = _read_back(registry, item)
+        item.present = _read_back(registry, item, item.known)
     except MediaTypeConflict:
         # It is stored with another media type. Storing it again corrects that, or the read-back fails.
         item.present = False
 
 
-def _read_back(registry: Registry, item: _Work) -> bool:
+def _references(item: _Work) -> list[Digest | str]:
+    """Everything that the push is to leave in the repository, by digest and tag."""
+    item.artifacts = item.push.artifacts()
+    tags = [item.push.tag, *(artifact.tag for artifact in item.artifacts)]
+    digests = [item.push.checked.image.digest, *(artifact.manifest.digest for artifact in item.artifacts)]
+    return [*dict.fromkeys(digests), *dict.fromkeys(tag for tag in tags if tag is not None)]
+
+
+def _read_back(registry: Registry, item: _Work, known: Mapping[str, Manifest] | None = None) -> bool:
     """Whether the registry has the image. Raises MediaTypeConflict if it has the bytes with another media type."""
     image = item.push.checked.image
-    found = registry.find_manifest(item.repository, image.digest, push=True)
+    found = (known or {}).get(str(image.digest)) or registry.find_manifest(item.repository, image.digest, push=True)
     if found is not None and (found.content, found.media_type) != (image.manifest, image.manifest_media_type):
         raise MediaTypeConflict(
             f"{item.push.checked.function} was not pushed",
@@ -326,10 +338,11 @@ def _store(
 def _complete(registry: Registry, item: _Work, store: BlobStore, report: Report) -> PushedImage:
     """Push the artifacts of an image, then tag it. A rejected artifact is reported as a note."""
     image = item.push.checked.image
-    item.artifacts = item.push.artifacts()
+    if item.artifacts is None:
+        item.artifacts = item.push.artifacts()
     for artifact in item.artifacts:
         try:
-            item.sent(attach(registry, item.repository, image.digest, artifact, store))
+            item.sent(attach(registry, item.repository, image.digest, artifact, store, known=item.known))
         except RegistryRefused as refused:
             kind = artifact.artifact_type
             report(Note(f"{item.push.checked.function} was pushed without its {kind}: {refused.why}"))
@@ -340,7 +353,9 @@ def _complete(registry: Registry, item: _Work, store: BlobStore, report: Report)
 
 def _tag(registry: Registry, item: _Work, tag: str) -> None:
     image = item.push.checked.image
-    if registry.head_manifest(item.repository, tag, push=True) == image.digest:
+    known = item.known.get(tag)
+    named = known.digest if known is not None else registry.head_manifest(item.repository, tag, push=True)
+    if named == image.digest:
         return
     try:
         registry.put_manifest(item.repository, Manifest(image.manifest, image.manifest_media_type), tag=tag)

@@ -77,10 +77,11 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         pushed = push.result()
 
         pipeline, wanted = bring_pipeline(deployment, state, image_parameters(pushed), clock)
-        restored = verify_functions(deployment, pushed, clock)
+        last, content = latest.result(), release_content(pushed, wanted)
+        changed = registry.changed or pipeline.changed or any(image.uploaded for image in pushed)
+        settled = not changed and last.complete and last.has(content)
+        changed |= verify_functions(deployment, pushed, clock, settled=settled)
 
-    last, content = latest.result(), release_content(pushed, wanted)
-    changed = registry.changed or pipeline.changed or restored or any(image.uploaded for image in pushed)
     trial = Trial()
     # A killed run may have switched to this release without the sample.
     if smoke and pushed and (changed or not last.has(content)):

@@ -43,9 +43,10 @@ CARD_NUMBER = "4929420573595709"
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it was given to botocore. service: as boto3 calls it."""
+    """A request as it was given to botocore. service: as boto3 calls it; step: see ``Deployed.run``."""
 
     command: str
+    step: str
     service: str
     operation: str
     parameters: Mapping[str, Any]
@@ -60,7 +61,9 @@ class Deployed:
     registry_calls: dict[str, set[str]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    registry_steps: dict[str, list[str]] = field(default_factory=dict)
     command: str = ""
+    step: str = ""
     target: Target | None = None
 
     @property
@@ -76,11 +79,12 @@ class Deployed:
             console=Lines(write=self.said.append, tell=self.said.append),
         )
         context.deployed = self
-        self.command = name
+        self.command, self.step = name, step or name
         self.proxy.clear()
         outcome: Outcome = called(context, **arguments)
-        calls = {call.partition("?")[0] for call in self.proxy.calls if " " in call}
+        calls = [call.partition("?")[0] for call in self.proxy.calls if " " in call]
         self.registry_calls.setdefault(name, set()).update(calls)
+        self.registry_steps[self.step] = [call for call in calls if call.split(" ")[1].startswith("/v2/")]
         if name != "invoke":  # its result is the function's
             self.said.append(outcome.text)
         self.outcomes[step or name] = outcome
@@ -100,7 +104,9 @@ class Deployed:
         return self.target
 
     def _note_request(self, params: Any, model: Any, **_more: Any) -> None:
-        self.requests.append(Request(self.command, model.service_model.service_name, model.name, dict(params)))
+        self.requests.append(
+            Request(self.command, self.step, model.service_model.service_name, model.name, dict(params))
+        )
 
     def hasten(self) -> None:
         """Let the state machines wait a hundredth of what they would."""

@@ -115,6 +115,12 @@ def test_a_function_s_image_is_read_from_the_resolved_uri() -> None:
         assert running_digest(answering(get_function=found), "f") == digest
 
 
+@pytest.mark.parametrize("name", ["image-function", "image-function-updated"])
+def test_the_code_sha_of_a_function_is_its_image_s_digest(name: str) -> None:
+    found = content(name)
+    assert found["Code"]["ResolvedImageUri"].endswith(f"@sha256:{found['Configuration']['CodeSha256']}")
+
+
 def test_a_function_is_not_done_when_its_call_returns() -> None:
     assert content("image-function-created")["State"] == "Pending"
     updating = content("image-function-being-updated")

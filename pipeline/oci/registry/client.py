@@ -12,12 +12,13 @@ from pipeline.core.events import Report, ignore
 from pipeline.oci.blobs import BlobStore, WrongContent
 from pipeline.oci.registry.auth import repository_scope
 from pipeline.oci.registry.connections import BLOCK, is_loopback
+from pipeline.oci.registry.ecr import Lookup
 from pipeline.oci.registry.logins import Credentials, CredentialSource, DockerLogin
 from pipeline.oci.registry.refusals import MediaTypeConflict, RegistryRefused, RegistryUnreachable, is_ecr
 from pipeline.oci.registry.retries import Pace, Retries, whole_number
 from pipeline.oci.registry.transport import Answer, ConnectionLost, Request, Transport
 from pipeline.oci.registry.upload import CHUNK, Upload
-from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor, Digest, Manifest
+from pipeline.oci.values import MANIFEST_TYPES, OCI_INDEX, Descriptor, Digest, Manifest
 
 __all__ = ["Credentials", "Registry", "RegistryRefused", "RegistryUnreachable", "Retries", "connect"]
 
@@ -25,8 +26,7 @@ __all__ = ["Credentials", "Registry", "RegistryRefused", "RegistryUnreachable", 
 MANIFEST_MOST = 4 * 1024 * 1024
 # ECR's quota for PutImage is 10 a second; one below it, since clocks differ.
 ECR_MANIFESTS_PER_SECOND = 9
-_MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_INDEX)
-_ACCEPT = {"Accept": ", ".join(_MANIFEST_TYPES)}
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _DOCKER_HUB = "https://registry-1.docker.io"
 
 
@@ -41,6 +41,7 @@ class Registry:
                   "000000000000.dkr.ecr.us-east-1.amazonaws.com" at "http://127.0.0.1:4566"
     credentials   a login or where logins come from; None stays anonymous
     chunk_size    bytes of one request of a large upload; a smaller blob is sent in one
+    lookup        reads many manifests of a repository at once, where the registry has such an API (see ``ecr_lookup``)
     """
 
     def __init__(
@@ -52,14 +53,20 @@ class Registry:
         retries: Retries | None = None,
         report: Report = ignore,
         chunk_size: int = CHUNK,
+        lookup: Lookup | None = None,
     ) -> None:
         self.host = host
+        self._lookup = lookup
         self._chunk_size = chunk_size
         self._transport = Transport(
             host, endpoint_url=endpoint_url, credentials=credentials, retries=retries, report=report
         )
         quota = is_ecr(host) and not is_loopback(self._transport.base.partition("://")[2])
         self._pace = Pace(ECR_MANIFESTS_PER_SECOND if quota else None)
+
+    @property
+    def has_lookup(self) -> bool:
+        return self._lookup is not None
 
     @property
     def manifests_per_second(self) -> int | None:
@@ -161,6 +168,10 @@ class Registry:
         """Like ``fetch_manifest``, but None when the registry does not have it. ``push``: a push will follow."""
         answer = self._get_manifest(repository, reference, push=push)
         return None if answer.status == 404 else self._verified(answer, repository, reference)
+
+    def known_manifests(self, repository: str, references: Sequence[Digest | str]) -> dict[str, Manifest]:
+        """The manifests that ``lookup`` finds, by digest or tag; {} without one. Others may be there all the same."""
+        return self._lookup(repository, references) if self._lookup is not None else {}
 
     def fetch_manifest(self, repository: str, reference: Digest | str) -> Manifest:
         """The manifest of a tag or a digest, verified. Raises RegistryRefused (404) when it is missing."""
@@ -268,7 +279,7 @@ class Registry:
                 f"Check whether {self.host} is a registry." if page else "Check the reference.",
             )
         own = document.get("mediaType")
-        if isinstance(own, str) and declared in _MANIFEST_TYPES and own != declared:
+        if isinstance(own, str) and declared in MANIFEST_TYPES and own != declared:
             # Two readings of one manifest are how CVE-2021-41190 works.
             raise MediaTypeConflict(
                 what,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.functional.deployed import Deployed
 from tests.models import request_findings
 
 COMMANDS = tuple(CALLED)
+FUNCTIONS = 3
 # IAM's names where they are not boto3's.
 PREFIXES = {"stepfunctions": "states", "service-quotas": "servicequotas"}
 ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction"}
@@ -165,3 +167,13 @@ def test_every_command_that_calls_aws_is_listed() -> None:
 
 def test_the_second_run_sends_nothing_that_changes_anything(deployed: Deployed) -> None:
     assert deployed.outcomes["up: nothing changed"].result["changed"] is False
+
+
+def test_without_a_change_a_function_takes_three_requests(deployed: Deployed) -> None:
+    """What does not grow with the functions: two stacks, their templates, facts of the account, one list, the lock."""
+    sent = Counter(each.operation for each in deployed.requests if each.step == "up: nothing changed")
+    assert {operation: count for operation, count in sent.items() if count > 2} == {
+        "BatchGetImage": FUNCTIONS, "GetFunction": FUNCTIONS, "GetAlias": FUNCTIONS,
+    }  # fmt: skip
+    assert sent["ListFunctions"] == 1
+    assert deployed.registry_steps["up: nothing changed"] == []

@@ -64,6 +64,14 @@ def invocation_patches(client: InvocationClient | None) -> tuple[Patch, ...]:
             lambda original, module: _become_active(original, module, client),
         ),
         Patch(
+            "services.lambda_svc:_schedule_state_transition",
+            "f072b21e2fd9fe3c",
+            "leaves the CodeSha256 of an image function empty",
+            "it is the digest of the image in hexadecimal, also in ListFunctions, which has no image URI",
+            "recorded: image-function",
+            _with_code_digest,
+        ),
+        Patch(
             "services.cloudformation.stacks:_provision_resource",
             "3b8f01fb187141b6",
             "creates a function as Active",
@@ -116,6 +124,18 @@ def _become_active(schedule: Any, lambda_svc: Any, client: InvocationClient | No
 
         # ministack keeps account and region in the context.
         threading.Thread(target=contextvars.copy_context().run, args=(fetch,), daemon=True, name="fetch-image").start()
+
+    return _schedule_state_transition
+
+
+def _with_code_digest(schedule: Any, lambda_svc: Any) -> Any:
+    """Every creation and every update of a function's code ends in this call, and versions are copies."""
+
+    def _schedule_state_transition(func_name: str, delay: float) -> None:
+        config = (lambda_svc._functions.get(func_name) or {}).get("config") or {}
+        if config.get("PackageType") == "Image":
+            config["CodeSha256"] = str(config.get("ImageUri", "")).partition("@sha256:")[2]
+        schedule(func_name, delay)
 
     return _schedule_state_transition
 

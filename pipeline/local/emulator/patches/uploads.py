@@ -126,6 +126,25 @@ def _drop_manifests(delete_images: Any, ecr: Any) -> Any:
     return _batch_delete_image
 
 
+def _named_as_asked(get_images: Any, ecr: Any) -> Any:
+    def _batch_get_image(data: dict[str, Any]) -> Any:
+        images: list[Any] = []
+        failures: list[Any] = []
+        for asked in data.get("imageIds", []):
+            answer = get_images({**data, "imageIds": [asked]})
+            if answer[0] != 200:
+                return answer
+            document = json.loads(answer[2])
+            failures += document["failures"]
+            for image in document["images"]:
+                named = {"imageDigest": image["imageId"]["imageDigest"]}
+                named |= {"imageTag": asked["imageTag"]} if "imageTag" in asked else {}
+                images.append({**image, "imageId": named})
+        return ecr.json_response({"images": images, "failures": failures})
+
+    return _batch_get_image
+
+
 def _remove_tag(ecr: Any, repository: str, image_id: dict[str, str]) -> bool:
     """Remove the tag that is named without a digest, unless it is the image's last; whether it was removed."""
     tag = image_id.get("imageTag")
@@ -148,6 +167,14 @@ def _no_repository(ecr: Any, data: dict[str, Any]) -> Any:
 
 
 UPLOADS = (
+    Patch(
+        "services.ecr:_batch_get_image",
+        "b9c1da9cdc90322b",
+        "names each image by the tag that it got last, even if another image has that tag since",
+        "names it by the tag that was asked for",
+        "D AWS CLI reference, ecr batch-get-image, example",
+        _named_as_asked,
+    ),
     Patch(
         "services.ecr:_upload_layer_part",
         "4f0210073b881cd5",
