@@ -69,6 +69,7 @@ class _Ids:
     """Replaces logical ids of own resources, and collects the unknown ones."""
 
     def __init__(self, settings: Settings) -> None:
+        self._resources = own_document(settings).get("Resources", {})
         self._types = own_types(settings)
         self._findings: list[str] = []
 
@@ -84,7 +85,8 @@ class _Ids:
     def event(self, owner: str, event: Event) -> Event:
         match event:
             case Queue() if event.queue:
-                return msgspec.structs.replace(event, queue=self.arn(owner, event.queue))
+                fifo = event.fifo or self._properties(event.queue).get("FifoQueue") in (True, "true")
+                return msgspec.structs.replace(event, queue=self.arn(owner, event.queue), fifo=fifo)
             case Topic() if event.topic:
                 return msgspec.structs.replace(event, topic=self.arn(owner, event.topic))
             case TableStream():
@@ -92,6 +94,10 @@ class _Ids:
             case DataStream():
                 return msgspec.structs.replace(event, stream=self.arn(owner, event.stream))
         return event
+
+    def _properties(self, name: str) -> Mapping[str, Any]:
+        properties: Mapping[str, Any] = self._resources.get(name, {}).get("Properties", {})
+        return properties
 
     def arn(self, owner: str, text: str, attribute: str = "Arn") -> str:
         named = _NAMED.fullmatch(text)

@@ -9,6 +9,7 @@ from troposphere import Output, Ref
 from cfn.alarms import add_alarms, add_subscriptions, add_sweeper_alarm
 from cfn.dashboard import add_dashboard
 from cfn.data import add_alarm_topic, add_data
+from cfn.entrances.entrance_functions import as_set
 from cfn.entrances.entrance_wiring import add_entrances
 from cfn.events.wiring import add_events
 from cfn.functions import add_functions, add_roles
@@ -32,7 +33,7 @@ def pipeline_template(settings: Settings, functions: Sequence[FunctionDefinition
     Raises SettingsError, with all findings, for settings or functions that cannot be deployed.
     """
     check_settings(settings)
-    functions = resolve_own(settings, functions)
+    functions = as_set(settings, resolve_own(settings, functions))
     check_functions(settings, functions)
     functions = sorted(functions, key=lambda function: function.name)  # whatever order they were found in
     names = settings.names

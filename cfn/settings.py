@@ -118,6 +118,7 @@ class Settings:
     subnets, security_groups
                           an existing network for the functions in a VPC; () makes one
     entrances             the entrances of the transaction pipeline; () leaves the call of the state machine
+    queue_fifo            whether the queue of the entrance ``queue`` is FIFO
     transactions_per_minute  the load to carry
     burst                 how many times that load arrives at its peak
     reserved_concurrency  executions reserved per function; None derives them from the load, 0 reserves none, which
@@ -147,6 +148,7 @@ class Settings:
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     entrances: tuple[Entrance, ...] = ()
+    queue_fifo: bool = False
     transactions_per_minute: int = 10_000
     burst: float = 3.0
     reserved_concurrency: int | None = None

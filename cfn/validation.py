@@ -104,6 +104,8 @@ def _entrance_findings(settings: Settings) -> Iterator[str]:
         yield "entrances are those of the transaction pipeline, and the project has no transactions"
     if len(set(settings.entrances)) < len(settings.entrances):
         yield "entrances has an entrance twice"
+    if settings.queue_fifo and Entrance.QUEUE not in settings.entrances:
+        yield f"queue_fifo is for the entrance {Entrance.QUEUE}, and entrances does not have it"
 
 
 def _network_findings(settings: Settings) -> Iterator[str]:

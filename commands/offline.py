@@ -101,7 +101,7 @@ def cost(context: Context, *, transactions: int, prices: Path | None) -> Outcome
         )
         return Outcome(invoked.to_json(), invoked.text())
     listed = Prices.load(prices or PRICES)
-    through = [*entrance_costs(functions, str(context.settings.architecture), listed)]
+    through = [*entrance_costs(context.settings, functions, listed)]
     if Entrance.FILES in context.settings.entrances:
         through.append(file_entrance_cost(listed))
     bill = replace(

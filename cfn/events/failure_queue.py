@@ -21,6 +21,11 @@ def failures_name(names: Names, function: str) -> str:
     return f"{names.function(function)}-failures"
 
 
+def has_fifo_failures(function: FunctionDefinition) -> bool:
+    """Whether the failure queue is FIFO: it is of the type of the queue whose messages it takes (API_CreateQueue)."""
+    return any(isinstance(event, Queue) and event.fifo and not event.queue for event in function.events)
+
+
 def needs_failures(function: FunctionDefinition) -> bool:
     """Whether an event of the function can fail without a caller that gets the error. An existing queue has its own."""
     return any(
@@ -42,7 +47,14 @@ def add_failures(
 ) -> None:
     """Add the queue, its alarm, which publishes to the ARN ``alarm_topic``, and where asynchronous failures go."""
     name = failures_name(names, function.name)
-    queue = add_queue(template, failures_id(function.name), name, policy, MessageRetentionPeriod=DEAD_LETTER_SECONDS)
+    queue = add_queue(
+        template,
+        failures_id(function.name),
+        name,
+        policy,
+        fifo=has_fifo_failures(function),
+        MessageRetentionPeriod=DEAD_LETTER_SECONDS,
+    )
     alarm_id = f"{pascal_case(function.name)}FailuresKept"
     template.add_resource(metric_alarm(alarm_id, f"{name}-messages", AlarmActions=[alarm_topic], **queue_metric(queue)))
     if any(isinstance(event, ASYNCHRONOUS) for event in function.events):

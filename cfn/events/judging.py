@@ -6,7 +6,21 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from cfn.events.kinds import Bucket, DataStream, Event, Queue, Route, Rule, Schedule, TableStream, Topic, Url
+from cfn.events.failure_queue import has_fifo_failures
+from cfn.events.kinds import (
+    FIFO_SUFFIX,
+    SYNCHRONOUS,
+    Bucket,
+    DataStream,
+    Event,
+    Queue,
+    Route,
+    Rule,
+    Schedule,
+    TableStream,
+    Topic,
+    Url,
+)
 from cfn.settings import FunctionDefinition
 
 # API Gateway developer guide, "Create routes for HTTP APIs".
@@ -16,6 +30,7 @@ _SCHEDULE = re.compile(r"rate\([1-9][0-9]* (?:minute|hour|day)s?\)|cron\((?:\S+ 
 _BUCKET = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 BUCKET_MAX = 16  # a bucket's name has 63 characters, with those of the project, environment, account and region
 _EVENT_TYPE = re.compile(r"[A-Z][A-Za-z]+:(?:\*|[A-Z][A-Za-z:]*\*?)")
+_FIFO_BATCH_MAX = 10
 _PATTERN_MAX = 4096  # characters of an event pattern, or of a filter (EventBridge quotas; Lambda guide)
 
 
@@ -29,6 +44,13 @@ def event_findings(function: FunctionDefinition) -> Iterator[str]:
     for what, found in (("queues of its own", own_queues), ("topics of its own", own_topics)):
         if len(found) > 1:
             yield f"{function.name} has {len(found)} {what}; name the others by their ARN"
+    if has_fifo_failures(function) and any(not isinstance(event, (*SYNCHRONOUS, Queue)) for event in function.events):
+        # EventInvokeConfig and EventSourceMapping, DestinationConfig (Lambda guide, "Capturing records of Lambda
+        # asynchronous invocations").
+        yield (
+            f"{function.name} has a FIFO queue, whose failure queue is FIFO, and other events, whose failures Lambda"
+            " sends to standard queues only; give them to another function"
+        )
     if sum(isinstance(event, Url) for event in function.events) > 1:
         yield f"{function.name} has more than one URL, and Lambda gives an alias one"
 
@@ -69,11 +91,23 @@ def _findings(function: FunctionDefinition, event: Event) -> Iterator[str]:
             if not pattern:
                 yield "its pattern is empty, which EventBridge refuses"
             yield from _size(pattern, "pattern")
+    if isinstance(event, Queue):
+        yield from _fifo(event)
     match event:
         case Queue(filter=pattern) | TableStream(filter=pattern) | DataStream(filter=pattern) | Topic(filter=pattern):
             yield from _size(pattern, "filter")
     if isinstance(event, Route) and function.timeout > 30:
         yield f"API Gateway waits 30 s, and the timeout of {function.name} is {function.timeout} s"
+
+
+def _fifo(event: Queue) -> Iterator[str]:
+    if event.queue and event.fifo and not event.queue.startswith("${") and not event.queue.endswith(FIFO_SUFFIX):
+        yield f"the queue {event.queue[:120]!a} is not FIFO, since its name does not end in {FIFO_SUFFIX}"
+    # API_CreateEventSourceMapping
+    if event.is_fifo and event.batch > _FIFO_BATCH_MAX:
+        yield f"its batch is {event.batch:,} and Lambda takes at most {_FIFO_BATCH_MAX} messages of a FIFO queue"
+    if event.is_fifo and event.window:
+        yield f"its window is {event.window} s and a FIFO queue has none"
 
 
 def _arn(arn: str, what: str, service: str) -> Iterator[str]:

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct, field
 
 Auth = Literal["iam", "none"]
 Start = Literal["LATEST", "TRIM_HORIZON"]
+# Of the name of every FIFO queue, which has 80 characters at most with it (API_CreateQueue).
+FIFO_SUFFIX = ".fifo"
 
 
 class Url(Struct, tag="url", tag_field="type", forbid_unknown_fields=True, frozen=True):
@@ -30,16 +32,23 @@ class Route(Struct, tag="http", tag_field="type", forbid_unknown_fields=True, fr
 class Queue(Struct, tag="sqs", tag_field="type", forbid_unknown_fields=True, frozen=True):
     """Messages of a queue, in batches of which the function reports what failed (ReportBatchItemFailures).
 
+    fifo      whether the function's own queue, with its failure queue, is FIFO
     window    seconds to wait for a full batch
     attempts  receptions of a message of the function's own queue before it goes to the failure queue
     filter    an event filter, such as {body = {status = ["paid"]}}; what does not match is deleted
     """
 
     queue: str = ""
+    fifo: bool = False
     batch: Annotated[int, Meta(ge=1, le=10_000)] = 10
     window: Annotated[int, Meta(ge=0, le=300)] = 0
     attempts: Annotated[int, Meta(ge=1, le=1000)] = 5
     filter: dict[str, Any] = {}
+
+    @property
+    def is_fifo(self) -> bool:
+        """Also true for an existing FIFO queue."""
+        return self.fifo or self.queue.endswith(FIFO_SUFFIX)
 
 
 class Schedule(Struct, tag="schedule", tag_field="type", forbid_unknown_fields=True, frozen=True):

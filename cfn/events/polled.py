@@ -108,6 +108,7 @@ def _add_queue(template: Template, names: Names, function: FunctionDefinition, e
         queue_id(function.name),
         names.function(function.name),
         policy,
+        fifo=event.fifo,
         VisibilityTimeout=min(VISIBILITY_TIMES * function.timeout + event.window, _VISIBILITY_MAX),
         RedrivePolicy=sqs.RedrivePolicy(
             deadLetterTargetArn=GetAtt(failures_id(function.name), "Arn"), maxReceiveCount=event.attempts

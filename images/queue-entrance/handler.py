@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from batches import Kept, Message, Result, by_transaction, entries
+from batches import Kept, Message, Result, entries, held_up, in_sequences
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
@@ -44,11 +44,11 @@ def handle(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
 
     messages = [Message.of(record) for record in event["Records"]]
     done: list[Result | Kept] = []
-    # Messages with one id run one after the other: two at a time would make one of them wait for the other's claim.
-    for group in _POOL.map(lambda each: _run_all(each, remaining), by_transaction(messages)):
-        done += group
+    for sequence in _POOL.map(lambda each: _run_all(each, remaining), in_sequences(messages)):
+        done += sequence
     kept = [each for each in done if isinstance(each, Kept)]
     kept += _publish([each for each in done if isinstance(each, Result)])
+    kept += held_up(messages, kept)
     for each in kept:
         logger.warning(
             "the message is kept",
@@ -61,8 +61,11 @@ def handle(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _run_all(messages: Iterable[Message], remaining: Callable[[], float]) -> list[Result | Kept]:
+    """Run the workflow for the messages of a sequence; those of a message group end at the first that is kept."""
     done: list[Result | Kept] = []
     for message in messages:
+        if message.group is not None and done and isinstance(done[-1], Kept):
+            break
         try:
             done.append(_run(message, remaining))
         except Exception as error:  # noqa: BLE001 - its text may hold what was submitted, so it must not leave

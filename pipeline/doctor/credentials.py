@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.doctor.permissions import On, Permission
-from pipeline.doctor.policy import permissions_of, resource_arns
+from pipeline.doctor.policy import fifo_arns, permissions_of, resource_arns
 from pipeline.doctor.situation import Caller, Situation
 from pipeline.doctor.verdict import Verdict, error, ok, unknown, warning
 
@@ -99,6 +99,7 @@ def check_permissions(situation: Situation) -> Verdict:
     conditional: list[str] = []
     for on, actions in _by_resource(wanted).items():
         arns = resource_arns(on, situation.names, functions, situation.arn)
+        arns += fifo_arns(arns, situation.bodies.values())
         for result in _simulate(situation.client("iam"), principal, actions, arns):
             action, decision = result["EvalActionName"], result["EvalDecision"]
             if decision == "allowed":

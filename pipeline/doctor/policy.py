@@ -11,6 +11,7 @@ from typing import Any
 
 from cfn.calls import RESULT_TOPIC, STATE_TABLE
 from cfn.entrances.outputs import FILES_STATE_MACHINE
+from cfn.events.kinds import FIFO_SUFFIX
 from cfn.names import STATE_MACHINE, Names
 from cfn.render import TEMPLATE_BODY_MAX
 from cfn.settings import STANDARD
@@ -140,6 +141,7 @@ def policy_of(
     statements = []
     for on in sorted(actions):
         resources = resource_arns(on, names, functions, arn, any_name="*")
+        resources += fifo_arns(resources, bodies)
         if has_files:
             resources += _of_files(on, names, arn)
         if on is On.LOG_GROUPS and any(f'"{names.api_log_group}"' in body for body in bodies):
@@ -170,6 +172,15 @@ def _of_files(on: On, names: Names, arn: Callable[[str, str], str]) -> list[str]
         case On.ALARMS:
             return [arn("cloudwatch", f"alarm:{names.files_state_machine}-*")]
     return []
+
+
+def fifo_arns(arns: Iterable[str], bodies: Iterable[str]) -> list[str]:
+    """Of the queues in ``arns``, those that are FIFO in a template: a change of the type deletes the other queue.
+
+    bodies  the text of the templates
+    """
+    fifo = [f"{arn}{FIFO_SUFFIX}" for arn in arns if ":sqs:" in arn]
+    return [arn for arn in fifo if any(f'"{arn.rpartition(":")[2]}"' in body for body in bodies)]
 
 
 def resource_arns(

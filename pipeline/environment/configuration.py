@@ -42,6 +42,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     verification_key: str | None = None
     require_signature: bool | None = None
     entrances: tuple[Entrance, ...] | None = None
+    queue_fifo: bool | None = None
     transactions_per_minute: int | None = None
     burst: float | None = None
     reserved_concurrency: int | None = None
@@ -65,6 +66,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 _SETTINGS = (
     "entrances",
+    "queue_fifo",
     "transactions_per_minute",
     "burst",
     "reserved_concurrency",

@@ -10,7 +10,19 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cfn.events.kinds import Bucket, DataStream, Event, Queue, Route, Rule, Schedule, TableStream, Topic, Url
+from cfn.events.kinds import (
+    FIFO_SUFFIX,
+    Bucket,
+    DataStream,
+    Event,
+    Queue,
+    Route,
+    Rule,
+    Schedule,
+    TableStream,
+    Topic,
+    Url,
+)
 from cfn.settings import FunctionDefinition
 
 _ACCOUNT, _REGION = "123456789012", "us-east-1"
@@ -63,6 +75,11 @@ def _sqs(event: Event | None) -> dict[str, Any]:
         "ApproximateReceiveCount": "1", "SentTimestamp": "1768464000000", "SenderId": _ACCOUNT,
         "ApproximateFirstReceiveTimestamp": "1768464000001",
     }  # fmt: skip
+    if isinstance(event, Queue) and event.is_fifo:
+        arn = arn if arn.endswith(FIFO_SUFFIX) else f"{arn}{FIFO_SUFFIX}"
+        attributes |= {
+            "SequenceNumber": "18849496460467696128", "MessageGroupId": "sample", "MessageDeduplicationId": _ID,
+        }  # fmt: skip
     record = {
         "messageId": _ID, "receiptHandle": "AQEB", "body": json.dumps(_BODY), "attributes": attributes,
         "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs", "eventSourceARN": arn, "awsRegion": _REGION,

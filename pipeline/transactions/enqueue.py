@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cfn.events.kinds import FIFO_SUFFIX
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Report, ignore
 from pipeline.transactions.results_file import Done, Origin
@@ -32,6 +33,9 @@ class Queued:
 def enqueue(sqs: Any, queue_url: str, text: str) -> Queued:
     """Put one transaction, given as JSON, into the queue.
 
+    In a FIFO queue the id is the message group and the deduplication: SQS drops another message of it within five
+    minutes, whatever its content, and gives the message id of the first.
+
     Raises SubmissionError for what the entrance would not take: it would end in the entrance's failure queue. Raises
     Unanswered if SQS does not confirm it; to put it in again is safe.
     """
@@ -49,8 +53,11 @@ def enqueue(sqs: Any, queue_url: str, text: str) -> Queued:
             f"it has {size:,} bytes, at most {INPUT_MAX_BYTES:,} are taken",
             "Shorten it.",
         )
+    fifo = {"MessageGroupId": identifier, "MessageDeduplicationId": identifier}
     try:
-        sent = sqs.send_message(QueueUrl=queue_url, MessageBody=text)
+        sent = sqs.send_message(
+            QueueUrl=queue_url, MessageBody=text, **(fifo if queue_url.endswith(FIFO_SUFFIX) else {})
+        )
     except (BotoCoreError, ClientError) as error:
         raise Unanswered(
             f"{identifier} was not queued",

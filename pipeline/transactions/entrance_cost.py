@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from cfn.entrances.entrance_functions import as_set
 from cfn.events.kinds import Queue
-from cfn.settings import Entrance, FunctionDefinition
+from cfn.settings import Entrance, FunctionDefinition, Settings
 from pipeline.transactions.cost import MILLION, Line
 from pipeline.transactions.files.simulation import file_cost
 from pipeline.transactions.prices import Prices
@@ -18,26 +19,27 @@ _BATCH_LOG_BYTES = 400
 _REQUESTS_OF_BATCH = 2
 
 
-def entrance_costs(functions: Sequence[FunctionDefinition], architecture: str, prices: Prices) -> Iterator[Line]:
+def entrance_costs(settings: Settings, functions: Sequence[FunctionDefinition], prices: Prices) -> Iterator[Line]:
     """One line for each entrance that is a function: USD per million transactions through it.
 
-    functions     those of the stack; ``milliseconds`` is what an invocation takes
-    architecture  by Lambda's name
+    functions  those of the stack; ``milliseconds`` is what an invocation takes
     """
     table = prices.table
-    for function in functions:
+    for function in as_set(settings, functions):
         seconds = function.memory / 1024 * function.milliseconds / 1000
         invocation = table["lambda"]["per_million_requests"]
-        invocation += seconds * MILLION * table["lambda"][f"per_gb_second_{architecture}"]
+        invocation += seconds * MILLION * table["lambda"][f"per_gb_second_{settings.architecture}"]
         match function.entrance:
             case Entrance.HTTP:
                 usd = table["api"]["per_million_requests"] + invocation + _logs(_HTTP_LOG_BYTES, prices)
             case Entrance.QUEUE:
-                batch = max(event.batch for event in function.events if isinstance(event, Queue))
+                queue = next(event for event in function.events if isinstance(event, Queue))
+                batch = queue.batch
                 requests = 1 + _REQUESTS_OF_BATCH / batch
+                request = table["sqs"]["per_million_fifo_requests" if queue.is_fifo else "per_million_requests"]
                 # A batch of results is one request, as each has far less than 64 KiB (SNS pricing).
                 published = table["sns"]["per_million_requests"] / batch
-                usd = requests * table["sqs"]["per_million_requests"] + published
+                usd = requests * request + published
                 usd += (invocation + _logs(_BATCH_LOG_BYTES, prices)) / batch
             case _:
                 continue

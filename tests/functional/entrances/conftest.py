@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,14 +72,23 @@ class Entrances:
         raise AssertionError(f"{transaction_id} has no answer after {seconds} s: {self.record(transaction_id)}")
 
 
+def new_project(folder: Path, embedded_aws: EmbeddedAws) -> Project:
+    """A project with the functions of this one."""
+    shutil.copytree(ROOT / "images", folder / "images", ignore=shutil.ignore_patterns("__pycache__"))
+    return Project(folder, embedded_aws)
+
+
+def deploy(project: Project, environment: str, *options: str) -> Entrances:
+    project.run("up", "-e", environment, *options)
+    stacks = project.aws.client("cloudformation").describe_stacks(StackName=f"transaction-pipeline-{environment}")
+    return Entrances(project, {each["OutputKey"]: each["OutputValue"] for each in stacks["Stacks"][0]["Outputs"]})
+
+
 @pytest.fixture(scope="session")
 def entrances(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entrances]:
-    project = Project(tmp_path_factory.mktemp("entrances"), embedded_aws)
-    shutil.copytree(ROOT / "images", project.folder / "images", ignore=shutil.ignore_patterns("__pycache__"))
+    project = new_project(tmp_path_factory.mktemp("entrances"), embedded_aws)
     project.write("environments.toml", SETTINGS)
-    project.run("up", "-e", ENVIRONMENT)
-    stacks = embedded_aws.client("cloudformation").describe_stacks(StackName=f"transaction-pipeline-{ENVIRONMENT}")
-    yield Entrances(project, {each["OutputKey"]: each["OutputValue"] for each in stacks["Stacks"][0]["Outputs"]})
+    yield deploy(project, ENVIRONMENT)
     project.run("down", "-e", ENVIRONMENT, "--yes", code=(0, 1))
 
 

@@ -97,6 +97,20 @@ def test_the_queue_waits_six_times_as_long_as_its_function_and_has_a_failure_que
     assert "QueueEntranceFailuresKept" in both
 
 
+def test_a_fifo_queue_and_its_failures_are_ordered_and_deduplicated_by_message_group() -> None:
+    found = resources(Entrance.QUEUE, queue_fifo=True)
+    for name in ("QueueEntranceQueue", "QueueEntranceFailures"):
+        queue = properties(found, name)
+        assert (queue["FifoQueue"], queue["DeduplicationScope"], queue["FifoThroughputLimit"]) == (
+            True, "messageGroup", "perMessageGroupId",
+        )  # fmt: skip
+        # The id is the deduplication, not the content.
+        assert "ContentBasedDeduplication" not in queue
+    assert properties(found, "QueueEntranceQueue")["QueueName"] == "queue-entrance-dev.fifo"
+    assert properties(found, "QueueEntranceFailures")["QueueName"] == "queue-entrance-dev-failures.fifo"
+    assert "MaximumBatchingWindowInSeconds" not in properties(found, "QueueEntranceEvent1")
+
+
 @pytest.mark.parametrize(
     ("per_minute", "batches"), [(1, 2), (1_000, 3), (10_000, 30), (60_000, 180), (1_000_000, 1000)]
 )
@@ -116,6 +130,8 @@ def test_mistakes_are_named() -> None:
         build_templates(Settings("dev", entrances=(Entrance.QUEUE,)), functions())
     with pytest.raises(SettingsError, match="an entrance twice"):
         build_templates(Settings("dev", entrances=(Entrance.HTTP, Entrance.HTTP)), functions(Entrance.HTTP))
+    with pytest.raises(SettingsError, match="queue_fifo is for the entrance queue"):
+        build_templates(Settings("dev", queue_fifo=True), functions())
     with pytest.raises(SettingsError, match="has no transactions"):
         build_templates(Settings("dev", project="p", workflow=None, entrances=(Entrance.HTTP,)), ())
     publishing = FunctionDefinition("teller", calls=(Call("sns", ("Publish",), "result-topic"),))
@@ -125,15 +141,20 @@ def test_mistakes_are_named() -> None:
 
 def test_the_cost_names_each_entrance() -> None:
     prices = Prices.load()
-    lines = {line.name: line.usd for line in entrance_costs(functions(*BOTH), "arm64", prices)}
+    settings = Settings("dev", entrances=BOTH)
+    lines = {line.name: line.usd for line in entrance_costs(settings, functions(*BOTH), prices)}
     assert lines.keys() == {"through http", "through queue"}
     # A request, an invocation of 300 ms and 1,769 MB, and 0.9 GB of logs.
     assert lines["through http"] == pytest.approx(1 + 0.2 + 1769 / 1024 * 0.3 * 13.3334 + 0.45)
     assert lines["through queue"] < lines["through http"] / 3
+    fifo = {
+        line.name: line.usd for line in entrance_costs(replace(settings, queue_fifo=True), functions(*BOTH), prices)
+    }
+    assert fifo["through queue"] - lines["through queue"] == pytest.approx(0.1 * 1.2)
     # 100,000 batches, each an EXPRESS execution of 0.6 s and 64 MB.
     by_files = file_entrance_cost(prices)
     assert (by_files.name, by_files.usd) == ("through files", pytest.approx(0.1 + 0.1 * 0.6 / 16 * 16.67, rel=0.01))
-    template = json.loads(build_templates(Settings("dev", entrances=BOTH), functions(*BOTH)).pipeline)
-    bill = replace(compute_cost(template, prices), entrances=tuple(entrance_costs(functions(*BOTH), "arm64", prices)))
+    template = json.loads(build_templates(settings, functions(*BOTH)).pipeline)
+    bill = replace(compute_cost(template, prices), entrances=tuple(entrance_costs(settings, functions(*BOTH), prices)))
     assert "through http" in bill.text()
     assert [each["name"] for each in bill.to_json()["entrances"]] == ["through http", "through queue"]

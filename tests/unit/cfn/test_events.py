@@ -35,7 +35,7 @@ def role_actions(template: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.at_length
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{type(event).__name__}-{event}"[:40])
+@pytest.mark.parametrize("event", (*EVENTS, Queue(fifo=True)), ids=lambda event: f"{type(event).__name__}-{event}"[:40])
 def test_cfn_lint_and_our_rules_accept_each(event: Event) -> None:
     template = render(pipeline_template(SETTINGS, [FunctionDefinition("bill", timeout=20, events=(event,))]))
     config = ManualArgs(append_rules=["cfn.rules"], regions=["us-east-1"])
@@ -153,6 +153,18 @@ def test_a_url_is_public_only_if_it_says_so() -> None:
     ]  # fmt: skip
 
 
+def test_a_fifo_queue_has_a_fifo_failure_queue_of_a_name_that_fits() -> None:
+    longest = FunctionDefinition("b" * (64 - len("orders--dev")), timeout=20, events=(Queue(fifo=True), Url()))
+    template = json.loads(render(pipeline_template(SETTINGS, [longest])))
+    queues = {each["Properties"]["QueueName"]: each["Properties"] for each in of_type(template, "SQS::Queue")}
+    assert all(name.endswith(".fifo") and len(name) <= 80 and queues[name]["FifoQueue"] for name in queues)
+    assert len(queues) == 2
+    # Beside an existing queue of either type the failures of a topic stay in a standard queue.
+    existing = Queue("arn:aws:sqs:us-east-1:123456789012:jobs.fifo")
+    (failures,) = of_type(synthesise(existing, Topic()), "SQS::Queue")
+    assert failures["Properties"]["QueueName"] == "orders-bill-dev-failures"
+
+
 @pytest.mark.parametrize(
     ("events", "said"),
     [
@@ -166,6 +178,12 @@ def test_a_url_is_public_only_if_it_says_so() -> None:
         ((Rule({}),), "its pattern is empty"),
         ((Queue(filter={"body": ["x" * 5000]}),), "its filter has more than 4,096 characters"),
         ((Queue(), Queue()), "bill has 2 queues of its own"),
+        ((Queue(fifo=True, batch=11),), "its batch is 11 and Lambda takes at most 10 messages of a FIFO queue"),
+        ((Queue(fifo=True, window=1),), "its window is 1 s and a FIFO queue has none"),
+        ((Queue("arn:aws:sqs:us-east-1:123456789012:jobs.fifo", batch=100),), "at most 10 messages of a FIFO queue"),
+        ((Queue("arn:aws:sqs:us-east-1:123456789012:jobs", fifo=True),), "its name does not end in .fifo"),
+        ((Queue(fifo=True), Topic()), "bill has a FIFO queue, whose failure queue is FIFO, and other events"),
+        ((TableStream(STREAM), Queue(fifo=True)), "bill has a FIFO queue, whose failure queue is FIFO, and other"),
         ((Topic(), Topic()), "bill has 2 topics of its own"),
         ((Url(), Url("none")), "more than one URL"),
     ],

@@ -205,11 +205,22 @@ def test_every_kind_of_resource_has_arns(on: On) -> None:
 
 def test_submit_may_use_the_queue_of_the_entrance_where_there_is_one() -> None:
     images = Path(__file__).parents[3] / "images"
-    for entrances, expected in (((), []), ((Entrance.QUEUE,), ["arn:aws:sqs:eu-west-1:*:queue-entrance-dev"])):
-        functions = [source.definition for source in find_sources(images, entrances=entrances)]
-        templates = build_templates(Settings("dev", entrances=entrances), functions)
+    arn = "arn:aws:sqs:eu-west-1:*:queue-entrance-dev"
+    for settings, expected in (
+        (Settings("dev"), []),
+        (Settings("dev", entrances=(Entrance.QUEUE,)), [arn]),
+        (Settings("dev", entrances=(Entrance.QUEUE,), queue_fifo=True), [arn, f"{arn}.fifo"]),
+    ):
+        functions = [source.definition for source in find_sources(images, entrances=settings.entrances)]
+        templates = build_templates(settings, functions)
         bodies = (templates.registry, templates.pipeline)
         names = [each.name for each in functions if each.entrance]
         policy = policy_of("submit", bodies, Names("dev"), names, "aws", "eu-west-1")
         found = [each["Resource"] for each in policy["Statement"] if "sqs:SendMessage" in each["Action"]]
         assert [each for resources in found for each in resources] == expected
+        policy = policy_of("up", bodies, Names("dev"), names, "aws", "eu-west-1")
+        created = {
+            each for one in policy["Statement"] if "sqs:CreateQueue" in one["Action"] for each in one["Resource"]
+        }
+        assert created.issuperset(expected)
+        assert (f"{arn}-failures.fifo" in created) is settings.queue_fifo

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from answers import response_of_record
-from batches import Message, Result, by_transaction, entries
+from batches import BEHIND, Kept, Message, Result, entries, held_up, in_sequences
 from hypothesis import given
 from hypothesis import strategies as st
 from openapi_document import openapi_document
@@ -102,28 +103,54 @@ def test_what_is_no_transaction_s_record_is_not_found(record: Any) -> None:
     assert caught.value.status == 404
 
 
-def test_messages_of_one_id_are_one_group_and_others_are_apart() -> None:
+QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:queue-entrance-dev"
+
+
+def message(body: str, number: int = 1, group: str = "", queue: str = QUEUE_ARN) -> Message:
+    attributes = {"MessageGroupId": group} if group else {}
+    return Message.of({"messageId": str(number), "body": body, "attributes": attributes, "eventSourceARN": queue})
+
+
+def numbers(messages: Iterable[Message]) -> list[str]:
+    return [each.message_id for each in messages]
+
+
+# A group in a standard queue only shares it fairly (SQS developer guide, "Fair queues").
+@pytest.mark.parametrize("group", ["", "tenant-1"])
+def test_messages_of_one_id_are_one_sequence_and_others_are_apart(group: str) -> None:
     bodies = ['{"transaction_id": "a"}', '{"transaction_id": "b"}', "[]", "no json", '{"transaction_id": "a", "x": 1}']
-    messages = [Message.of({"messageId": str(number), "body": body}) for number, body in enumerate(bodies)]
-    groups = [[each.message_id for each in group] for group in by_transaction(messages)]
-    assert groups == [["0", "4"], ["1"], ["2"], ["3"]]
+    messages = [message(body, number, group) for number, body in enumerate(bodies)]
+    assert [numbers(each) for each in in_sequences(messages)] == [["0", "4"], ["1"], ["2"], ["3"]]
     assert [each.why is None for each in messages] == [True, True, False, False, True]
+    assert held_up(messages, [Kept(messages[0], "throttled")]) == []
+
+
+def test_messages_of_a_fifo_queue_are_kept_behind_the_first_of_their_group_that_is() -> None:
+    groups = ["g", "h", "g", "h", "g", "h", "a"]
+    messages = [
+        message(f'{{"transaction_id": "{number}"}}', number, group, f"{QUEUE_ARN}.fifo")
+        for number, group in enumerate(groups)
+    ]
+    assert [numbers(each) for each in in_sequences(messages)] == [["0", "2", "4"], ["1", "3", "5"], ["6"]]
+    kept = held_up(messages, [Kept(messages[2], "throttled"), Kept(messages[5], "SNS answered X")])
+    assert [(each.message.message_id, each.why) for each in kept] == [("4", BEHIND)]
+    assert held_up(messages, []) == []
 
 
 def test_a_message_that_step_functions_would_refuse_is_kept() -> None:
     body = json.dumps({"transaction_id": "a", "x": "y" * INPUT_MAX_BYTES})
-    message = Message.of({"messageId": "1", "body": body})
-    assert (message.transaction_id, message.why) == ("a", "it has more than 262,144 bytes")
+    read = message(body)
+    assert (read.transaction_id, read.why) == ("a", "it has more than 262,144 bytes")
 
 
 def test_a_result_is_published_with_its_outcome() -> None:
-    message = Message.of({"messageId": "m", "body": '{"transaction_id": "a"}'})
-    answered = Result(message, Ended(End.ANSWERED, {"outcome": "REVIEW", "repeat": False}))
-    [first, second] = entries([answered, Result(message, Ended(End.PARKED))])
+    read = message('{"transaction_id": "a"}', 7)
+    answered = Result(read, Ended(End.ANSWERED, {"outcome": "REVIEW", "repeat": False}))
+    [first, second] = entries([answered, Result(read, Ended(End.PARKED))])
     assert json.loads(first["Message"]) == {
-        "transaction_id": "a", "message_id": "m", "status": "DECIDED", "answer": {"outcome": "REVIEW", "repeat": False},
+        "transaction_id": "a", "message_id": "7", "status": "DECIDED", "answer": {"outcome": "REVIEW", "repeat": False},
     }  # fmt: skip
-    assert json.loads(second["Message"]) == {"transaction_id": "a", "message_id": "m", "status": "PARKED"}
+    assert json.loads(second["Message"]) == {"transaction_id": "a", "message_id": "7", "status": "PARKED"}
     assert [each["MessageAttributes"]["outcome"]["StringValue"] for each in (first, second)] == ["REVIEW", "PARKED"]
 
 
