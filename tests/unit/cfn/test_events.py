@@ -35,7 +35,7 @@ def role_actions(template: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.at_length
-@pytest.mark.parametrize("event", (*EVENTS, Queue(fifo=True)), ids=lambda event: f"{type(event).__name__}-{event}"[:40])
+@pytest.mark.parametrize("event", [*EVENTS, Queue(fifo=True)], ids=lambda event: f"{type(event).__name__}-{event}"[:40])
 def test_cfn_lint_and_our_rules_accept_each(event: Event) -> None:
     template = render(pipeline_template(SETTINGS, [FunctionDefinition("bill", timeout=20, events=(event,))]))
     config = ManualArgs(append_rules=["cfn.rules"], regions=["us-east-1"])
