@@ -20,11 +20,18 @@ States = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """name: what was changed, as a sentence; change: edits the states in place; faults: how many it takes to see it."""
+    """One edit of the definition.
+
+    name    what was changed, as a sentence
+    change  edits the states in place
+    faults  how many it takes to see it
+    shows   the exploration that refutes it, which is tried first: those before it would be explored to their ends
+    """
 
     name: str
     change: Callable[[States], Any]
     faults: int = 1
+    shows: str = "two executions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,8 @@ def judge(definition: Mapping[str, Any], mutations: Sequence[Mutation] | None = 
             raise _unchanged(mutation, error) from error
         if mutant == definition:
             raise _unchanged(mutation, None)
-        yield Verdict(mutation, verify(mutant, executions=2, faults=mutation.faults, stop_at_first=True))
+        proof = verify(mutant, executions=2, faults=mutation.faults, stop_at_first=True, first=mutation.shows)
+        yield Verdict(mutation, proof)
 
 
 def _unchanged(mutation: Mutation, error: Exception | None) -> VerificationError:
@@ -142,6 +150,8 @@ def _retried(state: str) -> Callable[[States], None]:
 
 _INPUT = "{% $states.input %}"
 _CONDITION = ("Arguments", "ConditionExpression")
+_TWINS, _SEALED = "two runs of one execution", "two executions, payloads with card numbers"
+_EVERY_INPUT = "one execution, every input and answer"
 _NAME, _TOKEN = "$states.context.Execution.Name", "$run & '@' & $states.context.State.EnteredTime"
 
 # DynamoDB refuses a request with a value that no expression uses, so a condition is weakened rather than dropped.
@@ -166,6 +176,7 @@ MUTATIONS = (
     Mutation(
         "Claim takes decided ids too",
         _replace("Claim", "#status = :claimed AND fingerprint", "attribute_exists(#status) AND fingerprint"),
+        shows=_TWINS,
     ),
     Mutation(
         "Claim forgets its own token", _replace("Claim", " OR claim_token = :token)", " AND claim_token <> :token)")
@@ -190,17 +201,22 @@ MUTATIONS = (
     Mutation(
         "payloads that hold card numbers are told apart by their letters",
         _replace("Seal", "$substring($text,", "$substring($replace($text, /[^A-Za-z]+/, ''),"),
+        shows=_SEALED,
     ),
     Mutation("payloads that hold card numbers are not sealed", _drop_rule("Sensitive", "$submission.sealed")),
-    Mutation("Seal catches nothing", lambda states: states["Seal"].pop("Catch")),
-    Mutation("Seal is not tried again", lambda states: states["Seal"].pop("Retry")),
+    Mutation("Seal catches nothing", lambda states: states["Seal"].pop("Catch"), shows=_SEALED),
+    Mutation("Seal is not tried again", lambda states: states["Seal"].pop("Retry"), shows=_SEALED),
     Mutation("Claim does not catch a failed condition", _drop_catch("Claim", "ConditionalCheckFailed")),
     Mutation("Claim does not catch an input that cannot be claimed", _drop_catch("Claim", "QueryEvaluationError")),
     Mutation("Claim catches nothing else", _drop_catch("Claim")),
     Mutation("Claim is not tried again", lambda states: states["Claim"].pop("Retry")),
     Mutation("Claim leaves Release without the token", _catch_all_assigns("Claim", "token", "")),
     Mutation("Validate catches nothing", lambda states: states["Validate"].pop("Catch")),
-    Mutation("Validate takes any answer for a verdict", _set("Validate", "{% $states.result.Payload %}", "Output")),
+    Mutation(
+        "Validate takes any answer for a verdict",
+        _set("Validate", "{% $states.result.Payload %}", "Output"),
+        shows=_EVERY_INPUT,
+    ),
     Mutation("Assess catches nothing", lambda states: states["Assess"].pop("Catch")),
     Mutation("Assess does not catch a result that is too large", _drop_catch("Assess", "DataLimitExceeded")),
     Mutation("Decide reads a variable that nothing assigns", _set("Decide", "{% $judged %}", "Assign", "judges")),
@@ -215,6 +231,7 @@ MUTATIONS = (
     Mutation(
         "Record does not compare the status",
         _set("Record", "claim_token = :token AND (attribute_exists(#status) OR #status = :claimed)", *_CONDITION),
+        shows=_TWINS,
     ),
     Mutation("Record does not catch a lost claim", _drop_catch("Record", "ConditionalCheckFailed")),
     Mutation(
@@ -237,6 +254,7 @@ MUTATIONS = (
     Mutation(
         "an id is read off an array",
         _replace("Read", "$given := $type($in) = 'object' ?", "$given := true ?"),
+        shows=_EVERY_INPUT,
     ),
     Mutation("Known does not compare payloads", _drop_rule("Known", "$not($states.input.same)")),
     Mutation("Known does not look for a decision", _drop_rule("Known", "DECIDED")),
@@ -260,12 +278,12 @@ MUTATIONS = (
         _replace("Release", "claim_token = :token AND", "(attribute_exists(claim_token) OR claim_token = :token) AND"),
     ),
     Mutation("Release catches nothing", lambda states: states["Release"].pop("Catch"), faults=2),
-    Mutation("an alert that fails withholds the answer", _catch_all_leads_to("Alert", "Park")),
+    Mutation("an alert that fails withholds the answer", _catch_all_leads_to("Alert", "Park"), shows=_EVERY_INPUT),
     Mutation(
         "an alert that fails is forgotten",
         _ignored("Alert"),
     ),
-    Mutation("details that fail withhold the answer", _catch_all_leads_to("KeepDetails", "Park")),
+    Mutation("details that fail withhold the answer", _catch_all_leads_to("KeepDetails", "Park"), shows=_EVERY_INPUT),
     Mutation(
         "details that fail take the alert with them",
         _ignored("KeepDetails"),

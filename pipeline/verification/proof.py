@@ -163,18 +163,21 @@ def verify(
     ticks: int = 2,
     inputs: Sequence[Any] = (),
     stop_at_first: bool = False,
+    first: str = "",
     report: Report = ignore,
 ) -> Proof:
     """Everything that is explored of a definition. Raises VerificationError for what is no definition.
 
     inputs         for a definition without promises: inputs to explore instead of an unknown one
     stop_at_first  do not look for more once something is refuted
+    first          the name of the exploration to begin with; the others follow in their order
     report         called when an exploration begins and ends
     """
     machine = read_machine(definition)
     proof = Proof(machine, has_promises(definition), inspect(machine), longest_way(machine), faults=faults)
     if proof.promised:
-        for scope in scopes(machine, executions=executions, faults=faults, ticks=ticks):
+        planned = scopes(machine, executions=executions, faults=faults, ticks=ticks)
+        for scope in sorted(planned, key=lambda each: each.name != first):
             if stop_at_first and (
                 proof.counterexamples or any(each.refutes for each in proof.findings) or proof.too_long
             ):

@@ -33,32 +33,25 @@ class _NoValue(QueryError):
 
 
 class Language:
-    """Parses expressions and evaluates them over the numbers of ``values``."""
+    """Evaluates expressions over the numbers of ``values``."""
 
     def __init__(self, values: Values) -> None:
         self.values = values
         self.evaluations = 0
-        self._parsed: dict[str, Expression] = {}
+        self._results: dict[Expression, dict[tuple[int, ...], int | str]] = {}
         self._parts: dict[tuple[Any, ...], Any] = {}
         self._fields: dict[int, tuple[Any, tuple[str, ...], bool, dict[tuple[int, ...], Any]]] = {}
 
-    def parse(self, text: str) -> Expression:
-        """Raises QueryError for what does not parse or what Step Functions does not offer."""
-        found = self._parsed.get(text)
-        if found is None:
-            found = self._parsed[text] = parse(text)
-        return found
-
     def evaluate(self, text: str, roots: Roots) -> int:
         """The number of the result. Raises QueryError where AWS fails the state with States.QueryEvaluationError."""
-        return self._evaluate(self.parse(text), roots)
+        return self._evaluate(parse(text), roots)
 
     def fill(self, field: Any, roots: Roots) -> int:
         """A field of a state with its expressions replaced by their results. Raises QueryError as ``evaluate``."""
         known = self._fields.get(id(field))
         if known is None:
             texts = list(expressions(field))
-            reads = frozenset[str]().union(*(self.parse(text).reads for text in texts)) if texts else frozenset()
+            reads = frozenset[str]().union(*(parse(text).reads for text in texts)) if texts else frozenset()
             # The field is kept, so that its id is not another one's later.
             known = self._fields[id(field)] = (field, tuple(sorted(reads)), bool(texts), {})
         _field, ordered, has_texts, memory = known
@@ -99,13 +92,14 @@ class Language:
     def _value(self, expression: Expression, roots: Roots) -> int:
         """The number of the result or UNDEFINED. A block inside an expression is remembered here."""
         key = tuple([roots.get(name, UNDEFINED) for name in expression.ordered])
-        known = expression.memory.get(key)
+        memory = self._results.setdefault(expression, {})
+        known = memory.get(key)
         if known is None:
             try:
                 known = self._in_turn(expression, roots)
             except QueryError as error:
                 known = str(error)
-            expression.memory[key] = known
+            memory[key] = known
         if isinstance(known, str):
             raise QueryError(known)
         return known

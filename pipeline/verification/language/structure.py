@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.transactions.ways import followers
-from pipeline.verification.language.expressions import Language
 from pipeline.verification.language.integrations import QUERY_ERROR, errors_of, integration_of, matches
-from pipeline.verification.language.interned import Values
 from pipeline.verification.language.machine import Machine, State, expressions, own_fields
-from pipeline.verification.language.syntax import QueryError
+from pipeline.verification.language.syntax import QueryError, parse
 
 _NATURAL = ("ConditionalCheckFailedException",)
 
@@ -38,9 +36,8 @@ def inspect(machine: Machine) -> list[Finding]:
         for name in machine.states
         if name in reached and name not in _ending(machine)
     ]
-    language = Language(Values())
     for name, state in machine.states.items():
-        found += _of_expressions(name, state, language)
+        found += _of_expressions(name, state)
         found += _of_catchers(name, state)
         found += _uncaught(name, state)
         if state["Type"] == "Choice" and "Default" not in state:
@@ -77,10 +74,10 @@ def _ending(machine: Machine) -> set[str]:
         ending |= more
 
 
-def _of_expressions(name: str, state: State, language: Language) -> Iterator[Finding]:
+def _of_expressions(name: str, state: State) -> Iterator[Finding]:
     for text in expressions(own_fields(state)):
         try:
-            language.parse(text)
+            parse(text)
         except QueryError as error:
             yield Finding("expression", name, str(error), True)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jsonata
@@ -34,13 +35,12 @@ class Part:
     is_function: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Expression:
-    """A parsed expression. The last part gives the result, those before it bind names.
+    """A parsed expression. The last part gives the result, those before it bind names. Compared by identity.
 
     reads    roots and names that are read anywhere in it; ordered: those that come from outside
-    memory   results by the numbers of what ``ordered`` names
-    inner    blocks inside the expression that are evaluated first, each with a memory of its own, and what names them
+    inner    blocks inside the expression that are evaluated first, and what names them
     plain    the expression with these blocks in their places, for when one of them fails where it may not be needed
     """
 
@@ -49,12 +49,14 @@ class Expression:
     parts: tuple[Part, ...]
     reads: frozenset[str]
     ordered: tuple[str, ...]
-    memory: dict[tuple[int, ...], int | str] = field(default_factory=dict)
     inner: tuple[tuple[str, Expression], ...] = ()
     plain: Expression | None = None
 
 
+# Every exploration, and every mutation of one definition, parses the same texts.
+@functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
+    """Raises QueryError for what does not parse or what Step Functions does not offer."""
     plain = _expression(text, *_tree(text))
     engine, tree = _tree(text)
     blocks: list[tuple[str, Any]] = []
@@ -62,10 +64,8 @@ def parse(text: str) -> Expression:
     tree = _taken_out(tree, {f"${name}" for name in bound if name}, blocks, top=True)
     if not blocks:
         return plain
-    expression = _expression(text, engine, tree)
-    expression.inner = tuple((name, _expression(text, engine, node)) for name, node in blocks)
-    expression.plain, expression.reads = plain, plain.reads
-    return expression
+    inner = tuple((name, _expression(text, engine, node)) for name, node in blocks)
+    return replace(_expression(text, engine, tree), inner=inner, plain=plain, reads=plain.reads)
 
 
 def _tree(text: str) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from pipeline.verification.language.added_functions import moment
 from pipeline.verification.language.expressions import Language
 from pipeline.verification.language.interned import UNDEFINED, Values
 from pipeline.verification.language.machine import Machine, State, expressions, own_fields
-from pipeline.verification.language.syntax import CLOCK, QueryError
+from pipeline.verification.language.syntax import CLOCK, QueryError, parse
 from pipeline.verification.model.steps import Local, Run
 
 
@@ -72,7 +72,7 @@ class Scene:
         found: set[str] = set()
         for text in expressions(own_fields(state)):
             try:
-                found |= self.language.parse(text).reads
+                found |= parse(text).reads
             except QueryError:
                 continue
         return frozenset(found)

@@ -12,6 +12,7 @@ Source: DynamoDB developer guide, "Condition and filter expressions, operators, 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,14 +65,7 @@ class Names:
 
 class Tokens:
     def __init__(self, text: str) -> None:
-        self.text, self.tokens, self.at = text, [], 0
-        place = 0
-        while text[place:].strip():
-            found = _TOKEN.match(text, place)
-            if not found:
-                raise ValidationError(f"Invalid expression: syntax error at {text[place : place + 20]!r}")
-            self.tokens.append(found[1] or found[2] or found[3])
-            place = found.end()
+        self.text, self.tokens, self.at = text, _tokens(text), 0
 
     def peek(self, ahead: int = 0) -> str:
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
@@ -93,6 +87,18 @@ class Tokens:
             self.at += 1
             return True
         return False
+
+
+@functools.lru_cache
+def _tokens(text: str) -> tuple[str, ...]:
+    tokens, place = [], 0
+    while text[place:].strip():
+        found = _TOKEN.match(text, place)
+        if not found:
+            raise ValidationError(f"Invalid expression: syntax error at {text[place : place + 20]!r}")
+        tokens.append(found[1] or found[2] or found[3])
+        place = found.end()
+    return tuple(tokens)
 
 
 Operand = Callable[[Item], Any]
