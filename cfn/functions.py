@@ -37,6 +37,7 @@ from cfn.lambdas import (
 )
 from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
+from cfn.own_resources import variable_value
 from cfn.placeholder import placeholder_digest
 from cfn.settings import FunctionDefinition, Settings
 from cfn.statements import call_statements, resource_arn
@@ -205,8 +206,8 @@ def _add_function(
 ) -> FunctionResources:
     stem = pascal_case(function.name)
     image, image_digest = _add_image(template, names, function, digest)
-    variables = {
-        **dict(function.environment),
+    variables: dict[str, Any] = {
+        **{name: variable_value(settings, text) for name, text in function.environment},
         **{name: reference.partition(":")[2] for name, reference in function.secrets},
         "ENVIRONMENT": settings.environment,
         **({"TABLE_NAME": Ref(table)} if table is not None and _uses_table(function) else {}),

@@ -1,7 +1,8 @@
 """The project's own resources in stack 2: what ``resources.yaml`` adds, and how functions name it.
 
 A call or an event names an own resource by its logical id: ``Reports``, ``Reports/*``. Before the templates are built
-that becomes the text of a substitution, such as ``${Reports.Arn}/*``.
+that becomes the text of a substitution, such as ``${Reports.Arn}/*``. A variable names it as Fn::Sub does:
+``${Reports}``, ``${Reports.Arn}``, and ``${!Reports}`` for the text itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+from troposphere import Sub
 
+from cfn.calls import PSEUDO_PARAMETERS
 from cfn.events.kinds import DataStream, Event, Queue, TableStream, Topic
 from cfn.problems import SettingsError
 from cfn.settings import Call, FunctionDefinition, Settings
@@ -21,6 +24,11 @@ from cfn.settings import Call, FunctionDefinition, Settings
 # What a template of this project takes from the file.
 SECTIONS = ("Conditions", "Mappings", "Outputs", "Parameters", "Resources")
 _NAMED = re.compile(r"(?P<id>[A-Z][A-Za-z0-9]*)(?P<rest>/.*)?")
+# In the text of a variable.
+_REFERENCE = re.compile(r"\$\{(?P<literal>!?)(?P<name>[A-Za-z0-9:]+)(?P<attribute>\.[A-Za-z0-9.]+)?\}")
+_OPENED = re.compile(r"\$\{!?")
+# A logical id as people write it; ${HOME} and ${user} are text, unless resources.yaml has them.
+_LOGICAL_ID = re.compile(r"[A-Z]+[a-z][A-Za-z0-9]*")
 # Types whose Ref is their ARN (CloudFormation template reference, return values); the others have an attribute Arn.
 REF_IS_ARN = (
     "AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", "AWS::SecretsManager::Secret",
@@ -48,8 +56,28 @@ def resolve_own(settings: Settings, functions: Sequence[FunctionDefinition]) -> 
         )
         for function in functions
     ]
+    for function in functions:
+        ids.judge_variables(function)
     ids.require_known("function.toml")
     return resolved
+
+
+def variable_value(settings: Settings, text: str) -> str | Sub:
+    """The value of a variable: a substitution if ``text`` names own resources or pseudo parameters, else the text.
+
+    >>> variable_value(Settings("dev"), "${HOME} ${!AWS::Region}")
+    '${HOME} ${AWS::Region}'
+    """
+    known = {*own_types(settings), *PSEUDO_PARAMETERS}
+    if all(each["literal"] or each["name"] not in known for each in _REFERENCE.finditer(text)):
+        return text.replace("${!", "${")
+    # Fn::Sub fails on any other ${ that is not escaped.
+    return Sub(
+        _OPENED.sub(
+            lambda each: each[0] if (name := _REFERENCE.match(text, each.start())) and name["name"] in known else "${!",
+            text,
+        )
+    )
 
 
 def resolve_calls(settings: Settings, owner: str, calls: Sequence[Call]) -> tuple[Call, ...]:
@@ -78,6 +106,16 @@ class _Ids:
             raise SettingsError(
                 "the templates cannot be made", "; ".join(self._findings), f"Add it there, or write an ARN in {file}."
             )
+
+    def judge_variables(self, function: FunctionDefinition) -> None:
+        for variable, text in function.environment:
+            for each in _REFERENCE.finditer(text):
+                name = each["name"]
+                if not each["literal"] and name not in self._types and _LOGICAL_ID.fullmatch(name):
+                    self._findings.append(
+                        f"{variable} of {function.name} names {name}, which is not in resources.yaml"
+                        f" (${{!{name}}} is the text itself)"
+                    )
 
     def calls(self, owner: str, calls: Sequence[Call]) -> tuple[Call, ...]:
         return tuple(replace(call, resource=self.arn(owner, call.resource)) for call in calls)

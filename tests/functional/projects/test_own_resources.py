@@ -24,10 +24,12 @@ Outputs:
     Value: !Ref Orders
 """
 HANDLER = """
+import os
+
 import boto3
 
 def handle(event, context):
-    table = boto3.resource("dynamodb").Table("shop-orders-us-east-1")
+    table = boto3.resource("dynamodb").Table(os.environ["TABLE"])
     table.put_item(Item={"id": event["id"]})
     return "kept"
 """
@@ -43,7 +45,8 @@ def shop(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) ->
     project.write("images/order/requirements.txt", lock)
     project.write("images/order/handler.py", HANDLER)
     calls = '[[calls]]\nservice = "dynamodb"\nactions = ["PutItem"]\nresource = "Orders"\n'
-    project.write("images/order/function.toml", f'handler = "handler.handle"\n{calls}')
+    variables = '[environment]\nTABLE = "${Orders}"\n'
+    project.write("images/order/function.toml", f'handler = "handler.handle"\n{variables}{calls}')
     project.run("up")
     yield project
     project.run("down", code=(0, 1))

@@ -128,3 +128,27 @@ def test_json_and_short_tags_are_read(tmp_path: Path) -> None:
         "Conditions": {"IsProd": {"Fn::Equals": [{"Ref": "AWS::Region"}, "x"]}},
         "Outputs": {"A": {"Value": {"Fn::Sub": "${AWS::Region}-a"}}},
     }
+
+
+def variables(**environment: str) -> dict[str, Any]:
+    function = FunctionDefinition("bill", environment=tuple(environment.items()))
+    made = synthesise(OWN, function)["Resources"]["BillFunction"]["Properties"]["Environment"]["Variables"]
+    return {name: made[name] for name in environment}
+
+
+def test_variables_name_own_resources() -> None:
+    assert variables(TABLE="${Orders}", JOBS="at ${Jobs.Arn} in ${AWS::Region}, ${HOME}, ${!Orders}", PLAIN="x") == {
+        "TABLE": {"Fn::Sub": "${Orders}"},
+        "JOBS": {"Fn::Sub": "at ${Jobs.Arn} in ${AWS::Region}, ${!HOME}, ${!Orders}"},
+        "PLAIN": "x",
+    }
+
+
+def test_other_text_in_braces_stays_text() -> None:
+    texts = {"HOME": "${HOME}/${user}/${x-y}", "ESCAPED": "${!Orders}"}
+    assert variables(**texts) == {"HOME": "${HOME}/${user}/${x-y}", "ESCAPED": "${Orders}"}
+
+
+def test_an_unknown_logical_id_in_a_variable_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"TABLE of bill names Ordres, which is not in resources.yaml"):
+        variables(TABLE="${Ordres.Arn}")
