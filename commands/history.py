@@ -23,13 +23,22 @@ if TYPE_CHECKING:
     from pipeline.release.planning import FunctionDecision, StackDecision
 
 
-@command("Show what `up` would change.", file("--out", "Also write the plan to this file, for `up FILE`."))
-def plan(context: Context, *, out: Path | None = None) -> Outcome:
+@command(
+    "Show what `up` would change.",
+    file("--out", "Also write the plan to this file, for `up FILE`."),
+    flag("--drift", "Let CloudFormation find everything that was changed outside of the stacks."),
+)
+def plan(context: Context, *, out: Path | None = None, drift: bool = False) -> Outcome:
     """Show what `up` would change in both stacks and every function. Changes nothing; exit code 2 for a difference.
 
     With --out the plan is written as digests: of images, templates, parameters, and of both stacks as they are. `up
     FILE` then does exactly that, or is refused.
+
+    Functions that were changed outside of their stack are always named. With --drift CloudFormation compares all other
+    resources, too, which takes up to some minutes; the exit code is 2 for any difference, which `up --revert-drift`
+    puts back.
     """
+    from commands.drift_lines import drift_document, drift_lines
     from commands.forecasts import forecast, past_of
     from commands.plan_files import place_of, require_replaceable, write_plan
     from pipeline.forecast.release_times import read_past
@@ -37,13 +46,15 @@ def plan(context: Context, *, out: Path | None = None) -> Outcome:
     from pipeline.target import explained
 
     if out is not None:
+        if drift:
+            raise click.UsageError("--drift cannot be combined with --out: a plan in a file reverts no drift.")
         require_replaceable(out)
     build = build_of(context)
     judge_project(context)
     with explained(context.target_name, f"{context.environment} was not planned"):
         target = context.running_target()
         place = place_of(target, releaser(context, target)) if out is not None else ""
-        planned = plan_release(deployment_of(context, target, build), context.report, place=place)
+        planned = plan_release(deployment_of(context, target, build), context.report, place=place, drift=drift)
     result: dict[str, Any] = {
         "environment": context.environment,
         "changes": planned.changes,
@@ -70,10 +81,12 @@ def plan(context: Context, *, out: Path | None = None) -> Outcome:
     lines += [f"{name}: {', '.join(kinds)} events come on AWS only" for name, kinds in undelivered.items()]
     if context.settings.entrances:
         lines.append(f"entrances: {', '.join(context.settings.entrances)}")
+    result["drift"] = drift_document(planned.drift)
+    lines += drift_lines(planned.drift)
     document, said = forecast(planned, read_past(past_of(context)))
     result |= document
     lines += ["", *said]
-    apply = ["up"]
+    apply = ["up", "--revert-drift"] if drift and planned.drift.all else ["up"]
     if out is not None:
         write_plan(planned, out)
         result["out"] = str(out)

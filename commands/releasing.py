@@ -51,11 +51,12 @@ if TYPE_CHECKING:
     BASE, BUILDER, NO_SBOM, RUNTIME,
     omit("--no-smoke", "smoke", "Do not test the release at the end."),
     flag("--skip-doctor", "On AWS, do not check the account first."),
+    flag("--revert-drift", "Put back what was changed outside of the stacks."),
     YES,
 )  # fmt: skip
 def up(
-    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, repeat: Words = ("up",),
-    plan: Path | None = None, ready: Callable[[], None] = lambda: None,
+    context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, revert_drift: bool = False,
+    repeat: Words = ("up",), plan: Path | None = None, ready: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
     """Deploy both phases: create repositories with placeholder images, build and push the images, switch to them.
 
@@ -65,6 +66,9 @@ def up(
 
     With PLAN, a file of plan --out, the release does exactly that: it is refused if the sources, the settings or one of
     the stacks changed after the plan was made, or if the plan is of another account, region or environment.
+
+    --revert-drift updates both stacks with drift-aware change sets, and puts functions and their aliases back that
+    still differ. It asks before data is lost, like any update.
     \f
     repeat  the command that the user ran; an error suggests it with --yes if data would be lost
     ready   called while the environment's lock is held, before any change
@@ -76,6 +80,10 @@ def up(
 
     started = time.monotonic()
     exactly = None
+    if plan is not None and revert_drift:
+        raise click.UsageError("--revert-drift cannot be combined with a plan, which reverts no drift.")
+    if revert_drift:
+        repeat = (*repeat, "--revert-drift")
     if plan is not None:
         from commands.plan_files import read_plan
 
@@ -102,6 +110,7 @@ def up(
 
                 require_planned(deployment, exactly, context.report, place=place_of(target, by))
                 deployment = replace(deployment, exactly=exactly)
+            deployment = replace(deployment, revert_drift=revert_drift)
             released = release(deployment, context.report, by=by, smoke=smoke)
     seconds = time.monotonic() - started
     remember(context, released, seconds)
@@ -119,6 +128,7 @@ def _released(context: Context, released: Released, seconds: float) -> Outcome:
             {"name": context.names.function(image.function), "image": image.uri, "digest": str(image.digest)}
             for image in released.functions
         ],
+        "reverted": list(released.reverted),
         "seconds": {**released.seconds, "total": round(seconds, 3)},
     }
     head = f"{context.environment} is up on {context.target_name}"

@@ -333,9 +333,10 @@ def explain(context: Context, *, transaction_id: str, picture: Path | None) -> O
 
 @command("Show stacks and functions.")
 def status(context: Context) -> Outcome:
-    """Show both stacks, and the state and image of each function."""
+    """Show both stacks, the state and image of each function, and what was changed outside of the stack."""
     from cfn.names import image_parameter
     from cfn.placeholder import placeholder_digest
+    from pipeline.drift.function_drift import deployed_functions, drift_of, read_drift
     from pipeline.stacks import read_stack
     from pipeline.target import explained
 
@@ -352,11 +353,13 @@ def status(context: Context) -> Outcome:
         for name in (*current, *_orphans({name: parameters[name] for name in parameters.keys() - known.keys()})):
             found = _function(target.client("lambda"), name, str(placeholder))
             functions.append(found | {"has_folder": name in current})
+        drifted = drift_of(read_drift(target.client("lambda"), deployed_functions(stacks[1])))
     result = {
         "environment": context.environment,
         "target": context.target_name,
         "stacks": [{"name": stack.name, "status": str(stack.status)} for stack in stacks],
         "functions": functions,
+        "drift": [each.to_json() for each in drifted],
     }
     lines = [f"{stack.name:<40} {stack.status}" for stack in stacks]
     lines += [
@@ -364,6 +367,9 @@ def status(context: Context) -> Outcome:
         + ("" if each["has_folder"] else f"  its folder is gone, so it is deleted by {command_line(context, 'up')}")
         for each in functions
     ]
+    lines += [f"changed outside of the stack: {each.text}" for each in drifted]
+    if drifted:
+        lines += ["", f"Next: {command_line(context, 'up', '--revert-drift')} puts it back"]
     return Outcome(result, "\n".join(lines))
 
 
@@ -377,7 +383,11 @@ def _orphans(parameters: Mapping[str, str]) -> list[str]:
 
 
 def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
-    found = client.get_function(FunctionName=name)
+    try:
+        found = client.get_function(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        gone = {"state": "gone", "image": None, "digest": "", "placeholder": False, "config_sha256": None}
+        return {"name": name, **gone}
     image = found["Code"].get("ResolvedImageUri") or found["Code"]["ImageUri"]
     digest = image.partition("@")[2]
     return {
@@ -386,6 +396,8 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
         "image": image,
         "digest": digest,
         "placeholder": digest == placeholder,
+        # Equal hashes of two moments mean that nothing in the configuration was changed between them.
+        "config_sha256": found["Configuration"].get("ConfigSha256"),
     }
 
 

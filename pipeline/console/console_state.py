@@ -80,7 +80,7 @@ class Console:
         flow: Flow = self.flow()
         future = self._examination()
         examined = future.done() and future.exception() is None
-        findings = views.findings_of(future.result(), self.subject.spell) if examined else ()
+        findings = views.findings_of(future.result() if examined else (), flow.drift, self.subject.spell)
         definition, notes = self.subject.state_machine, views.notes_of(flow)
         # A doctor that failed is not still looking; its cause is that of the page itself.
         return {

@@ -18,6 +18,8 @@ from cfn.workflow.limits import VALIDATION
 from pipeline.console.function_flow import FunctionFlow, Latency, Reports, release_of
 from pipeline.console.subject import Cached, Subject
 from pipeline.console.transaction_flow import TransactionFlow, entered_states, recent_of
+from pipeline.drift.drifted import Drifted
+from pipeline.drift.function_drift import deployed_functions, drift_of, read_drift
 from pipeline.ledger.releases import list_releases
 from pipeline.operations.logs import LogSource, Sample, sample_log
 from pipeline.transactions.parked import ParkedQueue
@@ -35,6 +37,7 @@ class Flow:
     """What the first page shows.
 
     alarms        names of alarms in the state ALARM
+    drift         functions and aliases that were changed outside of the stack
     transactions  None for a project without the transaction pipeline
     """
 
@@ -42,6 +45,7 @@ class Flow:
     functions: tuple[FunctionFlow, ...]
     alarms: tuple[str, ...]
     transactions: TransactionFlow | None
+    drift: tuple[Drifted, ...] = ()
 
     @property
     def invocations(self) -> float:
@@ -63,6 +67,7 @@ class FlowReader:
         # Change with a release only, and cost calls.
         self._functions = Cached(self._read_functions, 15)
         self._alarms = Cached(self._read_alarms, 15)
+        self._drift = Cached(self._read_drift, 60)
 
     def __call__(self) -> Flow:
         return self._subject.read("the flow was not read", self._flow)
@@ -76,6 +81,7 @@ class FlowReader:
         reports = {name: self._sampled(source, "REPORT RequestId") for name, source in sources.items()}
         failed = {name: self._sampled(source, "ERROR") for name, source in sources.items()}
         functions, alarms = self._pool.submit(self._functions), self._pool.submit(self._alarms)
+        drift = self._pool.submit(self._drift)
         transactions = self._read_transactions(reports) if self._subject.has_transactions else None
         flows = []
         for name, found in functions.result().items():
@@ -87,7 +93,7 @@ class FlowReader:
                     latency=Latency.of(said.durations), errors=len(failed[name].result().events),
                 )
             )  # fmt: skip
-        return Flow(datetime.now().astimezone(), tuple(flows), alarms.result(), transactions)
+        return Flow(datetime.now().astimezone(), tuple(flows), alarms.result(), transactions, drift.result())
 
     def _sampled(self, source: LogSource, term: str) -> Future[Sample]:
         logs, now = self._subject.client("logs"), int(time.time() * 1000)
@@ -130,6 +136,9 @@ class FlowReader:
                 "release": release_of(releases, name, digest),
             }
         return found
+
+    def _read_drift(self) -> tuple[Drifted, ...]:
+        return drift_of(read_drift(self._subject.client("lambda"), deployed_functions(self._subject.stack)))
 
     def _read_alarms(self) -> tuple[str, ...]:
         names = alarm_names(self._subject.stack.template)

@@ -11,8 +11,9 @@ from typing import Any
 
 from pipeline.assembly.proof.verification import Proven, facts_of
 from pipeline.console.flow import Flow
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import NextStep, PipelineError
 from pipeline.doctor.verdict import CheckResult, Status
+from pipeline.drift.drifted import Drifted
 from pipeline.ledger.releases import Release
 from pipeline.release.smoke import SAMPLE
 from pipeline.stacks import StackState
@@ -38,9 +39,11 @@ class Finding:
     cure: str
 
 
-def findings_of(results: Iterable[CheckResult], spell: Any) -> tuple[Finding, ...]:
-    """Errors and warnings, errors first."""
-    bad = [each for each in results if each.status in (Status.WARNING, Status.ERROR)]
+def findings_of(results: Iterable[CheckResult], drift: Iterable[Drifted], spell: Any) -> tuple[Finding, ...]:
+    """Errors and warnings, errors first. drift: read later than by ``doctor``, whose own finding of it is left out."""
+    bad = [each for each in results if each.status in (Status.WARNING, Status.ERROR) and each.name != "drift"]
+    revert = NextStep("Put it back", ("up", "--revert-drift"))
+    bad += [CheckResult("changed outside of the stack", Status.WARNING, each.text, revert) for each in drift]
     bad.sort(key=lambda each: each.status is not Status.ERROR)
     return tuple(Finding(str(each.status), each.name, each.evidence, each.cure.render(spell)) for each in bad)
 

@@ -19,7 +19,7 @@ from pipeline.doctor.definition import check_state_machine
 from pipeline.doctor.function_images import check_images, check_repository_policies
 from pipeline.doctor.keys import check_topic_keys
 from pipeline.doctor.load import check_load
-from pipeline.doctor.own_stacks import check_log_groups, check_names, check_stacks
+from pipeline.doctor.own_stacks import check_drift, check_log_groups, check_names, check_stacks
 from pipeline.doctor.quotas import check_concurrency, check_memory, check_quotas
 from pipeline.doctor.region import check_endpoint_services, check_prefix_lists, check_zones
 from pipeline.doctor.situation import READINGS, Situation, look_at
@@ -35,6 +35,7 @@ CHECKS: Mapping[str, Check] = {
     "region": check_region,
     "permissions": check_permissions,
     "stacks": check_stacks,
+    "drift": check_drift,
     "names": check_names,
     "log groups": check_log_groups,
     "reserved concurrency": check_concurrency,
@@ -53,7 +54,7 @@ CHECKS: Mapping[str, Check] = {
 
 # The checks whose failure makes `up` fail; if one of them could not be made, that is no good news.
 RELIED_ON = frozenset(CHECKS) - {
-    "clock", "images", "load", "prefix lists", "quotas", "repository policies", "state machine", "topic keys",
+    "clock", "drift", "images", "load", "prefix lists", "quotas", "repository policies", "state machine", "topic keys",
 }  # fmt: skip
 
 

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import assert_never
 
+from pipeline.core.errors import NextStep
 from pipeline.doctor.situation import DeployedStack, Situation
 from pipeline.doctor.verdict import Verdict, combine, error, ok, warning
+from pipeline.drift.function_drift import deployed_functions, drift_of, read_drift
 from pipeline.stacks import (
     Adopt,
     CleanUpReview,
@@ -77,6 +79,16 @@ def check_names(situation: Situation) -> Verdict:
     """No resource outside the stacks has a name that the templates use; ``check_log_groups`` covers log groups."""
     kinds = {kind: each for kind, each in _KINDS.items() if kind != "AWS::Logs::LogGroup"}
     return combine(_taken(situation, kinds), "every name is free or in use by the stacks")
+
+
+def check_drift(situation: Situation) -> Verdict:
+    """No function, and no alias, was changed outside of the pipeline stack."""
+    state = situation.pipeline.state
+    drifted = drift_of(read_drift(situation.client("lambda"), deployed_functions(state)))
+    if drifted:
+        again = NextStep("Put it back, or change its function.toml", ("up", "--revert-drift"))
+        return warning("; ".join(f"changed outside of the stack: {each.text}" for each in drifted), again)
+    return ok("the functions are as their stack made them" if state.template else "no settled stack to compare with")
 
 
 def check_log_groups(situation: Situation) -> Verdict:

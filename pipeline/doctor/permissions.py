@@ -137,6 +137,21 @@ _SWITCH = grant(
     "lambda:UpdateAlias",
     "lambda:UpdateFunctionCode",
 )
+# Compares functions and their alias with the stack.
+_READ_FUNCTIONS = grant(On.FUNCTIONS, "lambda:GetAlias", "lambda:GetFunction")
+# Puts back what was changed outside of the stack (`up --revert-drift`).
+REVERT_DRIFT = grant(
+    On.FUNCTIONS,
+    "lambda:DeleteFunctionConcurrency",
+    "lambda:GetFunctionConfiguration",
+    "lambda:PutFunctionConcurrency",
+    "lambda:UpdateFunctionConfiguration",
+)
+# Only where CloudFormation offers no drift-aware change sets (`plan --drift`).
+DETECT_DRIFT = (
+    *grant(On.ANYTHING, "cloudformation:DescribeStackDriftDetectionStatus"),
+    *grant(On.STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift"),
+)
 # Versions older than the last one before the live one.
 _DELETE_VERSIONS = grant(On.FUNCTIONS, "lambda:DeleteFunction", "lambda:ListAliases", "lambda:ListVersionsByFunction")
 # For the parameters that only the account knows.
@@ -185,6 +200,7 @@ _DOCTOR = (
         "ecr:GetDownloadUrlForLayer",
         "ecr:GetRepositoryPolicy",
     ),
+    *_READ_FUNCTIONS,
     *grant(On.FUNCTIONS, "lambda:GetFunctionConfiguration"),
     *grant(On.TOPICS, "sns:GetTopicAttributes"),
     *grant(On.STATE_MACHINE, "states:DescribeStateMachine"),
@@ -196,6 +212,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_PREPARE,
         *_PUSH,
         *_SWITCH,
+        *REVERT_DRIFT,
+        *grant(On.STACKS, "cloudformation:DescribeStackResource"),
         *_WRITE_LEDGER,
         *_SUBMIT,
         *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:DescribeImages"),
@@ -213,6 +231,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
             "cloudformation:DeleteChangeSet",
             "cloudformation:DescribeChangeSet",
         ),
+        *_READ_FUNCTIONS,
+        *DETECT_DRIFT,
         # The layers that say what changed in an image.
         *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
         *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
@@ -223,7 +243,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
         *grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
     ),
-    "status": (*_READ_STACKS, *grant(On.FUNCTIONS, "lambda:GetFunction")),
+    "status": (*_READ_STACKS, *_READ_FUNCTIONS),
     # The records of lines that were parked before.
     "submit": (*_READ_STACKS, *_SUBMIT, *grant(On.TABLE, "dynamodb:GetItem")),
     "explain": (
@@ -291,7 +311,6 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.TABLE, "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
         *grant(On.LOG_GROUPS, "logs:FilterLogEvents"),
         *grant(On.QUEUE, "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
-        *grant(On.FUNCTIONS, "lambda:GetFunction"),
         *_READ_LEDGER,
         *_DOCTOR,
     ),

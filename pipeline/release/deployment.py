@@ -64,6 +64,7 @@ class Deployment:
 
     approve  called before a stack update that loses data
     exactly  the plan that the release has to keep to; None for none
+    revert_drift  whether what was changed outside of the stacks is reverted
     """
 
     target: Target
@@ -71,6 +72,7 @@ class Deployment:
     build: Build
     approve: Approve = approve_all
     exactly: ExactPlan | None = None
+    revert_drift: bool = False
 
     @property
     def sources(self) -> tuple[FunctionSource, ...]:
@@ -110,7 +112,13 @@ def wanted_registry(deployment: Deployment, state: StackState) -> WantedStack:
     """The wanted stack 1, given its ``state``: the repositories and their placeholders."""
     template = deployment.templates.registry
     existing = left_behind(deployment, state, template)
-    return WantedStack(deployment.names.registry_stack, template, tags=deployment.tags, existing=existing)
+    return WantedStack(
+        deployment.names.registry_stack,
+        template,
+        tags=deployment.tags,
+        existing=existing,
+        revert_drift=deployment.revert_drift,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,7 @@ def wanted_pipeline(deployment: Deployment, images: Mapping[str, str], asked: As
         parameters={**asked.parameters, **images, **shift_parameter(template, asked.before, images)},
         tags=deployment.tags,
         existing=asked.existing,
+        revert_drift=deployment.revert_drift,
     )
 
 
@@ -185,18 +194,25 @@ def _plan(deployment: Deployment, state: StackState, wanted: WantedStack) -> Sta
     return plan
 
 
-def switch_images(deployment: Deployment, images: Mapping[str, str], report: Report) -> StackOutputs:
-    """Update only the images of stack 2; template and other parameters stay unchanged."""
+def switch_images(
+    deployment: Deployment, images: Mapping[str, str], report: Report, *, express: bool = False
+) -> StackOutputs:
+    """Update only the images of stack 2; template and other parameters stay unchanged.
+
+    express  return before the functions are ready, for which the caller waits
+    """
     state = read_pipeline(deployment)
-    return switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
+    return switch_to(deployment, state, state.template, {**state.parameters, **images}, report, express=express)
 
 
 def switch_to(
-    deployment: Deployment, state: StackState, template: str, parameters: Mapping[str, str], report: Report
-) -> StackOutputs:
+    deployment: Deployment, state: StackState, template: str, parameters: Mapping[str, str], report: Report, *,
+    express: bool = False,
+) -> StackOutputs:  # fmt: skip
     """Update stack 2, given its ``state``, to this template and these parameters; traffic moves at once."""
     with step(report, "switch", state.name) as running:
-        wanted = WantedStack(state.name, template, {**parameters, **at_once(template)}, tags=dict(state.tags))
+        parameters = {**parameters, **at_once(template)}
+        wanted = WantedStack(state.name, template, parameters, tags=dict(state.tags), express=express)
         return _apply(deployment, plan_stack(state, wanted), report, running, back=True)
 
 

@@ -12,7 +12,10 @@ from cfn.names import image_parameter, repository_output
 from pipeline.assembly.difference import compared_image
 from pipeline.assembly.model import CheckedImage
 from pipeline.core import interruption
-from pipeline.core.events import Clock, Report
+from pipeline.core.events import Clock, Report, step
+from pipeline.drift.detection import StackDrift, detect_drift
+from pipeline.drift.drifted import Drifted
+from pipeline.drift.function_drift import PUT_BACK, deployed_functions, drift_of, read_drift
 from pipeline.forecast.carried_load import Load, read_load
 from pipeline.forecast.money import CostChange, cost_change
 from pipeline.forecast.release_times import Work, work_of
@@ -94,6 +97,7 @@ class ReleasePlan:
 
     cost   None if unknown
     load   None without the transaction pipeline
+    drift  what was changed outside of the stacks
     exact  as a file has it
     """
 
@@ -102,11 +106,41 @@ class ReleasePlan:
     cost: CostChange | None
     load: Load | None
     work: Work
+    drift: Drift
     exact: ExactPlan
 
     @property
     def changes(self) -> bool:
-        return any(each.changes for each in self.stacks) or any(each.changes for each in self.functions)
+        planned = any(each.changes for each in self.stacks) or any(each.changes for each in self.functions)
+        return planned or self.drift.changes
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What was changed outside of the stacks.
+
+    functions  functions and aliases, by calls to Lambda
+    stacks     what CloudFormation found, by stack; {} if it was not asked
+    """
+
+    functions: tuple[Drifted, ...] = ()
+    stacks: Mapping[str, StackDrift] = field(default_factory=dict)
+
+    @property
+    def all(self) -> tuple[Drifted, ...]:
+        """Each resource once, with what either side found."""
+        found = {(each.resource_type, each.logical_id): each for each in self.functions}
+        for each in (one for stack in self.stacks.values() for one in stack.drifted):
+            known = found.get((each.resource_type, each.logical_id))
+            found[each.resource_type, each.logical_id] = each if known is None else known.with_more(each)
+        return tuple(sorted(found.values(), key=lambda each: each.name))
+
+    @property
+    def changes(self) -> bool:
+        """Whether ``plan`` counts it: all if CloudFormation was asked, else only what every release puts back."""
+        if self.stacks:
+            return bool(self.all)
+        return any(one.path in PUT_BACK for each in self.functions for one in each.differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +173,15 @@ class _Decided:
         )
 
 
-def plan_release(deployment: Deployment, report: Report, *, place: str = "") -> ReleasePlan:
+def plan_release(deployment: Deployment, report: Report, *, place: str = "", drift: bool = False) -> ReleasePlan:
     """Build the images (into the cache only), read both stacks, and decide as a release would.
 
-    The changed resources come from a change set, which is deleted again. place: of the target, for the exact plan.
+    The changed resources come from a change set, which is deleted again.
+
+    place  of the target, for the exact plan
+    drift  whether CloudFormation compares every resource, too; functions are always compared
     """
-    return interruption.run(partial(_plan_release, deployment, place, Clock(report)))
+    return interruption.run(partial(_plan_release, deployment, place, Clock(report), drift=drift))
 
 
 def require_planned(deployment: Deployment, planned: ExactPlan, report: Report, *, place: str) -> None:
@@ -178,10 +215,14 @@ def _decide(deployment: Deployment, pool: ThreadPoolExecutor, report: Report) ->
     return _Decided(built, before, after, tuple((state, each, plan_stack(state, each)) for state, each in stacks))
 
 
-def _plan_release(deployment: Deployment, place: str, report: Report) -> ReleasePlan:
+def _plan_release(deployment: Deployment, place: str, report: Report, *, drift: bool) -> ReleasePlan:
     with ThreadPoolExecutor(thread_name_prefix="plan") as pool:
         decided = _decide(deployment, pool, report)
         pipeline, wanted, _plan = decided.stacks[1]
+        drifting = pool.submit(read_drift, deployment.target.client("lambda"), deployed_functions(pipeline))
+        detecting = {
+            state.name: pool.submit(_detect, deployment, plan, report) for state, _, plan in decided.stacks if drift
+        }
         functions = pool.map(
             lambda each: _function(
                 deployment, each, decided.before.get(image_parameter(each.function)), decided.after[each.function]
@@ -206,8 +247,17 @@ def _plan_release(deployment: Deployment, place: str, report: Report) -> Release
                 wanted.parameters,
             ),
             decided.work(),
+            Drift(drift_of(drifting.result()), {name: found.result() for name, found in detecting.items()}),
             decided.exact(place, deployment.names.ledger),
         )
+
+
+def _detect(deployment: Deployment, plan: StackPlan, report: Report) -> StackDrift:
+    upload = partial(upload_template, deployment.target.client, report=report)
+    with step(report, "detect drift", plan.wanted.name) as running:
+        found = detect_drift(deployment.target.client("cloudformation"), plan, upload)
+        running.detail = f"{len(found.drifted)} resources" if found.by else "not offered here"
+    return found
 
 
 def _function(deployment: Deployment, image: CheckedImage, before: str | None, after: str) -> FunctionDecision:

@@ -21,6 +21,7 @@ from pipeline.ledger.releases import Release, ReleaseContent, read_latest, recor
 from pipeline.release.artifacts import referrers
 from pipeline.release.deployment import Deployment, bring_pipeline, bring_registry, current_images, read_pipeline
 from pipeline.release.images import build_images, push_all, repository_uris
+from pipeline.release.outside_changes import settle_outside_changes
 from pipeline.release.recompressed import keep_deployed
 from pipeline.release.smoke import Trial, try_release
 from pipeline.release.verify import verify_functions
@@ -37,6 +38,7 @@ class Released:
     """The result of a release. ``changed`` is False if nothing had to be done.
 
     work    what it had to do, for the next forecast
+    reverted  functions and aliases that were changed outside of the stack and put back, by name
     record  the release's entry in the ledger; None if only the infrastructure was deployed
     sample  the answer to the sample transaction; None if none was submitted
     smoked  what answered its smoke event, by deployed name: the functions, and the state machine of an own workflow
@@ -46,6 +48,7 @@ class Released:
     stacks: tuple[StackOutputs, ...]
     functions: tuple[PushedImage, ...]
     work: Work = Work.NOTHING
+    reverted: tuple[str, ...] = ()
     record: Release | None = None
     sample: Answer | None = None
     smoked: tuple[str, ...] = ()
@@ -81,6 +84,10 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         changed = registry.changed or pipeline.changed or any(image.uploaded for image in pushed)
         settled = not changed and last.complete and last.has(content)
         changed |= verify_functions(deployment, pushed, clock, settled=settled)
+        reverted: tuple[str, ...] = ()
+        if changed or deployment.revert_drift:  # three calls for each function
+            reverted = settle_outside_changes(deployment, wanted, pipeline, clock)
+            changed |= bool(reverted)
 
     trial = Trial()
     # A killed run may have switched to this release without the sample.
@@ -92,7 +99,9 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
     smoked = tuple(each.function for each in trial.invoked)
     smoked += (deployment.names.state_machine,) if trial.executed else ()
     work = work_of(plan_stack(before.result(), wanted), registry=registry.changed, images=image_parameters(pushed))
-    return Released(changed, (registry, pipeline), pushed, work, recorded, trial.sample, smoked, clock.seconds)
+    return Released(
+        changed, (registry, pipeline), pushed, work, reverted, recorded, trial.sample, smoked, clock.seconds
+    )
 
 
 def _push_built(

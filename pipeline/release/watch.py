@@ -232,7 +232,7 @@ class QuickRelease:
         uris = repository_uris(self._registry, images)
         pushed = push_all(deployment, uris, images, clock)
         with step(clock, "switch"):
-            switch_images(deployment, image_parameters(pushed), report)
+            switch_images(deployment, image_parameters(pushed), report, express=True)
         # The stack now names the new images, even if verifying them fails.
         self._live |= image_parameters(pushed)
         verify_functions(deployment, pushed, clock)

@@ -135,6 +135,8 @@ class _Run:
     def execute(self, wanted: WantedStack, kind: Kind, target: str) -> StackOutputs:
         """Create a change set, execute it and follow it to its end."""
         made = make_change_set(self.cfn, wanted, kind, target, self.deadline, self.upload)
+        if wanted.revert_drift and kind == "UPDATE" and not made.drift_aware:
+            self.report(Note(f"CloudFormation has no drift-aware change sets here; {wanted.name} reverts no drift"))
         if made.empty:
             return read_outputs(self.cfn, made.stack_id, changed=False)
         token = unique_name()

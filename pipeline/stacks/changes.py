@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from pipeline.stacks.changeset import Kind, Upload, drop_change_set, dropped_on_failure, make_change_set
@@ -38,6 +38,7 @@ class PropertyChange:
     after      new value as text; None if absent or unknown
     recreates  whether this change replaces the resource: Never, Conditionally or Always
     certain    False if it changes only if a resource that it refers to does
+    drift      the value of the last deployment, and the actual one, if it was changed outside of the stack
     """
 
     path: str
@@ -45,6 +46,15 @@ class PropertyChange:
     after: str | None = None
     recreates: str = "Never"
     certain: bool = True
+    drift: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriftPreview:
+    """What reverting drift would change; not ``aware``: CloudFormation did not look at the actual state."""
+
+    aware: bool
+    changes: tuple[ResourceChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class ResourceChange:
     """One resource that would change.
 
     action       Add, Modify, Remove, Import, Dynamic or SyncWithActual (API_ResourceChange)
+    drift        MODIFIED or DELETED outside of the stack, IN_SYNC, …; "" if CloudFormation did not look
     replacement  True, False or Conditional for Modify, else ""
     policy       what happens to the physical resource: Delete, Retain, ReplaceAndDelete, …; "" if unknown
     """
@@ -64,6 +75,7 @@ class ResourceChange:
     policy: str = ""
     scope: tuple[str, ...] = ()
     properties: tuple[PropertyChange, ...] = ()
+    drift: str = ""
 
     @property
     def certain(self) -> bool:
@@ -95,13 +107,21 @@ def describe_change(
         case NoChange() | Refuse() | Wait() | ContinueRollback():
             return ()
         case Create(wanted=wanted) | CleanUpReview(wanted=wanted):
-            return _preview(cfn, wanted, None, Deadline(timeout), upload) if validate else _added(wanted)
+            return _preview(cfn, wanted, None, Deadline(timeout), upload).changes if validate else _added(wanted)
         case Adopt(wanted=wanted) | ReplaceFailed(wanted=wanted):
             return _added(wanted)
         case Update(wanted=wanted, state=state):
-            return _preview(cfn, wanted, state, Deadline(timeout), upload)
+            return _preview(cfn, wanted, state, Deadline(timeout), upload).changes
         case _:
             assert_never(plan)
+
+
+def describe_drift(cfn: Any, update: Update, deadline: Deadline, upload: Upload | None = None) -> DriftPreview:
+    """What an update that reverts drift would change, from a drift-aware change set, which is deleted afterwards.
+
+    Source: CloudFormation user guide, "Using drift-aware change sets". Raises StackFailed.
+    """
+    return _preview(cfn, update.wanted, update.state, deadline, upload)
 
 
 def _added(wanted: WantedStack) -> tuple[ResourceChange, ...]:
@@ -115,18 +135,18 @@ def _added(wanted: WantedStack) -> tuple[ResourceChange, ...]:
 
 def _preview(
     cfn: Any, wanted: WantedStack, state: StackState | None, deadline: Deadline, upload: Upload | None
-) -> tuple[ResourceChange, ...]:
+) -> DriftPreview:
     """The changes of a change set for ``state``, or for a creation if there is none."""
     kind: Kind = "UPDATE" if state else "CREATE"
     made = make_change_set(cfn, wanted, kind, state.stack_id if state else wanted.name, deadline, upload)
     if made.empty:
-        return ()
+        return DriftPreview(made.drift_aware)
     with dropped_on_failure(cfn, made):
         old = Values.of(state.template, state.parameters, made.stack_id) if state else Values({}, {})
         new = Values.of(wanted.template_body, wanted.parameters, made.stack_id)
         changes = tuple(_parse(each, old, new) for each in _read_changes(cfn, made.change_set_id))
     drop_change_set(cfn, made)
-    return changes
+    return DriftPreview(made.drift_aware, changes)
 
 
 def _read_changes(cfn: Any, change_set_id: str) -> Iterator[Mapping[str, Any]]:
@@ -149,6 +169,7 @@ def _parse(change: Mapping[str, Any], old: Values, new: Values) -> ResourceChang
         physical_id=change.get("PhysicalResourceId", ""),
         policy=change.get("PolicyAction", ""),
         scope=tuple(change.get("Scope", ())),
+        drift=change.get("ResourceDriftStatus", ""),
         properties=_merge(
             each for detail in change.get("Details", ()) for each in _property(detail, logical_id, old, new)
         ),
@@ -165,9 +186,10 @@ def _property(detail: Mapping[str, Any], logical_id: str, old: Values, new: Valu
     recreates = target.get("RequiresRecreation", "Never")
     # A Dynamic evaluation depends on a value that is known only while the stack is updated (API_ResourceChangeDetail).
     certain = detail.get("Evaluation") != "Dynamic"
-    before, after = target.get("BeforeValue"), target.get("AfterValue")
-    if before is not None or after is not None:
-        yield PropertyChange(path, before, after, recreates, certain)
+    before, after, live = target.get("BeforeValue"), target.get("AfterValue"), target.get("Drift")
+    drift = None if live is None else (live.get("PreviousValue"), live.get("ActualValue"))
+    if before is not None or after is not None or drift is not None:
+        yield PropertyChange(path, before, after, recreates, certain, drift)
         return
     known = list(differences(path, old.property(logical_id, name), new.property(logical_id, name))) if name else []
     for place, was, becomes in known:
@@ -182,7 +204,7 @@ def _merge(properties: Iterable[PropertyChange]) -> tuple[PropertyChange, ...]:
     for each in properties:
         known = merged.get(each.path)
         if known is None or _weight(each) > _weight(known):
-            merged[each.path] = each
+            merged[each.path] = each if known is None else replace(each, drift=each.drift or known.drift)
     return tuple(merged.values())
 
 

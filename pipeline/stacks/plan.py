@@ -33,6 +33,8 @@ class WantedStack:
     parameters  complete: an omitted parameter gets its default, not its current value
     tags        complete: an omitted tag is removed
     existing    resources to import before anything else is created (``find_existing``)
+    revert_drift  update it even if it is as wanted, and revert what was changed outside of it
+    express     complete an update as soon as its configuration is applied, before every resource is ready
     """
 
     name: str
@@ -41,6 +43,8 @@ class WantedStack:
     capabilities: tuple[str, ...] = ("CAPABILITY_NAMED_IAM",)
     tags: Mapping[str, str] = field(default_factory=dict)
     existing: tuple[ExistingResource, ...] = ()
+    revert_drift: bool = False
+    express: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ class Update:
     """The stack differs from what is wanted: update it.
 
     parameters                 changed parameters: name → (old, new), None if absent
-    only_cloudformation_knows  nothing differs, but the template reads other sources (SSM, secrets, macros)
+    only_cloudformation_knows  nothing differs, but the template reads other sources (SSM, secrets, macros), or what
+                               was changed outside of the stack is reverted
     """
 
     wanted: WantedStack
@@ -194,7 +199,7 @@ def _compare(state: StackState, wanted: WantedStack) -> Update | NoChange:
     tags_changed = dict(wanted.tags) != dict(state.tags)
     if template_changed or parameters or tags_changed:
         return Update(wanted, state, template_changed, parameters, tags_changed)
-    if _draws_values_from_elsewhere(wanted.template_body):
+    if wanted.revert_drift or _draws_values_from_elsewhere(wanted.template_body):
         return Update(wanted, state, only_cloudformation_knows=True)
     return NoChange(wanted, state)
 

@@ -38,6 +38,11 @@ class Values:
         value = self.evaluate(properties.get(name))
         return None if value is _NO_VALUE else value
 
+    def exists(self, logical_id: str) -> bool:
+        """Whether the stack has the resource; False if its condition does not hold or is unknown."""
+        condition = self.template.get("Resources", {}).get(logical_id, {}).get("Condition")
+        return condition is None or self._holds({"Condition": condition}) is True
+
     def evaluate(self, value: Any) -> Any:
         if isinstance(value, list):
             return [each for each in map(self.evaluate, value) if each is not _NO_VALUE]
@@ -97,7 +102,7 @@ class Values:
 
 def differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, str | None, str | None]]:
     """Yield (path, old, new) of the innermost differences, as text; None for an absent value."""
-    if isinstance(before, dict) and isinstance(after, dict) and not _is_call(before) and not _is_call(after):
+    if isinstance(before, dict) and isinstance(after, dict) and not is_call(before) and not is_call(after):
         for key in sorted({*before, *after}):
             yield from differences(f"{path}.{key}", before.get(key), after.get(key))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
@@ -120,7 +125,8 @@ def _combine(holds: list[bool | None], *, decisive: bool) -> bool | None:
     return None if None in holds else not decisive
 
 
-def _is_call(value: Mapping[str, Any]) -> bool:
+def is_call(value: Mapping[str, Any]) -> bool:
+    """Whether a value is an intrinsic function, which ``Values`` left as it is written."""
     return len(value) == 1 and all(key == "Ref" or key.startswith("Fn::") for key in value)
 
 

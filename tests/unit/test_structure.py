@@ -40,6 +40,7 @@ FLOORS = (
     "pipeline.operations",
     "pipeline.environment",
     "pipeline.ledger",
+    "pipeline.drift",
     "pipeline.forecast",
     "pipeline.release",
     "pipeline.doctor",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.doctor.permissions import CALLED, RECOVERING
+from pipeline.doctor.permissions import CALLED, DETECT_DRIFT, RECOVERING, REVERT_DRIFT
 from tests.functional.deployed import Deployed
 from tests.models import request_findings
 
@@ -56,6 +56,9 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
         "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
+        **dict.fromkeys(
+            ("cloudformation:DescribeStackResource", *(each.action for each in REVERT_DRIFT)), "with --revert-drift"
+        ),
     },
     "infra": {
         **ZONES,
@@ -67,6 +70,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         **ZONES,
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",
         "ecr:GetDownloadUrlForLayer": "a layer of the deployed image that is not in the local cache",
+        **{each.action: "with --drift, where CloudFormation has no drift-aware change sets" for each in DETECT_DRIFT},
     },
     "why-changed": {
         "ecr:GetAuthorizationToken": "the embedded registry needs no login",

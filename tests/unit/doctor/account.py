@@ -236,6 +236,7 @@ HEALTHY: Mapping[str, Answer | Refusal] = {
     "ecr.DescribeRepositories": Refusal("RepositoryNotFoundException"),
     "logs.DescribeLogGroups": {"logGroups": []},
     "lambda.GetFunctionConfiguration": Refusal("ResourceNotFoundException"),
+    "lambda.GetFunction": Refusal("ResourceNotFoundException"),
     "sns.GetTopicAttributes": Refusal("NotFound"),
     "sqs.GetQueueUrl": Refusal("AWS.SimpleQueueService.NonExistentQueue"),
     "cloudwatch.DescribeAlarms": {"MetricAlarms": []},

@@ -87,8 +87,8 @@ def test_an_unreadable_stack_makes_only_its_checks_unknown(account: FakeAccount)
     results = {each.name: each for each in run_checks(account.target(), DEV, SOURCES, Names("dev"), bodies())}
     unknowns = {name for name, each in results.items() if each.status is Status.UNKNOWN}
     assert unknowns == {
-        "stacks", "names", "log groups", "reserved concurrency", "load", "quotas", "images", "repository policies",
-        "topic keys",
+        "stacks", "drift", "names", "log groups", "reserved concurrency", "load", "quotas", "images",
+        "repository policies", "topic keys",
     }  # fmt: skip
 
 
@@ -249,3 +249,16 @@ def _prod() -> dict[str, dict[str, Any]]:
     from tests.unit.cfn.examples import registry
 
     return {"registry": registry(PROD), "pipeline": pipeline(PROD)}
+
+
+def test_functions_that_were_deleted_outside_of_their_stack_are_a_warning(account: FakeAccount) -> None:
+    account.deployed(PIPELINE)
+    verdict = account.verdict("drift")
+    assert verdict.status is Status.WARNING
+    assert "fraud-detection-dev: was deleted" in verdict.evidence
+    assert verdict.cure.commands == (("up", "--revert-drift"),)
+
+
+def test_without_a_stack_nothing_has_drifted(account: FakeAccount) -> None:
+    assert account.verdict("drift").status is Status.OK
+    assert account.called("lambda.GetFunction") == []
