@@ -39,6 +39,7 @@ from cfn.names import RESERVED_CONCURRENCY, Names, image_parameter, pascal_case
 from cfn.network import Network
 from cfn.own_resources import variable_value
 from cfn.placeholder import placeholder_digest
+from cfn.policies import policy_document
 from cfn.settings import FunctionDefinition, Settings
 from cfn.statements import call_statements, resource_arn
 
@@ -132,34 +133,36 @@ def _add_interface_policy(template: Template) -> Any:
         iam.ManagedPolicy(
             "NetworkInterfacePolicy",
             Description="Lets Lambda attach functions to the VPC, and keeps the functions' own code from it.",
-            PolicyDocument={
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Effect": "Allow",
-                        "Action": [
-                            "ec2:AssignPrivateIpAddresses",
-                            "ec2:CreateNetworkInterface",
-                            "ec2:DeleteNetworkInterface",
-                            "ec2:DescribeNetworkInterfaces",
-                            "ec2:DescribeSubnets",
-                            "ec2:UnassignPrivateIpAddresses",
-                        ],
-                        # Lambda demands these on all resources: interfaces have no names before they exist, and the
-                        # Describe calls know no resource (Lambda guide, "Giving functions access to a VPC").
-                        "Resource": "*",
-                    },
-                    {
-                        # Lambda itself acts without this key; what the function's code calls carries it.
-                        "Effect": "Deny",
-                        "Action": "ec2:*",
-                        "Resource": "*",
-                        "Condition": {"Null": {"lambda:SourceFunctionArn": "false"}},
-                    },
-                ],
-            },
+            PolicyDocument=policy_document(*interface_statements()),
         )
     )
+
+
+def interface_statements() -> list[dict[str, Any]]:
+    """What Lambda needs to attach a function to a VPC, and a denial of it to the function's own code."""
+    return [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "ec2:AssignPrivateIpAddresses",
+                "ec2:CreateNetworkInterface",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSubnets",
+                "ec2:UnassignPrivateIpAddresses",
+            ],
+            # Lambda demands these on all resources: interfaces have no names before they exist, and the Describe calls
+            # know no resource (Lambda guide, "Giving functions access to a VPC").
+            "Resource": "*",
+        },
+        {
+            # Lambda itself acts without this key; what the function's code calls carries it.
+            "Effect": "Deny",
+            "Action": "ec2:*",
+            "Resource": "*",
+            "Condition": {"Null": {"lambda:SourceFunctionArn": "false"}},
+        },
+    ]
 
 
 def add_functions(

@@ -103,6 +103,11 @@ class Names:
         return self._of_project("pipeline")
 
     @property
+    def rehearsal_stack(self) -> str:
+        """The stack that exists while a release is rehearsed (``cfn.rehearsal``)."""
+        return self._of_project("rehearsal")
+
+    @property
     def placeholder_function(self) -> str:
         """The registry stack's own function, which pushes the placeholder images."""
         return self._of_project("placeholder")

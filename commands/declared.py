@@ -149,6 +149,7 @@ RUNTIME = click.Option(
     type=click.Choice(["process", "docker"]),
     help="Run functions locally as processes or in containers.",
 )
+SKIP_REHEARSAL = omit("--skip-rehearsal", "rehearsed", "Without the rehearsal that the settings require.")
 YES = flag("--yes", "Do not ask before a resource is replaced or deleted.")
 
 

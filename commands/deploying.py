@@ -22,6 +22,7 @@ from pipeline.oci.work import sweep_store
 if TYPE_CHECKING:
     from pipeline.assembly.build import Build, Proof
     from pipeline.assembly.slim import Slim
+    from pipeline.rehearsal.gate import RequiredRehearsal
     from pipeline.release.deployment import Approve, Deployment
     from pipeline.target import Target
 
@@ -90,11 +91,38 @@ def judge_project(context: Context) -> None:
         context.report(Note(str(finding)))
 
 
-def deployment_of(context: Context, target: Target, build: Build, approve: Approve | None = None) -> Deployment:
-    """The deployment of the context's environment. approve: called before data would be lost."""
+def deployment_of(
+    context: Context, target: Target, build: Build, approve: Approve | None = None, *, rehearse: bool = False
+) -> Deployment:
+    """The deployment of the context's environment.
+
+    approve   called before data would be lost
+    rehearse  whether a release has to pass the rehearsal that the settings require
+    """
     from pipeline.release.deployment import Deployment, approve_all
 
-    return Deployment(target, context.settings, build, approve or approve_all)
+    required = required_rehearsal(context) if rehearse else None
+    return Deployment(target, context.settings, build, approve or approve_all, rehearsal=required)
+
+
+def required_rehearsal(context: Context) -> RequiredRehearsal | None:
+    """The rehearsal that the environment's settings require of a release. Raises SettingsError."""
+    from pipeline.rehearsal.gate import Gate, Recorded, RequiredRehearsal, require_kind
+    from pipeline.rehearsal.recordings import require_recordings
+
+    chosen = context.choices.rehearsal
+    if chosen is None:
+        return None
+    context.require_transactions(f"{context.environment} was not rehearsed, which its settings require")
+    try:
+        forbidden = tuple(map(require_kind, chosen.forbidden))
+    except ValueError as problem:
+        raise SettingsError(
+            f"the rehearsal of {context.environment} cannot be used", str(problem), "Correct forbidden in its settings."
+        ) from problem
+    recorded = Recorded(context.root / chosen.file, chosen.limit)
+    require_recordings(recorded.path)
+    return RequiredRehearsal(Gate(chosen.max_changed, forbidden), recorded)
 
 
 def events_of_aws(context: Context) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ EXAMPLES: Mapping[str, str] = {
     "releases": "releases --json",
     "rollback": "rollback --to 3",
     "prune": "prune --keep 10 --dry-run",
+    "rehearse": "rehearse transactions.csv --out rehearsal.html",
     "submit": "submit --file transactions.csv",
     "redrive": "redrive --dry-run",
     "explain": "explain test-123 --svg path.svg",

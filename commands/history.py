@@ -13,7 +13,7 @@ import click
 
 from commands.asking import approval
 from commands.context import Context, Outcome
-from commands.declared import YES, command, file, flag
+from commands.declared import SKIP_REHEARSAL, YES, command, file, flag
 from commands.deploying import alone, build_of, deployment_of, events_of_aws, exclusive, judge_project, releaser
 from commands.next_steps import command_line
 from pipeline.core.shown import counted
@@ -124,9 +124,10 @@ def releases(context: Context) -> Outcome:
         ["--to"], type=click.IntRange(min=1), metavar="N", help="The release to return to; default: the one before."
     ),
     flag("--images-only", "Keep the template and its parameters."),
+    SKIP_REHEARSAL,
     YES,
 )
-def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) -> Outcome:
+def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool, rehearsed: bool = True) -> Outcome:
     """Return to an earlier release in one stack update. Builds and pushes nothing."""
     from pipeline.release.rollback import roll_back
     from pipeline.target import explained
@@ -135,7 +136,8 @@ def rollback(context: Context, *, to: int | None, images_only: bool, yes: bool) 
     with explained(context.target_name, f"{context.environment} was not rolled back"), exclusive(context, "rollback"):
         target = context.running_target()
         chosen = (*(("--to", str(to)) if to is not None else ()), *(("--images-only",) if images_only else ()))
-        deployment = deployment_of(context, target, build, approval(context, ("rollback", *chosen), yes=yes))
+        approve = approval(context, ("rollback", *chosen), yes=yes)
+        deployment = deployment_of(context, target, build, approve, rehearse=rehearsed)
         with alone(context, target, "rollback") as by:
             done = roll_back(deployment, to, context.report, by=by, images_only=images_only)
     stay = bool(done.differences)

@@ -14,7 +14,19 @@ import click
 from cfn.problems import Command as Words
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
-from commands.declared import BASE, BUILDER, NO_SBOM, RUNTIME, YES, FilePath, command, flag, folder, omit
+from commands.declared import (
+    BASE,
+    BUILDER,
+    NO_SBOM,
+    RUNTIME,
+    SKIP_REHEARSAL,
+    YES,
+    FilePath,
+    command,
+    flag,
+    folder,
+    omit,
+)
 from commands.deploying import (
     alone,
     build_of,
@@ -52,11 +64,12 @@ if TYPE_CHECKING:
     omit("--no-smoke", "smoke", "Do not test the release at the end."),
     flag("--skip-doctor", "On AWS, do not check the account first."),
     flag("--revert-drift", "Put back what was changed outside of the stacks."),
-    YES,
+    SKIP_REHEARSAL, YES,
 )  # fmt: skip
 def up(
     context: Context, *, smoke: bool, sbom: bool, yes: bool, skip_doctor: bool = False, revert_drift: bool = False,
     repeat: Words = ("up",), plan: Path | None = None, ready: Callable[[], None] = lambda: None,
+    rehearsed: bool = True,
 ) -> Outcome:  # fmt: skip
     """Deploy both phases: create repositories with placeholder images, build and push the images, switch to them.
 
@@ -103,7 +116,7 @@ def up(
 
             require_healthy(context, target)
         with alone(context, target, "up") as by:
-            deployment = deployment_of(context, target, build, approval(context, repeat, yes=yes))
+            deployment = deployment_of(context, target, build, approval(context, repeat, yes=yes), rehearse=rehearsed)
             if exactly is not None:
                 from commands.plan_files import place_of
                 from pipeline.release.planning import require_planned

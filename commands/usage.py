@@ -28,6 +28,7 @@ MODULES: Mapping[str, str] = {
     "releases": "history",
     "rollback": "history",
     "prune": "history",
+    "rehearse": "rehearsing",
     "submit": "running",
     "redrive": "running",
     "explain": "running",

@@ -84,6 +84,41 @@ class Target:
             identity=self.identity, report=self._report,
         )  # fmt: skip
 
+    def assuming(self, role_arn: str, session_name: str) -> Target:
+        """The same account with the permissions of a role and no others; the session is renewed before it ends.
+
+        Raises ClientError if the caller may not assume the role.
+        """
+        from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
+        from botocore.session import Session
+
+        sts = self.client("sts")
+
+        def assume() -> dict[str, str]:
+            found = sts.assume_role(RoleArn=role_arn, RoleSessionName=session_name[:64])["Credentials"]
+            return {
+                "access_key": found["AccessKeyId"],
+                "secret_key": found["SecretAccessKey"],
+                "token": found["SessionToken"],
+                "expiry_time": found["Expiration"].isoformat(),
+            }
+
+        class Provider(CredentialProvider):
+            METHOD = "assume-role"
+
+            def load(self) -> Any:
+                return credentials
+
+        credentials = RefreshableCredentials.create_from_metadata(assume(), assume, Provider.METHOD)
+        session = Session()
+        for name in ("config_store", "data_loader"):
+            session.register_component(name, self._session.get_component(name))
+        session.register_component("credential_provider", CredentialResolver([Provider()]))
+        return Target(
+            self.name, self.region, session, self.endpoint, attempts=self._attempts, seconds=self._seconds,
+            identity=self.identity, report=self._report,
+        )  # fmt: skip
+
     def place(self, arn: str) -> str:
         """An identity of this AWS, for records that outlive a command: the embedded AWS's, or account and region.
 

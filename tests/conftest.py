@@ -49,7 +49,9 @@ def examples(share: float) -> int:
 # Groups of files whose tests share servers: each group runs on one worker, which starts them once.
 SHARED = {
     "engine": ("tests/containers/*",),
-    "release": tuple(f"tests/functional/release/test_{name}.py" for name in ("down", "faults", "killed", "together")),
+    "release": tuple(
+        f"tests/functional/release/test_{name}.py" for name in ("down", "faults", "killed", "rehearsal", "together")
+    ),
     "environment": ("tests/functional/environment/*",),
     "entrances": ("tests/functional/entrances/*",),
     # Not servers, but proofs that take longer than all other unit tests of one worker.

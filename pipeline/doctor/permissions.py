@@ -31,6 +31,7 @@ class On(StrEnum):
     LEDGER = "the parameters of the releases and of the lock"
     TEMPLATES_BUCKET = "the bucket for templates"
     FILES_BUCKET = "the bucket for files"
+    REHEARSAL = "the rehearsal stack and its resources"
     FILES_MACHINE = "the state machine for files, its executions and Map Runs"
 
 
@@ -171,6 +172,17 @@ _PREPARE = (
 _READ_IMAGES = grant(On.REPOSITORIES, "ecr:BatchGetImage", "ecr:DescribeImages")
 _SUBMIT = grant(On.STATE_MACHINE, "states:StartSyncExecution")
 
+# What a killed rehearsal left.
+_DELETE_REHEARSAL = grant(
+    On.REHEARSAL,
+    "cloudformation:DeleteStack",
+    "cloudformation:DescribeStackEvents",
+    "cloudformation:DescribeStacks",
+    "cloudformation:GetTemplate",
+    "cloudformation:ListStackResources",
+    "lambda:DeleteFunction",
+)
+
 _DOCTOR = (
     *_READ_STACKS,
     *grant(On.STACKS, "cloudformation:ListStackResources"),
@@ -291,8 +303,26 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.FUNCTIONS, "lambda:GetFunction", "lambda:ListVersionsByFunction"),
         *grant(On.ANYTHING, "cloudformation:ListStacks", "lambda:ListFunctions"),
     ),
+    # What its role may do, which it assumes, is in the rehearsal stack (cfn/rehearsal.py).
+    "rehearse": (
+        *_READ_STACKS,
+        *_PUSH,
+        *_LOCK,
+        *_READ_LEDGER,
+        *_DELETE_REHEARSAL,
+        *grant(On.REPOSITORIES, "ecr:DescribeImages"),
+        *grant(On.FUNCTIONS, "lambda:GetFunctionConfiguration"),
+        *grant(
+            On.REHEARSAL,
+            "cloudformation:CreateChangeSet",
+            "cloudformation:DescribeChangeSet",
+            "cloudformation:ExecuteChangeSet",
+            "sts:AssumeRole",
+        ),
+    ),
     "down": (
         *_READ_STACKS,
+        *_DELETE_REHEARSAL,
         *grant(On.STACKS, "cloudformation:DeleteStack", "cloudformation:DescribeStackEvents"),
         *grant(
             On.ANYTHING,

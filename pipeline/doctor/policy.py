@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,9 @@ _ON_BY_SERVICE = {
     "sqs": On.QUEUE,
     "states": On.STATE_MACHINE,
 }
+# The types of the rehearsal stack (cfn/rehearsal.py), and the handlers that each command needs of them.
+_REHEARSAL_TYPES = ("AWS::IAM::Role", "AWS::Lambda::Function", "AWS::Logs::LogGroup")
+_REHEARSAL_HANDLERS = {"rehearse": ("create", "read", "delete"), "down": ("read", "delete")}
 # What only the transaction pipeline has, and what every workflow has.
 _OF_TRANSACTIONS = {On.TABLE, On.QUEUE}
 _OF_WORKFLOWS = {On.STATE_MACHINE, On.EXECUTIONS}
@@ -82,6 +85,7 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
         found.update(FILES_ENTRANCE)
     if command == "submit" and RESULT_TOPIC in resources:
         found.update(QUEUE_ENTRANCE)
+    found.update(_of_rehearsal(_REHEARSAL_HANDLERS.get(command, ())))
     handlers = HANDLERS_OF_COMMAND.get(command, ())
     if handlers:
         found.update(RECOVERING)
@@ -93,6 +97,16 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
         for kind in {each["Type"] for each in resources.values()}:
             found.update(permissions_of_type(kind, handlers))
     return tuple(sorted(found, key=lambda each: (each.on, each.action)))
+
+
+def _of_rehearsal(handlers: Sequence[str]) -> Iterator[Permission]:
+    """What CloudFormation calls as the caller in these handlers of the rehearsal stack's resources; none for none."""
+    if handlers:
+        yield from (Permission(each.action, On.REHEARSAL) for each in RECOVERING)
+    for kind in _REHEARSAL_TYPES:
+        for each in permissions_of_type(kind, handlers):
+            named = each.on in (On.FUNCTIONS, On.LOG_GROUPS, On.ROLES)
+            yield Permission(each.action, On.REHEARSAL if named else each.on)
 
 
 def permissions_of_type(kind: str, handlers: Sequence[str]) -> tuple[Permission, ...]:
@@ -147,7 +161,7 @@ def policy_of(
         if on is On.LOG_GROUPS and any(f'"{names.api_log_group}"' in body for body in bodies):
             resources.append(arn("logs", f"log-group:{names.api_log_group}"))
         match on:
-            case On.FUNCTIONS | On.LOG_GROUPS:  # also versions and aliases, and log streams
+            case On.FUNCTIONS | On.LOG_GROUPS | On.REHEARSAL:  # also versions and aliases, and log streams
                 resources += [f"{each}:*" for each in resources]
             case On.TABLE:
                 resources += [f"{each}/index/*" for each in resources]
@@ -203,6 +217,14 @@ def resource_arns(
             return [arn("states", each.format(own, any_name)) for each in kinds]
         case On.STACKS:
             return [arn("cloudformation", f"stack/{stack}/{any_name}") for stack in stacks]
+        case On.REHEARSAL:
+            own, named = names.rehearsal_stack, f"{names.rehearsal_stack}-{any_name}"
+            return [
+                arn("cloudformation", f"stack/{own}/{any_name}"),
+                arn("iam", f"role/{named}"),
+                arn("lambda", f"function:{named}"),
+                arn("logs", f"log-group:{named}"),
+            ]
         case On.REPOSITORIES:
             return [arn("ecr", f"repository/{name}") for name in deployed] or ["*"]
         case On.FUNCTIONS:

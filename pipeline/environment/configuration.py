@@ -17,7 +17,7 @@ local`` images are for the architecture and Python of this machine, because thei
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,6 +27,20 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
 
 SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
+
+
+class RehearsalChoices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The table ``rehearsal``: a release is rehearsed before it switches, and refused if it changes too much.
+
+    file         of recorded transactions, from the project's folder; limit: how many of them
+    max_changed  outcomes that may change; absent: any number
+    forbidden    kinds of which there may be none: "REJECTED to APPROVED"
+    """
+
+    file: str
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_changed: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    forbidden: tuple[str, ...] = ()
 
 
 class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -59,6 +73,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     alert_subscriptions: tuple[str, ...] | None = None
     dashboard: bool | None = None
     release: str | None = None
+    rehearsal: RehearsalChoices | None = None
     subnets: tuple[str, ...] | None = None
     security_groups: tuple[str, ...] | None = None
     tags: dict[str, str] | None = None

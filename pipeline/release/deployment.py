@@ -19,6 +19,7 @@ from pipeline.core.events import Note, Report, Step, step
 from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
 from pipeline.oci.values import ImageReference
+from pipeline.rehearsal.gate import RequiredRehearsal
 from pipeline.release.exact_plan import ExactPlan, require_before
 from pipeline.release.traffic import at_once, operation_seconds, shift_parameter
 from pipeline.release.versions import abandoned, delete_superseded, deleting_in_cleanup, described, move_back
@@ -62,9 +63,10 @@ def approve_all(_stack: str, _lost: Sequence[ResourceChange]) -> None:
 class Deployment:
     """The inputs of a release of one environment.
 
-    approve  called before a stack update that loses data
-    exactly  the plan that the release has to keep to; None for none
+    approve       called before a stack update that loses data
+    exactly       the plan that the release has to keep to; None for none
     revert_drift  whether what was changed outside of the stacks is reverted
+    rehearsal     that a release has to pass before it switches; None for none
     """
 
     target: Target
@@ -73,6 +75,7 @@ class Deployment:
     approve: Approve = approve_all
     exactly: ExactPlan | None = None
     revert_drift: bool = False
+    rehearsal: RequiredRehearsal | None = None
 
     @property
     def sources(self) -> tuple[FunctionSource, ...]:

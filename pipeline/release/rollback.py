@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cfn.names import image_parameter, repository_output
+from pipeline.assembly.model import PushedImage
 from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.core.events import Report
 from pipeline.environment.parameters import image_parameters
@@ -24,6 +25,7 @@ from pipeline.ledger.stored_images import StoredImage, read_images
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.artifacts import require_proof
 from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_to
+from pipeline.release.rehearsed import require_rehearsed
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackState
 
@@ -44,15 +46,26 @@ class RolledBack:
     differences: tuple[str, ...] = ()
 
 
-def roll_back(
-    deployment: Deployment, number: int | None, report: Report, *, by: str, images_only: bool = False
-) -> RolledBack:
-    """Switch the stack to release ``number``; None for the one before the last.
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What a return to a release needs.
 
-    Template and parameters are rolled back too, unless ``images_only`` or the template was not kept.
-
-    Raises ReleaseError if the release does not exist or its images are gone, with every reason.
+    template  of the release; None if only images are returned, or it was not kept
+    later     functions of the stack that the release did not have
     """
+
+    to: Release
+    releases: tuple[Release, ...]
+    images: tuple[PushedImage, ...]
+    state: StackState
+    template: str | None
+    later: tuple[str, ...]
+
+
+def _find_way(
+    deployment: Deployment, number: int | None, report: Report, *, by: str, images_only: bool = False
+) -> _Way:
+    """Raises ReleaseError if the release does not exist or its images are gone, with every reason."""
     client, place = deployment.target.client, deployment.target.place(by)
     environment = deployment.settings.environment
     releases = list_releases(client("ssm"), deployment.names.ledger)
@@ -76,10 +89,35 @@ def roll_back(
             NextStep("Choose another release with --to. List them", ("releases",)),
         )
     require_proof(deployment, [image.uri for image in plan.images], report)
-    images = image_parameters(plan.images)
     state = read_pipeline(deployment)
     later = tuple(name for name in plan.unaffected if image_parameter(name) in state.parameters)
     template = None if images_only else _template_of(deployment, to, state, stored, repositories)
+    return _Way(to, releases, plan.images, state, template, later)
+
+
+def recorded_release(deployment: Deployment, number: int, report: Report, *, by: str) -> tuple[str, Mapping[str, str]]:
+    """The template that a return to release ``number`` would deploy, and its images by parameter.
+
+    Raises as ``roll_back``.
+    """
+    way = _find_way(deployment, number, report, by=by)
+    return way.template or way.state.template, image_parameters(way.images)
+
+
+def roll_back(
+    deployment: Deployment, number: int | None, report: Report, *, by: str, images_only: bool = False
+) -> RolledBack:
+    """Switch the stack to release ``number``; None for the one before the last.
+
+    Template and parameters are rolled back too, unless ``images_only`` or the template was not kept.
+
+    Raises ReleaseError if the release does not exist or its images are gone, with every reason.
+    """
+    client, place = deployment.target.client, deployment.target.place(by)
+    environment = deployment.settings.environment
+    way = _find_way(deployment, number, report, by=by, images_only=images_only)
+    to, state, template, later = way.to, way.state, way.template, way.later
+    images = image_parameters(way.images)
     if template is None:
         if lacking := sorted(name for name in to.images if image_parameter(name) not in state.parameters):
             raise ReleaseError(
@@ -90,12 +128,14 @@ def roll_back(
                     ("rollback", "--to", str(to.number)),
                 ),
             )
+        require_rehearsed(deployment, state.template, images, report)
         switched = switch_to(deployment, state, state.template, {**state.parameters, **images}, report)
-        content = _content_of(state, to.images, later, releases[-1].content.parameters)
+        content = _content_of(state, to.images, later, way.releases[-1].content.parameters)
     else:
+        require_rehearsed(deployment, template, images, report)
         switched = switch_to(deployment, state, template, {**to.content.parameters, **images}, report)
         content = to.content
-    verify_functions(deployment, plan.images, report)
+    verify_functions(deployment, way.images, report)
     record, _ = record_release(
         client("ssm"),
         client("ecr"),

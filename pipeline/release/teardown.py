@@ -19,6 +19,7 @@ from pipeline.core import interruption
 from pipeline.core.events import Event, Note, Report, ResourceChanged, ignore, step
 from pipeline.core.shown import counted
 from pipeline.ledger.releases import delete_ledger, list_releases, parameter_name
+from pipeline.rehearsal.stage import remove_stage
 from pipeline.release.buckets import BUCKET, empty_bucket, stack_buckets
 from pipeline.stacks import RetainedResource, StackState, data_resources, delete_keeping, read_stack, retained_resources
 from pipeline.stacks.state import says_absent
@@ -55,7 +56,7 @@ class TakenDown:
 
 
 def take_down(target: Target, names: Names, report: Report = ignore, *, keep_data: bool = False) -> TakenDown:
-    """Delete both stacks of an environment from any status, the pipeline stack first. Safe to repeat.
+    """Delete the stacks of an environment from any status, the registry stack last. Safe to repeat.
 
     Tables, queues, repositories and log groups stay if the template retains them, or all of them with ``keep_data``.
     The ledger stays with the repositories whose images it describes. The bucket of a large template stays because other
@@ -64,7 +65,8 @@ def take_down(target: Target, names: Names, report: Report = ignore, *, keep_dat
     Raises StackFailed with the first resource that could not be deleted.
     """
     cloudformation = target.client("cloudformation")
-    deleted: list[str] = []
+    # Of a rehearsal that was killed. It comes first, because its functions are in the network of the others.
+    deleted = [names.rehearsal_stack] if remove_stage(target, names, report) else []
     kept: list[Kept] = []
     large = False
     for name in (names.pipeline_stack, names.registry_stack):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commands import development, doctor, history, proving, releasing, running
+from commands import development, doctor, history, proving, rehearsing, releasing, running
 from commands.console import subject_of
 from commands.context import Console as Lines
 from commands.context import Context, Outcome
@@ -186,6 +186,12 @@ def _use(deployed: Deployed) -> None:
     deployed.submit({**transaction, "customer_name": "Somebody Else"})
     deployed.submit({**transaction, "transaction_id": "told-2", "pan": CARD_NUMBER})
     park(deployed, {**transaction, "transaction_id": "told-3"})
+    recorded = deployed.root / "recorded.jsonl"
+    recorded.write_text(json.dumps(transaction) + "\n")
+    released = handler.read_text()
+    handler.write_text(released + "\n# and another\n")
+    run("rehearse", rehearsing.rehearse, recorded=recorded)
+    handler.write_text(released)
     run("explain", running.explain, transaction_id="told-1", picture=None)
     run("logs", development.logs, function=None, transaction=None, since="1h", follow=False)
     document = {"transaction": transaction, "received_at": "2026-11-23T14:00:00.000Z", "execution": "e"}

@@ -26,10 +26,11 @@ from typing import Any
 from cfn.names import Names
 from commands.context import Context
 from commands.deploying import build_of, deployment_of
+from commands.rehearsing import rehearse
 from commands.releasing import up
 from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import PipelineError
-from pipeline.core.events import BytesMoved, Event, ResourceChanged, StepFinished, StepStarted
+from pipeline.core.events import BytesMoved, Event, ResourceChanged, StepFinished, StepStarted, Submitted
 from pipeline.ledger.releases import list_releases
 from pipeline.ledger.stored_images import read_images
 from pipeline.local.host.control import LocalAws
@@ -61,6 +62,8 @@ def moment(event: Event, environment: str) -> str:
             return f"{_name(step, subject, environment)} begins"
         case StepFinished(step=step, subject=subject):
             return f"{_name(step, subject, environment)} ends"
+        case Submitted(step=step):
+            return f"within {step}"
         case BytesMoved(step=step):
             return f"within {step}"
         case ResourceChanged(stack=stack, resource_type=kind) if not kind.startswith("AWS::CloudFormation::"):
@@ -80,6 +83,7 @@ class Order:
     local      the folder with the locks; another one is another machine
     kill_at    the moment at which it kills itself
     slow       seconds that each build takes
+    recorded   a file of transactions to rehearse, instead of ``up``
     """
 
     environment: str
@@ -91,10 +95,11 @@ class Order:
     kill_at: str = ""
     slow: float = 0.0
     smoke: bool = True
+    recorded: str = ""
 
 
 def run_up(order: Order) -> None:
-    """In the forked process: ``up``; its moments and its outcome go to the file ``witness``."""
+    """In the forked process: ``up`` or ``rehearse``; its moments and its outcome go to the file ``witness``."""
     os.setsid()  # whatever it starts is known by the session
     os.environ |= {
         "TRANSACTION_PIPELINE_CACHE": order.cache,
@@ -119,7 +124,10 @@ def run_up(order: Order) -> None:
 
         context = Context(order.environment, report=report, project=Path(order.root))
         try:
-            outcome = up(context, smoke=order.smoke, sbom=True, yes=False)
+            if order.recorded:
+                outcome = rehearse(context, recorded=Path(order.recorded))
+            else:
+                outcome = up(context, smoke=order.smoke, sbom=True, yes=False)
         except PipelineError as error:
             write("error", [error.what, error.why, str(error.next_step)])
             sys.exit(1)

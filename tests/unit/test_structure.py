@@ -42,6 +42,7 @@ FLOORS = (
     "pipeline.ledger",
     "pipeline.drift",
     "pipeline.forecast",
+    "pipeline.rehearsal",
     "pipeline.release",
     "pipeline.doctor",
     "pipeline.console",

@@ -41,6 +41,7 @@ NEEDED = {
     "why-changed": ["oci:nowhere", "oci:nowhere"],
     "completion": ["bash"],
     "up": ["plan.json"],
+    "rehearse": ["recorded.jsonl"],
 }
 # Of these the argument can be left out.
 OPTIONAL = ("up",)
@@ -58,6 +59,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "project" / "a" / "b"
     folder.mkdir(parents=True)
     (folder / "event.json").write_text("{}")
+    (folder / "recorded.jsonl").write_text('{"transaction_id": "t-1"}\n')
     (folder / "machine.json").write_text('{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}')
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))

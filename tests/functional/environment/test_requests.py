@@ -90,6 +90,15 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
         "cloudformation:ListStacks": "only for an environment that does not exist",
         "ecr:BatchDeleteImage": "every image is younger than the grace period of an hour",
     },
+    "rehearse": {
+        **LOCKED,
+        "cloudformation:ListStackResources": "the rehearsal stack of a killed run",
+        "ecr:DescribeImages": "with --release",
+        "ecr:GetAuthorizationToken": "the embedded registry needs no login",
+        "ecr:GetDownloadUrlForLayer": "with --release: a template that is not in the local cache",
+        "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
+        "ssm:GetParameterHistory": "with --release",
+    },
     "submit": {"dynamodb:GetItem": "a line of a file that an earlier run parked"},
     "redrive": {
         "dynamodb:DeleteItem": "a submission parked in the table because the queue was unavailable",
@@ -100,6 +109,7 @@ NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     },
     "down": {
         **LOCKED,
+        "cloudformation:ListStackResources": "the rehearsal stack of a killed run",
         "cloudformation:ListStacks": "only for an environment that does not exist",
         "lambda:DeleteFunction": "only when CloudFormation was not faster",
         "ec2:DeleteNetworkInterface": "the embedded AWS creates no network interfaces",
@@ -143,7 +153,9 @@ def test_every_request_fits_its_model(deployed: Deployed) -> None:
 def test_the_table_of_permissions_is_what_a_command_calls(deployed: Deployed, command: str) -> None:
     listed = {each.action for each in CALLED[command]}
     recovering = (
-        {each.action for each in RECOVERING} if command in ("up", "infra", "plan", "rollback", "down") else set()
+        {each.action for each in RECOVERING}
+        if command in ("up", "infra", "plan", "rollback", "rehearse", "down")
+        else set()
     )
     called = called_by(deployed, command)
     assert called - listed - recovering == set()
