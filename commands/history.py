@@ -216,7 +216,14 @@ def prune(context: Context, *, keep: int, dry_run: bool) -> Outcome:
     deleted = [image for image in planned.delete if image not in [failed for failed, _ in failures]]
     result = {
         "dry_run": dry_run,
-        "delete": [{"repository": image.repository, "digest": str(image.digest)} for image in deleted],
+        "delete": [
+            {
+                "repository": image.repository,
+                "digest": str(image.digest),
+                "pulled_at": image.pulled_at and image.pulled_at.isoformat(),
+            }
+            for image in deleted
+        ],
         "kept": [
             {"repository": image.repository, "digest": str(image.digest), "reason": reason}
             for image, reason in planned.kept

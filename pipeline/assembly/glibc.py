@@ -6,6 +6,7 @@ on Amazon Linux 2023); Amazon Linux 2 release notes (glibc 2.26); Amazon Linux 2
 
 from __future__ import annotations
 
+from datetime import date
 from typing import NamedTuple
 
 from pipeline.assembly.model import PythonVersion
@@ -24,6 +25,8 @@ class Glibc(NamedTuple):
 
 
 AMAZON_LINUX_2 = Glibc(2, 26)
+# Its last day with security updates (Amazon Linux 2 FAQs, "end of support").
+END_OF_AMAZON_LINUX_2 = date(2026, 6, 30)
 AMAZON_LINUX_2023 = Glibc(2, 34)
 # The values of uv's --python-platform that this project needs: the newest that is not newer than the image's glibc.
 _MANYLINUX = {AMAZON_LINUX_2: "manylinux_2_17", AMAZON_LINUX_2023: "manylinux_2_34"}

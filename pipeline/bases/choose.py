@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from pipeline.assembly.glibc import AMAZON_LINUX_2, END_OF_AMAZON_LINUX_2, glibc_of
 from pipeline.assembly.image import empty_base
 from pipeline.assembly.model import Base, Platform
 from pipeline.assembly.prebuilt import ENGINE
 from pipeline.bases.from_engine import engine_base
 from pipeline.bases.parsing import parse_base
-from pipeline.bases.pins import FILE, move_pins, pinned_base
+from pipeline.bases.pins import AWS_BASE, FILE, move_pins, pinned_base
 from pipeline.bases.resolve import Connect, hub_name, resolve_layout, resolve_reference
 from pipeline.core.errors import BaseImageError
-from pipeline.core.events import Report, ignore, step
+from pipeline.core.events import Note, Report, ignore, step
 from pipeline.core.shown import counted
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import PREFIX, Layout, parse_layout_name
@@ -26,6 +27,10 @@ from pipeline.oci.registry.client import connect
 from pipeline.oci.values import ImageReference
 
 EMPTY = "empty"
+_OUTDATED = (
+    'AWS\'s base for Python {python} is Amazon Linux 2, which has had no security updates since {end}; python = "3.12"'
+    " or newer in environments.toml uses Amazon Linux 2023"
+)
 _CURE = "Name an OCI layout on disk (oci:DIR) or `empty` as the base to build without it."
 
 
@@ -60,6 +65,8 @@ def choose_base(
             running.detail = f"{counted(len(base.layers), 'layer')} from the engine"
         else:
             reference = _parse(text) if text else pinned_base(platform, pins)
+            if reference.repository == AWS_BASE and glibc_of(platform.python) == AMAZON_LINUX_2:
+                report(Note(_OUTDATED.format(python=platform.python, end=END_OF_AMAZON_LINUX_2)))
             connected = open_registry or partial(connect, report=report)
             base = fetch_base(reference, platform, store, open_registry=connected)
             running.detail = f"{counted(len(base.layers), 'layer')}, {base.reference}"

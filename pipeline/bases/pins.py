@@ -27,9 +27,13 @@ class _Pin:
     digests: dict[Architecture, Digest]
 
 
+# The repository of AWS's own base images for Python.
+AWS_BASE = "lambda/python"
+
+
 def default_reference(python: PythonVersion) -> ImageReference:
     """AWS's own base image for Lambda."""
-    return ImageReference("public.ecr.aws", "lambda/python", str(python))
+    return ImageReference("public.ecr.aws", AWS_BASE, str(python))
 
 
 def pinned_base(platform: Platform, path: Path) -> ImageReference:

@@ -16,7 +16,7 @@ from pipeline.assembly.model import FunctionSource
 from pipeline.core.errors import PipelineError
 from pipeline.doctor.credentials import check_clock, check_credentials, check_permissions, check_region
 from pipeline.doctor.definition import check_state_machine
-from pipeline.doctor.function_images import check_images, check_repository_policies
+from pipeline.doctor.function_images import check_blob_mounting, check_images, check_repository_policies
 from pipeline.doctor.keys import check_topic_keys
 from pipeline.doctor.load import check_load
 from pipeline.doctor.own_stacks import check_drift, check_log_groups, check_names, check_stacks
@@ -46,6 +46,7 @@ CHECKS: Mapping[str, Check] = {
     "endpoint services": check_endpoint_services,
     "prefix lists": check_prefix_lists,
     "images": check_images,
+    "blob mounting": check_blob_mounting,
     "repository policies": check_repository_policies,
     "state machine": check_state_machine,
     "topic keys": check_topic_keys,
@@ -54,7 +55,8 @@ CHECKS: Mapping[str, Check] = {
 
 # The checks whose failure makes `up` fail; if one of them could not be made, that is no good news.
 RELIED_ON = frozenset(CHECKS) - {
-    "clock", "drift", "images", "load", "prefix lists", "quotas", "repository policies", "state machine", "topic keys",
+    "blob mounting", "clock", "drift", "images", "load", "prefix lists", "quotas", "repository policies",
+    "state machine", "topic keys",
 }  # fmt: skip
 
 

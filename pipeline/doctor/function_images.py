@@ -15,6 +15,7 @@ from pipeline.core.errors import NextStep
 from pipeline.doctor.keys import allows_service
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, combine, error, ok
+from pipeline.ledger.stored_images import restore_command
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.layout import parse_descriptor
 from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, ImageReference, Manifest
@@ -60,6 +61,12 @@ def _judge(situation: Situation, function: str, uri: str) -> Iterator[Verdict]:
         )
         return
     manifest = _find_manifest(situation, reference)
+    if isinstance(manifest, str):
+        restore = restore_command(reference.repository, str(reference.digest))
+        yield error(
+            f"the image of {function} cannot be pulled: {manifest}", f"Restore it if it was archived: {restore}"
+        )
+        return
     if manifest is None:
         yield error(f"the image {reference.digest} of {function} is missing from {reference.repository}", again)
         return
@@ -77,7 +84,8 @@ def _judge(situation: Situation, function: str, uri: str) -> Iterator[Verdict]:
         yield ok(f"Lambda accepts {function} {str(reference.digest)[:19]}")
 
 
-def _find_manifest(situation: Situation, reference: ImageReference) -> Manifest | None:
+def _find_manifest(situation: Situation, reference: ImageReference) -> Manifest | str | None:
+    """The manifest; None if there is none; why ECR does not give it, which is so for an archived image."""
     try:
         answer = situation.client("ecr").batch_get_image(
             repositoryName=reference.repository,
@@ -90,6 +98,9 @@ def _find_manifest(situation: Situation, reference: ImageReference) -> Manifest 
         raise
     for image in answer["images"]:
         return Manifest(image["imageManifest"].encode(), image["imageManifestMediaType"])
+    for failure in answer.get("failures", []):
+        if failure.get("failureCode") != "ImageNotFound":
+            return f"{failure.get('failureCode')}: {failure.get('failureReason', 'no reason')}"
     return None
 
 
@@ -103,6 +114,20 @@ def _fetch_config(situation: Situation, reference: ImageReference, manifest: Man
 
 def _no_layers(manifest: Manifest) -> list[None]:
     return [None for _ in json.loads(manifest.content).get("layers", [])]
+
+
+def check_blob_mounting(situation: Situation) -> Verdict:
+    """Whether the account's repositories share layers. Without it each push of a shared layer is an upload.
+
+    Source: ECR user guide, "Blob mounting": an account opts in with its setting BLOB_MOUNTING.
+    """
+    value = situation.client("ecr").get_account_setting(name="BLOB_MOUNTING").get("value", "")
+    if value == "ENABLED":
+        return ok("layers that another repository has are mounted instead of uploaded")
+    return ok(
+        f"{value or 'DISABLED'}: each repository gets its own copy of shared layers; to share them:"
+        " aws ecr put-account-setting --name BLOB_MOUNTING --value ENABLED"
+    )
 
 
 def check_repository_policies(situation: Situation) -> Verdict:

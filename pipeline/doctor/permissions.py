@@ -196,6 +196,7 @@ _DOCTOR = (
         "ec2:DescribeVpcEndpointServices",
         "ec2:DescribeVpcEndpoints",
         "ec2:DescribeVpcs",
+        "ecr:GetAccountSetting",
         "ecr:GetAuthorizationToken",
         "iam:GetRole",
         "iam:SimulatePrincipalPolicy",

@@ -26,7 +26,7 @@ from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
 
-SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14))
+SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14, 15))
 
 
 class RehearsalChoices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -16,13 +16,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from pipeline.assembly.model import PushedImage
 from pipeline.core.errors import NextStep, ReleaseError
-from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest
+from pipeline.ledger.stored_images import restore_command
+from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest, ImageReference
 from pipeline.stacks.state import canonical_template
 
 # The size of a standard parameter, which is free; an advanced one holds twice that (API_PutParameter).
@@ -202,7 +204,7 @@ def delete_ledger(ssm: Any, environment: str) -> bool:
 
 def plan_rollback(
     to: Release, functions: Collection[str], repositories: Mapping[str, str], stored: Mapping[str, Collection[Digest]],
-    place: str = "",
+    place: str = "", archived: Mapping[str, Collection[Digest]] = MappingProxyType({}),
 ) -> RollbackPlan | RollbackRefused:  # fmt: skip
     """The rollback to ``to``, or every reason why it is impossible. Pure.
 
@@ -210,6 +212,7 @@ def plan_rollback(
     repositories  function → repository URI, from the registry stack's outputs
     stored        function → the digests that its repository holds
     place         the AWS that is rolled back, as in Release
+    archived      function → those of its images that ECR has archived
     """
     reasons = []
     if to.place and place and to.place != place:
@@ -217,6 +220,10 @@ def plan_rollback(
     for function, digest in sorted(to.images.items()):
         if function not in functions or function not in repositories:
             reasons.append(f"{function} is no longer part of the pipeline")
+        elif digest in archived.get(function, ()):
+            repository = ImageReference.parse(repositories[function]).repository
+            restore = restore_command(repository, digest)
+            reasons.append(f"the image of {function}, {digest}, is archived; restore it with {restore}")
         elif digest not in stored.get(function, ()):
             reasons.append(f"the image of {function}, {digest}, is gone from its repository")
     if reasons:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ class StoredImage:
     subject   the image that an SBOM, template or signature refers to
     children  the images of an index
     template  the digest of the template that it stores (``pipeline.ledger.kept_templates``)
+    pulled_at when it was last pulled, up to a day late (LastRecordedPullTime, B ecr); None for never or unknown
     """
 
     repository: str
@@ -39,6 +40,7 @@ class StoredImage:
     subject: Digest | None = None
     children: tuple[Digest, ...] = ()
     template: Digest | None = None
+    pulled_at: datetime | None = None
 
 
 def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
@@ -52,6 +54,36 @@ def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
     images = [_stored(repository, detail) for page in pages for detail in page["imageDetails"]]
     manifests = dict(_read_manifests(ecr, repository, [image.digest for image in images]))
     return tuple(_with_references(image, manifests.get(image.digest, {})) for image in images)
+
+
+def read_archived(ecr: Any, repository: str, digests: Collection[Digest]) -> frozenset[Digest]:
+    """Which of the images are archived: kept for less, and neither listed nor pulled until they are restored.
+
+    Source: B ecr, ImageStatus and DescribeImagesFilter: without a filter only images that are ACTIVE are listed.
+    """
+    try:
+        pages = ecr.get_paginator("describe_images").paginate(
+            repositoryName=repository, filter={"imageStatus": "ARCHIVED"}
+        )
+        archived = {
+            Digest.parse(each["imageDigest"])
+            for page in pages
+            for each in page["imageDetails"]
+            if each.get("imageStatus") == "ARCHIVED"
+        }
+    except ClientError as problem:
+        if problem.response.get("Error", {}).get("Code") == "RepositoryNotFoundException":
+            return frozenset()
+        raise
+    return frozenset(archived.intersection(digests))
+
+
+def restore_command(repository: str, digest: Digest | str) -> str:
+    """The AWS CLI's command that makes an archived image usable again."""
+    return (
+        f"aws ecr update-image-storage-class --repository-name {repository} --image-id imageDigest={digest}"
+        " --target-storage-class STANDARD"
+    )
 
 
 def batches(digests: Sequence[Digest]) -> Iterator[list[dict[str, str]]]:
@@ -71,6 +103,7 @@ def _stored(repository: str, detail: Any) -> StoredImage:
         size=detail.get("imageSizeInBytes", 0),
         pushed_at=detail["imagePushedAt"],
         subject=Digest.parse(subject) if subject else None,
+        pulled_at=detail.get("lastRecordedPullTime"),
     )
 
 

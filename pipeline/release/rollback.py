@@ -21,7 +21,7 @@ from pipeline.ledger.releases import (
     record_release,
     template_digest,
 )
-from pipeline.ledger.stored_images import StoredImage, read_images
+from pipeline.ledger.stored_images import StoredImage, read_archived, read_images
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.artifacts import require_proof
 from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_to
@@ -78,10 +78,13 @@ def _find_way(
     functions = [source.name for source in deployment.sources if repository_output(source.name) in outputs]
     repositories = {name: outputs[repository_output(name)] for name in functions}
     stored = {name: read_images(client("ecr"), deployment.names.repository(name)) for name in functions}
-    plan = plan_rollback(
-        to, functions, repositories, {name: {image.digest for image in images} for name, images in stored.items()},
-        place,
-    )  # fmt: skip
+    digests = {name: {image.digest for image in images} for name, images in stored.items()}
+    archived = {
+        name: read_archived(client("ecr"), deployment.names.repository(name), [digest])
+        for name, digest in to.images.items()
+        if name in functions and digest not in digests[name]
+    }
+    plan = plan_rollback(to, functions, repositories, digests, place, archived)
     if isinstance(plan, RollbackRefused):
         raise ReleaseError(
             f"{environment} was not rolled back to release {to.number}",

@@ -18,6 +18,7 @@ from pipeline.core.events import Note, Report, step
 from pipeline.core.shown import counted
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.deployment import Deployment
+from pipeline.release.function_reasons import explain_failure
 from pipeline.release.versions import delete_superseded
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -116,13 +117,7 @@ def verify_function(
         configuration = found["Configuration"]
         state, update = configuration.get("State", "Active"), configuration.get("LastUpdateStatus", "Successful")
         if state == "Failed" or update == "Failed":
-            why = (
-                configuration.get("LastUpdateStatusReason") if update == "Failed" else configuration.get("StateReason")
-            )
-            raise FunctionError(
-                f"{pushed.function} was not switched", f"Lambda reports: {why or 'no reason'}",
-                NextStep("Release again, which pushes the image if it is gone", ("up",)),
-            )  # fmt: skip
+            raise FunctionError(f"{pushed.function} was not switched", *explain_failure(configuration))
         # A function is Inactive after weeks without invocations; it keeps its image.
         if state != "Pending" and update != "InProgress":
             _compare(found, name, pushed)

@@ -16,6 +16,7 @@ from pipeline.bases.choose import choose_base, fetch_base, layout_base, update_b
 from pipeline.bases.pins import default_reference, pinned_base
 from pipeline.bases.resolve import hub_name
 from pipeline.core.errors import BaseImageError
+from pipeline.core.events import Event, Note
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.registry.client import Registry
 from pipeline.oci.values import (
@@ -407,6 +408,19 @@ class TestChoice:
         publish_image(server, make_image("base", [layer], platform=ARM), elsewhere)
         base = choose_base("", ARM, store, pins=pins, open_registry=client)
         assert base.reference == ImageReference(server.host, NAME, "3.13", old)
+
+    @pytest.mark.parametrize(("minor", "outdated"), [(11, True), (12, False)])
+    def test_a_base_of_amazon_linux_2_is_named(
+        self, server: LoopbackRegistry, client: Client, store: BlobStore, elsewhere: BlobStore, minor: int,
+        outdated: bool,
+    ) -> None:  # fmt: skip
+        python = Platform(Architecture.ARM64, PythonVersion(3, minor))
+        layer = make_layer({f"var/lang/bin/python3.{minor}": b""}, elsewhere)
+        publish_image(server, make_image("base", [layer], platform=python), elsewhere, f"3.{minor}")
+        events = list[Event]()
+        choose_base(f"{server.host}/{NAME}:3.{minor}", python, store, open_registry=client, report=events.append)
+        notes = [each.text for each in events if isinstance(each, Note)]
+        assert any("no security updates since 2026-06-30" in text for text in notes) is outdated
 
     def test_platform_without_a_pin_says_how_to_pin(self, tmp_path: Path, store: BlobStore) -> None:
         with pytest.raises(BaseImageError, match=r"no base image was chosen for linux/arm64 python3\.13") as caught:

@@ -233,6 +233,7 @@ HEALTHY: Mapping[str, Answer | Refusal] = {
     "stepfunctions.ValidateStateMachineDefinition": {"result": "OK", "diagnostics": []},
     "stepfunctions.DescribeStateMachine": Refusal("StateMachineDoesNotExist"),
     "dynamodb.DescribeTable": Refusal("ResourceNotFoundException"),
+    "ecr.GetAccountSetting": {"name": "BLOB_MOUNTING", "value": "DISABLED"},
     "ecr.DescribeRepositories": Refusal("RepositoryNotFoundException"),
     "logs.DescribeLogGroups": {"logGroups": []},
     "lambda.GetFunctionConfiguration": Refusal("ResourceNotFoundException"),

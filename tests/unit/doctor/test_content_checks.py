@@ -172,6 +172,24 @@ def test_images_that_fit(account: FakeAccount) -> None:
     assert "fraud-detection" in verdict.evidence
 
 
+def test_an_image_that_ecr_does_not_give_is_not_taken_for_one_that_is_gone(account: FakeAccount) -> None:
+    account.deployed(PIPELINE, parameters={"FraudDetectionImageUri": uri()})
+    failure = {"failureCode": "ImageInaccessible", "failureReason": "it is archived"}
+    account.answer("ecr.BatchGetImage", {"images": [], "failures": [failure]})
+    verdict = account.verdict("images")
+    assert verdict.status is Status.ERROR
+    assert "ImageInaccessible: it is archived" in verdict.evidence
+    assert "aws ecr update-image-storage-class" in verdict.cure.text
+
+
+@pytest.mark.parametrize(("value", "said"), [("ENABLED", "mounted"), ("DISABLED", "put-account-setting")])
+def test_whether_repositories_share_layers(account: FakeAccount, value: str, said: str) -> None:
+    account.answer("ecr.GetAccountSetting", {"name": "BLOB_MOUNTING", "value": value})
+    verdict = account.verdict("blob mounting")
+    assert verdict.status is Status.OK
+    assert said in verdict.evidence
+
+
 def test_an_image_of_the_other_architecture(account: FakeAccount) -> None:
     with LoopbackRegistry() as server:
         account.registry_url = f"http://{server.host}"

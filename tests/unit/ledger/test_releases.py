@@ -99,6 +99,16 @@ def test_a_function_that_came_later_keeps_what_it_runs() -> None:
     assert plan.unaffected == ("compliance",)
 
 
+def test_an_archived_image_is_not_taken_for_one_that_is_gone() -> None:
+    digest = Digest.of(b"f")
+    repositories = {"fraud": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/fraud-dev"}
+    plan = plan_rollback(release(fraud=b"f"), ["fraud"], repositories, {"fraud": set()}, archived={"fraud": {digest}})
+    assert isinstance(plan, RollbackRefused)
+    (reason,) = plan.reasons
+    assert reason.startswith(f"the image of fraud, {digest}, is archived")
+    assert f"--repository-name fraud-dev --image-id imageDigest={digest} --target-storage-class STANDARD" in reason
+
+
 def test_every_reason_against_a_way_back_is_listed() -> None:
     plan = plan_rollback(release(fraud=b"f", gone=b"g"), ["fraud"], REPOSITORIES, {"fraud": set()})
     assert isinstance(plan, RollbackRefused)
