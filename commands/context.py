@@ -16,7 +16,15 @@ from cfn.settings import Architecture, OwnWorkflow, Settings
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.core.errors import LocalError, NextStep, SettingsError
 from pipeline.core.events import Report, ignore
-from pipeline.environment.configuration import Choices, Project, python_of, read_choices, read_project, settings_of
+from pipeline.environment.configuration import (
+    Choices,
+    Project,
+    python_of,
+    read_accounts,
+    read_choices,
+    read_project,
+    settings_of,
+)
 from pipeline.environment.project import SETTINGS_FILE, find_project
 from pipeline.environment.resources_file import read_resources
 from pipeline.environment.workflow_file import read_workflow
@@ -91,6 +99,11 @@ class Context:
     def root(self) -> Path:
         """The project's folder. Raises SettingsError if there is none."""
         return self.project.absolute() if self.project is not None else find_project(Path.cwd())
+
+    @cached_property
+    def chosen_region(self) -> str | None:
+        """The region of --region, else that of the settings; None leaves it to the profile, locally to us-east-1."""
+        return self.region if self.region is not None else self.choices.region
 
     @property
     def local_folder(self) -> Path:
@@ -209,8 +222,8 @@ class Context:
         from pipeline.target import local_target
 
         if (elsewhere := self._local_elsewhere()) is not None:
-            return local_target(elsewhere, self.region, self.report)
-        return local_target(self._started(), self.region, self.report)
+            return local_target(elsewhere, self.chosen_region, self.report, account=self.choices.account)
+        return local_target(self._started(), self.chosen_region, self.report, account=self.choices.account)
 
     def _started(self) -> LocalAws:
         from pipeline.core.surroundings import require_limits
@@ -227,8 +240,16 @@ class Context:
         from pipeline.target import aws_target, local_target
 
         if self.target_name == "aws":
-            return aws_target(self.region, report=self.report)
-        return local_target(self.running_local(), self.region, self.report)
+            where = self.choices
+            return aws_target(self.chosen_region, where.profile, self.report, role=where.role, account=where.account)
+        return local_target(self.running_local(), self.chosen_region, self.report, account=self.choices.account)
+
+    def local_targets(self) -> tuple[Target, ...]:
+        """The running embedded AWS, in its own account and in each that the settings name."""
+        from pipeline.target import local_target
+
+        local, accounts = self.running_local(), read_accounts(self.root / SETTINGS_FILE)
+        return tuple(local_target(local, self.chosen_region, self.report, account=each) for each in (None, *accounts))
 
     def local_aws(self) -> LocalAws | None:
         """The embedded AWS; None if it is not running."""

@@ -114,15 +114,18 @@ def folder(name: str, text: str, **more: Any) -> click.Option:
     return click.Option([name], type=FilePath(file_okay=False, path_type=Path), help=text, **more)
 
 
+ENVIRONMENT = _Environment()
+REGION = _Region()
 SHARED = (
     click.Option(
         ["--project"], metavar="FOLDER", type=FilePath(exists=True, file_okay=False, path_type=Path),
         help="The project; default: the nearest from here up.",
     ),
-    click.Option(["--environment", "-e"], metavar="NAME", type=_Environment(), default="dev", show_default=True),
+    click.Option(["--environment", "-e"], metavar="NAME", type=ENVIRONMENT, default="dev", show_default=True),
     click.Option(["--target"], type=click.Choice(["local", "aws"]), default="local", show_default=True),
     click.Option(
-        ["--region"], metavar="REGION", type=_Region(), help="AWS region; default: the profile's, locally us-east-1."
+        ["--region"], metavar="REGION", type=REGION,
+        help="AWS region; default: the settings', the profile's, locally us-east-1.",
     ),
     click.Option(
         ["--timeout"],
@@ -201,9 +204,11 @@ class Command(Generic[P]):
             of_context = {field: options.pop(name) for name, field in _OF_CONTEXT.items() if name in options}
             run(self, Choices(**shared, context=of_context, own=options))
 
+        own = {each.name for each in self.parameters}
         return kind(
             self.name,
-            params=[*self.parameters, *SHARED],
+            # A command's own parameter replaces the shared one of its name.
+            params=[*self.parameters, *(each for each in SHARED if each.name not in own)],
             # The help ends at a form feed; the rest documents the code.
             help=inspect.cleandoc(self.function.__doc__ or "").partition("\f")[0],
             short_help=self.summary,

@@ -85,7 +85,7 @@ def judge_project(context: Context) -> None:
         extra = "pip install 'transaction-pipeline[rules]'"
         context.report(Note(f"the project's own resources are not linted without cfn-lint: {extra}"))
         return
-    findings = lint_project(settings, templates.pipeline, context.region or "us-east-1", store)
+    findings = lint_project(settings, templates.pipeline, context.chosen_region or "us-east-1", store)
     require_clean(findings)
     for finding in findings:
         context.report(Note(str(finding)))
@@ -174,9 +174,14 @@ def deployed_stacks(context: Context) -> list[str]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return stacks_of_all_regions(context.running_target())
+        return local_stacks(context)
     except (BotoCoreError, ClientError, PipelineError):
         return []
+
+
+def local_stacks(context: Context) -> list[str]:
+    """The stacks of the embedded AWS in every account and region, by name and region."""
+    return [stack for target in context.local_targets() for stack in stacks_of_all_regions(target)]
 
 
 def stacks_of_all_regions(target: Target) -> list[str]:
@@ -196,7 +201,8 @@ def lock_of(context: Context) -> Path:
     if context.target_name == "local":
         return context.local_folder / "locks" / context.environment
     # Hashed, because a profile's name can be any text.
-    place = f"{os.environ.get('AWS_PROFILE', 'default')} {context.region or 'default'}"
+    profile = context.choices.profile or os.environ.get("AWS_PROFILE", "default")
+    place = " ".join([profile, context.chosen_region or "default", *filter(None, [context.choices.role])])
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return cache_folder() / "locks" / f"{context.environment}-{digest}"
 

@@ -90,18 +90,20 @@ def _policy(context: Context, command: str) -> Outcome:
     from botocore.session import get_session
 
     from pipeline.core.files import cache_folder
-    from pipeline.doctor.permissions import CALLED
+    from pipeline.doctor.permissions import POLICIES
     from pipeline.doctor.policy import policy_of
     from pipeline.environment.synth import synthesise
     from pipeline.target import DEFAULT_REGION, partition_of
 
-    if command not in ("all", *CALLED):
-        raise click.BadParameter(f"{command!r} is not one of {', '.join(CALLED)}", param_hint="'--policy'")
+    if command not in ("all", *POLICIES):
+        raise click.BadParameter(f"{command!r} is not one of {', '.join(POLICIES)}", param_hint="'--policy'")
     on_aws = replace(context, target_name="aws")
     definitions = [source.definition for source in on_aws.sources]
     templates = synthesise(on_aws.settings, definitions, cache_folder())
     session = get_session()
-    region = context.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or DEFAULT_REGION
+    region = (
+        context.chosen_region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or DEFAULT_REGION
+    )
     policies = {
         name: policy_of(
             name,
@@ -111,7 +113,7 @@ def _policy(context: Context, command: str) -> Outcome:
             partition_of(region, session),
             region,
         )
-        for name in (CALLED if command == "all" else (command,))
+        for name in (POLICIES if command == "all" else (command,))
     }
     result = policies if command == "all" else policies[command]
     return Outcome(result, json.dumps(result, indent=2))

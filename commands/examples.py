@@ -12,6 +12,7 @@ EXAMPLES: Mapping[str, str] = {
     "plan": "plan --environment prod --target aws",
     "releases": "releases --json",
     "rollback": "rollback --to 3",
+    "promote": "promote dev prod --release 3 --target aws",
     "prune": "prune --keep 10 --dry-run",
     "rehearse": "rehearse transactions.csv --out rehearsal.html",
     "submit": "submit --file transactions.csv",

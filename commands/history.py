@@ -20,7 +20,7 @@ from pipeline.core.shown import counted
 
 if TYPE_CHECKING:
     from pipeline.ledger.releases import Release
-    from pipeline.release.planning import FunctionDecision, StackDecision
+    from pipeline.release.planning import FunctionDecision, ReleasePlan, StackDecision
 
 
 @command(
@@ -38,7 +38,6 @@ def plan(context: Context, *, out: Path | None = None, drift: bool = False) -> O
     resources, too, which takes up to some minutes; the exit code is 2 for any difference, which `up --revert-drift`
     puts back.
     """
-    from commands.drift_lines import drift_document, drift_lines
     from commands.forecasts import forecast, past_of
     from commands.plan_files import place_of, require_replaceable, write_plan
     from pipeline.forecast.release_times import read_past
@@ -55,6 +54,23 @@ def plan(context: Context, *, out: Path | None = None, drift: bool = False) -> O
         target = context.running_target()
         place = place_of(target, releaser(context, target)) if out is not None else ""
         planned = plan_release(deployment_of(context, target, build), context.report, place=place, drift=drift)
+    result, lines = plan_document(context, planned)
+    document, said = forecast(planned, read_past(past_of(context)))
+    result |= document
+    lines += ["", *said]
+    apply = ["up", "--revert-drift"] if drift and planned.drift.all else ["up"]
+    if out is not None:
+        write_plan(planned, out)
+        result["out"] = str(out)
+        apply.append(str(out))
+    lines += ["", f"Next: {command_line(context, *apply)}" if planned.changes else "nothing would change"]
+    return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
+
+
+def plan_document(context: Context, planned: ReleasePlan) -> tuple[dict[str, Any], list[str]]:
+    """The decisions of a plan as JSON, and as lines."""
+    from commands.drift_lines import drift_document, drift_lines
+
     result: dict[str, Any] = {
         "environment": context.environment,
         "changes": planned.changes,
@@ -83,16 +99,7 @@ def plan(context: Context, *, out: Path | None = None, drift: bool = False) -> O
         lines.append(f"entrances: {', '.join(context.settings.entrances)}")
     result["drift"] = drift_document(planned.drift)
     lines += drift_lines(planned.drift)
-    document, said = forecast(planned, read_past(past_of(context)))
-    result |= document
-    lines += ["", *said]
-    apply = ["up", "--revert-drift"] if drift and planned.drift.all else ["up"]
-    if out is not None:
-        write_plan(planned, out)
-        result["out"] = str(out)
-        apply.append(str(out))
-    lines += ["", f"Next: {command_line(context, *apply)}" if planned.changes else "nothing would change"]
-    return Outcome(result, "\n".join(lines), 2 if planned.changes else 0)
+    return result, lines
 
 
 @command("List releases, newest first.")
@@ -110,6 +117,7 @@ def releases(context: Context) -> Outcome:
         f"{each.number:>4}  {each.at.astimezone():%Y-%m-%d %H:%M}  {each.by:<28} {each.revision[:12] or '-':<12}  "
         + "  ".join(f"{name} {digest.short}" for name, digest in sorted(each.images.items()))
         + (f"  changed: {', '.join(changed)}" if changed else "")
+        + (f"  promoted from {each.origin}" if each.origin else "")
         for each, changed in newest
     ]
     return Outcome(
@@ -249,6 +257,7 @@ def _release(release: Release) -> dict[str, Any]:
         "by": release.by,
         "aws": release.place,
         "revision": release.revision,
+        "origin": release.origin,
         "template": str(release.content.template),
         "parameters": dict(release.content.parameters),
         "functions": [{"name": name, "digest": str(digest)} for name, digest in sorted(release.images.items())],

@@ -25,7 +25,7 @@ def credentials(context: Context) -> Outcome:
             "For AWS use the AWS CLI: aws configure export-credentials --format env",
         )
     local = context.running_local()
-    region = context.region or local.region
+    region = context.chosen_region or local.region
     variables = {
         "AWS_ACCESS_KEY_ID": local.access_key_id,
         "AWS_SECRET_ACCESS_KEY": local.secret_access_key,

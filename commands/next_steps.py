@@ -44,7 +44,7 @@ def arguments(context: Context, command: Command) -> list[str]:
     options = []
     if context.project is not None:
         options += ["--project", str(context.project)]
-    if context.environment != "dev":
+    if context.environment != "dev" and name != "promote":  # which names its environments
         options += ["--environment", context.environment]
     if context.target_name != "local":
         options += ["--target", context.target_name]

@@ -35,8 +35,8 @@ from commands.deploying import (
     events_of_aws,
     exclusive,
     judge_project,
+    local_stacks,
     lock_of,
-    stacks_of_all_regions,
 )
 from commands.next_steps import command_line
 from commands.progress import seconds_text
@@ -127,10 +127,11 @@ def up(
             released = release(deployment, context.report, by=by, smoke=smoke)
     seconds = time.monotonic() - started
     remember(context, released, seconds)
-    return _released(context, released, seconds)
+    return released_outcome(context, released, seconds)
 
 
-def _released(context: Context, released: Released, seconds: float) -> Outcome:
+def released_outcome(context: Context, released: Released, seconds: float) -> Outcome:
+    """What a release did, with the next commands."""
     result: dict[str, Any] = {
         "environment": context.environment,
         "target": context.target_name,
@@ -297,12 +298,12 @@ def synth(context: Context, *, out: Path) -> Outcome:
     from pipeline.core.files import storing, write_atomically
     from pipeline.environment.synth import as_file, synthesise
 
-    if context.region is not None:
+    if context.chosen_region is not None:
         from botocore.session import get_session
 
         from pipeline.target import require_partition
 
-        require_partition(context.region, get_session(), "no template was written")
+        require_partition(context.chosen_region, get_session(), "no template was written")
     templates = synthesise(context.settings, [source.definition for source in context.sources], cache_folder())
     files = {"registry": out / "registry.json", "pipeline": out / "pipeline.json"}
     sizes = {}
@@ -351,7 +352,7 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
         watches = call_off(lock_of(context), command_line(context, "down"))
         with alone(context, target, "down"):
             done = take_down(target, context.names, context.report, keep_data=keep_data)
-        others = ["aws"] if not local else stacks_of_all_regions(target)
+        others = ["aws"] if not local else local_stacks(context)
         if not (done.deleted or done.kept or done.ledger):
             try:
                 require_known(

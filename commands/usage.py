@@ -27,6 +27,7 @@ MODULES: Mapping[str, str] = {
     "plan": "history",
     "releases": "history",
     "rollback": "history",
+    "promote": "promoting",
     "prune": "history",
     "rehearse": "rehearsing",
     "submit": "running",

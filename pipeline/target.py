@@ -14,6 +14,7 @@ from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
 from pipeline.core.credential_sources import (
     are_expired,
+    assume_role,
     configuration_explained,
     credentials_explained,
     no_credentials,
@@ -208,8 +209,11 @@ def host_platform_of_functions() -> Platform:
     return Platform(host_architecture(), PythonVersion(sys.version_info.major, sys.version_info.minor))
 
 
-def local_target(local: LocalAws, region: str | None, report: Report = ignore) -> Target:
-    """The target of the running embedded AWS ``local``."""
+def local_target(local: LocalAws, region: str | None, report: Report = ignore, *, account: str | None = None) -> Target:
+    """The target of the running embedded AWS ``local``.
+
+    account  one of its accounts, whose root's access key is the account's id; None for its own
+    """
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
     from botocore.configprovider import ConfigValueStore, ConstantProvider
     from botocore.session import Session
@@ -223,7 +227,7 @@ def local_target(local: LocalAws, region: str | None, report: Report = ignore) -
         store.set_config_variable(name, os.devnull)
     session.register_component("config_store", store)
     session.register_component("data_loader", ServiceModels())
-    session.set_credentials(local.access_key_id, local.secret_access_key)
+    session.set_credentials(account or local.access_key_id, local.secret_access_key)
     return Target("local", region or DEFAULT_REGION, session, local.endpoint, identity=local.identity, report=report)
 
 
@@ -249,10 +253,18 @@ def require_partition(region: str, session: Any, what: str = "AWS was not contac
         )
 
 
-def aws_target(region: str | None, profile: str | None = None, report: Report = ignore) -> Target:
+def aws_target(
+    region: str | None, profile: str | None = None, report: Report = ignore, *, role: str | None = None,
+    account: str | None = None,
+) -> Target:  # fmt: skip
     """AWS with the credentials that botocore finds.
 
-    Raises CredentialsError if there are none, or no region, and AccountError for a region of another partition.
+    profile  of the AWS configuration; None for that of the environment
+    role     the ARN of a role that botocore assumes with these credentials
+    account  the account that they have to be of, which STS is asked for; None for any
+
+    Raises CredentialsError if there are none, or no region, and AccountError for a region of another partition, or
+    another account.
     """
     from botocore.session import Session
 
@@ -268,6 +280,8 @@ def aws_target(region: str | None, profile: str | None = None, report: Report = 
     if region is not None:
         require_partition(region, session)
     with credentials_explained(session):
+        if role is not None:
+            assume_role(session, role)
         found = session.get_credentials()
     if found is None:
         raise CredentialsError(
@@ -282,7 +296,21 @@ def aws_target(region: str | None, profile: str | None = None, report: Report = 
     with credentials_explained(session):
         frozen = found.get_frozen_credentials()  # signs in or assumes the role
     require_printable(frozen, found.method)
-    return Target("aws", region, session, None, report=report)
+    target = Target("aws", region, session, None, report=report)
+    if account is not None:
+        _require_account(target, account)
+    return target
+
+
+def _require_account(target: Target, account: str) -> None:
+    with explained(target.name, "AWS was not contacted"):
+        caller = target.client("sts").get_caller_identity()
+    if caller["Account"] != account:
+        raise AccountError(
+            "nothing was read or changed",
+            f"the settings name the account {account}, and these credentials are {caller['Arn']}",
+            "Use credentials of that account, or correct account, profile or role in environments.toml.",
+        )
 
 
 _NOT_SIGNED_IN = {

@@ -50,7 +50,8 @@ def examples(share: float) -> int:
 SHARED = {
     "engine": ("tests/containers/*",),
     "release": tuple(
-        f"tests/functional/release/test_{name}.py" for name in ("down", "faults", "killed", "rehearsal", "together")
+        f"tests/functional/release/test_{name}.py"
+        for name in ("down", "faults", "killed", "promote_killed", "rehearsal", "together")
     ),
     "environment": ("tests/functional/environment/*",),
     "entrances": ("tests/functional/entrances/*",),

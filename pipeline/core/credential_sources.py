@@ -43,6 +43,33 @@ def credentials_explained(session: Any) -> Iterator[None]:
         raise no_credentials("AWS was not contacted", problem, session) from problem
 
 
+def assume_role(session: Any, role: str) -> None:
+    """Let a botocore session use a role, which botocore assumes with the credentials that the session would find.
+
+    Without such credentials the session finds none. The role is assumed, and later renewed, when it is first used.
+    """
+    from botocore.credentials import (
+        AssumeRoleCredentialFetcher,
+        CredentialProvider,
+        CredentialResolver,
+        DeferredRefreshableCredentials,
+    )
+
+    # Not session.get_credentials, whose result the session keeps.
+    source = session.get_component("credential_provider").load_credentials()
+    if source is None:
+        return
+    fetcher = AssumeRoleCredentialFetcher(session.create_client, source, role)
+
+    class Assumed(CredentialProvider):
+        METHOD = "assume-role"
+
+        def load(self) -> Any:
+            return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+
+    session.register_component("credential_provider", CredentialResolver([Assumed()]))
+
+
 def no_credentials(what: str, problem: Exception, session: Any = None) -> CredentialsError:
     from botocore.exceptions import (
         BotoCoreError,
@@ -58,6 +85,8 @@ def no_credentials(what: str, problem: Exception, session: Any = None) -> Creden
     signed_out = isinstance(problem, SSOError | TokenRetrievalError | UnauthorizedSSOTokenError)
     if signed_out or (isinstance(problem, ClientError) and problem.operation_name == "GetRoleCredentials"):
         return CredentialsError(what, str(problem), f"Sign in: aws sso login --profile {shlex.quote(name)}")
+    if isinstance(problem, ClientError) and problem.operation_name == "AssumeRole":
+        return CredentialsError(what, str(problem), "Let the caller assume the role, or correct its ARN.")
     if isinstance(problem, PartialCredentialsError):
         return CredentialsError(what, str(problem), "Set both keys, or neither to use another source of credentials.")
     if isinstance(problem, CredentialRetrievalError | BotoCoreError | ClientError):

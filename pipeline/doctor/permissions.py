@@ -219,20 +219,29 @@ _DOCTOR = (
     *grant(On.STATE_MACHINE, "states:DescribeStateMachine"),
 )
 
+_UP = (
+    *_PREPARE,
+    *_PUSH,
+    *_SWITCH,
+    *_WRITE_LEDGER,
+    *_SUBMIT,
+    *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:DescribeImages"),
+    # Fewer requests for many functions; without it, each is asked for.
+    *grant(On.ANYTHING, "lambda:ListFunctions"),
+)
+
+# Of `promote`, in the account and region that the release comes from.
+PROMOTED_FROM = (
+    *_READ_STACKS,
+    *_READ_IMAGES,
+    *grant(On.LEDGER, "ssm:GetParameter", "ssm:GetParameters"),
+    *grant(On.ANYTHING, "cloudformation:ListStacks", "ecr:GetAuthorizationToken"),
+    *grant(On.REPOSITORIES, "ecr:GetDownloadUrlForLayer"),
+)
+
 # Without sts:GetCallerIdentity, which needs no permission (API_GetCallerIdentity).
 CALLED: Mapping[str, tuple[Permission, ...]] = {
-    "up": (
-        *_PREPARE,
-        *_PUSH,
-        *_SWITCH,
-        *REVERT_DRIFT,
-        *grant(On.STACKS, "cloudformation:DescribeStackResource"),
-        *_WRITE_LEDGER,
-        *_SUBMIT,
-        *grant(On.REPOSITORIES, "ecr:BatchDeleteImage", "ecr:DescribeImages"),
-        # Fewer requests for many functions; without it, each is asked for.
-        *grant(On.ANYTHING, "lambda:ListFunctions"),
-    ),
+    "up": (*_UP, *REVERT_DRIFT, *grant(On.STACKS, "cloudformation:DescribeStackResource")),
     "infra": (*_PREPARE, *_LOCK),
     "plan": (
         *_READ_STACKS,
@@ -295,6 +304,8 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.ANYTHING, "ecr:GetAuthorizationToken"),
         *grant(On.REPOSITORIES, "ecr:GetDownloadUrlForLayer"),
     ),
+    # --plan makes a change set and deletes it.
+    "promote": (*_UP, *grant(On.STACKS, "cloudformation:DeleteChangeSet")),
     "prune": (
         *_READ_STACKS,
         *_READ_IMAGES,
@@ -346,3 +357,6 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *_DOCTOR,
     ),
 }
+
+# What `doctor --policy` gives a policy for.
+POLICIES: Mapping[str, tuple[Permission, ...]] = {**CALLED, "promote-from": PROMOTED_FROM}

@@ -19,6 +19,7 @@ from pipeline.doctor.permissions import (
     CALLED,
     FILES_ENTRANCE,
     LARGE_TEMPLATES,
+    POLICIES,
     QUEUE_ENTRANCE,
     RECOVERING,
     On,
@@ -33,6 +34,7 @@ HANDLERS = Path(__file__).with_name("handlers.toml")
 # Commands that change or delete stacks, with the resource handlers that CloudFormation runs for them as the caller.
 HANDLERS_OF_COMMAND: Mapping[str, tuple[str, ...]] = {
     "up": ("create", "read", "update", "delete"),
+    "promote": ("create", "read", "update", "delete"),
     "infra": ("create", "read", "update", "delete"),
     "rollback": ("create", "read", "update", "delete"),
     "down": ("read", "delete"),
@@ -71,12 +73,12 @@ def permissions_of(command: str, bodies: Iterable[str]) -> tuple[Permission, ...
     bodies  the text of the templates
     """
     bodies = tuple(bodies)
-    found = {*CALLED[command]}
+    found = {*POLICIES[command]}
     resources = {name: each for body in bodies for name, each in json.loads(body)["Resources"].items()}
     if bodies and STATE_TABLE not in resources:
         # A release is tried by invoking the functions, and there are no transactions.
         found = {each for each in found if each.on not in _OF_TRANSACTIONS}
-        found.update(CALLED["invoke"] if command == "up" else ())
+        found.update(CALLED["invoke"] if command in ("up", "promote") else ())
         if STATE_MACHINE not in resources:
             found = {each for each in found if each.on not in _OF_WORKFLOWS}
         elif resources[STATE_MACHINE]["Properties"]["StateMachineType"] == STANDARD and found & {*_SYNC}:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from cfn.settings import TRANSACTIONS, Architecture, Entrance, OwnWorkflow, Settings
 from pipeline.assembly.model import PythonVersion
@@ -27,6 +28,12 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
 
 SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14, 15))
+
+
+_Account = Annotated[str, Meta(pattern=r"^[0-9]{12}\Z")]
+_Region = Annotated[str, Meta(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}\Z")]
+_Role = Annotated[str, Meta(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]{1,512}\Z")]
+_Profile = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class RehearsalChoices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -38,13 +45,24 @@ class RehearsalChoices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
     """
 
     file: str
-    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    max_changed: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    limit: Annotated[int, Meta(ge=1)] | None = None
+    max_changed: Annotated[int, Meta(ge=0)] | None = None
     forbidden: tuple[str, ...] = ()
 
 
 class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The keys of ``environments.toml`` for all environments or for one; None if absent."""
+    """The keys of ``environments.toml`` for all environments or for one; None if absent.
+
+    profile  of the AWS configuration, instead of AWS_PROFILE
+    role     the ARN of a role that is assumed with the credentials of the profile
+    account  the only account that commands work in
+    region   used without --region
+    """
+
+    profile: _Profile | None = None
+    role: _Role | None = None
+    account: _Account | None = None
+    region: _Region | None = None
 
     architecture: Architecture | None = None
     python: str | None = None
@@ -131,6 +149,12 @@ def read_choices(path: Path, environment: str) -> Choices:
     return Choices(
         **{name: _either(getattr(own, name), getattr(file.defaults, name)) for name in Choices.__struct_fields__}
     )
+
+
+def read_accounts(path: Path) -> tuple[str, ...]:
+    """Every account that the file names. Raises SettingsError."""
+    file = _read(path)
+    return tuple(sorted({each.account for each in (file.defaults, *file.environments.values()) if each.account}))
 
 
 def read_project(path: Path) -> Project:

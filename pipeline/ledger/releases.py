@@ -68,6 +68,7 @@ class Release:
     at        with a time zone
     revision  of the source, or ""
     place     the AWS that it was recorded in (``Target.place``), or ""
+    origin    of a promoted release: the release that its images were copied from, such as "dev release 3"; else ""
     """
 
     number: int
@@ -77,6 +78,7 @@ class Release:
     revision: str = ""
     mark: str = ""
     place: str = ""
+    origin: str = ""
 
     @property
     def images(self) -> Mapping[str, Digest]:
@@ -133,12 +135,12 @@ def parameter_name(environment: str) -> str:
 
 def record_release(
     ssm: Any, ecr: Any, environment: str, content: ReleaseContent, repositories: Mapping[str, str], *, by: str,
-    revision: str = "", place: str = "",
+    revision: str = "", place: str = "", origin: str = "",
 ) -> tuple[Release, bool]:  # fmt: skip
     """Record the deployed content. Returns the release, and whether it is a new one.
 
-    repositories  function → ECR repository name
-    place         see Release
+    repositories   function → ECR repository name
+    place, origin  see Release
 
     Makes one call if the content is unchanged. Safe to repeat: the next run completes one that was killed between the
     record and the tags. Raises ReleaseError if an image is missing or the record is too large.
@@ -147,7 +149,7 @@ def record_release(
     new = release is None or release.content != content
     if release is None or new:
         at = datetime.now(UTC).replace(microsecond=0)
-        value = _pack(content, at=at, by=by, revision=revision, place=place)
+        value = _pack(content, at=at, by=by, revision=revision, place=place, origin=origin)
         number = _put(ssm, environment, value)
         release = _parse(number, value)
     if new or tagged != release.number:
@@ -266,13 +268,14 @@ def _put(ssm: Any, environment: str, value: str) -> int:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str, place: str = "") -> str:
+def _pack(content: ReleaseContent, *, at: datetime, by: str, revision: str, place: str = "", origin: str = "") -> str:
     """The record as text that SSM accepts: at most VALUE_MAX bytes, without double braces."""
     text = json.dumps(
         {
             "at": at.isoformat(),
             "aws": place,
             "by": by,
+            **({"from": origin} if origin else {}),
             "images": [[function, digest.hex] for function, digest in sorted(content.images.items())],
             "parameters": [[name, value] for name, value in sorted(content.parameters.items())],
             "revision": revision,
@@ -309,6 +312,7 @@ def _parse(number: int, value: str) -> Release:
         return Release(
             number, content, at=datetime.fromisoformat(record["at"]), by=record["by"], revision=record["revision"],
             mark=Digest.of(value.encode()).hex[:8], place=str(record.get("aws", "")),
+            origin=str(record.get("from", "")),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, zlib.error) as problem:
         raise ReleaseError(

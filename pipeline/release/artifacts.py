@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cfn.problems import Command
 from pipeline.assembly.build import Build
 from pipeline.assembly.dependencies import Lock, read_lock
 from pipeline.assembly.dependency_layers import runtime_lock
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 
 def referrers(deployment: Deployment, image: CheckedImage, repository_uri: str) -> tuple[Artifact, ...]:
     """The artifacts of an image in a repository; one image of a release has the pipeline's template, too."""
-    build = deployment.build
-    found = (*evidence(build, image), *signatures(build, image, repository_uri))
+    build, supply = deployment.build, deployment.supply
+    if supply is None:
+        found = (*evidence(build, image), *signatures(build, image, repository_uri))
+    else:
+        found = supply.artifacts(image, build.store)
     if image.function != keeper_of(source.name for source in build.sources):
         return found
     return (*found, template_referrer(image.image, deployment.templates.pipeline, build.store))
@@ -75,8 +79,10 @@ def proofs(build: Build, image: CheckedImage, repository_uri: str) -> tuple[Arti
     return (*evidence(build, image), *signatures(build, image, repository_uri)) if build.proof.required else ()
 
 
-def require_proof(deployment: Deployment, uris: Iterable[str], report: Report) -> None:
+def require_proof(deployment: Deployment, uris: Iterable[str], report: Report, *, repeat: Command = ("up",)) -> None:
     """Verify the signature and the provenance of images by digest, if the settings require them.
+
+    repeat  the command that the user ran
 
     Raises ReleaseError with every image for which they do not hold, and RegistryError.
     """
@@ -102,7 +108,7 @@ def require_proof(deployment: Deployment, uris: Iterable[str], report: Report) -
                 "nothing was deployed: require_signature = true, and not every image is proven",
                 "; ".join(faults),
                 NextStep(
-                    "Set signing_key, or sign with `cosign sign --key` under the verification_key; then repeat", ("up",)
+                    "Set signing_key, or sign with `cosign sign --key` under the verification_key; then repeat", repeat
                 ),
             )
         running.detail = f"{len(wanted)} verified"

@@ -6,19 +6,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from cfn.calls import interface_endpoints
 from cfn.concurrency import loaded, reservation
 from cfn.names import Names, image_parameter
 from cfn.settings import FunctionDefinition, Settings
 from pipeline.assembly.build import Build
-from pipeline.assembly.model import FunctionSource
+from pipeline.assembly.model import CheckedImage, FunctionSource
 from pipeline.core.errors import BaseImageError, NextStep, RegistryError
 from pipeline.core.events import Note, Report, Step, step
 from pipeline.environment.parameters import account_parameters
 from pipeline.environment.synth import Templates, synthesise
-from pipeline.oci.values import ImageReference
+from pipeline.oci.blobs import BlobStore
+from pipeline.oci.values import Artifact, ImageReference
 from pipeline.rehearsal.gate import RequiredRehearsal
 from pipeline.release.exact_plan import ExactPlan, require_before
 from pipeline.release.traffic import at_once, operation_seconds, shift_parameter
@@ -51,12 +52,36 @@ from pipeline.stacks import (
 from pipeline.stacks.templates_bucket import upload_template
 from pipeline.target import Target
 
+if TYPE_CHECKING:
+    from pipeline.oci.registry.client import Registry
+
 # Called with a stack's name and the resources that would be lost; returns to approve, raises to refuse.
 Approve = Callable[[str, Sequence[ResourceChange]], None]
 
 
 def approve_all(_stack: str, _lost: Sequence[ResourceChange]) -> None:
     """Approves every change."""
+
+
+class Supply(Protocol):
+    """Images that a release takes from elsewhere instead of building them."""
+
+    @property
+    def revision(self) -> str:
+        """The commit that the images were built from, or ""."""
+
+    @property
+    def origin(self) -> str:
+        """Where the images come from, for the ledger."""
+
+    def images(self, deployment: Deployment, report: Report) -> tuple[CheckedImage, ...]:
+        """The checked images, one of each function."""
+
+    def artifacts(self, image: CheckedImage, store: BlobStore) -> tuple[Artifact, ...]:
+        """What refers to an image and is pushed with it."""
+
+    def registry(self, host: str) -> Registry:
+        """The registry that has the layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +92,7 @@ class Deployment:
     exactly       the plan that the release has to keep to; None for none
     revert_drift  whether what was changed outside of the stacks is reverted
     rehearsal     that a release has to pass before it switches; None for none
+    supply        where the images come from; None builds them from the sources
     """
 
     target: Target
@@ -76,6 +102,7 @@ class Deployment:
     exactly: ExactPlan | None = None
     revert_drift: bool = False
     rehearsal: RequiredRehearsal | None = None
+    supply: Supply | None = None
 
     @property
     def sources(self) -> tuple[FunctionSource, ...]:

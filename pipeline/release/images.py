@@ -15,12 +15,20 @@ from pipeline.assembly.sources import DOCKERFILE
 from pipeline.bases.choose import choose_base
 from pipeline.bases.prebuilt_images import fetch_prebuilt, require_digests
 from pipeline.core.events import Note, Report, ignore, step
+from pipeline.oci.registry.client import connect
 from pipeline.oci.values import Artifact, ImageReference
 from pipeline.release.artifacts import proofs, require_proof
 from pipeline.release.deployment import Deployment
 from pipeline.release.push import Push, push_images
 from pipeline.release.restore import image_tag
 from pipeline.stacks import StackOutputs
+
+
+def make_images(deployment: Deployment, report: Report) -> tuple[CheckedImage, ...]:
+    """The checked image of each function, built or from the deployment's supply."""
+    if deployment.supply is not None:
+        return deployment.supply.images(deployment, report)
+    return build_images(deployment.build, report)
 
 
 def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
@@ -46,7 +54,11 @@ def build_one(
     build: Build, source: FunctionSource, base: Base | None, shared: SharedPackages, report: Report = ignore
 ) -> CheckedImage:
     """Build or copy, and check, one function's image. base: see ``base_of_build``; shared: of one run."""
-    image = _image_of(build, source, base, shared, report)
+    return check_and_keep(build, source, _image_of(build, source, base, shared, report), report)
+
+
+def check_and_keep(build: Build, source: FunctionSource, image: Image, report: Report) -> CheckedImage:
+    """Check a function's image, and keep its manifest and config in the cache. Raises CheckFailed."""
     checked = check_image(image, source, build.store, allowed=build.allowed_credentials, report=report)
     # Kept so that an image that is deleted from its repository can be pushed again by its digest.
     build.store.add(image.manifest)
@@ -99,12 +111,16 @@ def push_all(
             )
             for image in images
         ]
+        store, supply = deployment.build.store, deployment.supply
+        connected = partial(connect, report=report) if supply is None else supply.registry
         hosts = {ImageReference.parse(push.repository_uri).registry for push in pushes}
         # One account and region has one registry; a project without functions has none.
         pushed = tuple(
             image
             for host in hosts
-            for image in push_images(deployment.target.registry(host), pushes, deployment.build.store, report=report)
+            for image in push_images(
+                deployment.target.registry(host), pushes, store, open_registry=connected, report=report
+            )
         )
         uploaded = sum(image.uploaded for image in pushed)
         running.detail = f"{uploaded:,} bytes sent" if uploaded else "unchanged"

@@ -31,7 +31,7 @@ from pipeline.release.deployment import (
 )
 from pipeline.release.exact_plan import ExactPlan, exact_plan, require_own, require_same
 from pipeline.release.image_changes import explain_change
-from pipeline.release.images import build_images
+from pipeline.release.images import make_images
 from pipeline.release.recompressed import keep_deployed
 from pipeline.stacks import (
     Adopt,
@@ -199,10 +199,10 @@ def require_planned(deployment: Deployment, planned: ExactPlan, report: Report, 
 
 
 def _decide(deployment: Deployment, pool: ThreadPoolExecutor, report: Report) -> _Decided:
-    building = pool.submit(build_images, deployment.build, report)
+    making = pool.submit(make_images, deployment, report)
     registry, pipeline = pool.map(lambda read: read(deployment), (read_registry, read_pipeline))
     before = current_images(deployment, pipeline)
-    built = keep_deployed(building.result(), before, deployment.target.registry, report)
+    built = keep_deployed(making.result(), before, deployment.target.registry, report)
     after = {
         image.function: f"{_repository(deployment, registry, image.function)}@{image.image.digest}" for image in built
     }

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commands import development, doctor, history, proving, rehearsing, releasing, running
+from commands import development, doctor, history, promoting, proving, rehearsing, releasing, running
 from commands.console import subject_of
 from commands.context import Console as Lines
 from commands.context import Context, Outcome
@@ -38,6 +38,7 @@ PERSONAL = {
     "amount": "7341.57",
     "merchant_id": "merchant-tell-nobody-42",
 }
+PROMOTED = {"source": "dev", "number": None, "from_region": None, "smoke": True, "skip_doctor": False, "yes": True}
 CARD_NUMBER = "4929420573595709"
 
 
@@ -77,8 +78,8 @@ class Deployed:
             project=self.root,
             report=lambda event: self.said.append(repr(event)),
             console=Lines(write=self.said.append, tell=self.said.append),
+            deployed=self,
         )
-        context.deployed = self
         self.command, self.step = name, step or name
         self.proxy.clear()
         outcome: Outcome = called(context, **arguments)
@@ -119,8 +120,9 @@ class Deployed:
             assert "_SFN_WAIT_SCALE" in answer.read().decode()
 
 
+@dataclass
 class _Recorded(Context):
-    deployed: Deployed
+    deployed: Deployed = field(kw_only=True)
 
     def started_target(self) -> Target:
         return self.deployed.note(super().started_target())
@@ -179,6 +181,8 @@ def _use(deployed: Deployed) -> None:
     run("plan", history.plan, step="plan: nothing there", environment="nowhere")
     run("infra", releasing.infra, step="infra: images kept", yes=True)
     run("infra", releasing.infra, environment="other", yes=True)
+    run("promote", promoting.promote, step="promote: plan", environment="other", plan=True, **PROMOTED)
+    run("promote", promoting.promote, environment="other", plan=False, **PROMOTED)
     run("down", releasing.down, environment="other", keep_data=False, yes=True)
     transaction = {"transaction_id": "told-1", "currency": "USD", **PERSONAL}
     deployed.submit(transaction)

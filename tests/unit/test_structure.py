@@ -44,6 +44,7 @@ FLOORS = (
     "pipeline.forecast",
     "pipeline.rehearsal",
     "pipeline.release",
+    "pipeline.promotion",
     "pipeline.doctor",
     "pipeline.console",
     "commands",

@@ -25,7 +25,7 @@ from urllib.parse import quote
 from pipeline.core.web_origins import comes_from_elsewhere, host_of
 from pipeline.local.emulator.patches.access import verified_key
 from pipeline.local.emulator.patches.api_addresses import API_PATH
-from pipeline.local.emulator.registry_logins import RegistryLogins, registry_permission
+from pipeline.local.emulator.registry_logins import RegistryLogins, registry_of, registry_permission
 from pipeline.local.emulator.signatures import Refused, Request, read_claim, verify
 
 Scope = MutableMapping[str, Any]
@@ -47,8 +47,8 @@ class Account(Protocol):
         """The secret of an access key that this account issued. Raises Refused."""
         ...
 
-    def permit(self, access_key: str, action: str, resource: str) -> None:
-        """Raises Refused if the key's policies do not allow the action."""
+    def permit(self, access_key: str, account: str, action: str, resource: str) -> None:
+        """Raises Refused if the key is not of ``account``, or its policies do not allow the action."""
         ...
 
     def awaits(self, path: str) -> bool:
@@ -134,9 +134,10 @@ class Admission:
         caller = self.logins.caller(request.header("authorization"))
         if caller is None:
             raise _Unauthorized
-        permission = registry_permission(request.method, path, self.account_id, self.region)
+        account, region = registry_of(request.target) or (self.account_id, self.region)
+        permission = registry_permission(request.method, path, account, region)
         if permission is not None:
-            self.account.permit(caller, *permission)
+            self.account.permit(caller, account, *permission)
 
     def _admit_signed(self, request: Request) -> str:
         """The service that the signature is for."""

@@ -11,8 +11,10 @@ import re
 import secrets
 import threading
 import time
+from urllib.parse import parse_qs, urlsplit
 
 LIFETIME_SECONDS = 12 * 3600
+_REGISTRY_HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.")
 # ECR's API name for what a request of the distribution specification does (ECR user guide, "Repository policies").
 _ACTIONS = (
     ("HEAD", re.compile(r"/v2/(?P<name>.+)/blobs/.+"), "ecr:BatchCheckLayerAvailability"),
@@ -64,6 +66,18 @@ class RegistryLogins:
                 if secrets.compare_digest(each.encode(), token.encode()) and until > now
             ]
         return found[0] if found else None
+
+
+def registry_of(target: str) -> tuple[str, str] | None:
+    """Account and region of the registry that a request is for, by its query ``ns``; None without one.
+
+    >>> registry_of("/v2/app/blobs/x?ns=123456789012.dkr.ecr.eu-west-1.amazonaws.com")
+    ('123456789012', 'eu-west-1')
+    """
+    # Read as ministack reads it, or the account that is checked would not be the one that is served.
+    names = parse_qs(urlsplit(target).query, keep_blank_values=True).get("ns", [""])
+    match = _REGISTRY_HOST.match(names[0].lower())
+    return (match["account"], match["region"]) if match else None
 
 
 def registry_permission(method: str, path: str, account: str, region: str) -> tuple[str, str] | None:

@@ -42,6 +42,7 @@ NEEDED = {
     "completion": ["bash"],
     "up": ["plan.json"],
     "rehearse": ["recorded.jsonl"],
+    "promote": ["dev", "prod"],
 }
 # Of these the argument can be left out.
 OPTIONAL = ("up",)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.doctor.permissions import CALLED, DETECT_DRIFT, RECOVERING, REVERT_DRIFT
+from pipeline.doctor.permissions import CALLED, DETECT_DRIFT, PROMOTED_FROM, RECOVERING, REVERT_DRIFT
 from tests.functional.deployed import Deployed
 from tests.models import request_findings
 
@@ -45,20 +45,29 @@ DOCTOR = {
     "kms:GetKeyPolicy": "the embedded AWS does not store the key of a topic",
 }
 LOCKED = {"ssm:GetParameter": "only while another run holds the lock"}
+UP = {
+    **ZONES,
+    **LOCKED,
+    "ecr:GetAuthorizationToken": "the embedded registry needs no login",
+    "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
+    "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
+    "ecr:GetDownloadUrlForLayer": "pulls the image of an earlier release when its base is not in the cache",
+    "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
+    "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
+    "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
+}
 NOT_RECORDED: Mapping[str, Mapping[str, str]] = {
     "up": {
-        **ZONES,
-        **LOCKED,
-        "ecr:GetAuthorizationToken": "the embedded registry needs no login",
-        "ecr:UploadLayerPart": "a blob that fits into one request; ECR counts it as an upload of a part",
-        "ecr:BatchDeleteImage": "tags of releases older than the last hundred",
-        "ecr:GetDownloadUrlForLayer": "pulls the image of an earlier release when its base is not in the cache",
-        "lambda:PublishVersion": "a function whose image or alias was changed outside the stack",
-        "lambda:UpdateAlias": "a function whose image or alias was changed outside the stack",
-        "lambda:UpdateFunctionCode": "a function whose image or alias was changed outside the stack",
+        **UP,
         **dict.fromkeys(
             ("cloudformation:DescribeStackResource", *(each.action for each in REVERT_DRIFT)), "with --revert-drift"
         ),
+    },
+    "promote": {
+        **UP,
+        "cloudformation:ListStacks": "only for an environment that does not exist",
+        "lambda:DeleteFunction": "no function has more than two versions",
+        "lambda:ListAliases": "no function has more than two versions",
     },
     "infra": {
         **ZONES,
@@ -151,10 +160,10 @@ def test_every_request_fits_its_model(deployed: Deployed) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_table_of_permissions_is_what_a_command_calls(deployed: Deployed, command: str) -> None:
-    listed = {each.action for each in CALLED[command]}
+    listed = {each.action for each in (*CALLED[command], *(PROMOTED_FROM if command == "promote" else ()))}
     recovering = (
         {each.action for each in RECOVERING}
-        if command in ("up", "infra", "plan", "rollback", "rehearse", "down")
+        if command in ("up", "promote", "infra", "plan", "rollback", "rehearse", "down")
         else set()
     )
     called = called_by(deployed, command)

@@ -96,7 +96,7 @@ def test_ctrl_c_on_the_command_line_is_exit_code_130_and_says_how_to_go_on(lab: 
 def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that take longer than stack 1: stack 2 is begun on placeholders, and the functions are switched later."""
     monkeypatch.setattr(release, "IMAGES_NEARLY", 0.05)
-    really = release.build_images
+    really = release.make_images
 
     def slow(build: Any, report: Any) -> Any:
         images = really(build, report)
@@ -108,7 +108,7 @@ def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkey
             time.sleep(0.02)
         return images
 
-    monkeypatch.setattr(release, "build_images", slow)
+    monkeypatch.setattr(release, "make_images", slow)
     told: list[Any] = []
     with lab.environment() as environment:
         deployment = lab.deployment(environment)

@@ -40,7 +40,7 @@ def test_every_command_takes_the_shared_options_and_helps(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_the_options_of_a_command_are_the_arguments_of_its_function(name: str) -> None:
     declared = find_command(name)
-    options = {str(each.name) for each in declared.parameters} - {"base", "builder", "runtime"}
+    options = {str(each.name) for each in declared.parameters} - {"base", "builder", "runtime", "environment"}
     signature = inspect.signature(declared.function).parameters.values()
     own = {each.name: each for each in signature if each.kind is inspect.Parameter.KEYWORD_ONLY}
     assert options <= own.keys()

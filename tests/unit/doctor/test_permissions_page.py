@@ -14,6 +14,7 @@ from pipeline.doctor.permissions import (
     CALLED,
     FILES_ENTRANCE,
     LARGE_TEMPLATES,
+    PROMOTED_FROM,
     QUEUE_ENTRANCE,
     RECOVERING,
     On,
@@ -30,10 +31,10 @@ HEAD = """# IAM permissions for deploying
 aws iam put-role-policy --role-name ROLE --policy-name up --policy-document file://up.json
 ```
 
-The policies for `up`, `infra` and `rollback` exceed the 6,144 characters of a managed policy, so attach one to a role
-as an inline policy (10,240 characters). With entrances that for `up` can exceed this too: divide its statements among
-managed policies. They and that for `down` include the actions that CloudFormation calls as the
-caller (`pipeline/doctor/handlers.toml`, from CloudFormation's resource schemas).
+The policies for `up`, `promote`, `infra` and `rollback` exceed the 6,144 characters of a managed policy, so attach one
+to a role as an inline policy (10,240 characters). With entrances those for `up` and `promote` can exceed this too:
+divide their statements among managed policies. They and that for `down` include the actions that CloudFormation calls
+as the caller (`pipeline/doctor/handlers.toml`, from CloudFormation's resource schemas).
 
 | resource | ARN in the policy |
 |---|---|
@@ -50,6 +51,7 @@ this page and the policies with recorded requests.
 def text() -> str:
     parts = [HEAD, "## Calls of each command\n", "| command | actions |\n|---|---|"]
     parts += [f"| `{command}` | {actions(permissions)} |" for command, permissions in CALLED.items()]
+    parts.append(f"| `promote`, of FROM (`--policy promote-from`) | {actions(PROMOTED_FROM)} |")
     parts.append(f"| also, for `submit --map` | {actions(FILES_ENTRANCE)} |")
     parts.append(f"| also, for `submit --queue` | {actions(QUEUE_ENTRANCE)} |")
     parts.append(f"| also, if a stack needs recovery | {actions(RECOVERING)} |")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from pipeline.local.emulator.signatures import Refused, Request
 
 # The access key whose signature was verified for the request that is being served.
 verified_key: ContextVar[str] = ContextVar("verified_key")
+_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _UNKNOWN = "The security token included in the request is invalid."
 ACCESS_RELIED_ON: Mapping[str, str] = {
     "app:_credential_failure": "(service, iam_action, request_id, denied, headers)",
@@ -52,7 +54,10 @@ class MinistackAccount:
             if token:
                 raise Refused("InvalidClientTokenId", _UNKNOWN)
             return self.root_secret
-        # ministack also takes no key, "test" and any account id for the root.
+        # ministack takes the id of an account as the access key of its root, whose secret is that of the first root.
+        if _ACCOUNT_ID.fullmatch(access_key) and not token:
+            return self.root_secret
+        # It also takes no key and "test" for the root.
         if iam.is_root_access_key(access_key):
             raise Refused("UnrecognizedClientException", _UNKNOWN)
         try:
@@ -64,10 +69,16 @@ class MinistackAccount:
             raise Refused(found.code, found.message)
         return str(found.secret_access_key)
 
-    def permit(self, access_key: str, action: str, resource: str) -> None:
+    def permit(self, access_key: str, account: str, action: str, resource: str) -> None:
         iam = importlib.import_module("ministack.core.iam_evaluator")
-        denied = None if access_key == self.root else iam.enforce(access_key, action, "ecr", self.region, resource)
-        if denied:
+        responses = importlib.import_module("ministack.core.responses")
+        responses.set_request_account_id(access_key)
+        # ministack evaluates no repository policy, so no account has access to another's registry.
+        if responses.get_account_id() != account:
+            raise Refused("DENIED", f"{action} on {resource} is not allowed to another account")
+        if access_key == self.root or _ACCOUNT_ID.fullmatch(access_key):
+            return
+        if iam.enforce(access_key, action, "ecr", resource.split(":")[3], resource):
             raise Refused("DENIED", f"{action} on {resource} is not allowed")
 
     def awaits(self, path: str) -> bool:
