@@ -105,15 +105,24 @@ def deployment_of(
     return Deployment(target, context.settings, build, approve or approve_all, rehearsal=required)
 
 
+def require_recorded(context: Context, path: Path) -> None:
+    """Raise ReleaseError for a file that nothing can be rehearsed on, before anything is made."""
+    from pipeline.rehearsal.recordings import read_recordings
+    from pipeline.rehearsal.responses import read_responses
+
+    if context.described.workflow is not None:
+        next(read_recordings(path))
+    else:
+        next(read_responses(path, {source.name for source in context.sources}))
+
+
 def required_rehearsal(context: Context) -> RequiredRehearsal | None:
     """The rehearsal that the environment's settings require of a release. Raises SettingsError."""
     from pipeline.rehearsal.gate import Gate, Recorded, RequiredRehearsal, require_kind
-    from pipeline.rehearsal.recordings import require_recordings
 
     chosen = context.choices.rehearsal
     if chosen is None:
         return None
-    context.require_transactions(f"{context.environment} was not rehearsed, which its settings require")
     try:
         forbidden = tuple(map(require_kind, chosen.forbidden))
     except ValueError as problem:
@@ -121,7 +130,7 @@ def required_rehearsal(context: Context) -> RequiredRehearsal | None:
             f"the rehearsal of {context.environment} cannot be used", str(problem), "Correct forbidden in its settings."
         ) from problem
     recorded = Recorded(context.root / chosen.file, chosen.limit)
-    require_recordings(recorded.path)
+    require_recorded(context, recorded.path)
     return RequiredRehearsal(Gate(chosen.max_changed, forbidden), recorded)
 
 

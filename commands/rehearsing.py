@@ -10,7 +10,15 @@ import click
 
 from commands.context import Context, Outcome
 from commands.declared import BASE, BUILDER, FilePath, Text, command, file
-from commands.deploying import alone, build_of, deployment_of, exclusive, judge_project, required_rehearsal
+from commands.deploying import (
+    alone,
+    build_of,
+    deployment_of,
+    exclusive,
+    judge_project,
+    require_recorded,
+    required_rehearsal,
+)
 from commands.next_steps import command_line
 from pipeline.core.files import storing, write_atomically
 from pipeline.core.shown import shown
@@ -27,7 +35,7 @@ _PRINTED = 10
 
 @command(
     "Replay recorded transactions on a release that is not live.",
-    click.Argument(["recorded"], metavar="FILE", type=FilePath(exists=True, dir_okay=False, path_type=Path)),
+    click.Argument(["recorded"], metavar="FILE", type=FilePath(exists=True, path_type=Path)),
     BASE, BUILDER,
     click.Option(
         ["--release", "number"], metavar="N", type=click.IntRange(min=1),
@@ -56,24 +64,24 @@ def rehearse(
     recorded answers. Nothing is written but the images, and a stack that is deleted at the end.
 
     FILE is as for submit --file, and the answers are those of the table; a line {"transaction": …, "answer": …} has its
-    own.
-    Exit code 1 if a transaction is not answered, or if more changes than --max-changed and --forbid, or the
-    environment's settings, allow.
+    own. Without the transaction pipeline each line is {"function": …, "event": …, "response": …}, or FILE is a folder
+    with FUNCTION/events/NAME.json and NAME.response.json.
+
+    Exit code 1 if something is not answered, or if more changes than --max-changed and --forbid, or the environment's
+    settings, allow.
     """
     from pipeline.bases.prebuilt_images import require_digests
     from pipeline.rehearsal.page import render_page
-    from pipeline.rehearsal.recordings import require_recordings
     from pipeline.release.rehearsed import rehearse_release
     from pipeline.target import explained
 
     what = f"{context.environment} was not rehearsed"
-    context.require_transactions(what)
     gate = _gate(context, max_changed, forbidden)
     if page is not None:
         with storing(page, "name another file"):  # before anything is made, such as for a name that is too long
             if page.exists() and page.samefile(recorded):
                 raise click.UsageError("--out is the file of transactions itself.")
-    require_recordings(recorded)
+    require_recorded(context, recorded)
     build = build_of(context)
     require_digests(build.sources)
     judge_project(context)

@@ -73,35 +73,34 @@ def read_recordings(path: Path) -> Iterator[Recording]:
     received_at is the answer's decided_at if it is left out. history has the customer's other transactions that were
     decided before, [{"transaction_id", "occurred_at"}]; without it there were none.
 
-    Raises ReleaseError if the file cannot be read.
+    Raises ReleaseError if the file cannot be read or is empty.
     """
+    for number, document, why in recorded_lines(path):
+        if why:
+            yield Recording(number, why=why)
+            continue
+        if not (isinstance(document, dict) and "transaction" in document and "answer" in document):
+            yield Recording(number, document)
+            continue
+        try:
+            yield Recording(number, document["transaction"], _stored(document))
+        except (KeyError, TypeError, ValueError) as error:
+            yield Recording(number, why=f"it has no usable answer: {error}")
+
+
+def recorded_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
+    """Yield (number, document, what is wrong with it or "") for each line. Raises ReleaseError, also without one."""
+    number = 0
     try:
-        yield from _read(path)
+        for line in read_lines(path):
+            number = line.number
+            yield number, None if line.why else json.loads(line.text), line.why
     except SubmissionError as problem:
         raise ReleaseError(
             "the release was not rehearsed", f"{path} cannot be used: {problem.why}", problem.next_step
         ) from problem
-
-
-def require_recordings(path: Path) -> None:
-    """Raise ReleaseError for a file that cannot be read or is empty, before anything is made for a rehearsal."""
-    if next(read_recordings(path), None) is None:
-        raise ReleaseError("the release was not rehearsed", f"{path} is empty", "Name a file of transactions.")
-
-
-def _read(path: Path) -> Iterator[Recording]:
-    for line in read_lines(path):
-        if line.why:
-            yield Recording(line.number, why=line.why)
-            continue
-        document = json.loads(line.text)
-        if not (isinstance(document, dict) and "transaction" in document and "answer" in document):
-            yield Recording(line.number, document)
-            continue
-        try:
-            yield Recording(line.number, document["transaction"], _stored(document))
-        except (KeyError, TypeError, ValueError) as error:
-            yield Recording(line.number, why=f"it has no usable answer: {error}")
+    if not number:
+        raise ReleaseError("the release was not rehearsed", f"{path} is empty", "Name a file of what was recorded.")
 
 
 def _stored(document: Mapping[str, Any]) -> Stored:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from cfn.workflow.limits import COMPLIANCE, FRAUD, VALIDATION
 from pipeline.core import interruption
@@ -45,6 +45,17 @@ class _Uncertain:
 _Result = Difference | Failure | _Skipped | _Uncertain | None
 
 
+class Judge(Protocol):
+    """Judges recordings again; ``Rehearser`` does so with transactions, ``ResponseRehearser`` with events."""
+
+    @property
+    def stage(self) -> Stage: ...
+
+    def answers(self, transaction_ids: Sequence[str], /) -> Mapping[str, Stored | None]: ...
+
+    def judge(self, recording: Recording, stored: Stored | None, *, recorded: bool) -> _Result: ...
+
+
 @dataclass(slots=True)
 class Rehearser:
     """Judges recordings again on a stage. table: has the answers and histories of those without their own."""
@@ -52,6 +63,10 @@ class Rehearser:
     replay: Replay
     stage: Stage
     table: Table
+
+    def answers(self, transaction_ids: Sequence[str]) -> Mapping[str, Stored | None]:
+        """The stored answers, as ``Table.answers`` gives them."""
+        return self.table.answers(transaction_ids)
 
     def judge(self, recording: Recording, stored: Stored | None, *, recorded: bool) -> _Result:
         """The difference of one transaction, None without one.
@@ -107,7 +122,7 @@ def _given(stored: Stored, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rehearse(
-    recordings: Iterable[Recording], rehearser: Rehearser, *, workers: int, images: Mapping[str, str], report: Report,
+    recordings: Iterable[Recording], rehearser: Judge, *, workers: int, images: Mapping[str, str], report: Report,
     limit: int | None = None,
 ) -> Rehearsal:  # fmt: skip
     """Judge every recording again, and compare. Ends early after GIVE_UP_AFTER transactions in a row without an answer.
@@ -138,7 +153,7 @@ def rehearse(
 class _Rehearsing:
     """Counts the results of one rehearsal."""
 
-    rehearser: Rehearser
+    rehearser: Judge
     report: Report
     started: float = field(default_factory=time.monotonic)
     replayed: int = 0
@@ -157,7 +172,7 @@ class _Rehearsing:
         while block := list(islice(remaining, BATCH_MAX)):
             usable = [each for each in block if self._is_usable(each)]
             wanted = [each.transaction_id for each in usable if each.stored is None]
-            found = self.rehearser.table.answers(wanted) if wanted else {}
+            found = self.rehearser.answers(wanted) if wanted else {}
             for each in usable:
                 own = each.stored or found.get(each.transaction_id)
                 yield each, own, each.stored is not None or each.transaction_id in found

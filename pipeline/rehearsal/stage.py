@@ -68,7 +68,7 @@ class Stage:
 
     def invoke(self, function: str, event: Any) -> Any:
         """The candidate's response. Raises TaskFailed as Step Functions names the error."""
-        payload = json.dumps(event, ensure_ascii=False).encode()
+        payload = json.dumps(event).encode()
         running = f"{_RUNNING}-{function}"
         if running in self.functions and self._begins(running):
             self._invoke(running, payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from cfn.names import RESERVED_CONCURRENCY, image_parameter, repository_output
@@ -14,8 +14,9 @@ from pipeline.environment.parameters import image_parameters
 from pipeline.rehearsal.comparison import Rehearsal
 from pipeline.rehearsal.gate import Recorded
 from pipeline.rehearsal.recordings import read_recordings
-from pipeline.rehearsal.rehearse import Rehearser, rehearse
+from pipeline.rehearsal.rehearse import Judge, Rehearser, rehearse
 from pipeline.rehearsal.replay import Replay, definition_of
+from pipeline.rehearsal.responses import ResponseRehearser, functions_of, read_responses
 from pipeline.rehearsal.stage import Cast, open_stage
 from pipeline.rehearsal.stored_answers import Table
 from pipeline.release.deployment import Deployment, current_images, read_pipeline, read_registry
@@ -33,11 +34,11 @@ _WHAT = "the release was not rehearsed"
 def rehearse_release(
     deployment: Deployment, template: str, images: Mapping[str, str], recorded: Recorded, report: Report
 ) -> Rehearsal:
-    """Judge recorded transactions with these images, which are in their repositories, and this pipeline template.
+    """Judge what was recorded with these images, which are in their repositories, and this template.
 
     images  URIs by parameter, as for the stack
 
-    The environment's lock is held by the caller. Raises ReleaseError for an environment without decided transactions.
+    The environment's lock is held by the caller. Raises ReleaseError where the functions run no image yet.
     """
     return interruption.run(partial(_rehearse, deployment, template, images, recorded, Clock(report)))
 
@@ -45,27 +46,33 @@ def rehearse_release(
 def _rehearse(
     deployment: Deployment, template: str, images: Mapping[str, str], recorded: Recorded, report: Report
 ) -> Rehearsal:
-    state = read_pipeline(deployment)
-    table = state.outputs.get("StateTableName", "")
-    if not table:
+    state, path = read_pipeline(deployment), recorded.path
+    running = _by_function(current_images(deployment, state), deployment.functions)
+    transactions = deployment.settings.has_transactions
+    needed = set(CALLED_FUNCTIONS) if transactions else functions_of(path, deployment.functions)
+    if missing := sorted(needed - running.keys()):
         raise ReleaseError(
             _WHAT,
-            f"{deployment.settings.environment} has no stack {state.name} with decided transactions",
+            f"{deployment.settings.environment} runs no image of {', '.join(missing)}, so nothing was recorded",
             NextStep("Deploy it first", ("up",)),
         )
-    replay = Replay(definition_of(template))
-    by_function = _by_function(images)
-    running = _by_function(current_images(deployment, state))
-    if missing := [name for name in CALLED_FUNCTIONS if name not in by_function]:
+    by_function = _by_function(images, needed)
+    if missing := sorted(needed - by_function.keys()):
         raise ReleaseError(
-            _WHAT, f"there is no image of {', '.join(missing)}", NextStep("Build and push every image", ("up",))
+            _WHAT,
+            f"it has no image of {', '.join(missing)}",
+            "Rehearse a release that has one, or leave its events out of the file.",
         )
-    cast = Cast(template, by_function, running, _table_arn(state, table), deployment.tags)
+    table = state.outputs["StateTableName"] if transactions else ""
+    replay = Replay(definition_of(template)) if transactions else None
+    cast = Cast(template, by_function, running, _table_arn(state, table) if table else "", deployment.tags)
     with open_stage(deployment.target, deployment.names, cast, report) as stage:
-        rehearser = Rehearser(replay, stage, Table(stage.target.client("dynamodb"), table))
+        rehearser: Judge = ResponseRehearser(stage)
+        if replay is not None:
+            rehearser = Rehearser(replay, stage, Table(stage.target.client("dynamodb"), table))
         with step(report, "rehearse") as ran:
             found = rehearse(
-                read_recordings(recorded.path),
+                read_recordings(path) if transactions else read_responses(path, needed),
                 rehearser,
                 workers=recorded.workers or _reserved(state),
                 images={name: uri.rpartition("@")[2] for name, uri in by_function.items()},
@@ -109,8 +116,8 @@ def require_rehearsed(deployment: Deployment, template: str, images: Mapping[str
         return
     state = read_pipeline(deployment)
     running = current_images(deployment, state)
-    if not set(map(image_parameter, CALLED_FUNCTIONS)) <= running.keys():
-        report(Note("there is nothing to rehearse on: no release has answered transactions"))
+    if not running:
+        report(Note("there is nothing to rehearse on: no release has answered anything"))
         return
     same = all(running.get(name) == images.get(name, running[name]) for name in running)
     if same and canonical_template(template) == state.template:
@@ -127,8 +134,8 @@ def require_rehearsed(deployment: Deployment, template: str, images: Mapping[str
         )
 
 
-def _by_function(images: Mapping[str, str]) -> dict[str, str]:
-    return {name: images[image_parameter(name)] for name in CALLED_FUNCTIONS if images.get(image_parameter(name))}
+def _by_function(images: Mapping[str, str], functions: Iterable[str]) -> dict[str, str]:
+    return {name: images[image_parameter(name)] for name in functions if images.get(image_parameter(name))}
 
 
 def _table_arn(state: StackState, table: str) -> str:

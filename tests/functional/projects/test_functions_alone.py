@@ -32,6 +32,20 @@ def test_it_is_deployed_and_tried_by_its_smoke_event(project: Project) -> None:
     assert project.invoke("hello", {"name": "world"}) == {"greeting": "Hello, world!"}
 
 
+def test_a_change_is_rehearsed_on_recorded_events(project: Project) -> None:
+    project.write("recorded/hello/events/one.json", '{"name": "one"}')
+    project.write("recorded/hello/events/one.response.json", '{"greeting": "Hello, one!"}')
+    assert project.json("rehearse", "recorded")["summary"].endswith("no difference; 0 errors")
+    project.write("images/hello/handler.py", HANDLER.replace("Hello", "Welcome"))
+    found = project.json("rehearse", "recorded", "--max-changed", "0", code=1)
+    assert found["kinds"] == {"hello: recorded to another response": 1}
+    assert found["differences"][0]["rules"] == ["hello//greeting"]
+    project.write("images/hello/handler.py", "def handle(event, context):\n    raise ValueError('broken')\n")
+    assert project.json("rehearse", "recorded", code=1)["errors"][0]["why"] == "hello: ValueError"
+    project.write("images/hello/handler.py", HANDLER)
+    assert project.invoke("hello", {"name": "world"}) == {"greeting": "Hello, world!"}
+
+
 def test_a_plan_forecasts_cost_and_time_and_no_load(project: Project) -> None:
     planned = project.json("plan")
     assert planned["changes"] is False

@@ -46,7 +46,6 @@ def test_only_the_environment_that_asks_for_it_requires_a_rehearsal(tmp_path: Pa
         (TRANSACTIONS + REQUIRED.replace('file = "recorded.jsonl"', ""), "rehearsal.file: missing"),
         (TRANSACTIONS + REQUIRED.replace("recorded.jsonl", "gone.jsonl"), "gone.jsonl"),
         (TRANSACTIONS + REQUIRED.replace("recorded.jsonl", "environments.toml"), "unknown file format"),
-        ('[project]\nname = "orders"\n' + REQUIRED, "has functions only"),
     ],
 )
 def test_a_rehearsal_that_could_not_be_done_is_refused_before_a_release(
