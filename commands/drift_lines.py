@@ -20,6 +20,8 @@ def drift_document(drift: Drift) -> dict[str, Any]:
 def drift_lines(drift: Drift) -> Iterator[str]:
     for each in drift.all:
         yield f"changed outside of the stack: {each.text}"
+    for change in (one for found in drift.stacks.values() for one in found.changes if one.destructive):
+        yield f"putting {change.logical_id} back replaces or deletes it with its data; `up --revert-drift` asks first"
     for name, found in drift.stacks.items():
         if not found.by:
             yield f"{name}: CloudFormation did not compare its resources; only functions were compared"

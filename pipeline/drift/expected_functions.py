@@ -12,7 +12,7 @@ from pipeline.stacks.properties import Values, is_call
 
 FUNCTION, ALIAS = "AWS::Lambda::Function", "AWS::Lambda::Alias"
 # The defaults of Lambda for what a template leaves out (API_CreateFunction).
-_DEFAULTS: Mapping[str, Any] = {
+LAMBDA_DEFAULTS: Mapping[str, Any] = {
     "MemorySize": 128,
     "Timeout": 3,
     "Description": "",
@@ -108,12 +108,14 @@ def _configuration(
     expected: ExpectedFunction, configuration: Mapping[str, Any], image: str, *, described: bool
 ) -> Iterator[Difference]:
     """described: whether the description is the function's; a version has its own."""
-    wanted = {**_DEFAULTS, **expected.properties}
-    for name in (*_DEFAULTS, *_OPTIONAL):
+    wanted = {**LAMBDA_DEFAULTS, **expected.properties}
+    for name in (*LAMBDA_DEFAULTS, *_OPTIONAL):
         if name in wanted and (described or name != "Description"):
-            yield from _differences(name, wanted[name], configuration.get(name, _DEFAULTS.get(name)))
+            yield from _differences(name, wanted[name], configuration.get(name, LAMBDA_DEFAULTS.get(name)))
     if (uri := wanted["Code"]["ImageUri"]) and isinstance(uri, str) and _digest(uri) != _digest(image):
         yield Difference("Code.ImageUri", uri, image or None)
+    if "Error" in configuration.get("Environment", {}):
+        return  # Lambda could not decrypt the variables (API_EnvironmentResponse)
     actual = configuration.get("Environment", {}).get("Variables", {})
     for name in sorted({*expected.variables, *actual}):
         value = expected.variables.get(name)

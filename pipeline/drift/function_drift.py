@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pipeline.drift.drifted import Drifted
 from pipeline.drift.expected_functions import (
     ALIAS,
     FUNCTION,
+    LAMBDA_DEFAULTS,
     ExpectedFunction,
     compare_function,
     compare_version,
@@ -26,19 +28,16 @@ from pipeline.stacks import StackState
 _PATIENCE = 60
 # Every release puts these back (``pipeline.release.verify``).
 PUT_BACK = ("Code.ImageUri", "RoutingConfig.AdditionalVersionWeights")
-_REVERTED = ("MemorySize", "Timeout", "Description", "EphemeralStorage", "TracingConfig", "Environment")
+# What UpdateFunctionConfiguration changes, of what is compared.
+_REVERTED = (*LAMBDA_DEFAULTS, "LoggingConfig")
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionDrift:
-    """A function with its drift, and that of its alias; () for none.
-
-    configuration  the hash of its configuration (ConfigSha256), "" where Lambda gives none
-    """
+    """A function with its drift, and that of its alias; () for none."""
 
     expected: ExpectedFunction
     drifted: tuple[Drifted, ...]
-    configuration: str = ""
 
 
 def deployed_functions(state: StackState) -> tuple[ExpectedFunction, ...]:
@@ -68,7 +67,7 @@ def _read(lambda_client: Any, expected: ExpectedFunction) -> FunctionDrift:
     if differences := compare_function(expected, configuration, _image(latest), reserved):
         found.append(Drifted(expected.logical_id, FUNCTION, expected.name, differences))
     found += _read_alias(lambda_client, expected)
-    return FunctionDrift(expected, tuple(found), str(configuration.get("ConfigSha256", "")))
+    return FunctionDrift(expected, tuple(found))
 
 
 def _read_alias(lambda_client: Any, expected: ExpectedFunction) -> Iterator[Drifted]:
@@ -88,14 +87,13 @@ def _read_alias(lambda_client: Any, expected: ExpectedFunction) -> Iterator[Drif
 
 def revert_functions(
     lambda_client: Any, found: tuple[FunctionDrift, ...], versions: Callable[[str], str | None]
-) -> tuple[str, ...]:
-    """Put drifted functions and aliases back, and return their names.
+) -> None:
+    """Put drifted functions and aliases back, as far as Lambda can change them.
 
     versions  gives the physical id of a version's logical id: the ARN that ends in its number; None if there is none
 
-    Images are not: ``pipeline.release.verify`` does that. Raises FunctionError for what Lambda cannot change back.
+    Images are not: ``pipeline.release.verify`` does that. Raises FunctionError for one that was deleted.
     """
-    reverted = []
     for each in found:
         for drifted in each.drifted:
             if drifted.deleted:
@@ -108,18 +106,17 @@ def revert_functions(
                 _revert_function(lambda_client, each.expected, {one.path for one in drifted.differences})
             else:
                 _revert_alias(lambda_client, each.expected, versions)
-            reverted.append(drifted.name)
-    return tuple(reverted)
 
 
 def _revert_function(lambda_client: Any, expected: ExpectedFunction, paths: set[str]) -> None:
     name = expected.name
     tops = {path.split(".")[0] for path in paths}
-    request = {key: expected.properties[key] for key in _REVERTED if key in tops and key in expected.properties}
+    wanted = {**LAMBDA_DEFAULTS, **expected.properties}
+    actual = lambda_client.get_function_configuration(FunctionName=name)
+    request = {key: _known(wanted[key], actual.get(key)) for key in _REVERTED if key in tops}
     if "Environment" in tops:
-        actual = lambda_client.get_function_configuration(FunctionName=name).get("Environment", {}).get("Variables", {})
-        request["Environment"] = {"Variables": dict(_variables(expected, actual))}
-    request |= {key: default for key, default in _LAMBDA_DEFAULTS.items() if key in tops and key not in request}
+        variables = actual.get("Environment", {}).get("Variables", {})
+        request["Environment"] = {"Variables": dict(_variables(expected, variables))}
     if request:
         lambda_client.update_function_configuration(FunctionName=name, **request)
         _await_update(lambda_client, name)
@@ -130,9 +127,13 @@ def _revert_function(lambda_client: Any, expected: ExpectedFunction, paths: set[
             lambda_client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=expected.reserved)
 
 
-_LAMBDA_DEFAULTS: Mapping[str, Any] = {
-    "Description": "", "EphemeralStorage": {"Size": 512}, "TracingConfig": {"Mode": "PassThrough"},
-}  # fmt: skip
+def _known(wanted: Any, actual: Any) -> Any:
+    """A property as its template has it; parts that only a deployment knows are those that the function has."""
+    if not isinstance(wanted, dict):
+        return wanted
+    kept = actual if isinstance(actual, dict) else {}
+    known = {key: value for key, value in wanted.items() if not isinstance(value, dict)}
+    return {**{key: kept[key] for key in wanted if key in kept}, **known}
 
 
 def _variables(expected: ExpectedFunction, actual: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -147,7 +148,9 @@ def _variables(expected: ExpectedFunction, actual: Mapping[str, str]) -> Iterato
 def _revert_alias(lambda_client: Any, expected: ExpectedFunction, versions: Callable[[str], str | None]) -> None:
     assert expected.alias is not None  # noqa: S101  (it has drifted)
     made = versions(expected.version) if expected.version is not None else None
-    number = made.rpartition(":")[2] if made else lambda_client.publish_version(FunctionName=expected.name)["Version"]
+    number = made.rpartition(":")[2] if made else None
+    if number is None or not _or_none(lambda: lambda_client.get_function(FunctionName=expected.name, Qualifier=number)):
+        number = lambda_client.publish_version(FunctionName=expected.name)["Version"]
     lambda_client.update_alias(
         FunctionName=expected.name,
         Name=expected.alias[1],
@@ -157,10 +160,18 @@ def _revert_alias(lambda_client: Any, expected: ExpectedFunction, versions: Call
 
 
 def _await_update(lambda_client: Any, name: str) -> None:
-    """Wait until Lambda has made an update (API_UpdateFunctionConfiguration)."""
-    for _ in range(_PATIENCE * 5):
-        if lambda_client.get_function_configuration(FunctionName=name).get("LastUpdateStatus") != "InProgress":
+    """Wait until Lambda has made an update (API_UpdateFunctionConfiguration). Raises FunctionError."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        status = lambda_client.get_function_configuration(FunctionName=name).get("LastUpdateStatus", "Successful")
+        if status == "Successful":
             return
+        if status == "Failed" or time.monotonic() > deadline:
+            raise FunctionError(
+                f"{name} was not put back",
+                f"the update of its configuration is {status} after at most {_PATIENCE} s",
+                NextStep("Look at the function, then run it again", ("status",), ("up", "--revert-drift")),
+            )
         interruption.sleep(0.2)
 
 

@@ -17,7 +17,7 @@ def settle_outside_changes(
     """Compare functions and aliases with the deployed stack; return the names of those that were put back.
 
     Without ``deployment.revert_drift`` only a note says what differs. With it CloudFormation has already reverted what
-    a drift-aware change set covers. Raises FunctionError.
+    a drift-aware change set covers; a note names what neither it nor Lambda could change back. Raises FunctionError.
     """
     lambda_client = deployment.target.client("lambda")
     functions = expected_functions(wanted.template_body, wanted.parameters, pipeline.stack_id)
@@ -38,8 +38,13 @@ def settle_outside_changes(
         return physical_id or None
 
     with step(report, "revert", "functions") as running:
-        reverted = revert_functions(lambda_client, found, version)
-        running.detail = ", ".join(reverted) or "none differs"
+        revert_functions(lambda_client, found, version)
+        left = {each.name: each for each in drift_of(read_drift(lambda_client, functions))} if drifted else {}
+        reverted = tuple(each.name for each in drifted if each.name not in left)
+        running.detail = ", ".join(reverted) or "none"
     for each in drifted:
-        report(Note(f"put back: {each.text}"))
+        if each.name not in left:
+            report(Note(f"put back: {each.text}"))
+    for each in left.values():
+        report(Note(f"not put back: {each.text}"))
     return reverted

@@ -29,7 +29,10 @@ def change_by_hand(aws: EmbeddedAws) -> str:
     client = aws.client("lambda")
     variables = client.get_function_configuration(FunctionName=NAME)["Environment"]["Variables"]
     client.update_function_configuration(
-        FunctionName=NAME, MemorySize=1024, Environment={"Variables": {**variables, "TOKEN": "hunter2"}}
+        FunctionName=NAME,
+        MemorySize=1024,
+        Environment={"Variables": {**variables, "TOKEN": "hunter2"}},
+        LoggingConfig={"LogFormat": "JSON", "SystemLogLevel": "DEBUG", "LogGroup": NAME},
     )
     client.put_function_concurrency(FunctionName=NAME, ReservedConcurrentExecutions=7)
     version: str = client.publish_version(FunctionName=NAME)["Version"]
@@ -53,6 +56,7 @@ def test_it_is_named_by_each_command_and_put_back_on_demand(project: Project) ->
     expected = {
         (NAME, "MemorySize"), (NAME, "Environment.Variables.TOKEN"), (NAME, "ReservedConcurrentExecutions"),
         (f"{NAME}:live", "MemorySize"), (f"{NAME}:live", "Environment.Variables.TOKEN"),
+        (NAME, "LoggingConfig.SystemLogLevel"), (f"{NAME}:live", "LoggingConfig.SystemLogLevel"),
     }  # fmt: skip
     status = project.run("status")
     assert "hunter2" not in status.stdout
@@ -73,6 +77,8 @@ def test_it_is_named_by_each_command_and_put_back_on_demand(project: Project) ->
     assert reverted["reverted"] == [NAME, f"{NAME}:live"]
     assert live(aws)["Version"] == version
     assert live(aws)["MemorySize"] == 512
+    unpublished = aws.client("lambda").get_function_configuration(FunctionName=NAME)
+    assert unpublished["LoggingConfig"] == {"LogFormat": "JSON", "SystemLogLevel": "WARN", "LogGroup": NAME}
     assert "Concurrency" not in aws.client("lambda").get_function(FunctionName=NAME)
     assert project.json("status")["drift"] == []
     assert not project.json("up", "--revert-drift")["changed"]

@@ -101,6 +101,12 @@ def test_values_of_variables_are_not_shown() -> None:
     assert "hunter" not in drifted.text + json.dumps(drifted.to_json())
 
 
+def test_variables_that_lambda_cannot_decrypt_are_not_taken_for_removed() -> None:
+    found = expected()
+    error = {"Error": {"ErrorCode": "AccessDeniedException", "Message": "Lambda was unable to decrypt"}}
+    assert compare_function(found, live(found, Environment=error), IMAGE, 5) == ()
+
+
 def test_a_value_that_only_the_stack_knows_is_not_judged_but_its_absence_is() -> None:
     properties = {"Code": {"ImageUri": IMAGE}, "Environment": {"Variables": {"TABLE": {"Ref": "Table"}}}}
     found = ExpectedFunction("F", "f", properties)
