@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from cfn.events.kinds import Event
 from cfn.names import Names
 from cfn.problems import SettingsError
@@ -27,6 +29,19 @@ class Entrance(StrEnum):
     HTTP = "http"
     QUEUE = "queue"
     FILES = "files"
+
+
+class Jwt(Struct, forbid_unknown_fields=True, frozen=True):
+    """Whose tokens (JWT) the routes of ``auth = "jwt"`` accept.
+
+    issuer    the URL of an OpenID Connect provider, as tokens have it in "iss"
+    audience  of which a token has one, in "aud" or "client_id"
+    scopes    of which a token has one, in "scope" or "scp"; () demands none
+    """
+
+    issuer: str
+    audience: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +134,8 @@ class Settings:
                           an existing network for the functions in a VPC; () makes one
     entrances             the entrances of the transaction pipeline; () leaves the call of the state machine
     queue_fifo            whether the queue of the entrance ``queue`` is FIFO
+    jwt                   whose tokens HTTP routes of ``auth = "jwt"`` accept, and those of the entrance ``http``; None
+                          leaves the entrance to IAM
     transactions_per_minute  the load to carry
     burst                 how many times that load arrives at its peak
     reserved_concurrency  executions reserved per function; None derives them from the load, 0 reserves none, which
@@ -149,6 +166,7 @@ class Settings:
     security_groups: tuple[str, ...] = ()
     entrances: tuple[Entrance, ...] = ()
     queue_fifo: bool = False
+    jwt: Jwt | None = None
     transactions_per_minute: int = 10_000
     burst: float = 3.0
     reserved_concurrency: int | None = None

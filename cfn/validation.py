@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from cfn.calls import EXTRA_ENDPOINTS, PSEUDO_PARAMETERS, RESOURCES, action_prefix
 from cfn.events.judging import event_findings, shared_findings
+from cfn.events.kinds import Route
 from cfn.names import image_parameter, pascal_case
 from cfn.problems import SettingsError
-from cfn.settings import Call, Entrance, FunctionDefinition, Settings
+from cfn.settings import Call, Entrance, FunctionDefinition, Jwt, Settings
 from cfn.workflow.limits import CALLED_FUNCTIONS
 
 # Beyond these a mistyped number is likelier than such a load.
@@ -30,6 +31,12 @@ _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 _ARN = re.compile(r"arn:(?:aws[a-z-]*|\$\{AWS::Partition\}|\*):[a-z0-9-]+:[^:\s]*(?:::[^:\s]*)*:[^\s]+")
 _TOPIC = re.compile(r"arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
 # API_Subscribe: the protocols that send text as it is. Texts and mobile pushes are not for alarms.
+# OpenID Connect Discovery 1.0, 3; RFC 6749, 3.3.
+_ISSUER = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
+_SCOPE = re.compile(r"[!#-\[\]-~]{1,256}")
+# API Gateway quotas, "Quotas for configuring and running an HTTP API".
+AUDIENCES_MAX, SCOPES_MAX = 50, 10
+ISSUER_MAX = 2048
 _ENDPOINT = re.compile(
     r"[^@\s]+@[^@\s]+\.[^@\s]+|https://[^\s]+|arn:aws:(sqs:[a-z0-9-]+:[0-9]{12}:|lambda:[a-z0-9-]+:[0-9]{12}:function:)[\w:-]+"
 )
@@ -104,8 +111,23 @@ def _entrance_findings(settings: Settings) -> Iterator[str]:
         yield "entrances are those of the transaction pipeline, and the project has no transactions"
     if len(set(settings.entrances)) < len(settings.entrances):
         yield "entrances has an entrance twice"
+    if settings.jwt is not None:
+        yield from _jwt_findings(settings.jwt)
     if settings.queue_fifo and Entrance.QUEUE not in settings.entrances:
         yield f"queue_fifo is for the entrance {Entrance.QUEUE}, and entrances does not have it"
+
+
+def _jwt_findings(jwt: Jwt) -> Iterator[str]:
+    if not _ISSUER.fullmatch(jwt.issuer) or len(jwt.issuer) > ISSUER_MAX:
+        yield f"the issuer of jwt is {jwt.issuer[:200]!a} and an issuer is an https URL without query and fragment"
+    if not 1 <= len(jwt.audience) <= AUDIENCES_MAX:
+        yield f"jwt has {len(jwt.audience)} audiences and API Gateway takes 1 to {AUDIENCES_MAX}"
+    if len(jwt.scopes) > SCOPES_MAX:
+        yield f"jwt has {len(jwt.scopes)} scopes and API Gateway takes {SCOPES_MAX} for a route"
+    if wrong := [each for each in jwt.audience if not re.fullmatch(r"[!-~]{1,256}", each)]:
+        yield f"an audience of jwt is {wrong[0][:80]!a} and an audience is visible ASCII without spaces"
+    if wrong := [each for each in jwt.scopes if not _SCOPE.fullmatch(each)]:
+        yield f"a scope of jwt is {wrong[0][:80]!a} and a scope is visible ASCII without spaces, quotes and backslashes"
 
 
 def _network_findings(settings: Settings) -> Iterator[str]:
@@ -163,6 +185,7 @@ def check_functions(settings: Settings, functions: Sequence[FunctionDefinition])
         elif other != function.name:
             findings.append(f"{function.name} and {other} have one parameter, {image_parameter(other)}")
     findings += shared_findings(functions)
+    findings += _token_findings(settings, functions)
     for entrance in settings.entrances:
         if entrance in OF_ONE_FUNCTION and [each.entrance for each in functions].count(entrance) != 1:
             findings.append(f'entrances has {entrance}, so one folder declares entrance = "{entrance}"')
@@ -172,6 +195,20 @@ def check_functions(settings: Settings, functions: Sequence[FunctionDefinition])
             "; ".join(dict.fromkeys(findings)),
             "Correct the folders under images/ and their function.toml.",
         )
+
+
+def _token_findings(settings: Settings, functions: Sequence[FunctionDefinition]) -> Iterator[str]:
+    routes = [
+        (function.name, event)
+        for function in functions
+        for event in function.events
+        if isinstance(event, Route) and event.auth == "jwt"
+    ]
+    if settings.jwt is not None and not routes and Entrance.HTTP not in settings.entrances:
+        yield f'jwt is for routes of auth = "jwt" and the entrance {Entrance.HTTP}, and {settings.environment} has none'
+    if settings.jwt is None:
+        for name, event in routes:
+            yield f'the route {event.route} of {name} has auth = "jwt", and {settings.environment} has no setting jwt'
 
 
 def _findings(settings: Settings, function: FunctionDefinition) -> Iterator[str]:

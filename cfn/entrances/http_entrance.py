@@ -23,7 +23,6 @@ _LOGGED = {
     "requestId": "$context.requestId",
     "requestTime": "$context.requestTime",
     "sourceIp": "$context.identity.sourceIp",
-    "userArn": "$context.identity.userArn",
     "routeKey": "$context.routeKey",
     "status": "$context.status",
     "responseLength": "$context.responseLength",
@@ -31,6 +30,9 @@ _LOGGED = {
     "integrationStatus": "$context.integrationStatus",
     "error": "$context.error.messageString",
 }
+_IAM_CALLER = {"userArn": "$context.identity.userArn"}
+# Of all claims only the one that names the caller.
+_TOKEN_CALLER = {"subject": "$context.authorizer.claims.sub", "authorizerError": "$context.authorizer.error"}
 
 
 def add_http(
@@ -60,8 +62,9 @@ def add_http(
     stage.DefaultRouteSettings = apigatewayv2.RouteSettings(
         ThrottlingRateLimit=per_second, ThrottlingBurstLimit=per_second, DetailedMetricsEnabled=False
     )
+    caller = _IAM_CALLER if settings.jwt is None else _TOKEN_CALLER
     stage.AccessLogSettings = apigatewayv2.AccessLogSettings(
-        DestinationArn=GetAtt(log_group, "Arn"), Format=json.dumps(_LOGGED, separators=(",", ":"))
+        DestinationArn=GetAtt(log_group, "Arn"), Format=json.dumps(_LOGGED | caller, separators=(",", ":"))
     )
     template.add_resource(
         metric_alarm(

@@ -10,7 +10,7 @@ from troposphere import GetAtt, Output, Ref, Sub, Template, apigatewayv2, awslam
 from cfn.events.kinds import Route, Url
 from cfn.events.pushed import add_permission
 from cfn.names import LIVE_ALIAS, Names, pascal_case
-from cfn.settings import FunctionDefinition
+from cfn.settings import FunctionDefinition, Jwt
 
 API = "HttpApi"
 _PAYLOAD = "2.0"
@@ -57,10 +57,21 @@ class _UrlPermission(awslambda.Permission):  # type: ignore[misc]
     props = {**awslambda.Permission.props, "InvokedViaFunctionUrl": (bool, False)}  # noqa: RUF012
 
 
-def add_api(template: Template, names: Names, routes: Sequence[tuple[FunctionDefinition, int, Route, Any]]) -> None:
-    """Add the HTTP API with its routes: each a function with the number of its event, the event and its alias."""
+def add_api(
+    template: Template,
+    names: Names,
+    routes: Sequence[tuple[FunctionDefinition, int, Route, Any]],
+    jwt: Jwt | None = None,
+) -> None:
+    """Add the HTTP API with its routes: each a function with the number of its event, the event and its alias.
+
+    jwt  for the routes that accept tokens
+    """
     api = template.add_resource(apigatewayv2.Api(API, Name=names.pipeline_stack, ProtocolType="HTTP"))
     template.add_resource(apigatewayv2.Stage(f"{API}Stage", ApiId=Ref(api), StageName="$default", AutoDeploy=True))
+    authorization = {"iam": {"AuthorizationType": "AWS_IAM"}, "none": {"AuthorizationType": "NONE"}}
+    if jwt is not None:
+        authorization["jwt"] = _tokens(template, names, api, jwt)
     for function, number, event, alias in routes:
         stem = pascal_case(function.name)
         integration_id = f"{stem}Integration"
@@ -87,8 +98,25 @@ def add_api(template: Template, names: Names, routes: Sequence[tuple[FunctionDef
                 f"{stem}Event{number}",
                 ApiId=Ref(api),
                 RouteKey=event.route,
-                AuthorizationType="NONE" if event.auth == "none" else "AWS_IAM",
                 Target=Sub(f"integrations/${{{integration_id}}}"),
+                **authorization[event.auth],
             )
         )
     template.add_output(Output("ApiUrl", Value=GetAtt(api, "ApiEndpoint")))
+
+
+def _tokens(template: Template, names: Names, api: Any, jwt: Jwt) -> dict[str, Any]:
+    """Add the authorizer; gives the properties of a route that uses it."""
+    authorizer = template.add_resource(
+        apigatewayv2.Authorizer(
+            f"{API}Authorizer",
+            ApiId=Ref(api),
+            Name=names.pipeline_stack,
+            AuthorizerType="JWT",
+            # Not a query parameter, which proxies and logs keep.
+            IdentitySource=["$request.header.Authorization"],
+            JwtConfiguration=apigatewayv2.JWTConfiguration(Issuer=jwt.issuer, Audience=list(jwt.audience)),
+        )
+    )
+    scopes = {"AuthorizationScopes": list(jwt.scopes)} if jwt.scopes else {}
+    return {"AuthorizationType": "JWT", "AuthorizerId": Ref(authorizer), **scopes}

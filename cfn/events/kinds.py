@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 Auth = Literal["iam", "none"]
+RouteAuth = Literal["iam", "jwt", "none"]
 Start = Literal["LATEST", "TRIM_HORIZON"]
 # Of the name of every FIFO queue, which has 80 characters at most with it (API_CreateQueue).
 FIFO_SUFFIX = ".fifo"
@@ -23,10 +24,13 @@ class Url(Struct, tag="url", tag_field="type", forbid_unknown_fields=True, froze
 
 
 class Route(Struct, tag="http", tag_field="type", forbid_unknown_fields=True, frozen=True):
-    """A route of the project's HTTP API, such as "GET /orders/{id}", or "$default". auth: "none" makes it public."""
+    """A route of the project's HTTP API, such as "GET /orders/{id}", or "$default".
+
+    auth  "jwt" accepts the tokens that ``Settings.jwt`` describes, "none" makes the route public
+    """
 
     route: str
-    auth: Auth = "iam"
+    auth: RouteAuth = "iam"
 
 
 class Queue(Struct, tag="sqs", tag_field="type", forbid_unknown_fields=True, frozen=True):

@@ -65,7 +65,7 @@ def add_events(
         add_bucket(template, names, name, listeners, policy)
         _output(template, f"{bucket_id(name)}Name", Ref(bucket_id(name)))
     if routes:
-        add_api(template, names, routes)
+        add_api(template, names, routes, settings.jwt)
 
 
 def _output(template: Template, key: str, value: Any) -> None:

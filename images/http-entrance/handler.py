@@ -26,7 +26,7 @@ _WORKFLOW = _SESSION.create_client("stepfunctions", config=Config(**workflow_opt
 _TABLE = _SESSION.create_client(
     "dynamodb", config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2, "mode": "standard"})
 )
-_DOCUMENT = openapi_document()
+_DOCUMENT = openapi_document(os.environ.get("JWT_ISSUER", ""), os.environ.get("JWT_SCOPES", "").split())
 
 
 def submit(request: HttpRequest) -> Response:

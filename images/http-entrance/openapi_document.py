@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transactions.countries import COUNTRY_CODES
@@ -20,9 +21,14 @@ _PARTY_ID = r"^[!-~]([ -~]*[!-~])?$"
 _INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 
 
-def openapi_document() -> Schema:
-    """The document. It names no server: addresses are relative to its own."""
-    return {
+def openapi_document(issuer: str = "", scopes: Sequence[str] = ()) -> Schema:
+    """The document. It names no server: addresses are relative to its own.
+
+    issuer  the OpenID Connect provider of the callers' tokens; "" for callers who sign with IAM's credentials
+    scopes  of which a token has one
+    """
+    name, scheme = ("jwt", _tokens(issuer)) if issuer else ("sigv4", _SIGNATURES)
+    document: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "Transactions",
@@ -31,7 +37,8 @@ def openapi_document() -> Schema:
             " content gets the answer given before, and other content a conflict.",
         },
         "servers": [{"url": "."}],
-        "security": [{"sigv4": []}],
+        # Each entry is enough.
+        "security": [{name: [scope]} for scope in scopes] or [{name: []}],
         "paths": {
             "/transactions": {"post": _submit()},
             "/transactions/{id}": {"get": _read()},
@@ -47,15 +54,7 @@ def openapi_document() -> Schema:
             },
         },
         "components": {
-            "securitySchemes": {
-                "sigv4": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "Authorization",
-                    "description": "AWS Signature Version 4 for the service execute-api",
-                    "x-amazon-apigateway-authtype": "awsSigv4",
-                }
-            },
+            "securitySchemes": {name: scheme},
             "schemas": {
                 "Transaction": _transaction(),
                 "Decision": _decision(),
@@ -65,6 +64,29 @@ def openapi_document() -> Schema:
                 "Message": {"type": "object", "properties": {"message": {"type": ["string", "null"]}}},
             },
         },
+    }
+    if issuer:
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"]["401"] = _gateway("The request has no valid token")
+    return document
+
+
+_SIGNATURES: Schema = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "Authorization",
+    "description": "AWS Signature Version 4 for the service execute-api",
+    "x-amazon-apigateway-authtype": "awsSigv4",
+}
+
+
+def _tokens(issuer: str) -> Schema:
+    return {
+        "type": "openIdConnect",
+        # OpenID Connect Discovery 1.0, 4.
+        "openIdConnectUrl": f"{issuer.rstrip('/')}/.well-known/openid-configuration",
+        "description": "A token (JWT) of the issuer, as Authorization: Bearer",
     }
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from cfn.settings import TRANSACTIONS, Architecture, Entrance, OwnWorkflow, Settings
+from cfn.settings import TRANSACTIONS, Architecture, Entrance, Jwt, OwnWorkflow, Settings
 from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
@@ -75,6 +75,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     require_signature: bool | None = None
     entrances: tuple[Entrance, ...] | None = None
     queue_fifo: bool | None = None
+    jwt: Jwt | None = None
     transactions_per_minute: int | None = None
     burst: float | None = None
     reserved_concurrency: int | None = None
@@ -100,6 +101,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 _SETTINGS = (
     "entrances",
     "queue_fifo",
+    "jwt",
     "transactions_per_minute",
     "burst",
     "reserved_concurrency",

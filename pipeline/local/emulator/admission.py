@@ -5,8 +5,9 @@ administrative paths without authentication, and other users and web pages of th
 request passes this ASGI application first:
 
     a Host that is not a loopback name, or a header that only browsers send     refused
-    /v2/…                requires a login of GetAuthorizationToken; its caller's permissions apply
-    /_aws/execute-api/…  requires a Signature Version 4, as everything else
+    /v2/…                requires a login of GetAuthorizationToken, whose caller's permissions apply; /v2/apis/… of API
+                         Gateway requires a signature
+    /_aws/execute-api/…  a route of NONE or JWT requires no signature; the others do, as everything else
     /_ministack/…        requires the host's token; a ResponseURL contains its own unguessable token
     everything else      requires a Signature Version 4 by a key that this embedded AWS issued
 
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from pipeline.core.web_origins import comes_from_elsewhere, host_of
+from pipeline.local.emulator.open_routes import OpenCall
 from pipeline.local.emulator.patches.access import verified_key
 from pipeline.local.emulator.patches.api_addresses import API_PATH
 from pipeline.local.emulator.registry_logins import RegistryLogins, registry_of, registry_permission
@@ -49,6 +51,14 @@ class Account(Protocol):
 
     def permit(self, access_key: str, account: str, action: str, resource: str) -> None:
         """Raises Refused if the key is not of ``account``, or its policies do not allow the action."""
+        ...
+
+    def is_api_call(self, path: str) -> bool:
+        """Whether a path that begins with /v2 is one of API Gateway, and not of the registry."""
+        ...
+
+    def open_call(self, request: Request) -> OpenCall | None:
+        """The call of a route that needs no signature; None for every other request."""
         ...
 
     def awaits(self, path: str) -> bool:
@@ -90,15 +100,20 @@ class Admission:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, service = _request(scope), ""
         path = str(scope["path"])
+        # API Gateway's own calls begin with /v2, too.
+        registry = (path == "/v2" or path.startswith("/v2/")) and not self.account.is_api_call(path)
         try:
             self._refuse_browsers(request)
-            if path == "/v2" or path.startswith("/v2/"):
+            if registry:
                 self._admit_registry(request, path)
                 service = "ecr"
             elif path.startswith(_RESPONSE_PATHS) and request.method == "PUT" and self.account.awaits(path):
                 pass
             elif path.startswith("/_") and not path.startswith(API_PATH):
                 self._admit_host(request)
+            elif (call := self.account.open_call(request)) is not None:
+                await call.answer(await _read_body(receive), _without_cors(send))
+                return
             else:
                 body = await _read_body(receive)
                 request = Request(request.method, request.target, request.headers, body)
@@ -109,7 +124,7 @@ class Admission:
         except _Closed as closed:
             await _answer(send, 403, {"Content-Type": "text/plain"}, f"{closed}\n".encode())
         except Refused as refused:
-            if path.startswith("/v2/"):
+            if registry:
                 await _answer(send, 403, {"Content-Type": "application/json"}, _REGISTRY_ERROR % b"DENIED")
             else:
                 await _answer(send, *self.account.refusal(request, refused))

@@ -9,7 +9,7 @@ from cfn.events.kinds import Bucket, DataStream, Event, Queue, Route, Rule, Sche
 from cfn.pipeline import pipeline_template
 from cfn.registry import registry_template
 from cfn.render import render
-from cfn.settings import Architecture, Call, FunctionDefinition, Settings
+from cfn.settings import Architecture, Call, FunctionDefinition, Jwt, Settings
 
 VELOCITY = Call("dynamodb", ("Query",), "state-table/index/customer")
 FUNCTIONS = (
@@ -50,8 +50,10 @@ EVENTS: tuple[Event, ...] = (
     TableStream(STREAM, filter={"eventName": ["INSERT"]}),
     DataStream("arn:aws:kinesis:us-east-1:123456789012:stream/clicks", "TRIM_HORIZON"),
 )
-# A function with every setting, in a project without a workflow.
+JWT = Jwt("https://login.example.com", ("orders",), ("read", "write"))
+# A function with every setting, in a project without a workflow, and one whose callers have tokens.
 FUNCTIONS_ALONE = Settings("dev", project="orders", workflow=None)
+FOR_TOKENS = FunctionDefinition("account", timeout=20, events=(Route("GET /account", "jwt"),))
 FULL = FunctionDefinition(
     "bill", timeout=20, ephemeral_storage=1024, reserved_concurrency=5, provisioned_concurrency=1, tracing=True,
     secrets=(("DATABASE", "secretsmanager:orders/db"), ("TOKEN", "ssm:/orders/token")),

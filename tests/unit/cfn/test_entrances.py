@@ -11,7 +11,7 @@ import pytest
 
 from cfn.entrances.queue_entrance import batches_at_a_time
 from cfn.problems import SettingsError
-from cfn.settings import Call, Entrance, FunctionDefinition, Settings
+from cfn.settings import Call, Entrance, FunctionDefinition, Jwt, Settings
 from pipeline.assembly.sources import find_sources
 from pipeline.environment.synth import build_templates
 from pipeline.transactions.cost import compute_cost
@@ -82,6 +82,20 @@ def test_the_api_is_signed_for_throttled_and_logged_without_what_was_sent(both: 
     )
     assert properties(both, "HttpApiLogGroup")["LogGroupName"].startswith("/aws/vendedlogs/")
     assert properties(both, "HttpApiFailures")["MetricName"] == "5xx"
+
+
+def test_with_tokens_the_log_names_their_subject_and_the_function_knows_the_issuer() -> None:
+    found = resources(Entrance.HTTP, jwt=Jwt("https://login.example.com", ("payments",), ("submit", "all")))
+    routes = [each["Properties"] for each in found.values() if each["Type"] == "AWS::ApiGatewayV2::Route"]
+    assert {each["AuthorizationType"] for each in routes} == {"JWT"}
+    assert {tuple(each["AuthorizationScopes"]) for each in routes} == {("submit", "all")}
+    logged = json.loads(properties(found, "HttpApiStage")["AccessLogSettings"]["Format"])
+    assert logged["subject"] == "$context.authorizer.claims.sub"
+    assert "userArn" not in logged
+    variables = properties(found, "HttpEntranceFunction")["Environment"]["Variables"]
+    assert (variables["JWT_ISSUER"], variables["JWT_SCOPES"]) == ("https://login.example.com", "submit all")
+    without = properties(resources(Entrance.HTTP), "HttpEntranceFunction")["Environment"]["Variables"]
+    assert not [name for name in without if name.startswith("JWT")]
 
 
 def test_the_queue_waits_six_times_as_long_as_its_function_and_has_a_failure_queue(both: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from cfn.events.kinds import Bucket, Event, Queue, Route, Rule, Schedule, TableS
 from cfn.pipeline import pipeline_template
 from cfn.problems import SettingsError
 from cfn.render import render
-from cfn.settings import FunctionDefinition, Settings
-from tests.unit.cfn.examples import EVENTS, STREAM
+from cfn.settings import FunctionDefinition, Jwt, Settings
+from tests.unit.cfn.examples import EVENTS, FOR_TOKENS, JWT, STREAM
 
 SETTINGS = Settings("dev", project="orders", workflow=None)
 
@@ -34,12 +35,18 @@ def role_actions(template: dict[str, Any]) -> set[str]:
     return {action for statement in policy["PolicyDocument"]["Statement"] for action in statement["Action"]}
 
 
+def findings(template: str) -> list[str]:
+    """What cfn-lint and the rules of this project find."""
+    config = ManualArgs(append_rules=["cfn.rules"], regions=["us-east-1"])
+    return [f"{match.rule.id} {match.message}" for match in lint(template, config=config)]
+
+
 @pytest.mark.at_length
 @pytest.mark.parametrize("event", [*EVENTS, Queue(fifo=True)], ids=lambda event: f"{type(event).__name__}-{event}"[:40])
 def test_cfn_lint_and_our_rules_accept_each(event: Event) -> None:
-    template = render(pipeline_template(SETTINGS, [FunctionDefinition("bill", timeout=20, events=(event,))]))
-    config = ManualArgs(append_rules=["cfn.rules"], regions=["us-east-1"])
-    assert [f"{match.rule.id} {match.message}" for match in lint(template, config=config)] == []
+    assert (
+        findings(render(pipeline_template(SETTINGS, [FunctionDefinition("bill", timeout=20, events=(event,))]))) == []
+    )
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{type(event).__name__}-{event}"[:40])
@@ -141,6 +148,59 @@ def test_one_api_has_the_routes_of_all_functions() -> None:
     assert {route: each["AuthorizationType"] for route, each in routes.items()} == {
         "GET /orders": "AWS_IAM", "GET /orders/{id}": "NONE", "POST /orders": "AWS_IAM",
     }  # fmt: skip
+
+
+def test_a_route_of_tokens_names_the_authorizer_and_the_scopes_of_the_setting() -> None:
+    settings = replace(SETTINGS, jwt=JWT)
+    both = replace(FOR_TOKENS, events=(*FOR_TOKENS.events, Route("GET /orders")))
+    template = json.loads(render(pipeline_template(settings, [both])))
+    (authorizer,) = of_type(template, "ApiGatewayV2::Authorizer")
+    assert authorizer["Properties"] == {
+        "ApiId": {"Ref": "HttpApi"}, "AuthorizerType": "JWT", "Name": "orders-pipeline-dev",
+        "IdentitySource": ["$request.header.Authorization"],
+        "JwtConfiguration": {"Issuer": "https://login.example.com", "Audience": ["orders"]},
+    }  # fmt: skip
+    tokens, signed = (each["Properties"] for each in of_type(template, "ApiGatewayV2::Route"))
+    assert (tokens["AuthorizationType"], tokens["AuthorizerId"]) == ("JWT", {"Ref": "HttpApiAuthorizer"})
+    assert tokens["AuthorizationScopes"] == ["read", "write"]
+    assert signed["AuthorizationType"] == "AWS_IAM"
+    assert not {"AuthorizerId", "AuthorizationScopes"} & signed.keys()
+    without = json.loads(render(pipeline_template(replace(settings, jwt=Jwt(JWT.issuer, JWT.audience)), [both])))
+    assert all("AuthorizationScopes" not in each["Properties"] for each in of_type(without, "ApiGatewayV2::Route"))
+
+
+@pytest.mark.at_length
+def test_cfn_lint_and_our_rules_accept_a_route_of_tokens() -> None:
+    assert findings(render(pipeline_template(replace(SETTINGS, jwt=JWT), [FOR_TOKENS]))) == []
+
+
+def test_tokens_and_their_setting_need_each_other() -> None:
+    with pytest.raises(SettingsError, match='GET /account of account has auth = "jwt", and dev has no setting jwt'):
+        pipeline_template(SETTINGS, [FOR_TOKENS])
+    with pytest.raises(SettingsError, match="and dev has none"):
+        pipeline_template(replace(SETTINGS, jwt=JWT), [FunctionDefinition("bill", events=(Queue(),))])
+
+
+@pytest.mark.parametrize(
+    ("jwt", "said"),
+    [
+        (Jwt("http://login.example.com", ("a",)), "the issuer of jwt is 'http://login.example.com'"),
+        (Jwt("https://", ("a",)), "the issuer of jwt is 'https://'"),
+        (Jwt("https://user@login.example.com", ("a",)), "an issuer is an https URL"),
+        (Jwt("https://login.example.com/?tenant=1", ("a",)), "an issuer is an https URL without query"),
+        (Jwt("https://login.example.com/#a", ("a",)), "an issuer is an https URL without query"),
+        (Jwt(" https://login.example.com", ("a",)), "an issuer is an https URL"),
+        (Jwt("https://login.example.com", ()), "jwt has 0 audiences and API Gateway takes 1 to 50"),
+        (Jwt("https://login.example.com", ("a",) * 51), "jwt has 51 audiences"),
+        (Jwt("https://login.example.com", ("",)), "an audience of jwt is ''"),
+        (Jwt("https://login.example.com", ("a b",)), "an audience of jwt is 'a b'"),
+        (Jwt("https://login.example.com", ("a",), ("read write",)), "a scope of jwt is 'read write'"),
+        (Jwt("https://login.example.com", ("a",), tuple("abcdefghijk")), "jwt has 11 scopes"),
+    ],
+)
+def test_a_setting_that_api_gateway_would_refuse_is_named(jwt: Jwt, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        pipeline_template(replace(SETTINGS, jwt=jwt), [FOR_TOKENS])
 
 
 def test_a_url_is_public_only_if_it_says_so() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import cfnlint
 
 from pipeline.doctor.policy import HANDLERS
-from tests.unit.cfn.examples import DEV, FULL, FUNCTIONS_ALONE, PROD, pipeline, registry
+from tests.unit.cfn.examples import DEV, FOR_TOKENS, FULL, FUNCTIONS_ALONE, JWT, PROD, pipeline, registry
 
 SCHEMAS = Path(cfnlint.__file__).parent / "data" / "schemas"
 STACK_HANDLERS = ("create", "read", "update", "delete")  # "list" is for inventories, not for stacks
@@ -148,7 +149,8 @@ def deployed() -> dict[str, list[Mapping[str, Any]]]:
     """The properties of every resource of the templates, by type."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     templates = [make(settings) for settings in (DEV, PROD) for make in (registry, pipeline)]
-    for template in (*templates, pipeline(FUNCTIONS_ALONE, (FULL,))):
+    alone = pipeline(replace(FUNCTIONS_ALONE, jwt=JWT), (FULL, FOR_TOKENS))
+    for template in (*templates, alone):
         for resource in template["Resources"].values():
             if not resource["Type"].startswith("Custom::"):
                 found.setdefault(resource["Type"], []).append(resource.get("Properties", {}))

@@ -47,6 +47,8 @@ def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
             "[defaults]\nentrances = ['http', 'queu', 3]\n",
             "defaults.entrances[1]: 'queu' is unknown; did you mean queue?",
         ),
+        ("[defaults]\njwt = { issuer = 'https://x' }\n", "defaults.jwt.audience: missing"),
+        ("[defaults]\njwt = { issuer = 'https://x', audience = ['a'], scope = ['s'] }\n", "did you mean scopes?"),
         ("[defaults]\nentrances = 'http'\n", "defaults.entrances: Expected `array`, got `str`"),
         ("defaults = 3", "defaults: Expected `object`, got `int`"),
         ("[environments]\nprod = 'x'", "environments.prod: Expected `object`"),

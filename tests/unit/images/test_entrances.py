@@ -81,6 +81,21 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
     assert set(references) == SCHEMAS.keys()
 
 
+def test_the_document_describes_how_its_caller_is_known() -> None:
+    signed, tokens = openapi_document(), openapi_document("https://login.example.com/", ["read", "write"])
+    assert signed["security"] == [{"sigv4": []}]
+    assert signed["components"]["securitySchemes"].keys() == {"sigv4"}
+    # Each entry alone is enough, as a token needs one of the scopes.
+    assert tokens["security"] == [{"jwt": ["read"]}, {"jwt": ["write"]}]
+    assert openapi_document("https://login.example.com")["security"] == [{"jwt": []}]
+    scheme = tokens["components"]["securitySchemes"]["jwt"]
+    assert scheme["openIdConnectUrl"] == "https://login.example.com/.well-known/openid-configuration"
+    for document, expected in ((signed, False), (tokens, True)):
+        operations = [operation for path in document["paths"].values() for operation in path.values()]
+        assert {"401" in operation["responses"] for operation in operations} == {expected}
+        assert {"403" in operation["responses"] for operation in operations} == {True}
+
+
 @pytest.mark.parametrize(
     ("record", "status"),
     [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from pipeline.local.emulator.open_routes import OpenCall, open_call
 from pipeline.local.emulator.patches.api_addresses import API_PATH
 from pipeline.local.emulator.patches.patch import Patch
 from pipeline.local.emulator.registry_logins import RegistryLogins
@@ -19,9 +20,11 @@ from pipeline.local.emulator.signatures import Refused, Request
 # The access key whose signature was verified for the request that is being served.
 verified_key: ContextVar[str] = ContextVar("verified_key")
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
+_APIS = "/v2/apis"
 _UNKNOWN = "The security token included in the request is invalid."
 ACCESS_RELIED_ON: Mapping[str, str] = {
     "app:_credential_failure": "(service, iam_action, request_id, denied, headers)",
+    "app:_is_ecr_registry_path": "(path)",
     "app:_routing_params": "(method, path, headers, body, query_params)",
     "core.iam_evaluator:AmbiguousAccessKeyError": "AmbiguousAccessKeyError",
     "core.iam_evaluator:AuthError": "AuthError",
@@ -80,6 +83,13 @@ class MinistackAccount:
             return
         if iam.enforce(access_key, action, "ecr", resource.split(":")[3], resource):
             raise Refused("DENIED", f"{action} on {resource} is not allowed")
+
+    def is_api_call(self, path: str) -> bool:
+        app = importlib.import_module("ministack.app")
+        return (path == _APIS or path.startswith(f"{_APIS}/")) and not app._is_ecr_registry_path(path)
+
+    def open_call(self, request: Request) -> OpenCall | None:
+        return open_call(request)
 
     def awaits(self, path: str) -> bool:
         kind, _, token = path.removeprefix("/_ministack/").partition("/")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.core.errors import INSTALL_LOCAL, LocalError
 from pipeline.local.emulator.bridge_client import InvocationClient
 from pipeline.local.emulator.durable.durable_state import DURABLE_RELIED_ON, DurableState
+from pipeline.local.emulator.open_routes import OPEN_ROUTES_RELIED_ON
 from pipeline.local.emulator.patches.access import ACCESS_RELIED_ON, registry_token_patch
 from pipeline.local.emulator.patches.api_addresses import API_ADDRESSES
 from pipeline.local.emulator.patches.batch_actions import BATCH_ACTIONS
@@ -18,6 +19,7 @@ from pipeline.local.emulator.patches.patch import Patch, apply, findings, unfit
 from pipeline.local.emulator.patches.referrers_api import REFERRERS
 from pipeline.local.emulator.patches.replacements import REPLACEMENTS
 from pipeline.local.emulator.patches.state_roles import STATE_ROLES
+from pipeline.local.emulator.patches.tokens import TOKENS, TOKENS_RELIED_ON
 from pipeline.local.emulator.patches.uploads import UPLOADS
 from pipeline.local.emulator.registry_logins import RegistryLogins
 from pipeline.local.emulator.strict.gates import GATES
@@ -78,7 +80,7 @@ def all_patches(
     state   the durable state; None stores nothing
     """
     tokens = registry_token_patch(logins)
-    machines = (*EXECUTIONS, *MAPS, *STATE_ROLES, *API_ADDRESSES, *BATCH_ACTIONS)
+    machines = (*EXECUTIONS, *MAPS, *STATE_ROLES, *API_ADDRESSES, *TOKENS, *BATCH_ACTIONS)
     rows = (*invocation_patches(client), *UPLOADS, *REFERRERS, tokens, *machines, *REPLACEMENTS, *GATES)
     return (*rows, *(state.patches() if state is not None else ()))
 
@@ -111,6 +113,7 @@ def patch_ministack(
     Raises LocalError with all findings, before any change.
     """
     patches = (*faults, *all_patches(client, logins, state))
-    if found := findings(patches, {**RELIED_ON, **ACCESS_RELIED_ON, **DURABLE_RELIED_ON}):
+    relied_on = {**RELIED_ON, **ACCESS_RELIED_ON, **DURABLE_RELIED_ON, **OPEN_ROUTES_RELIED_ON, **TOKENS_RELIED_ON}
+    if found := findings(patches, relied_on):
         raise unfit(found, MINISTACK_VERSION)
     apply(patches)
