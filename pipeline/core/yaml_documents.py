@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import re
@@ -42,6 +43,32 @@ def parse_yaml(content: str) -> Any:
         raise ValueError("it is nested too deep") from error
     except TypeError as error:
         raise ValueError(f"it has a value that JSON does not have: {error}") from error
+
+
+def parse_cloudformation(content: str) -> Any:
+    """The value of a template in JSON, or in YAML with the short tags, which become their long forms.
+
+    Raises ValueError, also for a repeated key, for a value that JSON does not have, and for more than a million values.
+    """
+    from cfn_flip import load, load_yaml
+
+    try:
+        # load gives JSON's error for everything that is neither.
+        document, kind = load(content) if content.lstrip().startswith("{") else (load_yaml(content), "yaml")
+        # Before it is written out, which nested aliases could make last for ever.
+        if kind == "yaml" and (unclear := findings_in(content)):
+            raise ValueError("; ".join(unclear))
+        return json.loads(json.dumps(document, allow_nan=False, default=_date_as_text))
+    except Exception as problem:
+        # Of the decoder and of the YAML library below it, which have no common root.
+        raise ValueError(" ".join(str(problem).split())[:500]) from problem
+
+
+def _date_as_text(value: Any) -> str:
+    """2010-09-09 and 2012-10-17, the versions of templates and policies, are dates in YAML 1.1."""
+    if type(value) is datetime.date:
+        return value.isoformat()
+    raise TypeError(f"it has the value {value!s}, which JSON does not have; write it in quotes")
 
 
 def findings_in(content: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from cfn.own_resources import SECTIONS
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import read_optional
+from pipeline.core.yaml_documents import parse_cloudformation
 
 RESOURCES_FILE = "resources.yaml"
 _FILE_MAX = 1_000_000  # bytes, as a template of CloudFormation
@@ -27,21 +28,10 @@ def read_resources(root: Path) -> str:
         raise _refused(path, str(problem.strerror)) from problem
     except UnicodeDecodeError as problem:
         raise _refused(path, str(problem)) from problem
-    from cfn_flip import load
-
-    from pipeline.core.yaml_documents import findings_in
-
     try:
-        document, kind = load(content)
-        # Before it is written out, which nested aliases could make last for ever.
-        unclear = findings_in(content) if kind == "yaml" else []
-        if unclear:
-            raise ValueError("; ".join(unclear))
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    except Exception as problem:
-        # Of the decoder and of the YAML library below it, which have no common root.
-        raise _refused(path, " ".join(str(problem).split())[:500]) from problem
-    plain = json.loads(text)
+        plain = parse_cloudformation(content)
+    except ValueError as problem:
+        raise _refused(path, str(problem)) from problem
     if findings := [*_findings(plain)]:
         raise _refused(path, "; ".join(findings))
     plain.pop("AWSTemplateFormatVersion", None)

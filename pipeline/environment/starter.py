@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath as Path
+from typing import Any
+
+import tomli_w
 
 from cfn.names import PROJECT_MAX, UNNAMED
 
@@ -45,12 +48,11 @@ _ENVIRONMENTS = """\
 name = "{project}"
 
 [defaults]
-architecture = "arm64"
-python = "3.13"
-
+{defaults}
 [environments.prod]
 protect_data = true
 """
+_DEFAULTS = {"architecture": "arm64", "python": "3.13"}
 _IGNORE = """\
 .local/
 .venv/
@@ -130,8 +132,14 @@ def function_files(lock: bytes) -> Mapping[Path, bytes]:
     }
 
 
-def project_files(project: str, function: str, *, event: str, program: str, version: str) -> Mapping[Path, bytes]:
-    """The files around the functions. event: the path of an event of ``function``."""
+def project_files(
+    project: str, function: str, *, event: str, program: str, version: str, defaults: Mapping[str, Any]
+) -> Mapping[Path, bytes]:
+    """The files around the functions.
+
+    event     the arguments that invoke ``function`` with an event
+    defaults  of ``environments.toml``, beside those of a new project
+    """
     texts = {
         "README.md": _README, ".gitignore": _IGNORE, ".github/workflows/deploy.yml": _CI,
         "environments.toml": _ENVIRONMENTS,
@@ -144,6 +152,7 @@ def project_files(project: str, function: str, *, event: str, program: str, vers
         "event": event,
         "program": program,
         "version": version,
+        "defaults": tomli_w.dumps({**_DEFAULTS, **defaults}),
     }
 
     def fill(text: str) -> bytes:

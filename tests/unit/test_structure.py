@@ -39,6 +39,7 @@ FLOORS = (
     "pipeline.target",
     "pipeline.operations",
     "pipeline.environment",
+    "pipeline.sam",
     "pipeline.ledger",
     "pipeline.drift",
     "pipeline.forecast",
