@@ -19,6 +19,7 @@ from pipeline.core.credential_sources import (
     credentials_explained,
     no_credentials,
     require_printable,
+    use_renewed,
 )
 from pipeline.core.errors import AccountError, CredentialsError, LocalError, NextStep, PipelineError, StackError
 from pipeline.core.events import Report, ignore
@@ -90,12 +91,11 @@ class Target:
 
         Raises ClientError if the caller may not assume the role.
         """
-        from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
         from botocore.session import Session
 
         sts = self.client("sts")
 
-        def assume() -> dict[str, str]:
+        def fetch() -> dict[str, str]:
             found = sts.assume_role(RoleArn=role_arn, RoleSessionName=session_name[:64])["Credentials"]
             return {
                 "access_key": found["AccessKeyId"],
@@ -104,17 +104,13 @@ class Target:
                 "expiry_time": found["Expiration"].isoformat(),
             }
 
-        class Provider(CredentialProvider):
-            METHOD = "assume-role"
-
-            def load(self) -> Any:
-                return credentials
-
-        credentials = RefreshableCredentials.create_from_metadata(assume(), assume, Provider.METHOD)
         session = Session()
         for name in ("config_store", "data_loader"):
             session.register_component(name, self._session.get_component(name))
-        session.register_component("credential_provider", CredentialResolver([Provider()]))
+        use_renewed(session, fetch)
+        assumed = session.get_credentials()
+        assert assumed is not None  # noqa: S101  (see use_renewed)
+        assumed.get_frozen_credentials()  # assumes the role
         return Target(
             self.name, self.region, session, self.endpoint, attempts=self._attempts, seconds=self._seconds,
             identity=self.identity, report=self._report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,24 +48,27 @@ def assume_role(session: Any, role: str) -> None:
 
     Without such credentials the session finds none. The role is assumed, and later renewed, when it is first used.
     """
-    from botocore.credentials import (
-        AssumeRoleCredentialFetcher,
-        CredentialProvider,
-        CredentialResolver,
-        DeferredRefreshableCredentials,
-    )
+    from botocore.credentials import AssumeRoleCredentialFetcher
 
     # Not session.get_credentials, whose result the session keeps.
     source = session.get_component("credential_provider").load_credentials()
     if source is None:
         return
-    fetcher = AssumeRoleCredentialFetcher(session.create_client, source, role)
+    use_renewed(session, AssumeRoleCredentialFetcher(session.create_client, source, role).fetch_credentials)
+
+
+def use_renewed(session: Any, fetch: Callable[[], Mapping[str, str]]) -> None:
+    """Let a botocore session use only credentials that ``fetch`` gives when they are first used, and before they end.
+
+    fetch  gives access_key, secret_key, token and expiry_time, an ISO 8601 time
+    """
+    from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
 
     class Assumed(CredentialProvider):
         METHOD = "assume-role"
 
         def load(self) -> Any:
-            return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+            return DeferredRefreshableCredentials(fetch, self.METHOD)
 
     session.register_component("credential_provider", CredentialResolver([Assumed()]))
 
