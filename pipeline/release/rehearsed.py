@@ -1,4 +1,4 @@
-"""Rehearse a release before its images take over: the gate of ``up`` and ``rollback``."""
+"""Rehearse a release before its images take over: the gate of ``up``, ``promote`` and ``rollback``."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pipeline.rehearsal.stage import Cast, open_stage
 from pipeline.release.deployment import current_images, read_pipeline
 from pipeline.release.rehearsed import push_candidates, rehearse_release
 from pipeline.release.release import release
-from pipeline.release.rollback import roll_back
+from pipeline.release.rollback import recorded_release, roll_back
 from pipeline.release.teardown import take_down
 from tests.functional.release_lab import Lab
 
@@ -239,3 +239,11 @@ def test_a_gate_is_one_of_rollback_too_and_passes_what_changes_nothing(decided: 
     with pytest.raises(ReleaseError, match="settings forbid") as refused:
         roll_back(dataclasses.replace(deployment, **strict), 2, ignore, by="a test")
     assert "nothing was replayed" in refused.value.why
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_recorded_release_is_rehearsed_whatever_the_sources_are(decided: Decided) -> None:
+    deployment = decided.lab.deployment(decided.environment)
+    template, images = recorded_release(deployment, 1, ignore, by="a test")
+    found = rehearse_release(deployment, template, images, Recorded(decided.path, workers=2), ignore)
+    assert (found.replayed, found.differences, found.failures) == (len(TRANSACTIONS), (), ())
