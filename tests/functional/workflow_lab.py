@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,7 +159,12 @@ class Lab:
             .get_item(TableName=self.names.table, Key={"transaction_id": {"S": key}}, ConsistentRead=True)
             .get("Item")
         )
-        return {name: value.get("S", value.get("N")) for name, value in item.items()} if item else None
+        return _plain(item) if item else None
+
+    def items(self) -> dict[str, dict[str, Any]]:
+        """Everything in the table by its id, with plain values."""
+        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=self.names.table, ConsistentRead=True)
+        return {item["transaction_id"]["S"]: _plain(item) for page in pages for item in page["Items"]}
 
     def sweep(self) -> dict[str, Any]:
         """Start the sweeper, as its schedule does; what it returns, or the error that it ends with."""
@@ -216,6 +221,10 @@ class Lab:
         table = self.names.table
         for item in self.client("dynamodb").scan(TableName=table)["Items"]:
             self.client("dynamodb").delete_item(TableName=table, Key={"transaction_id": item["transaction_id"]})
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.get("S", value.get("N")) for name, value in item.items()}
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -59,7 +59,7 @@ def test_everything_beside_it_is_read(tmp_path: Path) -> None:
         ({"workflow.asl.yaml": "StartAt: A\nStates: {A: {}, A: {}}"}, "workflow.asl.yaml", "'A' is there"),
         ({"workflow.asl.json": '{"a":1,"a":2}'}, "workflow.asl.json", "the name a is repeated"),
         ({"workflow.asl.json": "[" * 100_000}, "workflow.asl.json", "nested too deep"),
-        ({"workflow.asl.yaml": "[" * 100_000}, "workflow.asl.yaml", "nested too deep"),
+        ({"workflow.asl.yaml": "[\n" * 100_000}, "workflow.asl.yaml", "nested too deep"),
         ({"workflow.asl.json": '{"StartAt":"A","States":{"A":{}}}'}, "workflow.asl.json", "has no Type of Task"),
         ({"workflow.asl.json": PASS.replace('"End":true', '"Next":["B"]')}, "workflow.asl.json", "leads to a state"),
         ({"workflow.asl.json": PASS.replace('"End"', '"Catch":5,"End"')}, "workflow.asl.json", "no list of objects"),
