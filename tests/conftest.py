@@ -33,7 +33,7 @@ def is_set(name: str) -> bool:
 ALL = is_set("THOROUGH")
 settings.register_profile(
     "ours",
-    max_examples=200 if ALL else 30,
+    max_examples=100 if ALL else 30,
     derandomize=is_set("CI"),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

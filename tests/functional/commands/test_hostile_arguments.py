@@ -74,6 +74,8 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     monkeypatch.setattr("pipeline.oci.registry.retries.Retries.delay", lambda *_: None)
+    # The first look of watch, which nothing is saved before.
+    monkeypatch.setattr("pipeline.release.watch._LOOK_MS", 10)
 
 
 def values_for(parameter: click.Parameter) -> tuple[str, ...]:

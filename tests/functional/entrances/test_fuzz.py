@@ -61,7 +61,7 @@ def test_requests_are_answered_as_the_document_says(
         pytest.skip("nothing can be wrong with it")
     auth = Signed(entrances.aws)
 
-    @settings(max_examples=examples(0.4), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(0.8), suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
         response = case.call(base_url=entrances.outputs["ApiUrl"], auth=auth)
