@@ -1,4 +1,4 @@
-"""The command line as its users run it: a process of its own, an embedded AWS and a cache of its own."""
+"""The command line as its users run it: a process of its own and an embedded AWS of its own."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+
+from pipeline.core.files import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("bootstrap.py", "commands", "cfn", "pipeline", "images", "environments.toml")
 
 
 def copy_project(folder: Path) -> Path:
-    """What a user would edit: the program and its functions in a folder of their own."""
+    """What a user would edit: the program and its functions in a folder of their own.
+
+    The program is copied with its byte code, or each copy would be compiled once more; "*.pyc.*" is being written.
+    """
     folder.mkdir(parents=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            without = "__pycache__" if part == "images" else "*.pyc.*"
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns(without))
         else:
             shutil.copy2(source, folder / part)
     return folder
@@ -31,10 +37,13 @@ def copy_project(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """``bootstrap.py`` on an embedded AWS of its own, in a folder whose name has spaces."""
+    """``bootstrap.py`` on an embedded AWS of its own.
+
+    cache  this process's by default: with an empty one each release downloads and compresses all dependencies
+    """
 
     local: Path
-    cache: Path
+    cache: Path = field(default_factory=cache_folder)
     project: Path = ROOT
 
     def run(self, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:

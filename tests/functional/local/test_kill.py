@@ -287,7 +287,7 @@ def answered(results: Path) -> list[str]:
 
 @pytest.mark.at_length
 def test_every_answer_of_a_flood_of_submissions_has_its_record_after_kills(tmp_path: Path) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     path, results = tmp_path / "flood.jsonl", tmp_path / "flood.jsonl.results.jsonl"
     fields = {"amount": "10.00", "currency": "USD", "merchant_id": "m"}
     lines = [{"transaction_id": f"t-{number}", "customer_id": f"c-{number}", **fields} for number in range(150)]

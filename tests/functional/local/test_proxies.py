@@ -19,7 +19,7 @@ TRANSACTION = {
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(tmp_path: Path) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     line.run("build")  # what comes from the package index does need a proxy
     try:
         assert line.json("up", **DEAD)["sample"]["outcome"] == "APPROVED"

@@ -26,7 +26,7 @@ FUNCTIONS = {"compliance-checking", "fraud-detection", "transaction-validation"}
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     folder = tmp_path_factory.mktemp("logs")
-    line = CommandLine(folder / "local", folder / "cache", copy_project(folder / "project"))
+    line = CommandLine(folder / "local", project=copy_project(folder / "project"))
     line.run("up", "--no-smoke", "--no-sbom")
     for number in (1, 12):
         line.run("submit", json.dumps({"transaction_id": f"logged-{number}", **TRANSACTION}))

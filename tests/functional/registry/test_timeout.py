@@ -23,7 +23,7 @@ def silent() -> Iterator[str]:
     "arguments", [("check", "{host}/app:1"), ("build", "--base", "{host}/app:1")], ids=["check", "build"]
 )
 def test_a_silent_registry_is_named_and_given_up(tmp_path: Path, silent: str, arguments: tuple[str, ...]) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     started = time.monotonic()
     command = [argument.format(host=silent) for argument in arguments]
     done = line.run(*command, "--timeout", "8", code=1)
@@ -35,11 +35,11 @@ def test_a_silent_registry_is_named_and_given_up(tmp_path: Path, silent: str, ar
 
 
 def test_an_error_is_one_document_with_json(tmp_path: Path, silent: str) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     error = line.json("check", f"{silent}/app:1", "--timeout", "1", code=1)
     assert error["what"] == "check was not finished"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])
 def test_a_time_that_is_none_is_wrong_usage(tmp_path: Path, value: str) -> None:
-    CommandLine(tmp_path / "local", tmp_path / "cache").run("check", "x", "--timeout", value, code=2)
+    CommandLine(tmp_path / "local").run("check", "x", "--timeout", value, code=2)

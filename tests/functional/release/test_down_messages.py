@@ -15,7 +15,7 @@ from tests.functional.command_line import CommandLine
 
 
 def test_what_is_kept_is_told_with_a_way_to_be_rid_of_it(tmp_path: Path) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     for environment in ("one", "two"):
         line.run("infra", "-e", environment)
     said = line.run("down", "-e", "two", "--keep-data").stdout
@@ -43,7 +43,7 @@ def test_what_is_kept_is_told_with_a_way_to_be_rid_of_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("environment", ["dev", "other"])
 def test_a_next_step_stays_in_its_environment(tmp_path: Path, environment: str) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     error = line.json("status", "-e", environment, code=1)
     option = "" if environment == "dev" else f" --environment {environment}"
     assert error["next_step"] == f"Start it: ./bootstrap.py up{option}"

@@ -15,7 +15,7 @@ from tests.functional.command_line import CommandLine, copy_project
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     folder = tmp_path_factory.mktemp("history")
-    line = CommandLine(folder / "local", folder / "cache", copy_project(folder / "project"))
+    line = CommandLine(folder / "local", project=copy_project(folder / "project"))
     yield line
     line.run("down")
 
@@ -121,7 +121,7 @@ def test_a_release_that_does_not_answer_is_taken_back(line: CommandLine, two_rel
     ],
 )
 def test_a_broken_function_is_named_before_anything_starts(tmp_path: Path, damage: Any, said: str) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache", copy_project(tmp_path / "project"))
+    line = CommandLine(tmp_path / "local", project=copy_project(tmp_path / "project"))
     damage(line.project / "images" / "fraud-detection")
     error = line.json("up", code=1)
     assert said in error["what"] + error["why"]
@@ -130,7 +130,7 @@ def test_a_broken_function_is_named_before_anything_starts(tmp_path: Path, damag
 
 def test_a_missing_handler_is_found_in_the_build(tmp_path: Path) -> None:
     """Not before, since a dependency could have it."""
-    line = CommandLine(tmp_path / "local", tmp_path / "cache", copy_project(tmp_path / "project"))
+    line = CommandLine(tmp_path / "local", project=copy_project(tmp_path / "project"))
     (line.project / "images" / "fraud-detection" / "handler.py").unlink()
     error = line.json("up", code=1)
     assert "handler" in error["what"] + error["why"]

@@ -46,7 +46,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     project = copy_project(folder / "project")
     for number in range(FUNCTIONS - 3):
         add_function(project / "images", f"risk-signal-{number:02}")
-    line = CommandLine(folder / "local", folder / "cache", project)
+    line = CommandLine(folder / "local", project=project)
     yield line
     line.run("down")
 

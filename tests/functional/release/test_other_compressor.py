@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ zlib.compressobj = compressobj
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     folder = tmp_path_factory.mktemp("compressor")
-    line = CommandLine(folder / "local", folder / "cache", copy_project(folder / "project"))
+    line = CommandLine(folder / "local", project=copy_project(folder / "project"))
     yield line
     line.run("down")
 
@@ -36,15 +35,16 @@ def released(line: CommandLine) -> Any:
     return line.json("up")
 
 
-@pytest.fixture
-def other(line: CommandLine, released: Any, tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def other(line: CommandLine, released: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """``line`` with a cache of its own and another zlib: arguments in, JSON out."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(OTHER_ZLIB)
-    machine = replace(line, cache=tmp_path / "cache")
+    folder = tmp_path_factory.mktemp("another machine")
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(OTHER_ZLIB)
+    machine = replace(line, cache=folder / "cache")
 
     def run(*arguments: str, code: int = 0) -> Any:
-        return machine.json(*arguments, code=code, PYTHONPATH=str(tmp_path / "site"))
+        return machine.json(*arguments, code=code, PYTHONPATH=str(folder / "site"))
 
     return run
 

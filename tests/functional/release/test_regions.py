@@ -8,7 +8,7 @@ from tests.functional.command_line import CommandLine
 
 
 def test_two_regions_are_released_side_by_side(tmp_path: Path) -> None:
-    line = CommandLine(tmp_path / "local", tmp_path / "cache")
+    line = CommandLine(tmp_path / "local")
     there = ("--region", "eu-west-1")
     try:
         here = line.json("up")

@@ -19,7 +19,7 @@ from tests.functional.command_line import CommandLine, copy_project
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     place = tmp_path_factory.mktemp("rollback")
-    line = CommandLine(place / "local", place / "cache", copy_project(place / "project"))
+    line = CommandLine(place / "local", project=copy_project(place / "project"))
     # CodeDeploy's, which the embedded AWS does not have: there the alias moves at once.
     (line.project / "environments.toml").write_text(
         '[project]\nworkflow = "transactions"\n[defaults]\nrelease = "LambdaCanary10Percent5Minutes"\n'

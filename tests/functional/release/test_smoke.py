@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from botocore.session import Session
 
+from pipeline.core.files import cache_folder
 from pipeline.local.host.control import find_local, stop_local
 from pipeline.target import Target
 from tests.aws.beliefs import BELIEFS
@@ -27,7 +28,7 @@ def smoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env=clean | {
             "TRANSACTION_PIPELINE_LOCAL": str(folder / "local"),
-            "TRANSACTION_PIPELINE_CACHE": str(folder / "cache"),
+            "TRANSACTION_PIPELINE_CACHE": str(cache_folder()),
             "AWS_EC2_METADATA_DISABLED": "true",
             "HOME": str(folder),
         },

@@ -119,7 +119,7 @@ class Watch:
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     folder = tmp_path_factory.mktemp("watch")
-    watch = Watch(CommandLine(folder / "local", folder / "cache", copy_project(folder / "project")))
+    watch = Watch(CommandLine(folder / "local", project=copy_project(folder / "project")))
     try:
         watch.says("watching images/")
         yield watch
