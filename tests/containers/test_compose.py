@@ -232,12 +232,14 @@ def test_a_transaction_from_this_machine_is_answered_by_the_containers(compose: 
         assert "START RequestId" in compose.run("logs", service).stdout
 
 
+@pytest.mark.any_engine
 def test_twenty_transactions_at_once_are_answered_although_an_emulator_takes_one(compose: Compose) -> None:
     with ThreadPoolExecutor(20) as threads:
         answers = list(threads.map(lambda number: compose.submit(customer_id=f"many-{number}"), range(20)))
     assert [answer["outcome"] for answer in answers] == ["APPROVED"] * 20, answers
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("port", ["VALIDATION_PORT", "FRAUD_PORT", "COMPLIANCE_PORT"])
 def test_each_function_answers_alone(compose: Compose, port: str) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
@@ -251,6 +253,7 @@ def test_each_function_answers_alone(compose: Compose, port: str) -> None:
     assert {"valid", "score", "compliant"} & set(answer)
 
 
+@pytest.mark.any_engine
 def test_the_command_line_works_on_it(compose: Compose) -> None:
     own = os.environ | compose.variables
     own |= {"TRANSACTION_PIPELINE_ENDPOINT": f"http://127.0.0.1:{compose.variables['AWS_PORT']}"}

@@ -68,6 +68,7 @@ def test_containers_of_a_killed_run_end_and_are_removed_at_the_next_start(
     assert containers_of(engine, folder) == []
 
 
+@pytest.mark.any_engine
 def test_down_after_a_crash_removes_what_is_left(
     engine: Any, tmp_path: Path, probe_of: Callable[[EmbeddedAws, Any], Probe]
 ) -> None:
@@ -82,6 +83,7 @@ def test_down_after_a_crash_removes_what_is_left(
     assert not [name for name in names if name.startswith(first.endpoint.removeprefix("http://"))]
 
 
+@pytest.mark.any_engine
 def test_one_runtime_at_a_time(engine: Any, tmp_path: Path) -> None:
     start_local(tmp_path / "local", runtime="docker")
     try:
@@ -92,6 +94,7 @@ def test_one_runtime_at_a_time(engine: Any, tmp_path: Path) -> None:
         stop_local(tmp_path / "local")
 
 
+@pytest.mark.any_engine
 def test_no_engine_offers_the_process_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(LocalError) as refused:

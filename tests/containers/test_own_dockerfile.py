@@ -75,6 +75,7 @@ def source(tmp_path: Path, base: str) -> FunctionSource:
     return source
 
 
+@pytest.mark.any_engine
 def test_a_function_in_another_language_is_released_changed_and_taken_back(
     source: FunctionSource, container_aws: EmbeddedAws, docker_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_an_image_of_another_language_passes_the_check(
     assert not check_image(build(source, platform, store), source, store).exact
 
 
+@pytest.mark.any_engine
 def test_nothing_changed_needs_no_engine(
     build: Callable[..., Image], source: FunctionSource, platform: Platform, store: BlobStore,
     monkeypatch: pytest.MonkeyPatch,

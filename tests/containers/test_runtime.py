@@ -94,6 +94,7 @@ def test_no_function_reaches_the_runtime_api_of_another(make: Callable[..., Func
     assert one.invoke().error is None
 
 
+@pytest.mark.any_engine
 def test_log_has_the_platform_lines_around_what_the_handler_wrote(make: Callable[..., Function]) -> None:
     function = make()
     first, second = function.invoke({"a": 1}), function.invoke({"b": 1})
@@ -106,6 +107,7 @@ def test_log_has_the_platform_lines_around_what_the_handler_wrote(make: Callable
     assert "event ['a']" not in second.log
 
 
+@pytest.mark.any_engine
 def test_a_warm_container_is_used_again(
     make: Callable[..., Function], containers: Callable[[Function], list[str]]
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_function_that_uses_too_much_memory_is_ended_and_replaced(make: Callab
     assert function.invoke().payload["container"] != before
 
 
+@pytest.mark.any_engine
 def test_the_time_limit_is_kept(make: Callable[..., Function], containers: Callable[[Function], list[str]]) -> None:
     function = make(Timeout=1)
     function.invoke()
@@ -145,6 +148,7 @@ def test_the_time_limit_is_kept(make: Callable[..., Function], containers: Calla
     assert function.invoke().error is None
 
 
+@pytest.mark.any_engine
 def test_a_runtime_that_exits_fails_its_invocation_alone(make: Callable[..., Function]) -> None:
     function = make()
     answer = function.invoke({"exit": 3})
@@ -153,11 +157,13 @@ def test_a_runtime_that_exits_fails_its_invocation_alone(make: Callable[..., Fun
     assert function.invoke().error is None
 
 
+@pytest.mark.any_engine
 def test_an_exception_is_a_function_error(make: Callable[..., Function]) -> None:
     answer = make().invoke({"raise": "no such card"})
     assert (answer.error, answer.payload["errorType"]) == ("Unhandled", "ValueError")
 
 
+@pytest.mark.any_engine
 def test_a_container_killed_in_the_middle_is_a_service_error_and_is_replaced(
     make: Callable[..., Function], containers: Callable[[Function], list[str]], engine: Any
 ) -> None:
@@ -175,6 +181,7 @@ def test_a_container_killed_in_the_middle_is_a_service_error_and_is_replaced(
     assert container not in containers(function)
 
 
+@pytest.mark.any_engine
 def test_an_idle_container_killed_from_outside_is_not_noticed(
     make: Callable[..., Function], containers: Callable[[Function], list[str]], engine: Any
 ) -> None:
@@ -203,6 +210,7 @@ def test_an_image_that_does_not_start_says_why(
     assert said.lower() in payload["errorMessage"].lower()
 
 
+@pytest.mark.any_engine
 def test_two_hundred_concurrent_invocations_are_all_answered(
     make: Callable[..., Function], containers: Callable[[Function], list[str]], container_aws: EmbeddedAws
 ) -> None:
@@ -222,6 +230,7 @@ def test_two_hundred_concurrent_invocations_are_all_answered(
     assert len({answer["container"] for answer in answers}) <= len(containers(function)) <= 32
 
 
+@pytest.mark.any_engine
 def test_a_busy_container_does_not_keep_others_waiting(
     make: Callable[..., Function], containers: Callable[[Function], list[str]], engine: Any
 ) -> None:
@@ -237,6 +246,7 @@ def test_a_busy_container_does_not_keep_others_waiting(
         assert isinstance(running.exception(), ClientError)
 
 
+@pytest.mark.any_engine
 def test_a_switch_of_the_image_loses_no_invocation(
     make: Callable[..., Function], containers: Callable[[Function], list[str]], probe: Probe
 ) -> None:
@@ -253,6 +263,7 @@ def test_a_switch_of_the_image_loses_no_invocation(
     wait_for(lambda: before not in containers(function))
 
 
+@pytest.mark.any_engine
 def test_an_image_deleted_from_the_registry_is_told(make: Callable[..., Function], probe: Probe) -> None:
     uri = probe.push(9, "deleted")
     # A function on an image that does not exist is refused, so a layer is removed, as ECR does after a deletion.
@@ -262,6 +273,7 @@ def test_an_image_deleted_from_the_registry_is_told(make: Callable[..., Function
     assert "is not in the registry" in payload["errorMessage"]
 
 
+@pytest.mark.any_engine
 def test_a_function_on_its_placeholder_says_so(make: Callable[..., Function], container_aws: EmbeddedAws) -> None:
     empty = b"\x00" * 10240
     labels = {"transaction-pipeline.placeholder": "true"}

@@ -78,6 +78,7 @@ def submit(released: tuple[Target, Released], identifier: str) -> Any:
     return json.loads(answer["output"])
 
 
+@pytest.mark.any_engine
 def test_a_daemonless_image_on_a_real_base_answers_in_its_container(
     released: tuple[Target, Released], local: LocalAws, engine: Any
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_daemonless_image_on_a_real_base_answers_in_its_container(
     }
 
 
+@pytest.mark.any_engine
 def test_a_container_killed_in_the_middle_costs_a_retry_and_no_answer(
     released: tuple[Target, Released], local: LocalAws, engine: Any
 ) -> None:
