@@ -91,16 +91,17 @@ class Table:
 
     def _decisions(self, transaction_ids: Sequence[str]) -> dict[str, datetime]:
         """When each was decided; without those that are not transactions, or not decided."""
-        if len(self._decided) > _KEPT:
-            self._decided.clear()
-        missing = [each for each in transaction_ids if each not in self._decided]
+        # Other threads add to the memory, and replace it.
+        known = {each: at for each in transaction_ids if (at := self._decided.get(each)) is not None}
+        missing = [each for each in transaction_ids if each not in known]
         found = {
             item["transaction_id"]["S"]: item.get("decided_at", {}).get("S", "")
             for item in self._items(missing, ("transaction_id", "decided_at"))
         }
+        if len(self._decided) > _KEPT:
+            self._decided = {}
         self._decided.update(found)
-        times = {each: found.get(each) or self._decided.get(each, "") for each in transaction_ids}
-        return {each: moment_of(text) for each, text in times.items() if text}
+        return {each: moment_of(text) for each, text in {**known, **found}.items() if text}
 
     def _items(self, transaction_ids: Sequence[str], attributes: Sequence[str]) -> Iterator[Item]:
         names = {f"#a{number}": name for number, name in enumerate(attributes)}

@@ -113,6 +113,15 @@ def test_times_of_decisions_are_read_once() -> None:
     assert [keys for keys in dynamo.asked if keys] == [["before"]]
 
 
+def test_a_full_memory_forgets_and_a_history_is_whole_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_answers, "_KEPT", 1)
+    records = {f"before-{n}": record(10 + n, 20) for n in range(3)}
+    table = Table(Dynamo(records), "state")
+    for _ in range(3):
+        assert len(ids(table.history(ARGUMENTS, known(60, 62)))) == 3
+        records[f"new-{len(records)}"] = record(5, 500)
+
+
 DECIDED = {
     "status": "DECIDED", "answer": '{"outcome":"APPROVED"}', "received_at": at(1), "decided_at": at(2),
     "fingerprint": "f",
