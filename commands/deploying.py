@@ -22,6 +22,7 @@ from pipeline.oci.work import sweep_store
 if TYPE_CHECKING:
     from pipeline.assembly.build import Build, Proof
     from pipeline.assembly.slim import Slim
+    from pipeline.assembly.vulnerabilities.vulnerability_gate import Gate
     from pipeline.rehearsal.gate import RequiredRehearsal
     from pipeline.release.deployment import Approve, Deployment
     from pipeline.target import Target
@@ -45,6 +46,7 @@ def build_of(context: Context, *, sbom: bool = True) -> Build:
         slim_of(context),
         sbom=sbom,
         proof=proof_of(context),
+        gate=gate_of(context),
         allowed_credentials=context.choices.allowed_credentials or (),
         builder=context.builder,
         revisions=revisions,
@@ -66,6 +68,33 @@ def proof_of(context: Context) -> Proof:
             'Name its file in environments.toml: verification_key = "signing.pub".',
         )
     return Proof(keys[0], keys[1], bool(choices.require_signature))
+
+
+def gate_of(context: Context) -> Gate | None:
+    """The known vulnerabilities that are looked for. Raises SettingsError, also for a severity without data."""
+    choices = context.choices
+    if not choices.vulnerabilities and not choices.refuse_vulnerabilities:
+        return None
+    from pipeline.assembly.vulnerabilities.osv import Severity
+    from pipeline.assembly.vulnerabilities.vulnerability_gate import IGNORED, Gate, read_ignored
+
+    if not choices.vulnerabilities:
+        raise SettingsError(
+            "nothing was built",
+            "refuse_vulnerabilities needs vulnerabilities, the data that packages are looked up in",
+            'Name OSV\'s data in environments.toml: vulnerabilities = "https://…/PyPI/all.zip", or a file or folder.',
+        )
+    known = {str(each): each for each in Severity}
+    refuse = choices.refuse_vulnerabilities
+    if refuse is not None and refuse not in known:
+        raise SettingsError(
+            "nothing was built",
+            f"refuse_vulnerabilities = {refuse[:40]!a} is no severity",
+            f"Write one of {', '.join(known)}.",
+        )
+    place = choices.vulnerabilities
+    data = place if "://" in place else str(context.root / place)
+    return Gate(data, known[refuse] if refuse is not None else None, read_ignored(context.root / IGNORED))
 
 
 def judge_project(context: Context) -> None:

@@ -87,6 +87,9 @@ def plan_document(context: Context, planned: ReleasePlan) -> tuple[dict[str, Any
             for each in planned.functions
         ],
     }
+    known = planned.vulnerabilities
+    if known is not None:
+        result["vulnerabilities"] = known.document()
     if context.settings.entrances:
         result["entrances"] = [str(each) for each in context.settings.entrances]
     undelivered = events_of_aws(context)
@@ -95,6 +98,7 @@ def plan_document(context: Context, planned: ReleasePlan) -> tuple[dict[str, Any
     lines = [line for decision in planned.stacks for line in _stack_lines(decision)]
     lines += [_function_line(each) for each in planned.functions]
     lines += [f"{name}: {', '.join(kinds)} events come on AWS only" for name, kinds in undelivered.items()]
+    lines += known.lines() if known is not None else []
     if context.settings.entrances:
         lines.append(f"entrances: {', '.join(context.settings.entrances)}")
     result["drift"] = drift_document(planned.drift)

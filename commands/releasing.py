@@ -226,14 +226,14 @@ def infra(context: Context, *, yes: bool) -> Outcome:
 def build(context: Context, *, output: Path | None, sbom: bool, update_base: bool, listed: bool) -> Outcome:
     """Build and check the images of all functions. Pushes nothing."""
     from pipeline.release.artifacts import evidence
-    from pipeline.release.images import build_images
+    from pipeline.release.images import build_acceptable
 
     if update_base:
         _move_base(context)
     plan = build_of(context, sbom=sbom)
     if listed:
         return _listed(plan, context.report)
-    images = build_images(plan, context.report)
+    images = build_acceptable(plan, context.report)
     if output is not None:
         from pipeline.assembly.output import write_layout
 

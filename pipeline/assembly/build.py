@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.assembly.image import assemble
 from pipeline.assembly.layers import SharedPackages, lay_out
@@ -12,6 +13,9 @@ from pipeline.assembly.model import Base, FunctionSource, Image, Platform
 from pipeline.assembly.slim import Slim
 from pipeline.core.events import Report, ignore
 from pipeline.oci.blobs import BlobStore
+
+if TYPE_CHECKING:
+    from pipeline.assembly.vulnerabilities.vulnerability_gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Build:
     builder    "layers" for our own, "docker" for an engine and each function's Dockerfile
     sbom       whether each image gets a bill of materials that refers to it
     proof      how images are signed, and whether they must be
+    gate       the known vulnerabilities that are looked for; None for none
     revisions  function → the commit that its files come from, or ""
     pins       the project's file of pinned bases, for an empty ``base``
     commit     finds the commit that everything is made from, or ""; asked when a release is recorded
@@ -51,6 +56,7 @@ class Build:
     allowed_credentials: Sequence[str] = ()
     builder: str = "layers"
     proof: Proof = Proof()
+    gate: Gate | None = None
     revisions: Mapping[str, str] = field(default_factory=dict)
     commit: Callable[[], str] = str
     pins: Path = Path("bases.toml")

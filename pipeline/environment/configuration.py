@@ -73,6 +73,8 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     signing_key: str | None = None
     verification_key: str | None = None
     require_signature: bool | None = None
+    vulnerabilities: str | None = None
+    refuse_vulnerabilities: str | None = None
     entrances: tuple[Entrance, ...] | None = None
     queue_fifo: bool | None = None
     jwt: Jwt | None = None

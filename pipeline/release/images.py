@@ -43,6 +43,25 @@ def build_images(build: Build, report: Report) -> tuple[CheckedImage, ...]:
     return tuple(images)
 
 
+def acceptable_images(deployment: Deployment, report: Report) -> tuple[CheckedImage, ...]:
+    """``make_images`` for a release. Raises DependencyError for known vulnerabilities that the settings refuse."""
+    if deployment.supply is None:
+        return build_acceptable(deployment.build, report)
+    if deployment.build.gate is not None:
+        report(Note("no package was looked up for vulnerabilities: the images were built for another environment"))
+    return make_images(deployment, report)
+
+
+def build_acceptable(build: Build, report: Report) -> tuple[CheckedImage, ...]:
+    """``build_images``. Raises DependencyError for known vulnerabilities that the settings refuse."""
+    images = build_images(build, report)
+    if build.gate is not None:
+        from pipeline.assembly.vulnerabilities.vulnerability_gate import require_acceptable
+
+        require_acceptable(build.gate, images, build.sources, build.store, report)
+    return images
+
+
 def base_of_build(build: Build, report: Report = ignore) -> Base | None:
     """The base of the images; None if each is prebuilt, or is built with its Dockerfile."""
     if not any(source.handler for source in build.sources):

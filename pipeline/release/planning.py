@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from cfn.names import image_parameter, repository_output
 from pipeline.assembly.difference import compared_image
 from pipeline.assembly.model import CheckedImage
 from pipeline.core import interruption
-from pipeline.core.events import Clock, Report, step
+from pipeline.core.events import Clock, Note, Report, step
 from pipeline.drift.detection import StackDrift, detect_drift
 from pipeline.drift.drifted import Drifted
 from pipeline.drift.function_drift import PUT_BACK, deployed_functions, drift_of, read_drift
@@ -51,6 +51,9 @@ from pipeline.stacks import (
     plan_stack,
 )
 from pipeline.stacks.templates_bucket import upload_template
+
+if TYPE_CHECKING:
+    from pipeline.assembly.vulnerabilities.vulnerability_gate import Known
 
 _NOTHING = "nothing"
 # Bytes of a layer that is fetched only to say what changed in it.
@@ -95,6 +98,7 @@ class FunctionDecision:
 class ReleasePlan:
     """The decisions for both stacks and all functions.
 
+    vulnerabilities  known ones in the built images; None if they were not looked up
     cost   None if unknown
     load   None without the transaction pipeline
     drift  what was changed outside of the stacks
@@ -103,6 +107,7 @@ class ReleasePlan:
 
     stacks: tuple[StackDecision, ...]
     functions: tuple[FunctionDecision, ...]
+    vulnerabilities: Known | None
     cost: CostChange | None
     load: Load | None
     work: Work
@@ -232,6 +237,7 @@ def _plan_release(deployment: Deployment, place: str, report: Report, *, drift: 
         return ReleasePlan(
             tuple(pool.map(lambda stack: _describe(deployment, report, stack[2]), decided.stacks)),
             tuple(functions),
+            _vulnerabilities(deployment, decided.built, report),
             cost_change(
                 pipeline.template,
                 deployment.templates.pipeline,
@@ -258,6 +264,19 @@ def _detect(deployment: Deployment, plan: StackPlan, report: Report) -> StackDri
         found = detect_drift(deployment.target.client("cloudformation"), plan, upload)
         running.detail = f"{len(found.drifted)} resources" if found.by else "not offered here"
     return found
+
+
+def _vulnerabilities(deployment: Deployment, images: tuple[CheckedImage, ...], report: Report) -> Known | None:
+    build = deployment.build
+    if build.gate is None or deployment.supply is not None:
+        return None
+    from pipeline.assembly.vulnerabilities.vulnerability_gate import DataUnavailable, Known, find_vulnerabilities
+
+    try:
+        return Known(build.gate, find_vulnerabilities(build.gate, images, build.sources, build.store, report))
+    except DataUnavailable as problem:
+        report(Note(f"{problem.what}: {problem.why}"))
+        return None
 
 
 def _function(deployment: Deployment, image: CheckedImage, before: str | None, after: str) -> FunctionDecision:

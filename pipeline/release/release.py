@@ -20,7 +20,7 @@ from pipeline.forecast.release_times import Work, work_of
 from pipeline.ledger.releases import Release, ReleaseContent, read_latest, record_release, template_digest
 from pipeline.release.artifacts import referrers
 from pipeline.release.deployment import Deployment, bring_pipeline, bring_registry, current_images, read_pipeline
-from pipeline.release.images import make_images, push_all, repository_uris
+from pipeline.release.images import acceptable_images, push_all, repository_uris
 from pipeline.release.outside_changes import settle_outside_changes
 from pipeline.release.recompressed import keep_deployed
 from pipeline.release.rehearsed import require_rehearsed
@@ -71,7 +71,7 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
     client = deployment.target.client
     with ThreadPoolExecutor(max_workers=5, thread_name_prefix="release") as pool:
         stack_1 = pool.submit(bring_registry, deployment, clock)
-        images = pool.submit(make_images, deployment, clock)
+        images = pool.submit(acceptable_images, deployment, clock)
         before = pool.submit(read_pipeline, deployment)
         latest = pool.submit(lambda: read_latest(client("ssm"), deployment.names.ledger))
 

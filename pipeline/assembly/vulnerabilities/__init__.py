@@ -1,0 +1,1 @@
+"""Known vulnerabilities in what images contain, from data in OSV's format."""
