@@ -113,13 +113,19 @@ def test_times_of_decisions_are_read_once() -> None:
     assert [keys for keys in dynamo.asked if keys] == [["before"]]
 
 
-def test_a_full_memory_forgets_and_a_history_is_whole_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_answers, "_KEPT", 1)
-    records = {f"before-{n}": record(10 + n, 20) for n in range(3)}
-    table = Table(Dynamo(records), "state")
-    for _ in range(3):
-        assert len(ids(table.history(ARGUMENTS, known(60, 62)))) == 3
-        records[f"new-{len(records)}"] = record(5, 500)
+def test_a_history_is_whole_when_another_thread_forgets_what_it_was_reading() -> None:
+    records = {f"before-{n}": record(10 + n, 20) for n in range(2)}
+
+    class Forgetting(Dynamo):
+        def batch_get_item(self, **request: Any) -> dict[str, Any]:
+            answer = super().batch_get_item(**request)
+            table._decided.clear()
+            return answer
+
+    table = Table(Forgetting(records), "state")
+    assert len(ids(table.history(ARGUMENTS, known(60, 62)))) == 2
+    records["before-2"] = record(12, 20)
+    assert len(ids(table.history(ARGUMENTS, known(60, 62)))) == 3
 
 
 DECIDED = {
