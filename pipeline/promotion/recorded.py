@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from cfn.names import Names, repository_output
 from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.ledger.releases import Release, read_latest, read_release
+from pipeline.ledger.stored_images import restore_command
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.environments import require_environment
 from pipeline.stacks import read_stack
@@ -21,6 +22,7 @@ from pipeline.target import Target
 class Stored:
     """What ECR says of an image. status: ACTIVE, ARCHIVED or ACTIVATING (API_ImageDetail, ``imageStatus``)."""
 
+    repository: str
     status: str
     tags: frozenset[str]
 
@@ -91,7 +93,11 @@ def _describe(ecr: Any, repository: str, digest: Digest) -> Stored | None:
         if problem.response.get("Error", {}).get("Code") in ("ImageNotFoundException", "RepositoryNotFoundException"):
             return None
         raise
-    return Stored(found[0].get("imageStatus", "ACTIVE"), frozenset(found[0].get("imageTags", ()))) if found else None
+    return (
+        Stored(repository, found[0].get("imageStatus", "ACTIVE"), frozenset(found[0].get("imageTags", ())))
+        if found
+        else None
+    )
 
 
 def reasons_against(
@@ -113,10 +119,8 @@ def reasons_against(
         elif found is None:
             yield f"the image of {name}, {digest}, is gone from its repository"
         elif found.status != "ACTIVE":
-            yield (
-                f"the image of {name}, {digest}, is {found.status} in ECR: restore it with `aws ecr"
-                " update-image-storage-class --target-storage-class STANDARD`"
-            )
+            restore = restore_command(found.repository, digest)
+            yield f"the image of {name}, {digest}, is {found.status} in ECR; restore it with {restore}"
         elif release.tag not in found.tags:
             yield (
                 f"the image of {name}, {digest}, has no tag {release.tag}: the ledger's entry was changed, or its"

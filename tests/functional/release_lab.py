@@ -26,6 +26,7 @@ from typing import Any
 from cfn.names import Names
 from commands.context import Context
 from commands.deploying import build_of, deployment_of
+from commands.promoting import promote
 from commands.rehearsing import rehearse
 from commands.releasing import up
 from pipeline.assembly.sources import find_sources
@@ -84,6 +85,7 @@ class Order:
     kill_at    the moment at which it kills itself
     slow       seconds that each build takes
     recorded   a file of transactions to rehearse, instead of ``up``
+    source     an environment whose last release is promoted, instead of ``up``
     """
 
     environment: str
@@ -96,10 +98,11 @@ class Order:
     slow: float = 0.0
     smoke: bool = True
     recorded: str = ""
+    source: str = ""
 
 
 def run_up(order: Order) -> None:
-    """In the forked process: ``up`` or ``rehearse``; its moments and its outcome go to the file ``witness``."""
+    """In the forked process: ``up``, ``rehearse`` or ``promote``; moments and outcome go to the file ``witness``."""
     os.setsid()  # whatever it starts is known by the session
     os.environ |= {
         "TRANSACTION_PIPELINE_CACHE": order.cache,
@@ -126,6 +129,11 @@ def run_up(order: Order) -> None:
         try:
             if order.recorded:
                 outcome = rehearse(context, recorded=Path(order.recorded))
+            elif order.source:
+                outcome = promote(
+                    context, source=order.source, number=None, from_region=None, plan=False, smoke=order.smoke,
+                    skip_doctor=False, yes=False,
+                )  # fmt: skip
             else:
                 outcome = up(context, smoke=order.smoke, sbom=True, yes=False)
         except PipelineError as error:

@@ -251,6 +251,24 @@ def test_a_registry_login_has_the_permissions_of_its_caller(embedded_aws: Embedd
     assert ask(embedded_aws, "POST", "/v2/shared/blobs/uploads/", login(embedded_aws))[0] == 202
 
 
+def test_another_account_of_the_machine_has_a_registry_of_its_own(embedded_aws: EmbeddedAws) -> None:
+    """Its root signs with the secret of the first root, and no account has access to another's registry."""
+    Registry(embedded_aws, b"").repository("kept-apart")
+    other = {"aws_access_key_id": "333333333333"}
+    assert embedded_aws.client("sts", **other).get_caller_identity()["Account"] == "333333333333"
+    with pytest.raises(ClientError):
+        embedded_aws.client("sts", **other, aws_secret_access_key="another").get_caller_identity()
+    assert embedded_aws.client("ecr", **other).describe_repositories()["repositories"] == []
+    own = login(embedded_aws, **other)
+    path = f"/v2/kept-apart/manifests/{digest(b'absent')}"
+    here = f"{embedded_aws.account}.dkr.ecr.us-east-1.amazonaws.com"
+    for query in ("", f"?ns={here}", "?ns=", f"?ns=&ns={here}", f"?ns={here}.evil.example"):
+        assert ask(embedded_aws, "GET", path + query, own)[0] == 403, query
+    there = "?ns=333333333333.dkr.ecr.us-east-1.amazonaws.com"
+    assert ask(embedded_aws, "GET", path + there, own)[0] == 404
+    assert ask(embedded_aws, "GET", path + there, login(embedded_aws))[0] == 403
+
+
 @pytest.mark.parametrize("path", ["/_ministack/sqs/messages", "/_ministack/health", "/_localstack/health"])
 def test_administrative_paths_are_for_the_host_alone(embedded_aws: EmbeddedAws, path: str) -> None:
     assert refused(ask(embedded_aws, "GET", path, {TOKEN_HEADER: "x"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -21,7 +22,7 @@ RELEASE = Release(
     mark="0a1b2c3d",
     place=HERE,
 )
-FINE = Stored("ACTIVE", frozenset({"image-1", "release-7-0a1b2c3d"}))
+FINE = Stored("app-dev", "ACTIVE", frozenset({"image-1", "release-7-0a1b2c3d"}))
 
 
 def test_a_release_whose_images_are_all_there_is_promoted() -> None:
@@ -32,11 +33,11 @@ def test_a_release_whose_images_are_all_there_is_promoted() -> None:
     ("functions", "stored", "place", "reason"),
     [
         (["app"], {}, HERE, f"the image of app, {APP}, is gone from its repository"),
-        (["app"], {"app": Stored("ARCHIVED", FINE.tags)}, HERE, f"of app, {APP}, is ARCHIVED in ECR: restore"),
-        (["app"], {"app": Stored("ACTIVATING", FINE.tags)}, HERE, "is ACTIVATING in ECR"),
-        (["app"], {"app": Stored("ACTIVE", frozenset())}, HERE, "has no tag release-7-0a1b2c3d"),
+        (["app"], {"app": replace(FINE, status="ARCHIVED")}, HERE, "is ARCHIVED in ECR; restore it with aws ecr"),
+        (["app"], {"app": replace(FINE, status="ACTIVATING")}, HERE, "is ACTIVATING in ECR"),
+        (["app"], {"app": replace(FINE, tags=frozenset())}, HERE, "has no tag release-7-0a1b2c3d"),
         # That of another entry, such as of an earlier ledger.
-        (["app"], {"app": Stored("ACTIVE", frozenset({"release-7-ffffffff"}))}, HERE, "the ledger's entry was changed"),
+        (["app"], {"app": replace(FINE, tags=frozenset({"release-7-ffffffff"}))}, HERE, "the ledger's entry"),
         (["app", "new"], {"app": FINE}, HERE, "it has no new, which the project has"),
         ([], {"app": FINE}, HERE, "the project has no function app"),
         (["app"], {"app": FINE}, THERE, f"it was recorded in {HERE}, and this is {THERE}"),
