@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,10 @@ def promote(
     build = build_of(context)
     judge_project(context)
     words = _words(context, source, number, from_region)
-    with explained(context.target_name, f"{context.environment} was not released"), exclusive(context, "promote"):
+    with (
+        explained(context.target_name, f"{context.environment} was not released"),
+        nullcontext() if plan else exclusive(context, "promote"),
+    ):
         target = context.running_target()
         deployment = deployment_of(context, target, build, approval(context, words, yes=yes), rehearse=rehearsed)
         promotion = _promotion(
