@@ -35,11 +35,11 @@ def approval(context: Context, command: Command, *, yes: bool) -> Approve:
         question = "\n".join([f"{stack} would lose data:", *(f"  {line}" for line in losses), "Type yes to continue"])
         if context.ask(question).strip().lower() != "yes":
             # plan shows what up would change, which is not what a rollback would.
-            rollback = command[0] == "rollback"
+            show: Command = (*command, "--plan") if command[0] == "promote" else ("plan",)
             raise NotApproved(
                 what,
                 "it was not approved",
-                "Run it again and approve it." if rollback else NextStep("Show the change", ("plan",)),
+                "Run it again and approve it." if command[0] == "rollback" else NextStep("Show the change", show),
             )
 
     return approve
