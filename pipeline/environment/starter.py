@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from cfn.names import PROJECT_MAX, UNNAMED
+from pipeline.environment.starter_ci import ci_files
 
 FUNCTION = "hello"
 
@@ -59,42 +60,6 @@ _IGNORE = """\
 __pycache__/
 .pytest_cache/
 """
-_CI = """\
-# On a pull request: what would change. On main: deployed. The role needs what `doctor --policy up` prints.
-name: deploy
-on:
-  pull_request:
-  push:
-    branches: [main]
-permissions:
-  contents: read
-  id-token: write
-concurrency: deploy-${{ github.ref }}
-jobs:
-  deploy:
-    runs-on: ubuntu-latest
-    env:
-      RELEASE: --environment prod --target aws
-    steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
-        with:
-          python-version: "3.13"
-      - run: pip install '{program}=={version}'
-{tests}      - uses: aws-actions/configure-aws-credentials@v4
-        with:
-          role-to-assume: ${{ vars.DEPLOY_ROLE_ARN }}
-          aws-region: ${{ vars.AWS_REGION }}
-      - if: github.event_name == 'pull_request'
-        run: {program} plan $RELEASE || test $? = 2
-      - if: github.event_name == 'push'
-        run: {program} up $RELEASE
-"""
-_CI_TESTS = """\
-      - run: pip install -r images/hello/requirements.txt
-      - run: pip install pytest
-      - run: pytest
-"""
 _README = """\
 # {project}
 
@@ -141,12 +106,9 @@ def project_files(
     defaults  of ``environments.toml``, beside those of a new project
     """
     texts = {
-        "README.md": _README, ".gitignore": _IGNORE, ".github/workflows/deploy.yml": _CI,
-        "environments.toml": _ENVIRONMENTS,
+        "README.md": _README, ".gitignore": _IGNORE, "environments.toml": _ENVIRONMENTS,
     }  # fmt: skip
-    tests = "" if function != FUNCTION else _CI_TESTS
     values = {
-        "tests": tests,
         "project": project,
         "function": function,
         "event": event,
@@ -160,5 +122,7 @@ def project_files(
             text = text.replace(f"{{{name}}}", value)
         return text.encode()
 
+    requirements = f"images/{FUNCTION}/requirements.txt" if function == FUNCTION else ""
+    texts |= ci_files(program, version, requirements)
     files = {Path(path): fill(text) for path, text in texts.items()}
     return files if function != FUNCTION else {Path("tests/test_hello.py"): _TEST.encode(), **files}
