@@ -97,6 +97,7 @@ lock: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m commands.pictures
 	$(BIN)/python -m pipeline.assembly.manifest >docs/function.schema.json
+	$(BIN)/python -m pipeline.environment.workflow_file >docs/workflow.schema.json
 	$(BIN)/python -m tests.recorded.differences
 	$(BIN)/python -m tests.aws.beliefs
 	$(BIN)/python -m tests.functional.console.screenshots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,7 +39,15 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     type: Annotated[
         Literal["STANDARD", "EXPRESS"], Meta(description="Of the state machine; it cannot change later")
     ] = "STANDARD"
-    calls: list[_Call] = []
+    calls: Annotated[
+        list[_Call], Meta(description="What its role may call, beside what follows from the definition")
+    ] = []
+
+
+def json_schema() -> Mapping[str, Any]:
+    """The JSON schema of ``workflow.toml``, for editors."""
+    schema = msgspec.json.schema(Manifest)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": MANIFEST, **schema}
 
 
 def read_workflow(root: Path, workflow: str | None) -> OwnWorkflow | None:
@@ -114,3 +123,9 @@ def _smoke(path: Path) -> str:
 
 def _refused(path: Path, why: str) -> SettingsError:
     return SettingsError(f"{path.name} cannot be used", why, f"Correct {path}; docs/own-workflow.md describes it.")
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -9,7 +9,7 @@ import pytest
 
 from cfn.settings import TRANSACTIONS, Call, OwnWorkflow
 from pipeline.core.errors import SettingsError
-from pipeline.environment.workflow_file import read_workflow
+from pipeline.environment.workflow_file import Manifest, json_schema, read_workflow
 
 PASS = '{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}'
 
@@ -105,3 +105,9 @@ def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"workflow.asl.yaml": PASS, "events/smoke.json": f'"{"x" * 262_144}"'})
     with pytest.raises(SettingsError, match="more than 262,144 bytes"):
         read_workflow(tmp_path, None)
+
+
+def test_the_published_schema_is_the_definition() -> None:
+    published = json.loads((Path(__file__).parents[3] / "docs" / "workflow.schema.json").read_text())
+    assert published == json_schema(), "after a change on purpose: make docs"
+    assert set(published["$defs"]["Manifest"]["properties"]) == set(Manifest.__struct_fields__)
