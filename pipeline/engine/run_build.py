@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from pipeline.assembly.model import FunctionSource, Platform
+from pipeline.core.children import run_child
 from pipeline.engine.build_context import DOCKERFILE
 from pipeline.engine.build_output import BuildFailed, build_error, read_buildx
 from pipeline.engine.connection import engine_address, explain, is_podman
 
 # Podman ignores Docker's "none" and gives the build the machine's network; this is Podman's own value (seen in 5.4).
 _NO_NETWORK_OF_PODMAN = "NetworkDisabled"
+# Packages of a distribution and a compiler take minutes, emulated for another architecture much longer.
+BUILD_SECONDS = 3600.0
+_VERSION_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,10 @@ def has_buildx() -> bool:
     """Whether there is a docker command with the buildx plugin."""
     if shutil.which("docker") is None:
         return False
-    return subprocess.run(["docker", "buildx", "version"], capture_output=True).returncode == 0
+    try:
+        return run_child(["docker", "buildx", "version"], seconds=_VERSION_SECONDS).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _build_with_buildx(request: BuildRequest, tag: str, context: IO[bytes]) -> None:
@@ -164,7 +171,20 @@ def _build_with_buildx(request: BuildRequest, tag: str, context: IO[bytes]) -> N
         name: value for name, value in os.environ.items() if name not in ("DOCKER_CONTEXT", "BUILDX_BUILDER")
     }
     environment |= {"DOCKER_HOST": engine_address(), "DOCKER_BUILDKIT": "1"}
-    done = subprocess.run([*command, "-"], stdin=context, capture_output=True, text=True, env=environment)
+    try:
+        done = run_child([*command, "-"], content=context, environment=environment, seconds=BUILD_SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        raise BuildFailed(
+            f"{request.source.name} was not built",
+            f"`docker buildx` was still building after {expired.timeout:,.0f} s",
+            'Shorten the Dockerfile\'s steps, or build the image elsewhere and name it in function.toml: image = "…".',
+        ) from expired
+    except OSError as error:
+        raise BuildFailed(
+            f"{request.source.name} was not built",
+            f"`docker` could not be started: {error.strerror}",
+            f"Repair it. {request.otherwise}",
+        ) from error
     if done.returncode != 0:
-        error, output = read_buildx(done.stderr)
-        raise build_error(request.source, request.base, error or f"exit status {done.returncode}", output)
+        reason, output = read_buildx(done.stderr.decode(errors="replace"))
+        raise build_error(request.source, request.base, reason or f"exit status {done.returncode}", output)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import interruption
+from pipeline.core import children, interruption
 from pipeline.core.children import run_child
 
 SLEEP = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
@@ -74,6 +74,36 @@ def test_a_child_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run_child([sys.executable, "-c", SLEEP, str(note)], seconds=3)
     assert gone(wait_for(note))
+
+
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+# As `docker` runs its plugins: a child of its own, which it ends when it is told to end.
+PARENT = """
+import os, signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), os._exit(1)))
+with open(sys.argv[1], "w") as note:
+    note.write(str(child.pid))
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("program", [STUBBORN, PARENT])
+def test_a_child_can_end_its_own_and_cannot_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    # Long enough for the parent even on a busy machine; the stubborn one always takes all of it.
+    monkeypatch.setattr(children, "_GRACE", 10.0 if program is PARENT else 0.1)
+    note = tmp_path / "pid"
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_child([sys.executable, "-c", program, str(note)], seconds=3)
+    assert gone(wait_for(note))
+
+
+def test_a_file_is_read_from_where_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "input").open("w+b") as file:
+        file.write(b"head and rest")
+        file.seek(5)
+        assert run_child(["cat"], content=file).stdout == b"and rest"
 
 
 def test_a_program_that_does_not_exist_is_an_os_error() -> None:
