@@ -182,8 +182,10 @@ def _use(deployed: Deployed) -> None:
     run("infra", releasing.infra, step="infra: images kept", yes=True)
     run("infra", releasing.infra, environment="other", yes=True)
     run("promote", promoting.promote, step="promote: plan", environment="other", plan=True, **PROMOTED)
-    run("promote", promoting.promote, environment="other", plan=False, **PROMOTED)
     run("down", releasing.down, environment="other", keep_data=False, yes=True)
+    run("promote", promoting.promote, environment="other", plan=False, **PROMOTED)
+    run("promote", promoting.promote, step="promote: again", environment="other", plan=False, **PROMOTED)
+    run("down", releasing.down, step="down: promoted", environment="other", keep_data=False, yes=True)
     transaction = {"transaction_id": "told-1", "currency": "USD", **PERSONAL}
     deployed.submit(transaction)
     deployed.submit(transaction)
