@@ -290,11 +290,12 @@ def test_every_answer_of_a_flood_of_submissions_has_its_record_after_kills(tmp_p
     line = CommandLine(tmp_path / "local")
     path, results = tmp_path / "flood.jsonl", tmp_path / "flood.jsonl.results.jsonl"
     fields = {"amount": "10.00", "currency": "USD", "merchant_id": "m"}
-    lines = [{"transaction_id": f"t-{number}", "customer_id": f"c-{number}", **fields} for number in range(150)]
+    lines = [{"transaction_id": f"t-{number}", "customer_id": f"c-{number}", **fields} for number in range(100)]
     path.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
     try:
         line.run("up")
-        for round_ in range(1, 4):
+        # The second time it is what was restored before that has to survive.
+        for round_ in range(1, 3):
             flood = threading.Thread(target=line.run, args=("submit", "--file", str(path)), kwargs={"code": 1})
             flood.start()
             while len(answered(results)) < round_ * 20:
