@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cfn.names import pascal_case
 from cfn.problems import Command as Words
 from commands.asking import approval, confirm_name
 from commands.context import Context, Outcome
@@ -156,9 +157,20 @@ def released_outcome(context: Context, released: Released, seconds: float) -> Ou
     if released.smoked:
         result["smoked"] = list(released.smoked)
         lines.append(f"  a smoke event was answered by {', '.join(released.smoked)}")
+    if addresses := _addresses(context, released):
+        result["addresses"] = addresses
+        lines += [f"  {name:<40} {address}" for name, address in addresses.items()]
     for name, kinds in events_of_aws(context).items():
         lines.append(f"  {name}: {', '.join(kinds)} events come on AWS only; try it with invoke --event {kinds[0]}")
     return Outcome(result, "\n".join([*lines, "", *_use(context)]))
+
+
+def _addresses(context: Context, released: Released) -> dict[str, str]:
+    """Where HTTP is answered, by output of the pipeline stack: the API, and function URLs."""
+    outputs: Mapping[str, str] = released.stacks[-1].values if released.stacks else {}
+    elsewhere = events_of_aws(context)
+    urls = [f"{pascal_case(each.name)}Url" for each in context.sources if "url" not in elsewhere.get(each.name, ())]
+    return {name: outputs[name] for name in ("ApiUrl", *urls) if name in outputs}
 
 
 def _use(context: Context) -> list[str]:

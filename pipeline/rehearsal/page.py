@@ -23,8 +23,8 @@ _HEAD = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
   color-scheme: light dark }}
 table {{ border-collapse: collapse; width: 100%; margin-bottom: 1.5rem }}
-th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #8886;
-  overflow-wrap: anywhere }}
+th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #8886 }}
+td {{ overflow-wrap: anywhere }}
 ul {{ margin: 0; padding-left: 1.1rem }}
 .refused {{ color: #b00020; font-weight: 600 }}
 ins {{ text-decoration: none; font-weight: 600 }}

@@ -118,6 +118,8 @@ def listening(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactor
     project.write("images/listener/function.toml", EVENTS.replace("STREAM", table["LatestStreamArn"]))
     said = project.run("up").stdout
     assert "listener: url events come on AWS only" in said
+    assert re.search(r"ApiUrl +http://127\.0\.0\.1:\d+/", said)
+    assert "ListenerUrl" not in said
     yield Listening(project, seen)
     project.run("down", code=(0, 1))
     client("dynamodb").delete_table(TableName="listened")
