@@ -21,6 +21,7 @@ from pipeline.core.errors import (
     NextStep,
     NotApproved,
     PipelineError,
+    SettingsError,
     SourceError,
     StackError,
 )
@@ -56,7 +57,7 @@ def watch(context: Context, *, yes: bool) -> Outcome:
 
 
 # Errors that saving a file can fix: they are reported, and watching continues.
-_FIXED_BY_SAVING = (SourceError, DependencyError, CheckFailed)
+_FIXED_BY_SAVING = (SourceError, SettingsError, DependencyError, CheckFailed)
 
 
 class _EnvironmentGone(StackError):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cfn.names import Names, image_parameter, repository_output
 from cfn.settings import Entrance
+from cfn.workflow.own_permissions import MANIFEST as WORKFLOW_MANIFEST
 from pipeline.assembly.ignore import FILE as IGNORE_FILE
 from pipeline.assembly.ignore import read_context_rules
 from pipeline.assembly.layers import SharedPackages
@@ -27,6 +28,8 @@ from pipeline.assembly.sources import DOCKERFILE, LOCK, MANIFEST, find_sources
 from pipeline.core.errors import INSTALL_LOCAL, LocalError, NextStep, SourceError, StackError
 from pipeline.core.events import Clock, Report, step
 from pipeline.environment.parameters import image_parameters
+from pipeline.environment.resources_file import RESOURCES_FILE
+from pipeline.environment.workflow_file import DEFINITIONS
 from pipeline.oci.values import ImageReference
 from pipeline.release.deployment import Deployment, current_images, read_pipeline, read_registry, switch_images
 from pipeline.release.images import base_of_build, build_one, push_all, repository_uris
@@ -39,6 +42,8 @@ from pipeline.target import Target
 QUIET_MS = 40
 # A continuous stream of saves is released at least this often (milliseconds).
 LONGEST_MS = 1000
+# Files beside images/ that stack 2 is made of.
+STACK_FILES = (RESOURCES_FILE, *DEFINITIONS, WORKFLOW_MANIFEST)
 # How often an empty batch is returned while no file changes (milliseconds).
 _LOOK_MS = 500
 
@@ -48,7 +53,7 @@ class Changes:
     """What a batch of saved files requires.
 
     functions  functions whose image may change
-    files      the changed files, relative to images/
+    files      the changed files, relative to images/; ``../resources.yaml`` is beside it
     whole      the stacks may change, so a whole release is needed
     """
 
@@ -72,6 +77,8 @@ def judge_changes(paths: Iterable[Path], images: Path, names: Iterable[str]) -> 
     known = frozenset(names)
     found = Changes()
     for path in sorted(set(paths)):
+        if path.parent == images.parent and path.name in STACK_FILES:
+            found |= Changes(files=(f"../{path.name}",), whole=True)
         if path == images or not path.is_relative_to(images):
             continue
         folder, *rest = path.relative_to(images).parts
@@ -101,7 +108,9 @@ def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
 
 
 def saved_files(images: Path) -> Iterator[set[Path]]:
-    """Yields batches of files changed below ``images``; the first one is empty and means that watching has begun.
+    """Yields batches of files changed below ``images``, and of ``STACK_FILES`` beside it.
+
+    The first one is empty and means that watching has begun.
 
     Changes during the caller's work come in the next batch; empty batches come while no file changes. Raises LocalError
     if file events are not available.
@@ -113,14 +122,30 @@ def saved_files(images: Path) -> Iterator[set[Path]]:
     events = watch(
         images, watch_filter=None, debounce=LONGEST_MS, step=QUIET_MS, rust_timeout=_LOOK_MS, yield_on_timeout=True
     )
+    before = _states(images.parent)
     try:
         for batch in events:
-            yield {Path(path) for _, path in batch}
+            now = _states(images.parent)
+            beside = {path for path in now.keys() | before.keys() if now.get(path) != before.get(path)}
+            before = now
+            yield {Path(path) for _, path in batch} | beside
     except OSError as error:
         raise LocalError(
             f"{images} is no longer watched", str(error),
             "Check that the folder exists; many files may need a larger fs.inotify.max_user_watches.",
         ) from error  # fmt: skip
+
+
+def _states(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    """What changes when one of ``STACK_FILES`` is saved. Their folder has too much beside them to be watched whole."""
+    found = {}
+    for path in (folder / name for name in STACK_FILES):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
+    return found
 
 
 def compile_sources(sources: Iterable[FunctionSource], platform: Platform) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -94,6 +97,33 @@ def test_a_changed_definition_is_planned_and_deployed(desk: Project) -> None:
     changed = [each["logical_id"] for stack in planned["stacks"] for each in stack["resources"]]
     assert changed == ["StateMachine"]
     assert desk.json("up")["changed"]
+
+
+def test_a_saved_definition_is_live_and_a_broken_one_is_waited_for(desk: Project) -> None:
+    watching = subprocess.Popen(
+        [sys.executable, str(ROOT / "bootstrap.py"), "watch"],
+        cwd=desk.folder, env=desk.variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert watching.stderr is not None
+        lines = iter(watching.stderr)
+        assert any("watching images/" in line for line in lines)
+        desk.write("workflow.asl.yaml", DEFINITION.replace("TimeoutSeconds: 5", "TimeoutSeconds: 7"))
+        assert any("../workflow.asl.yaml: dev is up to date" in line for line in lines)
+        (machine,) = (
+            each for each in desk.aws.client("stepfunctions").list_state_machines()["stateMachines"]
+            if each["name"] == "desk-pipeline-dev"
+        )  # fmt: skip
+        described = desk.aws.client("stepfunctions").describe_state_machine(stateMachineArn=machine["stateMachineArn"])
+        assert json.loads(described["definition"])["States"]["Keep"]["TimeoutSeconds"] == 7
+        desk.write("workflow.asl.yaml", DEFINITION.replace("function:bill", "function:bil"))
+        assert any("did you mean bill?" in line for line in lines)
+        desk.write("workflow.asl.yaml", DEFINITION)
+        assert any("../workflow.asl.yaml: fixed; dev is up to date" in line for line in lines)
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=60)
+    assert watching.returncode == 0
 
 
 def test_commands_of_transactions_say_what_the_project_has(desk: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 from cfn.settings import Architecture, FunctionDefinition
 from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
 from pipeline.core.errors import SourceError
-from pipeline.release.watch import Changes, compile_sources, judge_changes, named_files, seen_after
+from pipeline.release.watch import Changes, compile_sources, judge_changes, named_files, saved_files, seen_after
 
 NAMES = ("one", "two")
 ONE, ALL = frozenset({"one"}), frozenset(NAMES)
@@ -66,6 +66,11 @@ def source(images: Path, name: str = "one") -> FunctionSource:
         (".git/index", frozenset(), False),
         ("__pycache__/x.pyc", frozenset(), False),
         ("../bootstrap.py", frozenset(), False),
+        ("../resources.yaml", frozenset(), True),
+        ("../workflow.asl.yaml", frozenset(), True),
+        ("../workflow.toml", frozenset(), True),
+        ("../environments.toml", frozenset(), False),
+        ("one/resources.yaml", ONE, False),
     ],
 )
 def test_what_a_changed_file_asks_for(images: Path, path: str, functions: frozenset[str], whole: bool) -> None:
@@ -128,3 +133,20 @@ def test_the_time_since_a_save_is_that_of_the_newest_file(images: Path) -> None:
     assert seen_after(images, ["one/handler.py"]) >= 1000
     assert 0 <= seen_after(images, ["one/handler.py", "two/handler.py", "one/gone.py"]) < 900
     assert seen_after(images, ["one/gone.py"]) == 0.0
+
+
+def test_files_beside_images_are_in_a_batch_however_they_are_saved(images: Path) -> None:
+    root = images.parent
+    saves = [
+        ("resources.yaml", lambda file: file.write_text("Resources: {}")),
+        ("resources.yaml", lambda file: (root / "new").write_text("Resources: {} ") and (root / "new").replace(file)),
+        ("workflow.toml", lambda file: file.touch()),
+        ("resources.yaml", lambda file: file.unlink()),
+    ]
+    batches = saved_files(images)
+    assert next(batches) == set()
+    for name, save in saves:
+        save(root / name)
+        assert next(batch for batch in batches if batch) == {root / name}
+    (root / "environments.toml").write_text("")
+    assert next(batches) == set()
