@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from benchmarks.measure import (
     print_table,
 )
 from benchmarks.sam_project import AS_SAM_INIT, SamImageProject, SamProject, install_sam, registry_login
+from benchmarks.separate import default_cache
 from pipeline.assembly.model import CheckedImage, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
 from pipeline.assembly.slim import Slim
@@ -303,11 +303,6 @@ def main() -> int:
     if not arguments.base:
         print("\nSAM CLI's container images were not measured: that needs an engine, and --base with an image of it.")
     return 0 if all(met) else 1
-
-
-def default_cache() -> Path:
-    chosen = os.environ.get("XDG_CACHE_HOME")
-    return (Path(chosen) if chosen else Path.home() / ".cache") / "transaction-pipeline-benchmarks"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """The entrances on the embedded AWS: what HTTP's function adds to a pass-through, and how fast the queue is emptied.
 
-    python -m benchmarks.entrances [http|queue] [--rounds 5] [--requests 200] [--workers 4] [--messages 20000]
+    python -m benchmarks.entrances [http|queue] [--rounds 5] [--seconds 20] [--workers 4] [--messages 20000]
 
-http   behind one HTTP API, in turns: the entrance's function, and one that only passes the body to StartSyncExecution
+http   behind one HTTP API, in turns, under the load of Locust: the entrance's function, and one that only passes the
+       body to StartSyncExecution; Locust is installed in an environment of its own (--cache DIR)
 queue  messages of which a fifth are duplicates, out of order; ends when each id is decided, and verifies it
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
+import os
 import random
 import shutil
 import statistics
@@ -18,18 +19,14 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
-from benchmarks.measure import ENVIRONMENT, Project, Row, aws_client, embedded_aws, in_turns, machine, print_table
+from benchmarks.measure import ENVIRONMENT, Project, Row, aws_client, embedded_aws, in_turns, machine, print_table, run
+from benchmarks.separate import default_cache, install
 from pipeline.local.host.control import LocalAws
 
 PASS_THROUGH = """
@@ -68,6 +65,9 @@ transactions_per_minute = 600
 reserved_concurrency = 100
 """
 DUPLICATES = 0.2
+LOCUST_VERSION = "2.47.0"
+# Runs in Locust's environment.
+CALLER = Path(__file__).parent / "locust_files" / "caller.py"
 # Seconds without progress after which the queue is given up.
 PATIENCE = 600
 
@@ -91,43 +91,33 @@ def transaction(identifier: str) -> bytes:
     return json.dumps({**document, "customer_id": f"customer-of-{identifier}"}).encode()
 
 
-def post(place: Place, path: str, count: int) -> list[float]:
-    """Seconds of each of ``count`` transactions, one after the other on one connection."""
-    url = f"{place.outputs['ApiUrl']}{path}"
-    parts = urlsplit(url)
-    signer = SigV4Auth(
-        Credentials(place.local.access_key_id, place.local.secret_access_key), "execute-api", place.local.region
-    )
-    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
-    seconds = []
-    for _ in range(count):
-        body = transaction(str(uuid.uuid4()))
-        request = AWSRequest("POST", url, data=body, headers={"Content-Type": "application/json"})
-        signer.add_auth(request)
-        started = time.perf_counter()
-        connection.request("POST", parts.path, body, dict(request.headers.items()))
-        answer = connection.getresponse()
-        outcome = json.loads(answer.read())["outcome"]
-        seconds.append(time.perf_counter() - started)
-        assert (answer.status, outcome) == (200, "APPROVED")
-    connection.close()
-    return seconds
+def load(place: Place, programs: Path, path: str, seconds: int, workers: int) -> tuple[float, Counter[float]]:
+    """Transactions a second, and how many took so many milliseconds, as Locust rounds them.
+
+    Raises Failed if one was not approved.
+    """
+    address = place.outputs["ApiUrl"]
+    variables = {
+        "AWS_ACCESS_KEY_ID": place.local.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": place.local.secret_access_key,
+        "AWS_DEFAULT_REGION": place.local.region,
+        "LOAD_PATH": urlsplit(address).path + path,
+    }
+    command: list[str | Path] = [
+        programs / "locust", "--locustfile", CALLER, "--headless", "--skip-log", "--json", "--stop-timeout", "60",
+        "--host", address.removesuffix(urlsplit(address).path), "--users", str(workers), "--spawn-rate", str(workers),
+        "--run-time", str(seconds),
+    ]  # fmt: skip
+    [found] = json.loads(run(command, folder=CALLER.parent, env=os.environ | variables).output)
+    times = Counter({float(milliseconds): count for milliseconds, count in found["response_times"].items()})
+    return found["num_requests"] / (found["last_request_timestamp"] - found["start_time"]), times
 
 
-def load(place: Place, path: str, requests: int, workers: int) -> tuple[float, list[float]]:
-    """Transactions a second, and the seconds of each."""
-    started = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(lambda _: post(place, path, requests // workers), range(workers))
-        found = [each for part in parts for each in part]
-    return len(found) / (time.perf_counter() - started), found
-
-
-def measure_http(place: Place, rounds: int, requests: int, workers: int) -> bool:
+def measure_http(place: Place, programs: Path, rounds: int, seconds: int, workers: int) -> bool:
     paths = {"pass-through": "/pass-through", "entrance": "/transactions"}
     for path in paths.values():  # processes, connections and byte code
-        load(place, path, 4 * workers, workers)
-    sides = {name: partial(load, place, path, requests, workers) for name, path in paths.items()}
+        load(place, programs, path, 5, workers)
+    sides = {name: partial(load, place, programs, path, seconds, workers) for name, path in paths.items()}
     found = in_turns(rounds, sides)
     # At least 0.8 of the pass-through's rate.
     times = {name: [1 / rate for rate, _ in each] for name, each in found.items()}
@@ -136,13 +126,10 @@ def measure_http(place: Place, rounds: int, requests: int, workers: int) -> bool
         [Row("a transaction", times["pass-through"], times["entrance"], 1.25, ours_over_theirs=True)],
     )  # fmt: skip
     for name, each in found.items():
-        seconds = [second for _, part in each for second in part]
-        print(f"{name:<14} p50 {statistics.median(seconds) * 1000:.0f} ms, p99 {percentile(seconds, 99) * 1000:.0f} ms")
+        every = sorted(sum((times for _, times in each), Counter[float]()).elements())
+        p50, p99 = statistics.median(every), statistics.quantiles(every, n=100)[98]
+        print(f"{name:<14} {len(every):,} requests, p50 {p50:.0f} ms, p99 {p99:.0f} ms")
     return met
-
-
-def percentile(values: Sequence[float], share: int) -> float:
-    return statistics.quantiles(values, n=100)[share - 1]
 
 
 def measure_queue(place: Place, messages: int) -> bool:
@@ -203,12 +190,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The entrances http and queue.")
     parser.add_argument("part", nargs="?", choices=["http", "queue"], help="only this one")
     parser.add_argument("--rounds", type=int, default=5, help="of each side (5)")
-    parser.add_argument("--requests", type=int, default=200, help="of a round (200)")
+    parser.add_argument("--seconds", type=int, default=20, help="of a round (20)")
     parser.add_argument("--workers", type=int, default=4, help="concurrent requests (4)")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="where Locust is installed (%(default)s)")
     parser.add_argument("--messages", type=int, default=20_000, help="in the queue (20,000)")
     arguments = parser.parse_args()
     print(machine(), flush=True)
     met = True
+    if arguments.part != "queue":
+        programs = install(arguments.cache, f"locust-{LOCUST_VERSION}", f"locust=={LOCUST_VERSION}", "botocore")
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
         project = Project(folder / "project", folder / "local")
@@ -224,7 +214,7 @@ def main() -> int:
             project.bootstrap("up", "--no-smoke")
             place = Place.of(local)
             if arguments.part != "queue":
-                met = measure_http(place, arguments.rounds, arguments.requests, arguments.workers)
+                met = measure_http(place, programs, arguments.rounds, arguments.seconds, arguments.workers)
             if arguments.part != "http":
                 met = measure_queue(place, arguments.messages) and met
     print(machine())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, aws_client, run
+from benchmarks.separate import install
 from pipeline.local.host.control import LocalAws
 
 SAM_VERSION = "1.170.0"
@@ -34,26 +35,7 @@ _ROLE = {
 
 def install_sam(cache: Path) -> Path:
     """The folder of programs of an environment with SAM CLI; made once in ``cache``."""
-    folder = cache / f"sam-{SAM_VERSION}-{sys.version_info.major}.{sys.version_info.minor}"
-    ready = folder / "ready"
-    if not ready.exists():
-        print(f"installing SAM CLI {SAM_VERSION} into {folder}", file=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
-        uv = Path(sys.executable).with_name("uv")
-        # Its own pip: SAM builds with `python -m pip` of the first fitting Python in PATH.
-        subprocess.run([uv, "venv", "--quiet", "--seed", "--python", sys.executable, folder], check=True)
-        command: list[str | Path] = [
-            uv,
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--python",
-            folder / "bin" / "python",
-        ]
-        subprocess.run([*command, f"aws-sam-cli=={SAM_VERSION}"], check=True)
-        ready.touch()
-    return folder / "bin"
+    return install(cache, f"sam-{SAM_VERSION}", f"aws-sam-cli=={SAM_VERSION}")
 
 
 class SamProject:
