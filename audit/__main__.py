@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.findings import Finding, failed_checks, read_advisories, read_exceptions, unexplained, unneeded
-from cfn.settings import Settings
+from cfn.settings import Entrance, Jwt, Settings
 from pipeline.assembly.sources import find_sources
 from pipeline.environment.synth import build_templates
 
@@ -23,7 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two environments, to cover resources that only one of them has.
 ENVIRONMENTS = (
     Settings("dev"),
-    Settings("prod", protect_data=True, encryption="KMS", release="LambdaCanary10Percent5Minutes"),
+    Settings(
+        "prod",
+        protect_data=True,
+        encryption="KMS",
+        release="LambdaCanary10Percent5Minutes",
+        find_lost_claims=True,
+        entrances=tuple(Entrance),
+        queue_fifo=True,
+        jwt=Jwt("https://login.example.com", ("payments",), ("submit",)),
+    ),
 )
 LOCKS = (
     "requirements.lock",
@@ -49,8 +58,9 @@ def audit_templates(tools: Path) -> list[str]:
     exceptions = read_exceptions(ROOT / "audit" / "exceptions.toml")
     found: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="audit-") as folder:
-        functions = [source.definition for source in find_sources(ROOT / "images")]
         for settings in ENVIRONMENTS:
+            sources = find_sources(ROOT / "images", entrances=settings.entrances)
+            functions = [source.definition for source in sources]
             templates = build_templates(settings, functions)
             for name in ("registry", "pipeline"):
                 document = json.loads(getattr(templates, name))
