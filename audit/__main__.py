@@ -34,6 +34,7 @@ ENVIRONMENTS = (
         jwt=Jwt("https://login.example.com", ("payments",), ("submit",)),
     ),
 )
+_STACKS = ("registry", "pipeline")
 LOCKS = (
     "requirements.lock",
     "requirements-uv.lock",
@@ -53,18 +54,23 @@ def main() -> int:
     return 1 if problems else 0
 
 
+def audited_templates() -> dict[str, Any]:
+    """The templates of the environments, such as ``pipeline-prod``."""
+    found: dict[str, Any] = {}
+    for settings in ENVIRONMENTS:
+        sources = find_sources(ROOT / "images", entrances=settings.entrances)
+        templates = build_templates(settings, [source.definition for source in sources])
+        found |= {f"{name}-{settings.environment}": json.loads(getattr(templates, name)) for name in _STACKS}
+    return found
+
+
 def audit_templates(tools: Path) -> list[str]:
     """Unjustified findings of checkov, and exceptions that match no finding."""
     exceptions = read_exceptions(ROOT / "audit" / "exceptions.toml")
     found: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="audit-") as folder:
-        for settings in ENVIRONMENTS:
-            sources = find_sources(ROOT / "images", entrances=settings.entrances)
-            functions = [source.definition for source in sources]
-            templates = build_templates(settings, functions)
-            for name in ("registry", "pipeline"):
-                document = json.loads(getattr(templates, name))
-                (Path(folder) / f"{name}-{settings.environment}.json").write_text(json.dumps(document, indent=1))
+        for name, document in audited_templates().items():
+            (Path(folder) / f"{name}.json").write_text(json.dumps(document, indent=1))
         done = _run(
             [tools / "checkov", "--directory", folder, "--framework", "cloudformation", "--output", "json", "--quiet"],
             # Otherwise it requests guidelines and versions from its vendor.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.__main__ import audited_templates
 from audit.findings import Finding, Justified, failed_checks, read_advisories, read_exceptions, unexplained, unneeded
-from tests.unit.cfn.examples import DEV, PROD, pipeline, registry
 
 EXCEPTIONS = Path(__file__).resolve().parents[3] / "audit" / "exceptions.toml"
 
@@ -16,9 +16,7 @@ EXCEPTIONS = Path(__file__).resolve().parents[3] / "audit" / "exceptions.toml"
 def test_every_exception_names_something_that_the_templates_have() -> None:
     import fnmatch
 
-    resources = {
-        name for settings in (DEV, PROD) for make in (registry, pipeline) for name in make(settings)["Resources"]
-    }
+    resources = {name for template in audited_templates().values() for name in template["Resources"]}
     for each in read_exceptions(EXCEPTIONS):
         for pattern in each.resources:
             assert fnmatch.filter(resources, pattern), f"{each.check}: {pattern}"
