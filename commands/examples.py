@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, str] = {
     "verify-workflow": "verify-workflow machine.asl.json --faults 1",
     "down": "down --environment test",
     "watch": "watch --json",
+    "serve": "serve --port 8000",
     "logs": "logs --follow --since 1h",
     "invoke": "invoke fraud-detection --event sqs",
     "completion": "completion bash",

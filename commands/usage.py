@@ -46,6 +46,7 @@ MODULES: Mapping[str, str] = {
     "verify-workflow": "verifying",
     "down": "releasing",
     "watch": "watching",
+    "serve": "watching",
     "logs": "development",
     "invoke": "development",
     "completion": "completing",

@@ -1,13 +1,17 @@
-"""The command watch: releases each saved change."""
+"""The commands watch and serve: they release each saved change."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from cfn.events.kinds import Route
 from commands.asking import confirm_watching
 from commands.context import Context, Outcome
 from commands.declared import BASE, RUNTIME, command, flag
@@ -42,17 +46,73 @@ if TYPE_CHECKING:
 )
 def watch(context: Context, *, yes: bool) -> Outcome:
     """Deploy the environment, then release each function when one of its files is saved, until Ctrl-C."""
+    confirm_watching(context, yes=yes)
+    return _watch(context, yes=yes)
+
+
+@command(
+    "Serve the HTTP routes here, and release every saved change.",
+    BASE,
+    RUNTIME,
+    click.Option(
+        ["--port"], type=click.IntRange(1, 65535), default=3000, show_default=True, metavar="PORT",
+        help="Listen there, on 127.0.0.1.",
+    ),
+    flag("--yes", "Do not ask before a resource is replaced or deleted."),
+    drawn=False,
+)  # fmt: skip
+def serve(context: Context, *, port: int, yes: bool) -> Outcome:
+    """Deploy the environment to this machine, then answer the routes of its HTTP API on a fixed port, and release each
+    function when one of its files is saved, until Ctrl-C.
+
+    Requests without an Authorization header are signed, so that routes with auth = "iam" answer too; one with a header
+    passes as it is. Web pages of other origins are refused.
+    """
+    from pipeline.operations.route_server import RouteServer, signing
+    from pipeline.stacks import read_stack
+
+    what = "the routes were not served"
+    if context.target_name != "local":
+        raise SettingsError(
+            what, "API Gateway serves them on AWS", NextStep("Deploy them; up prints the address", ("up",))
+        )
+    if not any(isinstance(event, Route) for source in context.sources for event in source.definition.events):
+        raise SettingsError(what, "no function of the project has an event of the type http", _ADD_ROUTE)
+
+    routes = RouteServer(port, lambda line: tell(context, line))
+    with ExitStack() as serving:
+
+        def released(watcher: _Watcher) -> None:
+            """Begin to serve, or go on with what the last release deployed."""
+            if (target := watcher.target) is None:
+                return
+            begun = routes.api
+            stack = read_stack(target.client("cloudformation"), context.names.pipeline_stack)
+            routes.forward_to(stack.outputs.get("ApiUrl", ""), signing(target.credentials, target.region))
+            if routes.api and not begun:
+                serving.enter_context(routes)
+                tell(context, f"serving {routes.url}")
+
+        return _watch(context, yes=yes, released=released)
+
+
+_ADD_ROUTE = NextStep('Add [[events]] with type = "http" and route = "GET /hello" to a function.toml.')
+
+
+def tell(context: Context, text: str) -> None:
+    context.report(Note(f"{time.strftime('%H:%M:%S')}  {text}"))
+
+
+def _watch(context: Context, *, yes: bool, released: Callable[[_Watcher], None] = lambda _watcher: None) -> Outcome:
+    """Release everything, and then what is saved, until Ctrl-C. released: called after each release that succeeded."""
     from pipeline.core.locks import present
     from pipeline.release.watch import saved_files
 
-    confirm_watching(context, yes=yes)
     with present(lock_of(context)) as presence:
-        watcher = _Watcher(context, presence, yes)
-        try:
+        watcher = _Watcher(context, presence, yes, released)
+        with suppress(KeyboardInterrupt):
             for paths in saved_files(context.images_folder):
                 watcher.take(paths)
-        except KeyboardInterrupt:
-            pass
         return watcher.outcome()
 
 
@@ -70,6 +130,7 @@ class _Watcher:
 
     presence  reports that another process deletes the environment
     yes       do not ask before a change that loses data
+    released  called after a release
     broken    the last release of a saved change failed
     refused   the files contain a change that loses data and was not approved
     """
@@ -77,6 +138,7 @@ class _Watcher:
     context: Context
     presence: Presence
     yes: bool = False
+    released: Callable[[_Watcher], None] = lambda _watcher: None
     target: Target | None = None
     quick: QuickRelease | None = None
     names: tuple[str, ...] = ()
@@ -114,6 +176,7 @@ class _Watcher:
                         raise
                     self._go_on_without(refusal, self.pending, seen)
             self.pending, self.broken = Changes(), False
+            self.released(self)
         except _EnvironmentGone:
             raise
         except PipelineError as error:
@@ -260,7 +323,7 @@ class _Watcher:
         self.releases.append({**place, "functions": functions, "files": list(files), "seconds": dict(seconds)})
 
     def _tell(self, text: str) -> None:
-        self.context.report(Note(f"{time.strftime('%H:%M:%S')}  {text}"))
+        tell(self.context, text)
 
     def outcome(self) -> Outcome:
         count = len(self.releases)

@@ -126,6 +126,11 @@ class Target:
         """
         return f"local/{self.identity or self.endpoint}" if self.is_local else f"{arn.split(':')[4]}/{self.region}"
 
+    @property
+    def credentials(self) -> Any:
+        """botocore's credentials, for requests that no client makes."""
+        return self._session.get_credentials()
+
     def regions(self) -> tuple[str, ...]:
         """Every region of CloudFormation that botocore knows, and this one."""
         known = self._session.get_available_regions("cloudformation")

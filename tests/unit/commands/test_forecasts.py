@@ -19,7 +19,7 @@ QUEUE = Drifted("Queue", "AWS::SQS::Queue", "q", (Difference("VisibilityTimeout"
 
 
 def plan(cost: CostChange | None = None, load: Load | None = None, work: Work = Work.IMAGES) -> ReleasePlan:
-    return ReleasePlan((), (), cost, load, work, Drift(), EXACT)
+    return ReleasePlan((), (), None, cost, load, work, Drift(), EXACT)
 
 
 def test_each_figure_is_shown_before_and_after() -> None:
