@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from troposphere import Sub
 
 from cfn.calls import PSEUDO_PARAMETERS
 from cfn.events.kinds import DataStream, Event, Queue, TableStream, Topic
@@ -62,7 +61,7 @@ def resolve_own(settings: Settings, functions: Sequence[FunctionDefinition]) -> 
     return resolved
 
 
-def variable_value(settings: Settings, text: str) -> str | Sub:
+def variable_value(settings: Settings, text: str) -> str | dict[str, str]:
     """The value of a variable: a substitution if ``text`` names own resources or pseudo parameters, else the text.
 
     >>> variable_value(Settings("dev"), "${HOME} ${!AWS::Region}")
@@ -72,12 +71,12 @@ def variable_value(settings: Settings, text: str) -> str | Sub:
     if all(each["literal"] or each["name"] not in known for each in _REFERENCE.finditer(text)):
         return text.replace("${!", "${")
     # Fn::Sub fails on any other ${ that is not escaped.
-    return Sub(
-        _OPENED.sub(
-            lambda each: each[0] if (name := _REFERENCE.match(text, each.start())) and name["name"] in known else "${!",
-            text,
-        )
+    escaped = _OPENED.sub(
+        lambda each: each[0] if (name := _REFERENCE.match(text, each.start())) and name["name"] in known else "${!",
+        text,
     )
+    # Written as JSON, because every command reads this module, and few need the library of templates.
+    return {"Fn::Sub": escaped}
 
 
 def resolve_calls(settings: Settings, owner: str, calls: Sequence[Call]) -> tuple[Call, ...]:

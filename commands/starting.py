@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,8 +23,9 @@ from pipeline.core.files import storing
 from pipeline.environment import starter
 from pipeline.environment.project import IMAGES, SETTINGS_FILE
 from pipeline.environment.resources_file import RESOURCES_FILE
-from pipeline.sam.sam_project import NOTES_FILE, SamProject, import_template, notes_text
-from pipeline.sam.sam_template import read_template
+
+if TYPE_CHECKING:
+    from pipeline.sam.sam_project import SamProject
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,9 @@ def _copy_function(source: Path, root: Path) -> _Begun:
 
 
 def _import_template(source: Path, root: Path) -> _Begun:
+    from pipeline.sam.sam_project import NOTES_FILE, import_template, notes_text
+    from pipeline.sam.sam_template import read_template
+
     imported = import_template(read_template(source))
     if (root / RESOURCES_FILE).exists():
         raise SettingsError(WHAT, f"{root / RESOURCES_FILE} exists", "Move it away, or choose an empty folder.")

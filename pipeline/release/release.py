@@ -23,7 +23,6 @@ from pipeline.release.deployment import Deployment, bring_pipeline, bring_regist
 from pipeline.release.images import acceptable_images, push_all, repository_uris
 from pipeline.release.outside_changes import settle_outside_changes
 from pipeline.release.recompressed import keep_deployed
-from pipeline.release.rehearsed import require_rehearsed
 from pipeline.release.smoke import Trial, try_release
 from pipeline.release.verify import verify_functions
 from pipeline.release.versions import delete_superseded
@@ -80,7 +79,11 @@ def _release(deployment: Deployment, clock: Clock, *, by: str, smoke: bool) -> R
         state = _begin_on_placeholders(deployment, before.result(), images, clock)
         pushed = push.result()
 
-        require_rehearsed(deployment, deployment.templates.pipeline, image_parameters(pushed), clock)
+        if deployment.rehearsal is not None:
+            # Evaluates expressions and makes a template: too much to load for releases without a gate.
+            from pipeline.release.rehearsed import require_rehearsed
+
+            require_rehearsed(deployment, deployment.templates.pipeline, image_parameters(pushed), clock)
         pipeline, wanted = bring_pipeline(deployment, state, image_parameters(pushed), clock)
         last, content = latest.result(), release_content(pushed, wanted)
         changed = registry.changed or pipeline.changed or any(image.uploaded for image in pushed)

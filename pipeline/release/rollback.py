@@ -25,7 +25,6 @@ from pipeline.ledger.stored_images import StoredImage, read_archived, read_image
 from pipeline.oci.values import Digest, ImageReference
 from pipeline.release.artifacts import require_proof
 from pipeline.release.deployment import Deployment, read_pipeline, read_registry, switch_to
-from pipeline.release.rehearsed import require_rehearsed
 from pipeline.release.verify import verify_functions
 from pipeline.stacks import StackState
 
@@ -121,6 +120,9 @@ def roll_back(
     way = _find_way(deployment, number, report, by=by, images_only=images_only)
     to, state, template, later = way.to, way.state, way.template, way.later
     images = image_parameters(way.images)
+    # Loaded here, as in ``release``: it evaluates expressions and makes a template.
+    from pipeline.release.rehearsed import require_rehearsed
+
     if template is None:
         if lacking := sorted(name for name in to.images if image_parameter(name) not in state.parameters):
             raise ReleaseError(

@@ -96,10 +96,10 @@ def test_ctrl_c_on_the_command_line_is_exit_code_130_and_says_how_to_go_on(lab: 
 def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that take longer than stack 1: stack 2 is begun on placeholders, and the functions are switched later."""
     monkeypatch.setattr(release, "IMAGES_NEARLY", 0.05)
-    really = release.make_images
+    really = release.acceptable_images
 
-    def slow(build: Any, report: Any) -> Any:
-        images = really(build, report)
+    def slow(deployment: Any, report: Any) -> Any:
+        images = really(deployment, report)
         until = time.monotonic() + 30
         # A build that takes longer than all else, without a test that takes longer than it must.
         while (
@@ -108,7 +108,7 @@ def test_what_is_slow_in_stack_2_is_made_while_images_are_built(lab: Lab, monkey
             time.sleep(0.02)
         return images
 
-    monkeypatch.setattr(release, "make_images", slow)
+    monkeypatch.setattr(release, "acceptable_images", slow)
     told: list[Any] = []
     with lab.environment() as environment:
         deployment = lab.deployment(environment)
