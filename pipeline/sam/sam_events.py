@@ -93,26 +93,36 @@ def _shown(value: Any) -> str:
     return json.dumps(value, default=str)[:200]
 
 
-def _route(reading: _Reading) -> dict[str, Any]:
+def _route(reading: _Reading, kind: str) -> dict[str, Any]:
     method = str(reading.plain("Method", "any")).upper()
     path = reading.plain("Path")
     auth = reading.plain("Auth")
     route = f"{'ANY' if method in ('X-AMAZON-APIGATEWAY-ANY-METHOD', '*') else method} {path}"
-    return {"type": "http", "route": "$default" if path is None else route, "auth": _auth(reading, auth)}
+    return {"type": "http", "route": "$default" if path is None else route, "auth": _auth(reading, kind, auth)}
 
 
-def _auth(reading: _Reading, auth: Any) -> str:
-    common = {**reading.events.settings.get("Api", {}), **reading.events.settings.get("HttpApi", {})}.get("Auth", {})
-    authorizer = (auth or {}).get("Authorizer") or (
-        common.get("DefaultAuthorizer") if isinstance(common, dict) else "of Globals"
-    )
-    keys = {*(auth or {})} - {"Authorizer"}
-    if authorizer in (None, "NONE") and not keys:
+# Of an API's Auth: what only defines something, or serves the authorizers.
+_NO_PROTECTION = {"Authorizers", "DefaultAuthorizer", "InvokeRole", "AddDefaultAuthorizerToCorsPreflight"}
+
+
+def _auth(reading: _Reading, kind: str, auth: Any) -> str:
+    """``none`` only for a route that is certainly open: a protected one must not become public.
+
+    kind  of the API, by its key in ``Globals``
+    """
+    common = reading.events.settings.get(kind, {}).get("Auth", {})
+    if not isinstance(common, dict):
+        common = {"of Globals": common}
+    authorizer = (auth or {}).get("Authorizer") or common.get("DefaultAuthorizer")
+    keys = {*(auth or {})} - {"Authorizer"} | {*common} - _NO_PROTECTION
+    named = {"ApiId", "RestApiId"} & {*reading.properties}
+    if authorizer in (None, "NONE") and not keys and not named:
         return "none"
     if authorizer != "AWS_IAM" or keys:
+        shown = _shown(auth or common) if auth or common else f"what protects the API of {named.pop()}"
         reading.note(
-            "Auth", f"{_shown(auth or common)} has no counterpart, so callers have to sign with IAM (auth = \"iam\")",
-            "Judge callers in the function, or put an authorizer into resources.yaml.",
+            "Auth", f"{shown} has no counterpart, so callers have to sign with IAM (auth = \"iam\")",
+            "Judge callers in the function, or put an authorizer into resources.yaml; auth = \"none\" opens the route.",
         )  # fmt: skip
     return "iam"
 
@@ -121,13 +131,13 @@ def _api(reading: _Reading) -> dict[str, Any]:
     reading.note(
         "", "a route of a REST API", _PAYLOAD + " Read event['requestContext']['http'] for event['httpMethod']."
     )
-    return _route(reading)
+    return _route(reading, "Api")
 
 
 def _http_api(reading: _Reading) -> dict[str, Any]:
     if reading.properties.get("PayloadFormatVersion") == "2.0":
         reading.properties.pop("PayloadFormatVersion")
-    return _route(reading)
+    return _route(reading, "HttpApi")
 
 
 def _filter(reading: _Reading) -> dict[str, Any] | None:

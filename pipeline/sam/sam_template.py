@@ -146,13 +146,13 @@ def _function(name: str, sections: Mapping[str, Any], folder: Path) -> ImageFunc
         return ImageFunction(name, properties, attributes, None, "")
     if not isinstance(context, str) or not isinstance(dockerfile, str):
         raise ValueError("Metadata.DockerContext and Metadata.Dockerfile are texts")
-    place = _inside(folder, context, "DockerContext")
-    if not place.is_dir():
-        raise ValueError(f"DockerContext {context[:200]!a} is not a folder beside the template")
-    file = _inside(place, dockerfile, "Dockerfile")
-    if not file.is_file():
-        raise ValueError(f"there is no {dockerfile[:200]!a} in {context[:200]!a}")
     try:
+        place = _inside(folder, context, "DockerContext")
+        if not place.is_dir():
+            raise ValueError(f"DockerContext {context[:200]!a} is not a folder beside the template")
+        file = _inside(place, dockerfile, "Dockerfile")
+        if not file.is_file():
+            raise ValueError(f"there is no {dockerfile[:200]!a} in {context[:200]!a}")
         text = read_regular(file, _DOCKERFILE_MAX).decode("utf-8")
     except OSError as problem:
         raise ValueError(f"{dockerfile[:200]!a} cannot be read ({problem.strerror or problem})") from problem

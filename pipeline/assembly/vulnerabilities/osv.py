@@ -162,8 +162,10 @@ def affects(affected: Affected, version: str) -> bool:
         parsed = Version(version)
     except InvalidVersion:
         return version in affected.versions or bool(affected.ranges)
-    return any(_equal(each, parsed) for each in affected.versions) or any(
-        _within(events, parsed) for events in affected.ranges
+    # "1.0+cpu" is above 1.0 and no other release (PEP 440, local version identifiers): advisories name public versions.
+    public = Version(parsed.public)
+    return any(_equal(each, one) for each in affected.versions for one in (parsed, public)) or any(
+        _within(events, one) for events in affected.ranges for one in (parsed, public)
     )
 
 

@@ -76,15 +76,7 @@ def _read(path: Path, shown: str, packages: set[str], store: BlobStore, stale: s
             with open_regular(path) as stream:
                 archive = zipfile.is_zipfile(stream)
             found = _of_archive(path, packages, store.root / KEPT) if archive else _of_files([path], packages)
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as problem:
+    except (OSError, *_BROKEN_ARCHIVE, ValueError) as problem:
         raise _unusable(shown, printable(getattr(problem, "strerror", None) or str(problem))) from problem
     if found.newest is None and not found.advisories and found.unreadable:
         raise _unusable(shown, "it has no advisory in OSV's format")

@@ -40,6 +40,8 @@ TOKEN_HEADER = "x-local-token"  # noqa: S105
 _RESPONSE_PATHS = ("/_ministack/cfn-response/", "/_ministack/cfn-signal/")
 # A signed body is held in memory until it is verified, as ministack itself does.
 BODY_MAX = 512 << 20
+# Quotas for HTTP APIs (API Gateway developer guide): the payload of a request, which here may have no signature.
+API_BODY_MAX = 10 << 20
 
 
 class Account(Protocol):
@@ -112,7 +114,7 @@ class Admission:
             elif path.startswith("/_") and not path.startswith(API_PATH):
                 self._admit_host(request)
             elif (call := self.account.open_call(request)) is not None:
-                await call.answer(await _read_body(receive), _without_cors(send))
+                await call.answer(await _read_body(receive, API_BODY_MAX), _without_cors(send))
                 return
             else:
                 body = await _read_body(receive)
@@ -198,7 +200,7 @@ def _decode(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive, most: int = BODY_MAX) -> bytes:
     body, more = bytearray(), True
     while more:
         message = await receive()
@@ -206,8 +208,8 @@ async def _read_body(receive: Receive) -> bytes:
             raise _Closed("the request was cut off")
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > BODY_MAX:
-            raise _Closed(f"a request has at most {BODY_MAX} bytes")
+        if len(body) > most:
+            raise _Closed(f"a request has at most {most} bytes")
     return bytes(body)
 
 

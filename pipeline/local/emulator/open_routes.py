@@ -21,6 +21,7 @@ OPEN_ROUTES_RELIED_ON: Mapping[str, str] = {
     "app:_resolve_stage_and_path": "(api_id, tentative_stage, execute_path)",
     "core.responses:request_scope": "(account_id, region)",
     "app:_send_response": "(send, status, headers, body, *, head=False)",
+    "services.apigateway:_http_api_not_found": "()",
     "services.apigateway:decode_http_api_path": "(raw_path)",
     "services.apigateway:handle_execute": (
         "(api_id, stage, path, method, headers, body, query_params, raw_query_string=None)"
@@ -34,10 +35,11 @@ _CONNECTIONS = "/@connections/"
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A request to an open route.
+    """A request to an open route, or to none at all.
 
-    scope  account and region of its API
-    path   decoded as API Gateway decodes it, without the stage
+    scope    account and region of its API
+    path     decoded as API Gateway decodes it, without the stage
+    matched  whether a route matches; without one the answer is 404, signed or not
     """
 
     request: Request
@@ -45,10 +47,14 @@ class OpenCall:
     api_id: str
     stage: str
     path: str
+    matched: bool
 
     async def answer(self, body: bytes, send: Callable[[Any], Awaitable[None]]) -> None:
         """Run the route's integration, after the validation of the token."""
         app, apigateway = _module("app"), _module("services.apigateway")
+        if not self.matched:
+            await app._send_response(send, *apigateway._http_api_not_found())
+            return
         query = self.request.target.partition("?")[2]
         headers = {name: self.request.header(name) for name, _ in self.request.headers}
         with _module("core.responses").request_scope(*self.scope):
@@ -60,7 +66,7 @@ class OpenCall:
 
 
 def open_call(request: Request) -> OpenCall | None:
-    """The call of an open route; None for every other request."""
+    """The call of an open route, or of no route; None for every other request."""
     app, apigateway = _module("app"), _module("services.apigateway")
     path = apigateway.decode_http_api_path(request.target.partition("?")[0])
     parsed = app._parse_execute_api_url("", path) if path.startswith(API_PATH) else None
@@ -74,9 +80,10 @@ def open_call(request: Request) -> OpenCall | None:
         stage, execute_path = app._resolve_stage_and_path(api_id, first, rest)
         if _module("services.apigateway_v1").find_api_scope(api_id) is not None:
             return None
-        if apigateway.route_authorization_type(api_id, stage, request.method, execute_path) not in OPEN:
-            return None
-    return OpenCall(request, scopes[0], api_id, stage, execute_path)
+        kind = apigateway.route_authorization_type(api_id, stage, request.method, execute_path)
+    if kind not in (*OPEN, None):
+        return None
+    return OpenCall(request, scopes[0], api_id, stage, execute_path, matched=kind is not None)
 
 
 def _module(name: str) -> Any:

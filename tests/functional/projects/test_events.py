@@ -174,7 +174,10 @@ def test_requests_to_its_route(listening: Listening) -> None:
 def test_requests_that_are_not_signed_and_other_routes_get_nothing(listening: Listening) -> None:
     url = listening.outputs["ApiUrl"]
     assert request(listening.project.aws, "GET", f"{url}/orders/8", signed=False)[0] == 403
-    assert request(listening.project.aws, "DELETE", f"{url}/orders/8")[0] == 404
+    for signed in (True, False):
+        for method, path in (("DELETE", "/orders/8"), ("GET", "/elsewhere"), ("GET", "/orders/8/9")):
+            status, _headers, body = request(listening.project.aws, method, url + path, signed=signed)
+            assert (status, json.loads(body)) == (404, {"message": "Not Found"})
     with pytest.raises(AssertionError):
         listening.received("/orders/8", 0.5)
 

@@ -172,6 +172,41 @@ def test_every_property_becomes_a_key(app: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "common", "auth"),
+    [
+        ("Api", "", "", "none"),
+        ("HttpApi", "Auth: {Authorizer: NONE}", "HttpApi: {Auth: {DefaultAuthorizer: Mine, Authorizers: {}}}", "none"),
+        ("Api", "", "HttpApi: {Auth: {DefaultAuthorizer: Mine}}", "none"),
+        ("Api", "", "Api: {Auth: {Authorizers: {Mine: {}}}}", "none"),
+        ("HttpApi", "Auth: {Authorizer: AWS_IAM}", "", "iam"),
+        ("Api", "", "Api: {Auth: {DefaultAuthorizer: Mine}}, HttpApi: {Auth: {EnableIamAuthorizer: true}}", "iam"),
+        ("Api", "", "Api: {Auth: {ApiKeyRequired: true}}", "iam"),
+        ("Api", "", "Api: {Auth: {ResourcePolicy: {IpRangeBlacklist: []}}}", "iam"),
+        ("Api", "Auth: {ApiKeyRequired: true}", "", "iam"),
+        ("Api", "RestApiId: {Ref: Guarded}", "", "iam"),
+        ("HttpApi", "ApiId: {Ref: Guarded}", "", "iam"),
+        ("HttpApi", "", "HttpApi: {Auth: !Ref Whatever}", "iam"),
+    ],
+)
+def test_a_route_is_open_only_where_nothing_may_protect_it(
+    app: Path, kind: str, more: str, common: str, auth: str
+) -> None:
+    method = "Path: /a, Method: get" + (f", {more}" if more else "")
+    text = f"Globals: {{{common}}}\n" + one(f"Events: {{R: {{Type: {kind}, Properties: {{{method}}}}}}}")
+    project = imported(app, text)
+    assert manifest(project)["events"] == [{"type": "http", "route": "GET /a", "auth": auth}]
+    told = [note for note in project.notes if note.place.endswith(".Auth")]
+    assert bool(told) == (auth == "iam" and "AWS_IAM" not in more)
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "a\\0b"])
+def test_a_folder_that_no_system_can_have(app: Path, place: str) -> None:
+    text = one("Timeout: 3", f'{{DockerContext: "{place}"}}')
+    with pytest.raises(SettingsError):
+        imported(app, text)
+
+
 def test_globals_are_merged_as_sam_does(app: Path) -> None:
     policies = "Policies: [AWSLambdaBasicExecutionRole]"
     common = f"{{Timeout: 5, MemorySize: 300, Environment: {{Variables: {{AA: a, BB: a}}}}, {policies}}}"

@@ -42,6 +42,8 @@ UNREADABLE = advisory({"introduced": "0"}, {"fixed": "2.0-of-spring"})
         (LAST, "1.4", True), (LAST, "1.4.1", False), (LAST, "0.1", False),
         (LIMITED, "1.9", True), (LIMITED, "2.0", False),
         (LISTED, "1.0.0", True), (LISTED, "1.1", True), (LISTED, "1.2", False),
+        (FIXED, "1.9+cpu", True), (FIXED, "2.0+cpu", False), (LAST, "1.4+cpu", True), (LAST, "1.4.1+cpu", False),
+        (LISTED, "1.0+local.1", True), (LISTED, "1.2+cpu", False), (FIXED, "1!1.0+cpu", False),
         (COMMITS, "1.0", False),
         (UNREADABLE, "3.0", True), (FIXED, "not a version", True), (LISTED, "not a version", False),
     ],

@@ -84,6 +84,7 @@ HOSTILE = {
     "no advisory": b'{"vulns": []}',
     "half an archive": ALL[: len(ALL) // 2],
     "damaged content": ALL[:50] + b"\0\0\0\0" + ALL[54:],
+    "damaged LZMA": (LZMA := archive({"A.json": advisory("A") * 9}, zipfile.ZIP_LZMA))[:45] + b"\xff" * 9 + LZMA[54:],
     "encrypted": encrypted(ALL),
     "an archive without advisories": archive({"a.txt": b""}),
     "an archive of another ecosystem": archive({"a.json": b'{"id": "x"}'}),
