@@ -133,9 +133,14 @@ class Environment:
 
 
 def has_result(program: subprocess.Popen[str]) -> bool:
-    """Whether a command that ended gave its result: an error has "what" instead, and a killed command says nothing."""
+    """Whether a command that ended gave a result for every line. Otherwise it is to be run again, as it says itself.
+
+    An error has "what" instead, a killed command says nothing, and lines that met a host that was just killed are
+    unanswered: if it comes back before twenty of them, the command goes on without them.
+    """
     said, _ = program.communicate()
-    return bool(said) and "what" not in json.loads(said)
+    result = json.loads(said) if said else {"what": ""}
+    return "what" not in result and not result.get("unanswered")
 
 
 def _is_emulator(pid: int) -> bool:
