@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bootstrap
+from cfn.workflow.limits import CALLED_FUNCTIONS
 from commands.declared import SHARED
 from commands.usage import MODULES, find_command
 
@@ -50,11 +51,15 @@ OPTIONAL = ("up",)
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project of one small function, no embedded AWS, no network and no credentials; a folder to write into."""
-    function = tmp_path / "project" / "images" / "fraud-detection"
-    function.mkdir(parents=True)
-    (function / "handler.py").write_text("def handle(event, context):\n    return event\n")
-    (function / "function.toml").write_text('handler = "handler.handle"\n')
+    """A project of small functions, no embedded AWS, no network and no credentials; a folder to write into.
+
+    It has what its workflow calls: ``watch`` waits until a project is whole.
+    """
+    for name in CALLED_FUNCTIONS:
+        function = tmp_path / "project" / "images" / name
+        function.mkdir(parents=True)
+        (function / "handler.py").write_text("def handle(event, context):\n    return event\n")
+        (function / "function.toml").write_text('handler = "handler.handle"\n')
     (tmp_path / "project" / "environments.toml").write_text('[project]\nworkflow = "transactions"\n')
     (tmp_path / "file").touch()
     folder = tmp_path / "project" / "a" / "b"
@@ -74,8 +79,6 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     monkeypatch.setattr("pipeline.oci.registry.retries.Retries.delay", lambda *_: None)
-    # The first look of watch, which nothing is saved before.
-    monkeypatch.setattr("pipeline.release.watch._LOOK_MS", 10)
 
 
 def values_for(parameter: click.Parameter) -> tuple[str, ...]:
