@@ -319,12 +319,12 @@ def test_a_template_that_is_useless_says_why(app: Path, text: str, why: str) -> 
     assert why in error.value.why
 
 
-def test_a_depth_that_json_takes_is_an_error_or_read(app: Path) -> None:
+def test_a_depth_that_no_reader_takes_is_an_error(app: Path) -> None:
     (app / "template.yaml").write_text(
         json.dumps({"Transform": "AWS::Serverless-2016-10-31", "Resources": {"F": {
             "Type": "AWS::Serverless::Function", "Properties": {"PackageType": "Image"},
             "Metadata": {"DockerContext": "orders"},
-        }, "A": {"Type": "AWS::SQS::Queue", "Properties": {"X": "DEEP"}}}}).replace('"DEEP"', "[" * 400 + "]" * 400)
+        }, "A": {"Type": "AWS::SQS::Queue", "Properties": {"X": "DEEP"}}}}).replace('"DEEP"', "[" * 990 + "]" * 990)
     )  # fmt: skip
     with pytest.raises(SettingsError, match=r"too deep|no template"):
         import_template(read_template(app / "template.yaml"))
