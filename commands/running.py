@@ -16,6 +16,7 @@ from commands.context import Context, Outcome
 from commands.declared import Text, command, file, flag
 from commands.next_steps import command_line, error_document, spelled
 from commands.reading import read_text
+from pipeline.core.aws_answers import image_uri
 from pipeline.core.errors import NextStep, SettingsError
 
 if TYPE_CHECKING:
@@ -388,7 +389,7 @@ def _function(client: Any, name: str, placeholder: str) -> dict[str, Any]:
     except client.exceptions.ResourceNotFoundException:
         gone = {"state": "gone", "image": None, "digest": "", "placeholder": False, "config_sha256": None}
         return {"name": name, **gone}
-    image = found["Code"].get("ResolvedImageUri") or found["Code"]["ImageUri"]
+    image = image_uri(found)
     digest = image.partition("@")[2]
     return {
         "name": name,

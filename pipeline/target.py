@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfn.settings import Architecture
 from pipeline.assembly.model import Platform, PythonVersion
+from pipeline.core.aws_answers import error_code
 from pipeline.core.credential_sources import (
     are_expired,
     assume_role,
@@ -357,7 +358,7 @@ def explained(target_name: str, what: str) -> Iterator[None]:
             raise
         raise no_credentials(what, problem) from problem
     except ClientError as problem:
-        code = problem.response.get("Error", {}).get("Code", "")
+        code = error_code(problem)
         if code in _NOT_SIGNED_IN:
             raise CredentialsError(
                 what, str(problem), "Renew the credentials (`aws sso login`, a new token) and run it again."

@@ -18,6 +18,7 @@ from cfn.workflow.limits import VALIDATION
 from pipeline.console.function_flow import FunctionFlow, Latency, Reports, release_of
 from pipeline.console.subject import Cached, Subject
 from pipeline.console.transaction_flow import TransactionFlow, entered_states, recent_of
+from pipeline.core.aws_answers import image_uri
 from pipeline.drift.drifted import Drifted
 from pipeline.drift.function_drift import deployed_functions, drift_of, read_drift
 from pipeline.ledger.releases import list_releases
@@ -127,7 +128,7 @@ class FlowReader:
             except client.exceptions.ResourceNotFoundException:
                 found[name] = {"state": "not there", "memory": 0, "digest": "", "release": None}
                 continue
-            image = str(answer["Code"].get("ResolvedImageUri") or answer["Code"].get("ImageUri", ""))
+            image = image_uri(answer)
             digest = image.partition("@")[2]
             found[name] = {
                 "state": answer["Configuration"].get("State", "Active"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.doctor.permissions import On, Permission
 from pipeline.doctor.policy import fifo_arns, permissions_of, resource_arns
 from pipeline.doctor.situation import Caller, Situation
@@ -31,7 +32,7 @@ def check_credentials(situation: Situation) -> Verdict:
     try:
         caller = situation.caller
     except ClientError as problem:
-        code = problem.response.get("Error", {}).get("Code", "")
+        code = error_code(problem)
         if code in _NOT_SIGNED_IN:
             return error(f"AWS rejected the credentials: {problem}", "Run `aws sso login` or `aws configure`.")
         if code in _CLOCK:
@@ -68,7 +69,7 @@ def check_region(situation: Situation) -> Verdict:
     try:
         answer = situation.client("ec2").describe_regions(RegionNames=[region], AllRegions=True)
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") == "InvalidParameterValue":
+        if error_code(problem) == "InvalidParameterValue":
             return error(f"there is no region {region}", "Use another --region.")
         raise
     found = [each for each in answer["Regions"] if each["RegionName"] == region]

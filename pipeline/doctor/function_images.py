@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from cfn.names import image_parameter
 from pipeline.assembly.check import find_findings
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import NextStep
 from pipeline.doctor.keys import allows_service
 from pipeline.doctor.situation import Situation
@@ -93,7 +94,7 @@ def _find_manifest(situation: Situation, reference: ImageReference) -> Manifest 
             acceptedMediaTypes=[OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX],
         )
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") == "RepositoryNotFoundException":
+        if error_code(problem) == "RepositoryNotFoundException":
             return None
         raise
     for image in answer["images"]:
@@ -148,7 +149,7 @@ def _policies(situation: Situation) -> Iterator[Verdict]:
         try:
             text = situation.client("ecr").get_repository_policy(repositoryName=name)["policyText"]
         except ClientError as problem:
-            code = problem.response.get("Error", {}).get("Code")
+            code = error_code(problem)
             if code == "RepositoryNotFoundException":
                 yield error(
                     f"the repository {name} was deleted outside its stack",

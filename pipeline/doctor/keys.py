@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import NextStep
 from pipeline.doctor.situation import Situation
 from pipeline.doctor.verdict import Verdict, combine, error, ok, unknown
@@ -43,7 +44,7 @@ def _judge(situation: Situation, publishing: set[str]) -> Iterator[Verdict]:
         try:
             attributes = situation.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
         except ClientError as problem:
-            if problem.response.get("Error", {}).get("Code") not in ("NotFound", "NotFoundException"):
+            if error_code(problem) not in ("NotFound", "NotFoundException"):
                 raise
             yield error(
                 f"the topic {name} was deleted outside its stack",
@@ -72,7 +73,7 @@ def _judge_key(situation: Situation, topic: str, key: str | None, *, alarms: boo
     try:
         found = kms.describe_key(KeyId=key)["KeyMetadata"]
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") != "NotFoundException":
+        if error_code(problem) != "NotFoundException":
             raise
         return error(f"the key {key} of {topic} does not exist", "Set KmsMasterKeyId of the topic to an existing key.")
     if found["KeyState"] != "Enabled":

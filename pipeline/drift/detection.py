@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import StackError
 from pipeline.drift.drifted import Difference, Drifted
 from pipeline.stacks import NoChange, ResourceChange, StackPlan, StackState, Update, Upload, plan_stack
@@ -73,7 +74,7 @@ def _detect(cfn: Any, state: StackState, deadline: Deadline) -> StackDrift:
     try:
         detection = cfn.detect_stack_drift(StackName=state.stack_id)["StackDriftDetectionId"]
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") not in _UNKNOWN:
+        if error_code(problem) not in _UNKNOWN:
             raise
         return StackDrift("")
     pause = Pause(deadline, longest=5.0)

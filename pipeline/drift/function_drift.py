@@ -11,6 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code, image_uri
 from pipeline.core.errors import FunctionError, NextStep
 from pipeline.drift.drifted import Drifted
 from pipeline.drift.expected_functions import (
@@ -64,7 +65,7 @@ def _read(lambda_client: Any, expected: ExpectedFunction) -> FunctionDrift:
     configuration = latest["Configuration"]
     reserved = latest.get("Concurrency", {}).get("ReservedConcurrentExecutions")
     found = []
-    if differences := compare_function(expected, configuration, _image(latest), reserved):
+    if differences := compare_function(expected, configuration, image_uri(latest), reserved):
         found.append(Drifted(expected.logical_id, FUNCTION, expected.name, differences))
     found += _read_alias(lambda_client, expected)
     return FunctionDrift(expected, tuple(found))
@@ -81,7 +82,7 @@ def _read_alias(lambda_client: Any, expected: ExpectedFunction) -> Iterator[Drif
         yield Drifted(logical_id, ALIAS, place, deleted=True)
         return
     weights = alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
-    if differences := compare_version(expected, version["Configuration"], _image(version), weights):
+    if differences := compare_version(expected, version["Configuration"], image_uri(version), weights):
         yield Drifted(logical_id, ALIAS, place, differences)
 
 
@@ -175,15 +176,10 @@ def _await_update(lambda_client: Any, name: str) -> None:
         interruption.sleep(0.2)
 
 
-def _image(found: Any) -> str:
-    code = found.get("Code", {})
-    return str(code.get("ResolvedImageUri") or code.get("ImageUri") or "")
-
-
 def _or_none(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+        if error_code(problem) != "ResourceNotFoundException":
             raise
         return None

@@ -10,7 +10,6 @@ from typing import Any
 from cfn.own_resources import SECTIONS
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import read_optional
-from pipeline.core.yaml_documents import parse_cloudformation
 
 RESOURCES_FILE = "resources.yaml"
 _FILE_MAX = 1_000_000  # bytes, as a template of CloudFormation
@@ -18,6 +17,9 @@ _FILE_MAX = 1_000_000  # bytes, as a template of CloudFormation
 
 def read_resources(root: Path) -> str:
     """The file's sections as canonical JSON; "" where there is no file. Raises SettingsError with every finding."""
+    # Many commands never read the file, and YAML takes time to load.
+    from pipeline.core.yaml_documents import parse_cloudformation
+
     path = root / RESOURCES_FILE
     try:
         found = read_optional(path, _FILE_MAX)

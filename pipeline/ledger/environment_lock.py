@@ -23,6 +23,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code
 from pipeline.core.documents import parse_json
 from pipeline.core.events import Note, Report, ignore
 from pipeline.core.shown import shown
@@ -148,9 +149,9 @@ class _Lock:
         try:
             self._put(overwrite=False, value=value)
         except ClientError as problem:
-            if _code(problem) == "TooManyUpdates":
+            if error_code(problem) == "TooManyUpdates":
                 return False
-            if _code(problem) != "ParameterAlreadyExists":
+            if error_code(problem) != "ParameterAlreadyExists":
                 raise
             # botocore repeats a request whose answer was lost, so it may be this run's own.
             held = self._read()
@@ -167,7 +168,7 @@ class _Lock:
                 return False
             before = self._ssm.get_parameter(Name=f"{self._name}:{held.version}")["Parameter"]
         except ClientError as problem:
-            if _code(problem) in ("TooManyUpdates", "ParameterNotFound", "ParameterVersionNotFound"):
+            if error_code(problem) in ("TooManyUpdates", "ParameterNotFound", "ParameterVersionNotFound"):
                 return False
             raise
         return bool(before["Value"] == held.value)
@@ -176,7 +177,7 @@ class _Lock:
         try:
             answer = self._ssm.get_parameter(Name=self._name)
         except ClientError as problem:
-            if _code(problem) == "ParameterNotFound":
+            if error_code(problem) == "ParameterNotFound":
                 return None
             raise
         found = answer["Parameter"]
@@ -215,7 +216,3 @@ def _machine() -> str:
         return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return uuid.uuid4().hex  # of this process alone
-
-
-def _code(problem: ClientError) -> str:
-    return str(problem.response.get("Error", {}).get("Code", ""))

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.core.events import Report, ignore, step
 from pipeline.core.shown import counted
@@ -194,7 +195,7 @@ def _image_of(lambda_client: Any, name: str, version: str, repositories: frozens
     try:
         code = lambda_client.get_function(FunctionName=name, Qualifier=version).get("Code", {})
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+        if error_code(problem) == "ResourceNotFoundException":
             return
         raise
     for uri in (code.get("ResolvedImageUri"), code.get("ImageUri")):

@@ -22,6 +22,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.assembly.model import PushedImage
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.ledger.stored_images import restore_command
 from pipeline.oci.values import DOCKER_MANIFEST, OCI_MANIFEST, Digest, ImageReference
@@ -171,7 +172,7 @@ def list_releases(ssm: Any, environment: str) -> tuple[Release, ...]:
     try:
         pages = list(ssm.get_paginator("get_parameter_history").paginate(Name=parameter_name(environment)))
     except ClientError as problem:
-        if _code(problem) == "ParameterNotFound":
+        if error_code(problem) == "ParameterNotFound":
             return ()
         raise
     found = [_parse(each["Version"], each["Value"]) for page in pages for each in page["Parameters"]]
@@ -183,7 +184,7 @@ def read_release(ssm: Any, environment: str, number: int) -> Release:
     try:
         found = ssm.get_parameter(Name=f"{parameter_name(environment)}:{number}")["Parameter"]
     except ClientError as problem:
-        if _code(problem) not in ("ParameterNotFound", "ParameterVersionNotFound"):
+        if error_code(problem) not in ("ParameterNotFound", "ParameterVersionNotFound"):
             raise
         raise ReleaseError(
             f"release {number} of {environment} was not found",
@@ -198,7 +199,7 @@ def delete_ledger(ssm: Any, environment: str) -> bool:
     try:
         ssm.delete_parameter(Name=parameter_name(environment))
     except ClientError as problem:
-        if _code(problem) == "ParameterNotFound":
+        if error_code(problem) == "ParameterNotFound":
             return False
         raise
     return True
@@ -262,7 +263,7 @@ def _put(ssm: Any, environment: str, value: str) -> int:
             return int(answer["Version"])
         except ClientError as problem:
             # A concurrent write, which botocore does not retry.
-            if _code(problem) != "TooManyUpdates" or attempt == 4:
+            if error_code(problem) != "TooManyUpdates" or attempt == 4:
                 raise
             time.sleep(0.2 * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
@@ -345,9 +346,9 @@ def _tag_image(ecr: Any, repository: str, digest: Digest, release: Release) -> N
         )
     except ClientError as problem:
         # An earlier run has set the tag, which contains a mark of the record.
-        if _code(problem) == "ImageTagAlreadyExistsException":
+        if error_code(problem) == "ImageTagAlreadyExistsException":
             _expect_tag(ecr, repository, digest, release)
-        elif _code(problem) != "ImageAlreadyExistsException":
+        elif error_code(problem) != "ImageAlreadyExistsException":
             raise
 
 
@@ -377,7 +378,3 @@ def _expect_tag(ecr: Any, repository: str, digest: Digest, release: Release) -> 
         f"the tag {release.tag} of {repository} belongs to another image than {digest}",
         NextStep("Remove the tag if it was set by hand, then release again", ("up",)),
     )
-
-
-def _code(problem: ClientError) -> str:
-    return str(problem.response.get("Error", {}).get("Code", ""))

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.oci.values import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest
 
 # API_BatchGetImage and API_BatchDeleteImage take at most this many.
@@ -48,7 +49,7 @@ def read_images(ecr: Any, repository: str) -> tuple[StoredImage, ...]:
     try:
         pages = list(ecr.get_paginator("describe_images").paginate(repositoryName=repository))
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") == "RepositoryNotFoundException":
+        if error_code(problem) == "RepositoryNotFoundException":
             return ()
         raise
     images = [_stored(repository, detail) for page in pages for detail in page["imageDetails"]]
@@ -72,7 +73,7 @@ def read_archived(ecr: Any, repository: str, digests: Collection[Digest]) -> fro
             if each.get("imageStatus") == "ARCHIVED"
         }
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") == "RepositoryNotFoundException":
+        if error_code(problem) == "RepositoryNotFoundException":
             return frozenset()
         raise
     return frozenset(archived.intersection(digests))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code, image_uri
 from pipeline.core.errors import FunctionError, NextStep
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def invoke_function(target: Target, name: str, event: bytes, *, qualifier: str) 
         answer = client.invoke(FunctionName=name, Qualifier=qualifier, Payload=event, LogType="Tail")
         payload = answer["Payload"].read()
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+        if error_code(problem) != "ResourceNotFoundException":
             raise
         raise _absent(name, qualifier) from problem
     seconds = time.monotonic() - started
@@ -100,14 +101,14 @@ def describe_function(target: Target, name: str, *, qualifier: str) -> dict[str,
     try:
         found = target.client("lambda").get_function(FunctionName=name, Qualifier=qualifier)
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+        if error_code(problem) != "ResourceNotFoundException":
             raise
         raise _absent(name, qualifier) from problem
     configuration = found["Configuration"]
     role = target.client("sts").assume_role(RoleArn=configuration["Role"], RoleSessionName=name[:64])["Credentials"]
     return {
         **{key: configuration.get(key) for key in ("FunctionName", "FunctionArn", "Version", "MemorySize", "Timeout")},
-        "ImageUri": found["Code"].get("ResolvedImageUri") or found["Code"].get("ImageUri"),
+        "ImageUri": image_uri(found),
         "Environment": configuration.get("Environment", {}).get("Variables"),
         "ImageConfig": configuration.get("ImageConfigResponse", {}).get("ImageConfig"),
         "LogGroup": configuration.get("LoggingConfig", {}).get("LogGroup"),

@@ -16,6 +16,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
+
 STATE_MACHINE = "state-machine"
 # An event may appear this long after others with a later time, because streams are ingested independently (ms).
 LATE = 60_000
@@ -117,7 +119,7 @@ class LogReader:
             try:
                 found = dict(self._find(source))
             except ClientError as problem:
-                if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+                if error_code(problem) != "ResourceNotFoundException":
                     raise
                 self.missing.add(source.group)
                 continue
@@ -246,7 +248,7 @@ def sample_log(
         try:
             page = client.filter_log_events(**request)
         except ClientError as problem:
-            if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            if error_code(problem) != "ResourceNotFoundException":
                 raise
             page = {}
         events = tuple(

@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -36,6 +36,8 @@ _OF_CONNECTION = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
 }  # fmt: skip
+# The client states these for what it sends.
+_DROPPED = {*_OF_CONNECTION, "host", "content-length"}
 
 
 class RouteServer:
@@ -76,24 +78,27 @@ class RouteServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Forward a request. headers: their names in lower case."""
+    def answer(self, method: str, target: str, headers: Headers, body: bytes) -> Answer:
+        """Forward a request."""
         started = time.monotonic()
         answer = self._answered(method, target, headers, body)
         milliseconds = 1000 * (time.monotonic() - started)
         self._tell(f"{method} {printable(target.partition('?')[0])}  {answer[0]}  {milliseconds:.0f} ms")
         return answer
 
-    def _answered(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        if comes_from_elsewhere(headers.items()) or host_of(headers.items()) not in self._hosts:
+    def _answered(self, method: str, target: str, headers: Headers, body: bytes) -> Answer:
+        if comes_from_elsewhere(headers) or host_of(headers) not in self._hosts:
             return _refused(403, "web pages of other origins have no access")
         path = target.partition("?")[0]
         # Such segments are resolved on the way, and would leave the API.
         if not path.startswith("/") or {".", ".."} & set(unquote(path).replace("\\", "/").split("/")):
             return _refused(400, "the path cannot be served")
-        kept = {
-            name: value for name, value in headers.items() if name not in {*_OF_CONNECTION, "host", "content-length"}
-        }
+        # API Gateway joins the values of a header that is there twice (payload format 2.0).
+        kept: dict[str, str] = {}
+        for name, value in headers:
+            if name not in _DROPPED:
+                between = "; " if name == "cookie" else ","
+                kept[name] = f"{kept[name]}{between}{value}" if name in kept else value
         url = f"{self.api}{target}"
         if "authorization" not in kept:
             kept = self._sign(method, url, kept, body)
@@ -110,6 +115,8 @@ class RouteServer:
         return {f"{ADDRESS}:{port}", f"localhost:{port}"}
 
 
+# Names in lower case, and values.
+Headers = Sequence[tuple[str, str]]
 Sign = Callable[[str, str, Mapping[str, str], bytes], dict[str, str]]
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -146,10 +153,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def _serve(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not (length.isascii() and length.isdecimal()):
+        headers = [(name.lower(), value) for name, value in self.headers.items()]
+        lengths = [value for name, value in headers if name == "content-length"] or ["0"]
+        length = lengths[0]
+        if self.headers.get("transfer-encoding") is not None or not (length.isascii() and length.isdecimal()):
             self._send(_refused(411, "a Content-Length is needed"), close=True)
+        elif len(lengths) > 1:
+            self._send(_refused(400, "a Content-Length is there twice"), close=True)
         elif int(length) > BODY_MAX:
             self._send(_refused(413, f"a body has at most {BODY_MAX:,} bytes"), close=True)
         else:

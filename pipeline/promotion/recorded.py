@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cfn.names import Names, repository_output
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import NextStep, ReleaseError
 from pipeline.ledger.releases import Release, read_latest, read_release
 from pipeline.ledger.stored_images import restore_command
@@ -90,7 +91,7 @@ def _describe(ecr: Any, repository: str, digest: Digest) -> Stored | None:
             filter={"imageStatus": "ANY"},
         )["imageDetails"]
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") in ("ImageNotFoundException", "RepositoryNotFoundException"):
+        if error_code(problem) in ("ImageNotFoundException", "RepositoryNotFoundException"):
             return None
         raise
     return (

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from cfn.names import LIVE_ALIAS, Names, pascal_case
 from cfn.rehearsal import ROLE_OUTPUT, Candidate, rehearsal_template
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code
 from pipeline.core.events import Report, ignore, step
 from pipeline.operations.invoke import read_payload, read_report
 from pipeline.rehearsal.replay import TaskFailed
@@ -83,7 +84,7 @@ class Stage:
         try:
             answer = _allowed(self.opened, lambda: client.invoke(FunctionName=name, Payload=payload, LogType="Tail"))
         except ClientError as problem:
-            code = problem.response.get("Error", {}).get("Code", "")
+            code = error_code(problem)
             if code not in ("TooManyRequestsException", "ServiceException", "ResourceNotReadyException"):
                 raise
             raise TaskFailed(f"Lambda.{code}", str(problem)) from problem
@@ -145,7 +146,7 @@ def _delete_function(client: Any, name: str) -> None:
         client.delete_function(FunctionName=name)
     except ClientError as problem:
         # Gone, or still being created: the deletion of the stack waits for it.
-        if problem.response.get("Error", {}).get("Code") not in (
+        if error_code(problem) not in (
             "ResourceNotFoundException", "ResourceConflictException",
         ):  # fmt: skip
             raise
@@ -177,7 +178,7 @@ def _allowed(opened: float, call: Callable[[], _T]) -> _T:
         try:
             return call()
         except ClientError as problem:
-            denied = problem.response.get("Error", {}).get("Code") in _DENIED
+            denied = error_code(problem) in _DENIED
             if not denied or time.monotonic() - opened > _PROPAGATION:
                 raise
         interruption.sleep(1.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.core.events import Report, step
 from pipeline.stacks import RetainedResource
 from pipeline.stacks.existing import RETAINING
@@ -54,6 +55,6 @@ def empty_bucket(clients: Callable[[str], Any], name: str, report: Report) -> No
                     s3.delete_objects(Bucket=name, Delete={"Objects": found[start : start + _AT_ONCE], "Quiet": True})
                 deleted += len(found)
         except ClientError as problem:
-            if problem.response.get("Error", {}).get("Code") != "NoSuchBucket":
+            if error_code(problem) != "NoSuchBucket":
                 raise
         running.detail = f"{deleted:,} objects deleted"

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cfn.names import Names
 from cfn.render import TEMPLATE_BODY_MAX
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code
 from pipeline.core.events import Event, Note, Report, ResourceChanged, ignore, step
 from pipeline.core.shown import counted
 from pipeline.ledger.releases import delete_ledger, list_releases, parameter_name
@@ -121,7 +122,7 @@ def _read_template(cloudformation: Any, state: StackState) -> str:
     try:
         body = cloudformation.get_template(StackName=state.stack_id, TemplateStage="Original").get("TemplateBody", "")
     except ClientError as problem:
-        if says_absent(problem) or problem.response.get("Error", {}).get("Code") == "ValidationError":
+        if says_absent(problem) or error_code(problem) == "ValidationError":
             return ""
         raise
     return body if isinstance(body, str) else json.dumps(body)
@@ -178,7 +179,7 @@ def vpc_functions(lambda_client: Any, names: Iterable[str]) -> dict[str, set[str
         try:
             configuration = lambda_client.get_function_configuration(FunctionName=name)
         except ClientError as problem:
-            if _code(problem) != "ResourceNotFoundException":
+            if error_code(problem) != "ResourceNotFoundException":
                 raise
             continue
         if groups := set(configuration.get("VpcConfig", {}).get("SecurityGroupIds", [])):
@@ -228,7 +229,7 @@ def _delete_function(lambda_client: Any, name: str) -> None:
     try:
         lambda_client.delete_function(FunctionName=name)
     except ClientError as problem:
-        if _code(problem) not in ("ResourceNotFoundException", "ResourceConflictException"):
+        if error_code(problem) not in ("ResourceNotFoundException", "ResourceConflictException"):
             raise
 
 
@@ -246,13 +247,9 @@ def _delete_interface(ec2: Any, interface_id: str) -> int:
         ec2.delete_network_interface(NetworkInterfaceId=interface_id)
     except ClientError as problem:
         # Lambda may have deleted it already, or be using it again for a moment.
-        if _code(problem) not in (
+        if error_code(problem) not in (
             "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterface.InUse", "InvalidParameterValue",
         ):  # fmt: skip
             raise
         return 0
     return 1
-
-
-def _code(problem: ClientError) -> str:
-    return str(problem.response.get("Error", {}).get("Code", ""))

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from cfn.names import LIVE_ALIAS
 from pipeline.assembly.model import PushedImage
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import FunctionError, NextStep
 from pipeline.core.events import Note, Report, step
 from pipeline.core.shown import counted
@@ -74,7 +75,7 @@ def _listed_code(lambda_client: Any, names: AbstractSet[str]) -> dict[str, str]:
                 break
     except ClientError as problem:
         # Without the permission to list, each function is asked for.
-        if problem.response.get("Error", {}).get("Code") != "AccessDeniedException":
+        if error_code(problem) != "AccessDeniedException":
             raise
     return found
 
@@ -88,7 +89,7 @@ def _runs_live(lambda_client: Any, name: str, pushed: PushedImage) -> bool:
         found = lambda_client.get_function(FunctionName=name, Qualifier=LIVE_ALIAS)
         alias = lambda_client.get_alias(FunctionName=name, Name=LIVE_ALIAS)
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+        if error_code(problem) != "ResourceNotFoundException":
             raise
         return False
     configuration = found["Configuration"]
@@ -199,7 +200,7 @@ def _read(lambda_client: Any, name: str, qualifier: str | None) -> Any:
     try:
         return lambda_client.get_function(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+        if error_code(problem) != "ResourceNotFoundException":
             raise
         raise FunctionGone(
             f"{name} was not verified",

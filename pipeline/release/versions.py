@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.names import LIVE_ALIAS, image_parameter, pascal_case
+from pipeline.core.aws_answers import error_code
 from pipeline.core.events import Event, Note, Report, ResourceChanged
 from pipeline.oci.values import ImageReference
 from pipeline.stacks import StackStatus
@@ -71,7 +72,7 @@ def delete_versions(lambda_client: Any, name: str, choose: Choose = superseded) 
             return ()
         aliases = list(_aliases(lambda_client, name))
     except ClientError as problem:
-        if _code(problem) == "ResourceNotFoundException":
+        if error_code(problem) == "ResourceNotFoundException":
             return ()
         raise
     live = next((each["FunctionVersion"] for each in aliases if each["Name"] == LIVE_ALIAS), "")
@@ -179,11 +180,7 @@ def _delete(lambda_client: Any, name: str, number: int) -> bool:
     try:
         lambda_client.delete_function(FunctionName=name, Qualifier=str(number))
     except ClientError as problem:
-        if _code(problem) not in ("ResourceNotFoundException", "ResourceConflictException"):
+        if error_code(problem) not in ("ResourceNotFoundException", "ResourceConflictException"):
             raise
         return False
     return True
-
-
-def _code(problem: ClientError) -> str:
-    return str(problem.response.get("Error", {}).get("Code", ""))

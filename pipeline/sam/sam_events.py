@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.sam.sam_values import Note, Unknown, Values
+from pipeline.sam.sam_values import Note, Unknown, Values, shown_json
 
 _BY_HAND = "Write it into [[events]] of function.toml, or into resources.yaml; docs/functions.md has the kinds."
 _PAYLOAD = "The route is one of an HTTP API: no stage in the path, and events in payload format 2.0."
@@ -45,7 +45,7 @@ class Events:
             self.notes.append(Note(place, f"not carried over: {why}", _BY_HAND))
             return
         for key, value in one.properties.items():
-            self.notes.append(Note(f"{place}.{key}", f"{_shown(value)} has no counterpart", _BY_HAND))
+            self.notes.append(Note(f"{place}.{key}", f"{shown_json(value)} has no counterpart", _BY_HAND))
 
 
 @dataclass(slots=True)
@@ -89,10 +89,6 @@ class _Reading:
             raise Unknown("it is disabled, and an event in function.toml is always enabled")
 
 
-def _shown(value: Any) -> str:
-    return json.dumps(value, default=str)[:200]
-
-
 def _route(reading: _Reading, kind: str) -> dict[str, Any]:
     method = str(reading.plain("Method", "any")).upper()
     path = reading.plain("Path")
@@ -119,7 +115,7 @@ def _auth(reading: _Reading, kind: str, auth: Any) -> str:
     if authorizer in (None, "NONE") and not keys and not named:
         return "none"
     if authorizer != "AWS_IAM" or keys:
-        shown = _shown(auth or common) if auth or common else f"what protects the API of {named.pop()}"
+        shown = shown_json(auth or common) if auth or common else f"what protects the API of {named.pop()}"
         reading.note(
             "Auth", f"{shown} has no counterpart, so callers have to sign with IAM (auth = \"iam\")",
             "Judge callers in the function, or put an authorizer into resources.yaml; auth = \"none\" opens the route.",

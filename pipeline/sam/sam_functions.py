@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from pipeline.assembly.manifest import Manifest, judge_manifest
 from pipeline.sam.sam_events import Events
 from pipeline.sam.sam_policies import read_policies
 from pipeline.sam.sam_template import ImageFunction
-from pipeline.sam.sam_values import Note, Unknown, Values, function_of
+from pipeline.sam.sam_values import Note, Unknown, Values, function_of, shown_json
 
 # SAM's own defaults are Lambda's, and not those of function.toml.
 _MEMORY, _TIMEOUT = 128, 3
@@ -100,7 +99,7 @@ def read_function(
     for key in _WITHOUT_EFFECT:
         reading.properties.pop(key, None)
     for key, value in reading.properties.items():
-        reading.note(key, f"{json.dumps(value)[:200]} is not carried over", _BY_HAND.get(key, _OTHERWISE))
+        reading.note(key, f"{shown_json(value)} is not carried over", _BY_HAND.get(key, _OTHERWISE))
     _keep_possible(project, events.found, types)
     _read_attributes(project)
     return project
@@ -135,7 +134,7 @@ class _Reading:
             if key in rest:
                 self.project.manifest[name] = int(rest.pop(key))
         for key, each in rest.items():
-            self.note(f"EventInvokeConfig.{key}", f"{json.dumps(each)[:200]} is not carried over",
+            self.note(f"EventInvokeConfig.{key}", f"{shown_json(each)} is not carried over",
                       _BY_HAND["DeadLetterQueue"])  # fmt: skip
 
     def network(self, value: Mapping[str, Any]) -> None:
@@ -148,7 +147,7 @@ class _Reading:
 
     def url(self, value: Mapping[str, Any]) -> dict[str, Any]:
         for key in sorted(set(value) - {"AuthType"}):
-            self.note(f"FunctionUrlConfig.{key}", f"{json.dumps(value[key])[:200]} is not carried over", _OTHERWISE)
+            self.note(f"FunctionUrlConfig.{key}", f"{shown_json(value[key])} is not carried over", _OTHERWISE)
         return {"type": "url", "auth": "none" if value["AuthType"] == "NONE" else "iam"}
 
     def variables(self) -> None:
@@ -212,7 +211,7 @@ def _keep_possible(project: FunctionProject, events: list[dict[str, Any]], types
 
 
 def _left_out(place: str, why: list[str], value: Mapping[str, Any]) -> Note:
-    shown = json.dumps(value, default=str)[:300]
+    shown = shown_json(value)
     return Note(place, f"not carried over: {'; '.join(why)}", f"Correct {shown}, and write it into function.toml.")
 
 
@@ -252,6 +251,4 @@ def _read_attributes(project: FunctionProject) -> None:
             "Condition": "Deploy the function in each environment, or remove its folder.",
             "DependsOn": "Nothing, if the function names the resource in calls, events or variables.",
         }.get(key, _OTHERWISE)
-        project.notes.append(
-            Note(f"{project.source.logical_id}.{key}", f"{json.dumps(value)[:200]} is not carried over", do)
-        )
+        project.notes.append(Note(f"{project.source.logical_id}.{key}", f"{shown_json(value)} is not carried over", do))

@@ -19,7 +19,7 @@ from pipeline.sam.sam_functions import FunctionProject, read_function
 from pipeline.sam.sam_images import Built, judge_dockerfile
 from pipeline.sam.sam_resources import carry_over, plain_resources
 from pipeline.sam.sam_template import Template, refused
-from pipeline.sam.sam_values import Note, Values
+from pipeline.sam.sam_values import Note, Values, shown_json
 
 NOTES_FILE = "from-sam.md"
 # With the project's and an environment's name, a function's name has at most 64 characters.
@@ -80,7 +80,7 @@ def _imported(template: Template) -> SamProject:
     ids |= {name: bucket_id(bucket) for name, bucket in buckets.items()}
     left = {
         name: Note(name, f"the event's own bucket takes its place: {bucket_id(bucket)}",
-                   f"Move its objects there. Its properties are not carried over; it was {_shown(candidates[name])}.")
+                   f"Move its objects there. Its properties are not carried over: {shown_json(candidates[name])}.")
         for name, bucket in buckets.items()
     }  # fmt: skip
     own = carry_over(template, candidates, ids, left)
@@ -99,7 +99,7 @@ def _imported(template: Template) -> SamProject:
     defaults, notes = _defaults(functions)
     folders = _folders(functions, defaults, notes)
     notes += [
-        Note(f"Parameters.{name}", f"function.toml has its default, {_shown(parameters[name])}",
+        Note(f"Parameters.{name}", f"function.toml has its default, {shown_json(parameters[name])}",
              "Write what differs into [environments.NAME] and [environments.NAME.environment].")
         for name in sorted(values.taken)
     ]  # fmt: skip
@@ -188,7 +188,7 @@ def _defaults(functions: Sequence[FunctionProject]) -> tuple[dict[str, Any], lis
             notes.append(Note(f"{place}.Architectures", why, do))
         for key, value in each.environment.items():
             if defaults.setdefault(key, value) != value:
-                why = f"{key} {_shown(defaults[key])} instead of {_shown(value)}"
+                why = f"{key} {shown_json(defaults[key])} instead of {shown_json(value)}"
                 do = "A project has one network: subnets and security_groups in environments.toml."
                 notes.append(Note(f"{place}.VpcConfig", why, do))
     return defaults, notes
@@ -202,7 +202,7 @@ def _folders(functions: Sequence[FunctionProject], defaults: dict[str, Any], not
             image = {"image": each.source.properties["ImageUri"]}
             folders.append(Folder(each, tomli_w.dumps({**image, **each.manifest}), Built(), None))
             if each.image:
-                why = f"{_shown(each.image)} is not carried over"
+                why = f"{shown_json(each.image)} is not carried over"
                 do = "An image that exists has its own command; build one that has this."
                 notes.append(Note(f"{each.source.logical_id}.ImageConfig", why, do))
             continue
@@ -236,7 +236,3 @@ def _with_config(text: str, image: Mapping[str, Any]) -> str:
     if not lines:
         return text
     return text.rstrip() + "\n\n# Of ImageConfig in the SAM template.\n" + "\n".join(lines) + "\n"
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, default=str)[:200]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.sam.sam_template import FUNCTION, Template
-from pipeline.sam.sam_values import Note, references, renamed
+from pipeline.sam.sam_values import Note, references, renamed, shown_json
 
 _TABLE = "AWS::Serverless::SimpleTable"
 _PSEUDO = (
@@ -170,7 +169,7 @@ def _of_sections(template: Template) -> list[Note]:
     notes = [
         Note(
             str(section),
-            f"{json.dumps(value)[:200]} is not carried over",
+            f"{shown_json(value)} is not carried over",
             "Put what people should know into README.md.",
         )
         for section, value in template.sections.items()
@@ -179,8 +178,8 @@ def _of_sections(template: Template) -> list[Note]:
     transforms = template.sections.get("Transform", [])
     for each in transforms if isinstance(transforms, list) else []:
         if each != "AWS::Serverless-2016-10-31":
-            notes.append(Note("Transform", f"{json.dumps(each)[:200]} is not carried over", "Write out what it makes."))
+            notes.append(Note("Transform", f"{shown_json(each)} is not carried over", "Write out what it makes."))
     for kind, properties in template.sections.get("Globals", {}).items():
         if kind != "Function":
-            notes.append(Note(f"Globals.{kind}", f"{json.dumps(properties)[:200]} is not carried over", _OTHERWISE))
+            notes.append(Note(f"Globals.{kind}", f"{shown_json(properties)} is not carried over", _OTHERWISE))
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ class Note:
     place: str
     why: str
     do: str
+
+
+def shown_json(value: Any) -> str:
+    """A value of a template for a message; YAML also has dates."""
+    return json.dumps(value, default=str)[:200]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import NextStep, StackError
 from pipeline.core.events import Note, Report, ignore
 from pipeline.stacks.changeset import (
@@ -200,7 +201,7 @@ def _start(cfn: Any, made: ChangeSet, token: str) -> None:
                 RetainExceptOnCreate=True,
             )
         except ClientError as problem:
-            if problem.response.get("Error", {}).get("Code") != "InvalidChangeSetStatus":
+            if error_code(problem) != "InvalidChangeSetStatus":
                 raise
             found = cfn.describe_change_set(ChangeSetName=made.change_set_id)
             if found["ExecutionStatus"] not in ("EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"):

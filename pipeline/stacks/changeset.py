@@ -12,6 +12,7 @@ from typing import Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cfn.render import TEMPLATE_BODY_MAX
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import StackError
 from pipeline.stacks.failures import StackFailed, explain, validation_failures
 from pipeline.stacks.follow import Deadline, Pause
@@ -174,7 +175,7 @@ def drop_change_set(cfn: Any, change_set: ChangeSet) -> None:
     try:
         cfn.delete_change_set(ChangeSetName=change_set.change_set_id)
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
+        if error_code(problem) not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
             raise
     if change_set.kind == "UPDATE" or read_status(cfn, change_set.stack_id) is not StackStatus.REVIEW_IN_PROGRESS:
         return
@@ -223,7 +224,7 @@ def _wait_for(cfn: Any, change_set: ChangeSet, deadline: Deadline) -> ChangeSet:
 
 def _made_already(cfn: Any, problem: ClientError, target: str, name: str) -> Any:
     """The change set that an earlier attempt of the same request created, if botocore retried it."""
-    if problem.response.get("Error", {}).get("Code") != "AlreadyExistsException":
+    if error_code(problem) != "AlreadyExistsException":
         raise problem
     try:
         found = cfn.describe_change_set(StackName=target, ChangeSetName=name)

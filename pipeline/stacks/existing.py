@@ -15,6 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.aws_answers import error_code
 from pipeline.stacks.plan import ExistingResource
 
 _AT_ONCE = 8
@@ -146,7 +147,7 @@ def call_succeeds(call: Callable[[], Any], *absent: str) -> bool:
     try:
         call()
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") in absent:
+        if error_code(problem) in absent:
             return False
         raise
     return True
@@ -172,7 +173,7 @@ def _queue(clients: Callable[[str], Any], name: str) -> Mapping[str, str] | None
     try:
         return {"QueueUrl": clients("sqs").get_queue_url(QueueName=name)["QueueUrl"]}
     except ClientError as problem:
-        if problem.response.get("Error", {}).get("Code") in _NO_QUEUE:
+        if error_code(problem) in _NO_QUEUE:
             return None
         raise
 

@@ -14,6 +14,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import StackError
 from pipeline.core.events import Note, Report, ignore
 from pipeline.oci.values import Digest
@@ -101,7 +102,7 @@ def _ensure(s3: Any, bucket: TemplatesBucket, report: Report) -> None:
             report(Note(f"created the bucket {bucket.name} for templates that are too large for a request"))
             return
         except ClientError as problem:
-            if _code(problem) not in _UNDER_WAY or attempt == _ATTEMPTS - 1:
+            if error_code(problem) not in _UNDER_WAY or attempt == _ATTEMPTS - 1:
                 raise
             interruption.sleep(0.5 * 2**attempt)
 
@@ -111,9 +112,9 @@ def _is_whole(s3: Any, bucket: TemplatesBucket) -> bool:
     try:
         s3.get_bucket_lifecycle_configuration(Bucket=bucket.name, ExpectedBucketOwner=bucket.account)
     except ClientError as problem:
-        if _code(problem) in ("NoSuchBucket", "NoSuchLifecycleConfiguration"):
+        if error_code(problem) in ("NoSuchBucket", "NoSuchLifecycleConfiguration"):
             return False
-        if _code(problem) == "AccessDenied":
+        if error_code(problem) == "AccessDenied":
             # S3 answers the same for a bucket of another account (S3 user guide, "bucket owner condition").
             why = f"{problem}: it belongs to another account, or the caller may not access it"
             raise _unusable(bucket, why) from problem
@@ -129,9 +130,9 @@ def _make(s3: Any, bucket: TemplatesBucket) -> None:
     try:
         s3.create_bucket(Bucket=bucket.name, ObjectOwnership="BucketOwnerEnforced", **place)
     except ClientError as problem:
-        if _code(problem) == "BucketAlreadyExists":
+        if error_code(problem) == "BucketAlreadyExists":
             raise _unusable(bucket, "another account owns a bucket of that name") from problem
-        if _code(problem) != "BucketAlreadyOwnedByYou":
+        if error_code(problem) != "BucketAlreadyOwnedByYou":
             raise
     own = {"Bucket": bucket.name, "ExpectedBucketOwner": bucket.account}
     s3.put_public_access_block(
@@ -172,7 +173,3 @@ def _unusable(bucket: TemplatesBucket, why: str) -> StackError:
         "Allow the caller the actions in docs/decisions/large-templates.md. If another account owns the bucket, deploy"
         " the output of `synth --out DIR` through a bucket of yours: aws cloudformation deploy --s3-bucket YOURS",
     )
-
-
-def _code(problem: ClientError) -> str:
-    return str(problem.response.get("Error", {}).get("Code", ""))

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from cfn.workflow.limits import FILES_RESULTS, FILES_SUBMITTED
 from pipeline.core import interruption
+from pipeline.core.aws_answers import error_code
 from pipeline.core.errors import SubmissionError
 from pipeline.core.events import Note, Report, Submitted, ignore, step
 from pipeline.core.files import cache_folder, storing
@@ -198,7 +199,7 @@ def _describe(sfn_client: Any, arn: str) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = sfn_client.describe_execution(executionArn=arn)
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") == "ExecutionDoesNotExist":
+        if error_code(error) == "ExecutionDoesNotExist":
             return None
         raise
     return found

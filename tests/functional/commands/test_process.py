@@ -23,7 +23,7 @@ def test_a_release_loads_the_template_library_only_to_build_templates() -> None:
 
 
 def test_help_needs_no_heavy_library() -> None:
-    heavy = "boto3,botocore,docker,troposphere,rich,urllib3,uv"
+    heavy = "boto3,botocore,docker,troposphere,rich,urllib3,uv,yaml"
     script = (
         "import sys, bootstrap\n"
         "try: bootstrap.main(['--help'])\n"

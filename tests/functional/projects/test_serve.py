@@ -28,7 +28,8 @@ WORD = "first"
 def handle(event, context):
     http = event["requestContext"]["http"]
     return {"word": WORD, "path": event["rawPath"], "query": event["rawQueryString"], "body": event.get("body"),
-            "signed": "authorizer" in event["requestContext"], "cookies": event.get("cookies")}
+            "signed": "authorizer" in event["requestContext"], "cookies": event.get("cookies"),
+            "own": event["headers"].get("x-own")}
 """
 MANIFEST = """
 handler = "handler.handle"
@@ -127,6 +128,27 @@ def test_routes_answer_signed_and_open(serving: Serving) -> None:
 )
 def test_requests_that_are_refused(serving: Serving, target: str, headers: dict[str, str], status: int) -> None:
     assert serving.request("GET", target, **headers)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("twice", "status"),
+    [
+        ([("Host", "127.0.0.1:{port}"), ("Host", "rebound.example")], 403),
+        ([("Host", "127.0.0.1:{port}"), ("Content-Length", "0"), ("Content-Length", "1")], 400),
+        ([("Host", "127.0.0.1:{port}"), ("Origin", "null"), ("Origin", "http://127.0.0.1:{port}")], 403),
+        ([("Host", "127.0.0.1:{port}"), ("X-Own", "a"), ("X-Own", "b")], 200),
+    ],
+)
+def test_a_header_that_is_there_twice(serving: Serving, twice: list[tuple[str, str]], status: int) -> None:
+    with closing(HTTPConnection("127.0.0.1", serving.port, timeout=SECONDS)) as connection:
+        connection.putrequest("GET", "/own/7", skip_host=True, skip_accept_encoding=True)
+        for name, value in twice:
+            connection.putheader(name, value.format(port=serving.port))
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == status
+        if status == 200:
+            assert json.loads(answer.read())["own"] == "a,b"
 
 
 def test_a_saved_file_is_served(serving: Serving) -> None:

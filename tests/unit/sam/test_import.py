@@ -406,3 +406,8 @@ def test_image_config_replaces_the_command(app: Path) -> None:
 def test_an_image_that_exists_is_named(app: Path) -> None:
     (folder,) = imported(app, one("ImageUri: 1.dkr.ecr.x/y@sha256:0", "{}")).folders
     assert yaml.safe_load(folder.text.splitlines()[0].replace(" = ", ": ")) == {"image": "1.dkr.ecr.x/y@sha256:0"}
+
+
+def test_dates_that_yaml_makes_are_shown(app: Path) -> None:
+    project = imported(app, one("Tags: {since: 2026-01-02}, CodeSigningConfigArn: 2026-01-02"))
+    assert any("2026-01-02" in each.why + each.do for each in project.notes)
