@@ -32,6 +32,7 @@ CALLING_ALL = (
         ),
     ),
     *FUNCTIONS[1:],
+    FunctionDefinition("device-check", description="Looks at the device of a transaction"),
 )
 ONE_MORE = (*FUNCTIONS, FunctionDefinition("device-check", description="Looks at the device of a transaction"))
 
@@ -40,18 +41,21 @@ def findings(text: str) -> list[str]:
     return [f"{match.rule.id} {match.message}" for match in lint(text, config=ManualArgs(regions=["us-east-1"]))]
 
 
-@pytest.mark.parametrize("build", [registry_template, pipeline_template])
 @pytest.mark.parametrize(
-    ("settings", "functions"),
+    ("build", "settings", "functions"),
     [
-        (DEV, FUNCTIONS),
-        (PROD, FUNCTIONS),
-        (replace(DEV, zones=1), CALLING_ALL),
-        (DEV, ONE_MORE),
-        (replace(DEV, entrances=(Entrance.FILES,)), FUNCTIONS),
-        (replace(PROD, entrances=(Entrance.HTTP, Entrance.QUEUE)), entrance_functions(Entrance.HTTP, Entrance.QUEUE)),
+        (registry_template, DEV, ONE_MORE),
+        (registry_template, PROD, FUNCTIONS),
+        (pipeline_template, DEV, FUNCTIONS),
+        (pipeline_template, PROD, FUNCTIONS),
+        (pipeline_template, replace(DEV, zones=1, entrances=(Entrance.FILES,)), CALLING_ALL),
+        (
+            pipeline_template,
+            replace(PROD, entrances=(Entrance.HTTP, Entrance.QUEUE)),
+            entrance_functions(Entrance.HTTP, Entrance.QUEUE),
+        ),
     ],
-    ids=["dev", "prod", "calling-all", "one-more", "files", "http-and-queue"],
+    ids=["registry-dev", "registry-prod", "dev", "prod", "calling-all-and-files", "http-and-queue"],
 )
 def test_template_is_clean(build: Any, settings: Settings, functions: Sequence[FunctionDefinition]) -> None:
     text = render(build(settings, functions))
