@@ -163,3 +163,20 @@ def test_reserved_concurrency_is_refused_in_the_words_that_the_rule_quotes() -> 
 def test_the_cause_of_a_failed_function_is_told_in_its_words() -> None:
     cause = json.dumps(machines()["invoke-raises"]["cause"], separators=(",", ":"))
     assert cause_in_words(cause) == 'Some exception was raised. (File "/var/task/handler.py", line 2, in handler)'
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (
+            '{"__type": "TooManyRequestsException", "message": "Rate Exceeded.", "retryAfterSeconds": "1"}',
+            "Rate Exceeded.",
+        ),
+        ('Assess: {"message": "Rate Exceeded."}', "Rate Exceeded."),
+        ('{"message": 1}', '{"message": 1}'),
+        ('["message"]', '["message"]'),
+        ("Rate Exceeded. (Service: Lambda)", "Rate Exceeded. (Service: Lambda)"),
+    ],
+)
+def test_a_cause_of_a_service_is_its_message(cause: str, words: str) -> None:
+    assert cause_in_words(cause) == words
