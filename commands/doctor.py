@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,7 @@ from pipeline.core.errors import NextStep
 from pipeline.core.shown import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.doctor import CheckResult
     from pipeline.target import Target
@@ -33,13 +34,21 @@ if TYPE_CHECKING:
         metavar="[COMMAND]",
         help="Print the least IAM policy for COMMAND, or for each command, instead of checking.",
     ),
+    click.Option(
+        ["--out"],
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="With --policy: write it as files of which each fits into a managed policy.",
+    ),
 )
-def doctor(context: Context, *, policy: str | None = None) -> Outcome:
+def doctor(context: Context, *, policy: str | None = None, out: Path | None = None) -> Outcome:
     """Check account and region for anything that would make a deployment fail. Changes nothing.
 
     Exit code 1 for an error; on AWS also if a check that `up` relies on could not be made.
     """
-    return _examine(context) if policy is None else _policy(context, policy)
+    if policy is None and out is not None:
+        raise click.UsageError("--out needs --policy.")
+    return _examine(context) if policy is None else _policy(context, policy, out)
 
 
 def _examine(context: Context) -> Outcome:
@@ -85,7 +94,7 @@ def _is_bad(each: CheckResult, target: Target) -> bool:
     return missing or each.status is Status.ERROR
 
 
-def _policy(context: Context, command: str) -> Outcome:
+def _policy(context: Context, command: str, out: Path | None) -> Outcome:
     """The least IAM policy for a command, or for each with "all"; needs no credentials."""
     from botocore.session import get_session
 
@@ -115,8 +124,29 @@ def _policy(context: Context, command: str) -> Outcome:
         )
         for name in (POLICIES if command == "all" else (command,))
     }
+    if out is not None:
+        return _written(policies, out)
     result = policies if command == "all" else policies[command]
     return Outcome(result, json.dumps(result, indent=2))
+
+
+def _written(policies: Mapping[str, dict[str, Any]], folder: Path) -> Outcome:
+    """Write the parts of each policy as ``COMMAND-NUMBER.json``; those of an earlier, longer policy are deleted."""
+    from pipeline.core.files import storing, write_atomically
+    from pipeline.doctor.policy_parts import policy_parts
+
+    written: dict[str, list[str]] = {}
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, policy in policies.items():
+            parts = {folder / f"{name}-{number}.json": part for number, part in enumerate(policy_parts(policy), 1)}
+            for path, part in parts.items():
+                write_atomically(path, f"{json.dumps(part, indent=2)}\n".encode())
+            for path in folder.glob(f"{name}-[0-9]*.json"):
+                if path not in parts and path.stem.removeprefix(f"{name}-").isdecimal():
+                    path.unlink()
+            written[name] = [str(path) for path in parts]
+    return Outcome({"files": written}, "\n".join(path for paths in written.values() for path in paths))
 
 
 def examine(context: Context, target: Target) -> tuple[CheckResult, ...]:

@@ -27,14 +27,14 @@ HEAD = """# IAM permissions for deploying
 ```
 ./bootstrap.py doctor --target aws         # asks IAM whether the caller may do everything that up needs
 ./bootstrap.py doctor --policy up          # the least IAM policy for a command; without a name for each command
-./bootstrap.py doctor --policy up > up.json
-aws iam put-role-policy --role-name ROLE --policy-name up --policy-document file://up.json
+./bootstrap.py doctor --policy up --out policies
+aws iam create-policy --policy-name up-1 --policy-document file://policies/up-1.json
 ```
 
-The policies for `up`, `promote`, `infra` and `rollback` exceed the 6,144 characters of a managed policy, so attach one
-to a role as an inline policy (10,240 characters). With entrances those for `up` and `promote` can exceed this too:
-divide their statements among managed policies. They and that for `down` include the actions that CloudFormation calls
-as the caller (`pipeline/doctor/handlers.toml`, from CloudFormation's resource schemas).
+`--out` writes a policy in parts of at most 6,144 characters, so that each is a managed policy; a role takes ten. An
+inline policy has at most 10,240 characters, which those for `up` and `promote` can exceed. Those for commands that
+change stacks include the actions that CloudFormation calls as the caller (`pipeline/doctor/handlers.toml`, from
+CloudFormation's resource schemas).
 
 | resource | ARN in the policy |
 |---|---|

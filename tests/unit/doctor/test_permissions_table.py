@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cfn.settings import Entrance, Settings
 from pipeline.assembly.sources import find_sources
 from pipeline.doctor.permissions import CALLED, LARGE_TEMPLATES, RECOVERING, On, Permission
 from pipeline.doctor.policy import HANDLERS, permissions_of, policy_of, resource_arns
+from pipeline.doctor.policy_parts import policy_parts
 from pipeline.environment.synth import build_templates
 from tests.unit.cfn.examples import DEV, FUNCTIONS, PROD, pipeline, registry
 from tests.unit.doctor.handlers import ALWAYS_SET, FOREIGN, UNSET, deployed, derived, schema, text
@@ -194,6 +195,30 @@ def test_a_policy_is_the_permissions_and_nothing_else(command: str) -> None:
     [anything] = [each["Action"] for each in document["Statement"] if each["Resource"] == ["*"]] or [[]]
     on_anything = {each.action for each in permissions_of(command, DEV_BODIES) if each.on is On.ANYTHING}
     assert set(anything) == on_anything
+
+
+@pytest.mark.parametrize(("command", "most"), [("up", 6_144), ("promote", 6_144), ("plan", 6_144), ("up", 700)])
+def test_the_parts_of_a_policy_allow_what_it_allows(command: str, most: int) -> None:
+    whole, parts = policy(command), policy_parts(policy(command), most)
+    assert all(len(json.dumps(part, separators=(",", ":"))) <= most for part in parts)
+    assert _allowed([whole]) == _allowed(parts)
+    smallest = len(json.dumps(whole, separators=(",", ":"))) / most
+    assert smallest <= len(parts) <= 2 * smallest + 1 or most < 6_144
+
+
+def test_a_part_that_nothing_makes_short_enough_is_an_error() -> None:
+    with pytest.raises(ValueError, match="more than 100 characters"):
+        policy_parts(policy("up"), 100)
+
+
+def _allowed(policies: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    return {
+        (action, resource)
+        for document in policies
+        for each in document["Statement"]
+        for action in each["Action"]
+        for resource in each["Resource"]
+    }
 
 
 @pytest.mark.parametrize("on", On)
