@@ -39,7 +39,7 @@ LOCKS = (
     "requirements.lock",
     "requirements-uv.lock",
     "requirements-audit.lock",
-    "pipeline/assembly/runtime-requirements.txt",
+    "pipeline/assembly/dependencies/runtime-requirements.txt",
 )
 WITHOUT_ADVISORIES = "AUDIT_WITHOUT_ADVISORIES"
 

@@ -40,9 +40,9 @@ from benchmarks.measure import (
 )
 from benchmarks.sam_project import AS_SAM_INIT, SamImageProject, SamProject, install_sam, registry_login
 from benchmarks.separate import default_cache
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import CheckedImage, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.engine.build_context import lay_out_context
 from pipeline.engine.connection import connect_engine

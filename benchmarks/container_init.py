@@ -30,8 +30,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.files import cache_folder
 from pipeline.engine.builder import DockerBuilder

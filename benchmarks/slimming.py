@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cfn.settings import FunctionDefinition
-from pipeline.assembly.dependencies import read_lock
-from pipeline.assembly.glibc import manylinux_of
+from pipeline.assembly.dependencies.installation import read_lock
+from pipeline.assembly.dependencies.slim import Slim
+from pipeline.assembly.facts.glibc import manylinux_of
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import FunctionSource
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import PipelineError
 from pipeline.oci.blobs import BlobStore
 from pipeline.target import host_platform_of_functions

@@ -21,7 +21,7 @@ from pipeline.oci.work import sweep_store
 
 if TYPE_CHECKING:
     from pipeline.assembly.build import Build, Proof
-    from pipeline.assembly.slim import Slim
+    from pipeline.assembly.dependencies.slim import Slim
     from pipeline.assembly.vulnerabilities.vulnerability_gate import Gate
     from pipeline.rehearsal.gate import RequiredRehearsal
     from pipeline.release.deployment import Approve, Deployment
@@ -263,7 +263,7 @@ def base_of(context: Context) -> str:
 
 
 def slim_of(context: Context) -> Slim:
-    from pipeline.assembly.slim import Slim
+    from pipeline.assembly.dependencies.slim import Slim
 
     choices = context.choices
     return Slim.for_sources(context.sources, enabled=choices.slim is not False, byte_code=bool(choices.byte_code))

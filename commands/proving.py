@@ -110,8 +110,8 @@ def _rebuild(context: Context, provenance: Mapping[str, Any]) -> Digest:
     """The digest that this project's sources give with the parameters of a build. Raises PipelineError."""
     from cfn.settings import Architecture
     from commands.deploying import build_of
+    from pipeline.assembly.dependencies.slim import Slim
     from pipeline.assembly.model import Platform, PythonVersion
-    from pipeline.assembly.slim import Slim
     from pipeline.release.images import build_images
 
     what = "the image was not rebuilt"

@@ -258,7 +258,7 @@ def transactions(_folder: Path) -> Iterator[Case]:
 def images(_folder: Path) -> Iterator[Case]:
     """Layers, manifests, configs and indexes, as ``check`` and ``build --base`` read them."""
     from pipeline.assembly.check import find_findings
-    from pipeline.assembly.layer_facts import read_facts
+    from pipeline.assembly.facts.layer_facts import read_facts
     from pipeline.core.errors import PipelineError
     from pipeline.oci.archive import Archive, Judge
     from pipeline.oci.layout import parse_descriptor

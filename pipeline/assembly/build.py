@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.image import assemble
 from pipeline.assembly.layers import SharedPackages, lay_out
 from pipeline.assembly.model import Base, FunctionSource, Image, Platform
-from pipeline.assembly.slim import Slim
 from pipeline.core.events import Report, ignore
 from pipeline.oci.blobs import BlobStore
 

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.assembly.contents import judge_contents
-from pipeline.assembly.layer_facts import LayerFacts, LayerOpener, facts_of, replaced
+from pipeline.assembly.facts.contents import judge_contents
+from pipeline.assembly.facts.layer_facts import LayerFacts, LayerOpener, facts_of, replaced
 from pipeline.assembly.model import CheckedImage, EngineImage, FunctionSource, Image, Platform
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import CheckFailed, Finding

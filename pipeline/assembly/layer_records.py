@@ -12,12 +12,12 @@ from pipeline.oci.values import OCI_LAYER_GZIP, Descriptor, Digest, Layer
 # A change to one of these may change a layer.
 _MODULES = (
     "pipeline.assembly.layers",
-    "pipeline.assembly.dependency_layers",
-    "pipeline.assembly.slim",
-    "pipeline.assembly.byte_code",
-    "pipeline.assembly.distribution",
-    "pipeline.assembly.dependencies",
-    "pipeline.assembly.glibc",
+    "pipeline.assembly.dependencies.dependency_layers",
+    "pipeline.assembly.dependencies.slim",
+    "pipeline.assembly.dependencies.byte_code",
+    "pipeline.assembly.dependencies.distribution",
+    "pipeline.assembly.dependencies.installation",
+    "pipeline.assembly.facts.glibc",
     "pipeline.assembly.own.completeness",
     "pipeline.oci.tarball",
 )

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.assembly import model
-from pipeline.assembly.byte_code import compile_tree
-from pipeline.assembly.dependency_layers import Installed, file_entry, installed_of
+from pipeline.assembly.dependencies.byte_code import compile_tree
+from pipeline.assembly.dependencies.dependency_layers import Installed, file_entry, installed_of
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.layer_records import layer_version, record_layer, recorded_layer
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.assembly.own.collected import collect_files
 from pipeline.assembly.own.completeness import Available, judge_completeness
 from pipeline.assembly.own.references import Reference, references_of
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import SourceError
 from pipeline.core.events import Note, Report, ignore
 from pipeline.core.files import storing

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.assembly.dependency_layers import installed_of
+from pipeline.assembly.dependencies.dependency_layers import installed_of
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.ignore import IgnoreRules, read_rules
 from pipeline.assembly.layers import TASK_ROOT, lay_out
 from pipeline.assembly.model import CheckedImage, FunctionSource, Platform
-from pipeline.assembly.slim import Slim
 from pipeline.core.events import Report, ignore
 from pipeline.oci.archive import Archive, Inflated
 from pipeline.oci.blobs import BlobStore

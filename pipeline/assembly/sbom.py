@@ -12,8 +12,8 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from pipeline.assembly.dependencies import LockedPackage, read_lock
-from pipeline.assembly.dependency_layers import runtime_lock
+from pipeline.assembly.dependencies.dependency_layers import runtime_lock
+from pipeline.assembly.dependencies.installation import LockedPackage, read_lock
 from pipeline.assembly.image import canonical_json
 from pipeline.assembly.model import FunctionSource, Image, Platform
 from pipeline.assembly.referrers import make_referrer
@@ -37,7 +37,7 @@ def sbom_referrer(image: Image, source: FunctionSource, store: BlobStore) -> Art
     bases = sorted({str(layer.source) for layer in image.layers if layer.source})
     made_from = [source.name, str(image.platform), bases, [Digest.of(lock.content).hex for lock in contents]]
     key = Digest.of(canonical_json(made_from))
-    version = code_version(__name__, "pipeline.assembly.dependencies", "pipeline.core.shown")
+    version = code_version(__name__, "pipeline.assembly.dependencies.installation", "pipeline.core.shown")
     record = store.root / "sboms" / f"{key.hex}-{version}.json"
     content = _remembered(store, read_record(record))
     if content is None:

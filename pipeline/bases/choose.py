@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.assembly.glibc import AMAZON_LINUX_2, END_OF_AMAZON_LINUX_2, glibc_of
+from pipeline.assembly.facts.glibc import AMAZON_LINUX_2, END_OF_AMAZON_LINUX_2, glibc_of
 from pipeline.assembly.image import empty_base
 from pipeline.assembly.model import Base, Platform
 from pipeline.assembly.prebuilt import ENGINE

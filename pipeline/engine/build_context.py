@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.layers import LARGE, TASK_ROOT, lay_out
 from pipeline.assembly.model import FunctionSource, Platform
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import SourceError
 from pipeline.core.files import read_regular, storing
 from pipeline.engine.export import layer_entries

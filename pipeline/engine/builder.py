@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import Base, FunctionSource, Image, Platform
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import BaseImageError
 from pipeline.core.events import Report, ignore, step
 from pipeline.engine.build_context import write_context

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cfn.problems import Command
 from pipeline.assembly.build import Build
-from pipeline.assembly.dependencies import Lock, read_lock
-from pipeline.assembly.dependency_layers import runtime_lock
+from pipeline.assembly.dependencies.dependency_layers import runtime_lock
+from pipeline.assembly.dependencies.installation import Lock, read_lock
 from pipeline.assembly.model import CheckedImage, FunctionSource
 from pipeline.assembly.proof.attestations import attest, sign_image
 from pipeline.assembly.proof.provenance import (

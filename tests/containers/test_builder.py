@@ -18,8 +18,8 @@ import pytest
 
 from pipeline.assembly.build import build_image
 from pipeline.assembly.check import check_image
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import Base, FunctionSource, Image, Platform
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.bases.choose import choose_base
 from pipeline.core.errors import BaseImageError, LocalError, SourceError

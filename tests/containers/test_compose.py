@@ -24,7 +24,7 @@ import yaml
 from botocore.config import Config
 
 from cfn.workflow.limits import HISTORY_ENTRIES, HISTORY_SECONDS
-from pipeline.assembly.dependencies import read_lock
+from pipeline.assembly.dependencies.installation import read_lock
 from pipeline.assembly.model import PythonVersion
 from pipeline.assembly.sources import find_sources
 from pipeline.engine.connection import is_podman

@@ -14,8 +14,8 @@ import pytest
 
 from cfn.settings import TRANSACTIONS
 from pipeline.assembly.build import Build
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import Platform
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.events import ignore
 from pipeline.environment.configuration import Choices, Project, settings_of

@@ -53,7 +53,7 @@ def tar(files: Mapping[str, bytes]) -> bytes:
 
 def runtime_client(folder: Path) -> dict[str, bytes]:
     """awslambdaric as the images ship it, from the locked requirements."""
-    locked = ROOT / "pipeline" / "assembly" / "runtime-requirements.txt"
+    locked = ROOT / "pipeline" / "assembly" / "dependencies" / "runtime-requirements.txt"
     uv = Path(sys.executable).with_name("uv")
     subprocess.run(
         [

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.assembly.dependencies import Lock
+from pipeline.assembly.dependencies.installation import Lock
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.image import canonical_json
 from pipeline.assembly.model import FunctionSource, Image
-from pipeline.assembly.slim import Slim
 from pipeline.oci.values import Digest
 
 STATEMENT = "https://in-toto.io/Statement/v1"

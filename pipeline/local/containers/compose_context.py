@@ -24,9 +24,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from cfn.settings import Architecture
-from pipeline.assembly.dependencies import Lock, install, read_lock
+from pipeline.assembly.dependencies.installation import Lock, install, read_lock
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import DependencyError, PipelineError, SettingsError
 from pipeline.core.files import cache_folder

@@ -22,7 +22,7 @@ if [ ! -f "$dir/base.tar" ]; then
   rm -rf "$root"/dev/*
   mkdir -p "$root/var/task" "$root/var/runtime" "$root/usr/local/bin"
   "$python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: --python-version 3.11 \
-    --implementation cp --target "$root/var/runtime" --require-hashes -r "$here/../../../pipeline/assembly/runtime-requirements.txt"
+    --implementation cp --target "$root/var/runtime" --require-hashes -r "$here/../../../pipeline/assembly/dependencies/runtime-requirements.txt"
   wheels=$(mktemp -d)
   "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" aws-sam-cli==1.170.0
   case $(uname -m) in aarch64 | arm64) rie=arm64 ;; *) rie=x86_64 ;; esac

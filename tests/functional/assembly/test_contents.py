@@ -205,8 +205,8 @@ def test_layers_of_dependencies_hold_no_credentials(store: BlobStore, tmp_path: 
     (folder / "handler.py").touch()
     lock = Path(__file__).resolve().parents[2] / "packages" / "with-boto3" / "requirements.txt"
     function = FunctionSource(FunctionDefinition("f"), folder, "handler.handle", lock)
-    from pipeline.assembly.layer_facts import facts_of
-    from pipeline.assembly.slim import Slim
+    from pipeline.assembly.dependencies.slim import Slim
+    from pipeline.assembly.facts.layer_facts import facts_of
 
     for layer in lay_out(function, HERE, store, slim=Slim(enabled=False)):
         digest = layer.descriptor.digest

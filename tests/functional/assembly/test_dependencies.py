@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.assembly.dependencies import install, read_lock
+from pipeline.assembly.dependencies.installation import install, read_lock
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import DependencyError
 from pipeline.core.events import Event
 from pipeline.oci.blobs import BlobStore

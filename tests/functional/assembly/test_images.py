@@ -13,11 +13,11 @@ import pytest
 from cfn.settings import Architecture, FunctionDefinition
 from pipeline.assembly.build import build_image
 from pipeline.assembly.check import check_image
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.image import assemble, empty_base
 from pipeline.assembly.model import CheckedImage, FunctionSource, Platform, PythonVersion
 from pipeline.assembly.output import write_layout
 from pipeline.assembly.sbom import CYCLONEDX, sbom_referrer
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.bases.inspection import inspect_images
 from pipeline.oci.blobs import BlobStore

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cfn.settings import Architecture, FunctionDefinition
-from pipeline.assembly.dependency_layers import RUNTIME_LOCK
+from pipeline.assembly.dependencies.dependency_layers import RUNTIME_LOCK
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import FunctionSource, Platform, PythonVersion
-from pipeline.assembly.slim import Slim
 from pipeline.oci.blobs import BlobStore
 
 PROJECT = Path(__file__).resolve().parents[3]

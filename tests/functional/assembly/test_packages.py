@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from cfn.settings import Architecture
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import Platform, PythonVersion
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.core.errors import PipelineError
 from pipeline.core.events import Event, Note

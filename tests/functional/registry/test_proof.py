@@ -15,12 +15,12 @@ import pytest
 
 from cfn.settings import FunctionDefinition
 from pipeline.assembly.build import Proof
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import CheckedImage, FunctionSource, PushedImage
 from pipeline.assembly.proof.attestations import attest, sign_image, signature_tag
 from pipeline.assembly.proof.provenance import Origin, Parameters, provenance
 from pipeline.assembly.proof.signing import Signer, read_signer
 from pipeline.assembly.proof.verification import verify_image
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import ReleaseError
 from pipeline.core.events import ignore
 from pipeline.oci.blobs import BlobStore

@@ -14,9 +14,9 @@ import pytest
 
 from cfn.settings import Architecture
 from pipeline.assembly.check import check_image, find_findings
-from pipeline.assembly.contents import judge_contents
+from pipeline.assembly.facts.contents import judge_contents
+from pipeline.assembly.facts.layer_facts import LayerOpener, read_facts
 from pipeline.assembly.image import assemble, empty_base
-from pipeline.assembly.layer_facts import LayerOpener, read_facts
 from pipeline.assembly.layers import lay_out
 from pipeline.assembly.model import Platform, PythonVersion
 from pipeline.assembly.sources import find_sources
@@ -394,7 +394,7 @@ def test_a_layer_is_read_once_and_then_remembered(
     (source,) = find_sources(images)
     image = assemble(empty_base(platform), lay_out(source, platform, store), source=source, platform=platform)
     assert check_image(image, source, store).image == image
-    monkeypatch.setattr("pipeline.assembly.layer_facts.read_facts", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.assembly.facts.layer_facts.read_facts", lambda _: pytest.fail("read again"))
     assert check_image(image, source, store).function == "f"
 
 

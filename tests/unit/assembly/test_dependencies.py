@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.assembly.dependencies import read_lock
+from pipeline.assembly.dependencies.installation import read_lock
 from pipeline.core.errors import DependencyError
 
 A, B = "a" * 64, "b" * 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.listing import list_files
 from pipeline.assembly.model import Platform
-from pipeline.assembly.slim import Slim
 from pipeline.assembly.sources import find_sources
 from pipeline.oci.blobs import BlobStore
 from tests.unit.assembly.conftest import MakeFolder

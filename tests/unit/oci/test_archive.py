@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.assembly.layer_facts import SPECIAL, read_facts
+from pipeline.assembly.facts.layer_facts import SPECIAL, read_facts
 from pipeline.local.images.unpack import UnsafeLayer, unpack_layer
 from pipeline.oci.archive import Archive, BadArchive, Entry, Inflated, Judge
 from tests.fuzzing import corpus, fuzzed
@@ -203,7 +203,7 @@ def test_a_link_that_was_replaced_by_a_folder_can_be_entered() -> None:
 def test_remembered_names_are_bounded(kind: bytes, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Short ones too: each has a cost besides its characters."""
     monkeypatch.setattr("pipeline.oci.archive.NAMES_MAX", 20_000)
-    monkeypatch.setattr("pipeline.assembly.layer_facts.NAMES_MAX", 20_000)
+    monkeypatch.setattr("pipeline.assembly.facts.layer_facts.NAMES_MAX", 20_000)
     archive = b"".join(header(f"{number:03}".ljust(length, "x"), kind, mode=0o755) for number in range(250))
     packed = gzip.compress(archive + END)
     assert "too many and too long names" in read_facts(lambda: io.BytesIO(packed)).broken

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.assembly.layer_facts import read_facts
+from pipeline.assembly.facts.layer_facts import read_facts
 from pipeline.core.errors import SourceError
 from pipeline.oci.blobs import BlobStore
 from pipeline.oci.tarball import MODIFIED, TarEntry, gzip_chunks, store_layer, tar_chunks, with_parents

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cfn.settings import FunctionDefinition, Settings
 from pipeline.assembly.build import Build
+from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import CheckedImage, FunctionSource
 from pipeline.assembly.proof.attestations import sign_image
 from pipeline.assembly.proof.signing import Signer
-from pipeline.assembly.slim import Slim
 from pipeline.core.errors import PipelineError, RegistryError
 from pipeline.core.events import ignore
 from pipeline.ledger.kept_templates import template_referrer

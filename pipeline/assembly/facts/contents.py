@@ -10,10 +10,10 @@ import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.assembly.elf import Elf
-from pipeline.assembly.glibc import Glibc, glibc_of
-from pipeline.assembly.layer_facts import SPECIAL, LayerFacts
-from pipeline.assembly.leaks import find_credentials
+from pipeline.assembly.facts.elf import Elf
+from pipeline.assembly.facts.glibc import Glibc, glibc_of
+from pipeline.assembly.facts.layer_facts import SPECIAL, LayerFacts
+from pipeline.assembly.facts.leaks import find_credentials
 from pipeline.assembly.model import Platform
 from pipeline.core.errors import Finding
 from pipeline.core.shown import first_few, shown
@@ -79,7 +79,7 @@ def _credentials(
                 "credential",
                 f"{shown('/' + path)} holds what looks like {' and '.join(kinds)}",
                 cure,
-                "the issuers' documentation of their formats (pipeline/assembly/leaks.py)",
+                "the issuers' documentation of their formats (pipeline/assembly/facts/leaks.py)",
             )
     for variable in variables:
         name, _, value = variable.partition("=")

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from pipeline.assembly import model
-from pipeline.assembly.byte_code import compile_tree
-from pipeline.assembly.dependencies import Lock, install, judge_lock, read_lock
-from pipeline.assembly.distribution import is_record, normalise_record
+from pipeline.assembly.dependencies.byte_code import compile_tree
+from pipeline.assembly.dependencies.distribution import is_record, normalise_record
+from pipeline.assembly.dependencies.installation import Lock, install, judge_lock, read_lock
+from pipeline.assembly.dependencies.slim import Slim, select_files
 from pipeline.assembly.layer_records import layer_version, record_layer, recorded_layer
 from pipeline.assembly.model import FunctionSource, Platform
 from pipeline.assembly.own.completeness import top_modules
-from pipeline.assembly.slim import Slim, select_files
 from pipeline.core.events import Report, step
 from pipeline.core.records import read_record, write_record
 from pipeline.oci.blobs import BlobStore

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from pipeline.assembly.elf import MAGIC, Elf, read_elf
-from pipeline.assembly.leaks import CredentialScanner
+from pipeline.assembly.facts.elf import MAGIC, Elf, read_elf
+from pipeline.assembly.facts.leaks import CredentialScanner
 from pipeline.core.records import code_version, read_record, write_record
 from pipeline.core.shown import shown
 from pipeline.oci.archive import NAME_COST, NAMES_MAX, Archive, BadArchive, Entry, Inflated, Judge, whiteout
@@ -146,7 +146,9 @@ def facts_of(digest: Digest, open_layer: LayerOpener, cache: Path | None) -> Lay
     """The facts of a layer, read once per digest when there is a ``cache`` folder to remember them in."""
     if cache is None:
         return read_facts(open_layer)
-    version = code_version(__name__, "pipeline.oci.archive", "pipeline.assembly.leaks", "pipeline.assembly.elf")
+    version = code_version(
+        __name__, "pipeline.oci.archive", "pipeline.assembly.facts.leaks", "pipeline.assembly.facts.elf"
+    )
     record = cache / f"{digest.hex}-{version}.json"
     known = read_record(record)
     if known is not None:

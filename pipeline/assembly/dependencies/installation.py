@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cfn.settings import Architecture
-from pipeline.assembly.glibc import glibc_of, manylinux_of
+from pipeline.assembly.facts.glibc import glibc_of, manylinux_of
 from pipeline.assembly.model import Platform
 from pipeline.core.children import run_child
 from pipeline.core.errors import DependencyError, StorageError

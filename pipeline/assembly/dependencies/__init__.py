@@ -1,0 +1,1 @@
+"""The packages that a function's lock names, as layers."""

@@ -1,0 +1,1 @@
+"""What layers and files contain that decides whether Lambda runs them."""
