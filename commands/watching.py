@@ -141,7 +141,7 @@ class _Watcher:
     released: Callable[[_Watcher], None] = lambda _watcher: None
     target: Target | None = None
     quick: QuickRelease | None = None
-    names: tuple[str, ...] = ()
+    users: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pending: Changes | None = None
     releases: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
@@ -161,7 +161,7 @@ class _Watcher:
             self._look_after()
             return
         try:
-            found = judge_changes(paths, images, self.names)
+            found = judge_changes(paths, images, self.users)
             # A file's own time may be older than its event: it can be copied with its times.
             found = replace(found, files=named_files(images, found.files))
             seen = min(seen_after(images, found.files), time.monotonic() - self._idle_since)
@@ -214,7 +214,8 @@ class _Watcher:
         step = spelled(self.context, refusal.next_step)
         self._tell(f"{refusal.what}: {refusal.why}. {step}{beside}. Other saved changes are still released.")
         self._look_up()
-        others = replace(pending, functions=pending.functions & frozenset(self.names), whole=False)
+        known = frozenset[str]().union(*self.users.values())
+        others = replace(pending, functions=pending.functions & known, whole=False)
         self.pending = others
         if others:
             self._release(others, others, seen)
@@ -227,7 +228,7 @@ class _Watcher:
         if self.target is None or (self.target.endpoint, self.target.identity) != (target.endpoint, target.identity):
             self.target = target
         self.quick = QuickRelease(deployment_of(self.context, self.target, build_of(self.context, sbom=False)))
-        self.names = self.quick.functions
+        self.users = self.quick.users
 
     def _release_whole(self, found: Changes) -> None:
         """Release both stacks and every function like ``up``, without the sample transaction."""

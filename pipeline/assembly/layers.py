@@ -62,7 +62,7 @@ def lay_out(
     slim = slim if slim is not None else Slim.for_sources([source])
     installed = installed_of(source, platform, store, slim, runtime=runtime, report=report)
     packages = (shared if shared is not None else SharedPackages()).of(source, platform, store, slim)
-    own = collect_files(source.folder, TASK_ROOT)
+    own = collect_files(source.code_folder, TASK_ROOT)
     _judge_collisions(source, packages.entries, own)
     _judge_size(source, [*packages.entries, *own])
     references = _References([*packages.entries, *own], store)

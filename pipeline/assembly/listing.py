@@ -66,7 +66,7 @@ def list_files(
         left_out += [Unshipped(path, installed.layer.title, rule) for path, rule in sorted(installed.left_out.items())]
     for folder in source.shared:
         left_out += _left_out_of(folder, folder.name)
-    left_out += _left_out_of(source.folder, "function")
+    left_out += _left_out_of(source.code_folder, "function")
     return FileList(source.name, tuple(shipped), tuple(left_out))
 
 

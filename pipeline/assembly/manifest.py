@@ -88,6 +88,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             description="Instead of a handler: an existing image, as HOST/NAME@sha256:…, oci:DIR or docker-daemon:NAME"
         ),
     ] = ""
+    code: Annotated[
+        str, Meta(description="Another folder below images/ whose code and lock it runs, for several handlers of one")
+    ] = ""
     description: str = ""
     memory: _Memory = 1769
     timeout: _Timeout = 60
@@ -159,6 +162,8 @@ def judge_manifest(manifest: Manifest) -> Iterator[str]:
     """Everything that is wrong with the values; ``cfn.validation`` judges what depends on the environment."""
     if manifest.handler and manifest.image:
         yield "it has a handler and an image; an image that exists already has its own command, so remove one of them"
+    if manifest.code and not manifest.handler:
+        yield f"it runs the code of {manifest.code!r} and names no handler in it"
     yield from _judge_numbers(manifest, "")
     if len(manifest.description) > 256:
         yield f"description has {len(manifest.description)} characters, Lambda takes 256"

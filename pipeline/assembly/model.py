@@ -83,6 +83,7 @@ class FunctionSource:
     smoke         the event that a release is tried with, or None
     warnings      what could not be decided by reading the folder
     prebuilt      the image to copy; None for a function that is built from its folder
+    code          the folder whose code it runs, if that is another
     """
 
     definition: FunctionDefinition
@@ -93,6 +94,12 @@ class FunctionSource:
     smoke: Path | None = None
     warnings: tuple[str, ...] = ()
     prebuilt: Prebuilt | None = None
+    code: Path | None = None
+
+    @property
+    def code_folder(self) -> Path:
+        """The folder whose files ship."""
+        return self.code or self.folder
 
     @property
     def by_dockerfile(self) -> bool:

@@ -129,7 +129,7 @@ def _last_commits(
 
 
 def _inputs(source: FunctionSource) -> list[Path]:
-    return [source.folder.resolve(), *(each.resolve() for each in source.shared)]
+    return [source.code_folder.resolve(), *(each.resolve() for each in source.shared)]
 
 
 def _changed(porcelain: str, top: Path) -> Iterable[Path]:

@@ -1,11 +1,13 @@
 """Reads the folders under ``images/``: which are functions, what each declares, and whether it can become an image.
 
 A folder with ``function.toml`` is a function; a folder with ``__init__.py`` and no ``function.toml`` is a package that
-is shipped with every function. Nothing lists the functions twice.
+is shipped with every function. A function can run the code of another folder (``code`` of function.toml), which need
+not be a function itself. Nothing lists the functions twice.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from pipeline.assembly.prebuilt import judge_beside, parse_prebuilt
 from pipeline.core.documents import parse_json
 from pipeline.core.errors import SourceError
 from pipeline.core.files import read_regular
+from pipeline.core.shown import first_few, shown
 from pipeline.core.tables import WrongTable
 
 LOCK = "requirements.txt"
@@ -34,6 +37,8 @@ _PARTS = ("handler.py", DOCKERFILE, LOCK, "requirements.in")
 NAME_MAX = 64 - ENVIRONMENT_MAX - 1
 # Stricter than ECR (which also takes ".", "_" and "/"): the name is a function, a log group and a logical id as well.
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 
 def looks_like_functions(images: Path) -> bool:
@@ -80,7 +85,9 @@ def find_sources(
             findings += found
             if source is not None and source.definition.entrance in (None, *entrances):
                 sources.append(source)
-        elif any((folder / name).exists() for name in _PARTS):
+    used = {source.code_folder for source in sources}
+    for folder in folders:
+        if folder not in (*shared, *used) and not (folder / MANIFEST).exists() and _has_parts(folder):
             findings.append(f"{folder.name}: it has no {MANIFEST}, which says what the function's handler is")
     findings += _twins(source.name for source in sources)
     if findings:
@@ -94,6 +101,10 @@ def find_sources(
             f"Add a folder with a {MANIFEST}, and a handler or the name of an image.",
         )
     return tuple(sources)
+
+
+def _has_parts(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _PARTS)
 
 
 def _listed(findings: list[str]) -> str:
@@ -128,7 +139,8 @@ def _read_source(
     except (OSError, ValueError) as problem:
         return None, [*findings, f"{folder.name}/{MANIFEST}: {problem}"]
     findings += [f"{folder.name}/{MANIFEST}: {problem}" for problem in judge_manifest(manifest)]
-    lock: Path | None = folder / LOCK
+    code = folder.parent / manifest.code if manifest.code else folder
+    lock: Path | None = code / LOCK
     warnings: tuple[str, ...] = ()
     prebuilt: Prebuilt | None = None
     if manifest.image:
@@ -144,8 +156,10 @@ def _read_source(
             findings.append(
                 f"{folder.name}/{MANIFEST}: it has no handler, no image that exists already, and no Dockerfile"
             )
+    elif manifest.code and (wrong_place := _judge_place(folder, manifest.code, shared)):
+        return None, [*findings, f"{folder.name}/{MANIFEST}: code: {wrong_place}"]
     else:
-        errors, warnings = _judge_code(folder, manifest, shared, python)
+        errors, warnings = _judge_code(code, manifest, shared, python)
         findings += [f"{folder.name}: {problem}" for problem in errors]
     definition = definition_of(folder.name, manifest, environment)
     smoke = folder / SMOKE
@@ -160,8 +174,25 @@ def _read_source(
         smoke if smoke.exists() else None,
         warnings,
         prebuilt,
+        code if manifest.code else None,
     )
     return source, findings
+
+
+def _judge_place(folder: Path, code: str, shared: tuple[Path, ...]) -> str:
+    """What is wrong with another folder as the place of the code, or with the function's own files; "" for nothing."""
+    place = folder.parent / code
+    if not _FOLDER.fullmatch(code) or not place.is_dir():
+        others = [each.name for each in folder.parent.iterdir() if each.is_dir() and each != folder]
+        close = difflib.get_close_matches(code, others, 1)
+        return f"{shown(code)} is no folder beside {folder.name}" + (f"; did you mean {close[0]}?" if close else "")
+    if place == folder:
+        return "it names its own folder; leave it out"
+    if place in shared:
+        return f"{code} is a shared package, which ships with every function; name a folder without __init__.py"
+    if unused := [entry.name for entry in folder.glob("*.py")] + [name for name in (LOCK,) if (folder / name).exists()]:
+        return f"{first_few(sorted(unused))} of {folder.name} would not ship, because its code is that of {code}"
+    return ""
 
 
 def _judge_code(

@@ -133,4 +133,4 @@ def _locks(image: CheckedImage, source: FunctionSource) -> dict[str, Lock]:
 
 def _origin(build: Build, source: FunctionSource) -> Origin:
     commit = build.revisions.get(source.name, "")
-    return Origin(commit, tree_of(source.folder, commit, build.store.root / "revisions")) if commit else Origin()
+    return Origin(commit, tree_of(source.code_folder, commit, build.store.root / "revisions")) if commit else Origin()

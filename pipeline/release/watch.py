@@ -1,6 +1,6 @@
 """Release saved files to running functions in a fraction of a second, by the steps of every release.
 
-    judge_changes(paths, images, names) -> Changes       what a batch of changed files requires
+    judge_changes(paths, images, users) -> Changes       what a batch of changed files requires
     QuickRelease.release(functions)     -> QuickResult   compile, build, check, push, switch, verify changed functions
 
 Skips what a source file cannot change: the registry stack, the template, other functions, the bill of materials, the
@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,12 +70,13 @@ class Changes:
         return Changes(self.functions | other.functions, files, self.whole or other.whole)
 
 
-def judge_changes(paths: Iterable[Path], images: Path, names: Iterable[str]) -> Changes:
-    """What the changed ``paths`` require. ``names``: the known functions.
+def judge_changes(paths: Iterable[Path], images: Path, users: Mapping[str, AbstractSet[str]]) -> Changes:
+    """What the changed ``paths`` require.
+
+    users  the known functions that each folder is of: a function's own, and one with code of several
 
     A file that belongs to no image requires nothing. Raises SourceError for an unreadable .dockerignore.
     """
-    known = frozenset(names)
     found = Changes()
     for path in sorted(set(paths)):
         if path.parent == images.parent and path.name in STACK_FILES:
@@ -82,28 +84,29 @@ def judge_changes(paths: Iterable[Path], images: Path, names: Iterable[str]) -> 
         if path == images or not path.is_relative_to(images):
             continue
         folder, *rest = path.relative_to(images).parts
-        found |= _judge_change(images / folder, "/".join(rest), known)
+        found |= _judge_change(images / folder, "/".join(rest), users)
     return found
 
 
-def _judge_change(folder: Path, inner: str, known: frozenset[str]) -> Changes:
+def _judge_change(folder: Path, inner: str, users: Mapping[str, AbstractSet[str]]) -> Changes:
+    known, of_folder = frozenset[str]().union(*users.values()), frozenset(users.get(folder.name, ()))
     name, file = folder.name, f"{folder.name}/{inner}".rstrip("/")
     if name.startswith((".", "__")):
         return Changes()
     is_function, is_package = (folder / MANIFEST).exists(), (folder / "__init__.py").exists()
     if inner in (MANIFEST, LOCK) or (is_function != (name in known)):
-        return Changes(files=(file,), whole=is_function or name in known)
+        return Changes(files=(file,), whole=is_function or name in users)
     if not inner:
         # The folder itself. A folder that is moved in has files without events; a package that appears or disappears
         # affects every image.
-        if name in known:
-            return Changes(frozenset({name}), (file,))
+        if of_folder:
+            return Changes(of_folder, (file,))
         untouched = folder.exists() and not is_package
         return Changes() if untouched else Changes(known, (file,))
     if inner not in (IGNORE_FILE, DOCKERFILE) and read_context_rules(folder).ignores(inner):
         return Changes()
-    if name in known:
-        return Changes(frozenset({name}), (file,))
+    if of_folder:
+        return Changes(of_folder, (file,))
     return Changes(known, (file,)) if is_package or inner == "__init__.py" else Changes()
 
 
@@ -156,7 +159,7 @@ def compile_sources(sources: Iterable[FunctionSource], platform: Platform) -> No
     if (platform.python.major, platform.python.minor) > sys.version_info[:2]:
         return
     # A Dockerfile may bring another Python, or none.
-    folders = {folder for source in sources if source.handler for folder in (source.folder, *source.shared)}
+    folders = {folder for source in sources if source.handler for folder in (source.code_folder, *source.shared)}
     findings: list[str] = []
     for folder in sorted(folders):
         for entry in collect_files(folder, folder.name):
@@ -210,6 +213,7 @@ class QuickRelease:
     exist.
 
     functions  the functions that it can release: those of the deployment that the stacks have
+    users      of them, those whose code each folder has
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -232,6 +236,11 @@ class QuickRelease:
             for name in names
             if image_parameter(name) in pipeline.parameters and repository_output(name) in registry.outputs
         )
+        users = {name: {name} for name in self.functions}
+        for source in build.sources:
+            if source.name in self.functions:
+                users.setdefault(source.code_folder.name, set()).add(source.name)
+        self.users = {folder: frozenset(each) for folder, each in users.items()}
 
     @property
     def stack_id(self) -> str:

@@ -147,7 +147,7 @@ class _Judge:
             folder, inner = self._place(candidate)
             if (folder / inner).exists() and (reason := self._rules_of(folder).reason(inner)):
                 return f"imports {name}, and {reason} leaves {candidate} out; ship it with !{inner} in .dockerignore"
-        beside = self._source.folder.parent / path
+        beside = self._source.code_folder.parent / path
         if "/" in path:
             return ""
         if beside.is_dir() and any(beside.glob("**/*.py")):
@@ -192,7 +192,7 @@ class _Judge:
         top, _, rest = path.partition("/")
         if rest and top in self._shared:
             return self._shared[top], rest
-        return self._source.folder, path
+        return self._source.code_folder, path
 
     def _rules_of(self, folder: Path) -> IgnoreRules:
         if folder not in self._rules:

@@ -106,7 +106,7 @@ def debug_function(
                 NextStep("Use the process runtime", ("up", "--runtime", "process")),
             ) from error
         task_root = inside(image.rootfs, dict(image.environment).get("LAMBDA_TASK_ROOT", "/var/task"))
-        mappings = (*((place, task_root / place.name) for place in source.shared), (source.folder, task_root))
+        mappings = (*((place, task_root / place.name) for place in source.shared), (source.code_folder, task_root))
         answer = own / "listening.json"
         waiting = Waiting(source.name, "", 0, mappings, differing_files(mappings))
         session = _Session(function, _debug_command(command, source.name, site, ports, answer, mappings), own)

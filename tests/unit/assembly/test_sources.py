@@ -37,6 +37,47 @@ def test_a_folder_becomes_a_source(make_function: MakeFolder, images: Path) -> N
     assert definition.environment == (("A_1", "1"), ("BB", "2"))
 
 
+def test_functions_run_the_code_of_a_folder_that_need_not_be_one(make_function: MakeFolder, images: Path) -> None:
+    (images / "orders").mkdir()
+    (images / "orders" / "handlers.py").write_text("def read(e, c): ...\ndef write(e, c): ...\n")
+    (images / "orders" / "requirements.txt").touch()
+    for name in ("read", "write"):
+        (images / name).mkdir()
+        (images / name / "function.toml").write_text(f'code = "orders"\nhandler = "handlers.{name}"\n')
+    read, write = find_sources(images)
+    assert (read.name, write.name) == ("read", "write")
+    assert read.code_folder == write.code_folder == images / "orders"
+    assert read.requirements == write.requirements == images / "orders" / "requirements.txt"
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "said"),
+    [
+        ('code = "order"', {}, "order is no folder beside read; did you mean orders?"),
+        ('code = "../images/orders"', {}, "'../images/orders' is no folder beside read"),
+        (f'code = "{"o" * 300}"', {}, "is no folder beside read"),
+        ('code = "read"', {}, "it names its own folder"),
+        ('code = "common"', {}, "common is a shared package"),
+        (
+            'code = "orders"',
+            {"handler.py": "", "requirements.txt": ""},
+            "handler.py, requirements.txt of read would not",
+        ),
+        ('code = "orders"\nimage = "oci:x"', {}, "it has a handler and an image"),
+    ],
+)
+def test_code_that_cannot_be_run(images: Path, line: str, files: dict[str, str], said: str) -> None:
+    for place in ("orders/handlers.py", "common/__init__.py", "read/function.toml"):
+        (images / place).parent.mkdir()
+        (images / place).write_text("def read(e, c): ...\n")
+    (images / "read" / "function.toml").write_text(f'handler = "handlers.read"\n{line}\n')
+    for name, text in files.items():
+        (images / "read" / name).write_text(text)
+    with pytest.raises(SourceError) as error:
+        find_sources(images)
+    assert said.replace("'", "") in error.value.why.replace("'", "")
+
+
 @pytest.mark.parametrize(
     "code",
     [

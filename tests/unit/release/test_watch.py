@@ -15,6 +15,7 @@ from pipeline.release.watch import Changes, compile_sources, judge_changes, name
 
 NAMES = ("one", "two")
 ONE, ALL = frozenset({"one"}), frozenset(NAMES)
+USERS = {name: frozenset({name}) for name in NAMES}
 
 
 @pytest.fixture
@@ -74,21 +75,31 @@ def source(images: Path, name: str = "one") -> FunctionSource:
     ],
 )
 def test_what_a_changed_file_asks_for(images: Path, path: str, functions: frozenset[str], whole: bool) -> None:
-    changed = judge_changes([(images / path).parent.resolve() / Path(path).name], images, NAMES)
+    changed = judge_changes([(images / path).parent.resolve() / Path(path).name], images, USERS)
     assert (changed.functions, changed.whole) == (functions, whole)
     assert bool(changed) == (whole or bool(functions))
 
 
 def test_a_function_that_came_or_went_is_a_whole_release(images: Path) -> None:
-    assert judge_changes([images / "two" / "handler.py"], images, ["one"]).whole
+    assert judge_changes([images / "two" / "handler.py"], images, {"one": ONE}).whole
     (images / "two" / "function.toml").unlink()
-    assert judge_changes([images / "two" / "handler.py"], images, NAMES).whole
+    assert judge_changes([images / "two" / "handler.py"], images, USERS).whole
 
 
 def test_what_the_folder_leaves_out_itself_asks_for_nothing(images: Path) -> None:
     (images / "one" / ".dockerignore").write_text("*.md\n")
-    assert not judge_changes([images / "one" / "README.md"], images, NAMES)
-    assert judge_changes([images / "two" / "README.md"], images, NAMES).functions == {"two"}
+    assert not judge_changes([images / "one" / "README.md"], images, USERS)
+    assert judge_changes([images / "two" / "README.md"], images, USERS).functions == {"two"}
+
+
+def test_a_file_of_code_that_several_functions_run_asks_for_all_of_them(images: Path) -> None:
+    (images / "code").mkdir()
+    users = {**USERS, "code": ALL, "two": ALL}
+    assert judge_changes([images / "code" / "orders.py"], images, users) == Changes(ALL, ("code/orders.py",))
+    assert judge_changes([images / "code" / "requirements.txt"], images, users).whole
+    assert not judge_changes([images / "code" / "__pycache__" / "orders.pyc"], images, users)
+    assert judge_changes([images / "two" / "handler.py"], images, users).functions == ALL
+    assert judge_changes([images / "one" / "events" / "smoke.json"], images, users).functions <= ONE
 
 
 def test_changes_add_up() -> None:
