@@ -45,8 +45,12 @@ class Slim:
     @classmethod
     def for_sources(cls, sources: Iterable[FunctionSource], *, enabled: bool = True, byte_code: bool = False) -> Slim:
         """The services of all functions together, so that functions with one lock still share one layer."""
-        services = frozenset(call.service for source in sources for call in source.definition.calls)
-        return cls(enabled, services, byte_code)
+        services: set[str] = set()
+        for definition in (source.definition for source in sources):
+            services.update(call.service for call in definition.calls)
+            # A secret is named by the service that the function reads it from.
+            services.update(reference.partition(":")[0] for _, reference in definition.secrets)
+        return cls(enabled, frozenset(services), byte_code)
 
     def compiles_for(self, python: PythonVersion) -> bool:
         """Whether byte code is shipped: wanted, and this interpreter's format is the target's."""

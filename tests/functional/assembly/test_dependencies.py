@@ -260,7 +260,9 @@ def test_the_services_of_all_functions_count(tmp_path: Path) -> None:
 
     one = FunctionSource(FunctionDefinition("one", calls=(Call("sns", ("Publish",), "t"),)), tmp_path, "h.h")
     two = FunctionSource(FunctionDefinition("two", calls=(Call("sqs", ("SendMessage",), "q"),)), tmp_path, "h.h")
-    assert Slim.for_sources([one, two]).services == {"sns", "sqs"}
+    secrets = (("TOKEN", "ssm:/shop/token"), ("DATABASE", "secretsmanager:shop/database"))
+    three = FunctionSource(FunctionDefinition("three", secrets=secrets), tmp_path, "h.h")
+    assert Slim.for_sources([one, two, three]).services == {"sns", "sqs", "ssm", "secretsmanager"}
 
 
 def test_a_package_without_a_wheel_for_the_target_is_named(index: Index, store: BlobStore, tmp_path: Path) -> None:
