@@ -89,7 +89,7 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		$(UPGRADE) requirements-audit.in -o requirements-audit.lock
 	for each in images/*/requirements.in pipeline/assembly/dependencies/runtime-requirements.in pipeline/environment/starter-requirements.in \
-			tests/packages/*/requirements.in; do \
+			tests/packages/*/requirements.in tests/projects/*/images/*/requirements.in; do \
 		cd "$(CURDIR)/$$(dirname $$each)" && name=$$(basename $$each .in) && "$(CURDIR)/$(BIN)/uv" pip compile --quiet --universal \
 			--generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(UPGRADE) $$name.in -o $$name.txt || exit 1; done
 
