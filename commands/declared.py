@@ -15,6 +15,7 @@ import click
 from cfn.names import Names
 from commands.context import Context, Outcome
 from pipeline.core.errors import SettingsError
+from pipeline.environment.personal import PERSONAL, own_environment
 
 P = ParamSpec("P")
 # The form of a region's name, such as us-gov-west-1 or eusc-de-east-1.
@@ -77,6 +78,10 @@ class _Environment(click.ParamType[str]):
     name = "environment"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == PERSONAL:
+            value = own_environment()
+            if not value:
+                self.fail("the name of this user cannot be an environment's; choose a name.", param, ctx)
         try:
             return Names(value).environment
         except SettingsError as error:
@@ -121,7 +126,8 @@ SHARED = (
         ["--project"], metavar="FOLDER", type=FilePath(exists=True, file_okay=False, path_type=Path),
         help="The project; default: the nearest from here up.",
     ),
-    click.Option(["--environment", "-e"], metavar="NAME", type=ENVIRONMENT, default="dev", show_default=True),
+    click.Option(["--environment", "-e"], metavar="NAME", type=ENVIRONMENT, default="dev", show_default=True,
+                 help="me is the user's own."),
     click.Option(["--target"], type=click.Choice(["local", "aws"]), default="local", show_default=True),
     click.Option(
         ["--region"], metavar="REGION", type=REGION,

@@ -52,7 +52,8 @@ _POLL_LOCAL, _POLL_AWS = 0.25, 2.0
 )
 def logs(context: Context, *, function: str | None, transaction: str | None, since: str, follow: bool) -> Outcome:
     """Show the logs of the functions and the workflow, merged by time."""
-    from pipeline.operations.logs import LogReader, parse_duration, parse_transaction_id
+    from pipeline.core.spans import parse_duration
+    from pipeline.operations.logs import LogReader, parse_transaction_id
     from pipeline.target import explained
 
     sources = _log_sources(context, function)

@@ -222,8 +222,9 @@ def infra(context: Context, *, yes: bool) -> Outcome:
     "Delete the environment.",
     flag("--keep-data", "Keep the table, the repositories and the logs."),
     flag("--yes", "Do not ask for the environment's name."),
+    flag("--expired", "Instead, delete every environment here whose expires_after is over."),
 )
-def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
+def down(context: Context, *, keep_data: bool, yes: bool, expired: bool = False) -> Outcome:
     """Delete both stacks of the environment. The embedded AWS stops with its last environment.
 
     Deleting twice succeeds; an environment that never existed is an error if there are others.
@@ -235,6 +236,10 @@ def down(context: Context, *, keep_data: bool, yes: bool) -> Outcome:
     from pipeline.release.teardown import take_down
     from pipeline.target import explained
 
+    if expired:
+        from commands.expiring import down_expired
+
+        return down_expired(context, keep_data=keep_data, yes=yes)
     confirm_name(context, yes=yes)
     local = context.target_name == "local"
     if local and not context.local_exists:

@@ -337,7 +337,9 @@ def status(context: Context) -> Outcome:
     """Show both stacks, the state and image of each function, and what was changed outside of the stack."""
     from cfn.names import image_parameter
     from cfn.placeholder import placeholder_digest
+    from commands.expiring import when
     from pipeline.drift.function_drift import deployed_functions, drift_of, read_drift
+    from pipeline.release.expiry import judge_expiry
     from pipeline.stacks import read_stack
     from pipeline.target import explained
 
@@ -355,12 +357,16 @@ def status(context: Context) -> Outcome:
             found = _function(target.client("lambda"), name, str(placeholder))
             functions.append(found | {"has_folder": name in current})
         drifted = drift_of(read_drift(target.client("lambda"), deployed_functions(stacks[1])))
+        ages = [each.age for each in stacks if each.age is not None]
+        expiry = judge_expiry(context.environment, ages)
+        expiring = expiry.at if expiry is not None else None
     result = {
         "environment": context.environment,
         "target": context.target_name,
         "stacks": [{"name": stack.name, "status": str(stack.status)} for stack in stacks],
         "functions": functions,
         "drift": [each.to_json() for each in drifted],
+        **({"expires_at": expiring.isoformat(timespec="seconds")} if expiring is not None else {}),
     }
     lines = [f"{stack.name:<40} {stack.status}" for stack in stacks]
     lines += [
@@ -368,6 +374,8 @@ def status(context: Context) -> Outcome:
         + ("" if each["has_folder"] else f"  its folder is gone, so it is deleted by {command_line(context, 'up')}")
         for each in functions
     ]
+    if expiring is not None:
+        lines.append(f"expires {when(expiring)}, unless it is changed before")
     lines += [f"changed outside of the stack: {each.text}" for each in drifted]
     if drifted:
         lines += ["", f"Next: {command_line(context, 'up', '--revert-drift')} puts it back"]

@@ -338,6 +338,7 @@ CALLED: Mapping[str, tuple[Permission, ...]] = {
         *grant(On.STACKS, "cloudformation:DeleteStack", "cloudformation:DescribeStackEvents"),
         *grant(
             On.ANYTHING,
+            "cloudformation:DescribeStacks",
             "cloudformation:ListStacks",
             "ec2:DeleteNetworkInterface",
             "ec2:DescribeNetworkInterfaces",

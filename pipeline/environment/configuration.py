@@ -26,6 +26,8 @@ from cfn.settings import TRANSACTIONS, Architecture, Entrance, Jwt, OwnWorkflow,
 from pipeline.assembly.model import PythonVersion
 from pipeline.core.errors import SettingsError
 from pipeline.core.tables import convert, read_toml
+from pipeline.environment.lifetime import EXPIRES_AFTER, parse_lifetime
+from pipeline.environment.personal import PERSONAL, own_environment
 
 SUPPORTED_PYTHONS = tuple(PythonVersion(3, minor) for minor in (11, 12, 13, 14, 15))
 
@@ -98,6 +100,7 @@ class Choices(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     subnets: tuple[str, ...] | None = None
     security_groups: tuple[str, ...] | None = None
     tags: dict[str, str] | None = None
+    expires_after: str | None = None
 
 
 _SETTINGS = (
@@ -146,10 +149,12 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def read_choices(path: Path, environment: str) -> Choices:
     """The settings for ``environment``, with the defaults for all; empty if there is no file.
 
-    Raises SettingsError for a file that is not TOML, and with all unknown keys and wrong values.
+    The user's own environment has the table ``[environments.me]`` unless it has one of its own. Raises SettingsError
+    for a file that is not TOML, and with all unknown keys and wrong values.
     """
     file = _read(path)
-    own = file.environments.get(environment, Choices())
+    personal = file.environments.get(PERSONAL) if environment == own_environment() else None
+    own = file.environments.get(environment, personal or Choices())
     return Choices(
         **{name: _either(getattr(own, name), getattr(file.defaults, name)) for name in Choices.__struct_fields__}
     )
@@ -213,8 +218,19 @@ def settings_of(
     own_workflow  what ``read_workflow`` gives
     """
     said: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(choices, name)) is not None}
-    if choices.tags:
-        said["tags"] = tuple(sorted(choices.tags.items()))
+    tags = dict(choices.tags or {})
+    if choices.expires_after is not None:
+        try:
+            parse_lifetime(choices.expires_after)
+        except ValueError as problem:
+            raise SettingsError(
+                f"the settings of {environment} cannot be used",
+                f"expires_after: {problem}",
+                'Write it like expires_after = "1d".',
+            ) from problem
+        tags[EXPIRES_AFTER] = choices.expires_after
+    if tags:
+        said["tags"] = tuple(sorted(tags.items()))
     return Settings(
         environment=environment,
         architecture=architecture,

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 
 GITHUB, GITLAB = ".github/workflows/deploy.yml", ".gitlab-ci.yml"
 _GITHUB = """\
-# On a pull request: what would change, as a comment. On main: deployed. The role trusts GitHub's identity provider, and
-# needs what `doctor --policy up` prints. Delete this file if you use GitLab.
+# On a pull request: what would change, as a comment. On main: deployed. Each night: environments that have expired are
+# deleted. The role trusts GitHub's identity provider, and needs what `doctor --policy up` and `doctor --policy down`
+# print. Delete this file if you use GitLab.
 name: deploy
 on:
   pull_request:
   push:
     branches: [main]
+  schedule:
+    - cron: "17 3 * * *"
 permissions:
   contents: read
   id-token: write
   pull-requests: write
-concurrency: deploy-${{ github.ref }}
+concurrency: ${{ github.event_name }}-${{ github.ref }}
 jobs:
   deploy:
     runs-on: ubuntu-latest
@@ -42,15 +45,19 @@ GITHUB_TESTS      - uses: aws-actions/configure-aws-credentials@v4
           gh pr comment ${{ github.event.number }} --edit-last --create-if-none --body-file plan.md
       - if: github.event_name == 'push'
         run: PROGRAM up $RELEASE
+      - if: github.event_name == 'schedule'
+        run: PROGRAM down --expired --yes --target aws
 """
 _GITHUB_TESTS = """\
       - run: pip install -r REQUIREMENTS pytest
       - run: pytest
 """
 _GITLAB = """\
-# On a merge request: what would change, as a note if PLAN_TOKEN is set. On the default branch: deployed.
-# CI/CD variables: AWS_ROLE_ARN, a role that trusts GitLab's identity provider and needs what `doctor --policy up`
-# prints; AWS_REGION; PLAN_TOKEN, a project access token with the scope api. Delete this file if you use GitHub.
+# On a merge request: what would change, as a note if PLAN_TOKEN is set. On the default branch: deployed. In a pipeline
+# schedule: environments that have expired are deleted.
+# CI/CD variables: AWS_ROLE_ARN, a role that trusts GitLab's identity provider and needs what `doctor --policy up` and
+# `doctor --policy down` print; AWS_REGION; PLAN_TOKEN, a project access token with the scope api. Delete this file if
+# you use GitHub.
 workflow:
   rules:
     - if: $CI_PIPELINE_SOURCE == "merge_request_event"
@@ -85,9 +92,15 @@ up:
   extends: .aws
   resource_group: prod
   rules:
-    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH
+    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH && $CI_PIPELINE_SOURCE != "schedule"
   script:
     - PROGRAM up $RELEASE
+expired:
+  extends: .aws
+  rules:
+    - if: $CI_PIPELINE_SOURCE == "schedule"
+  script:
+    - PROGRAM down --expired --yes --target aws
 """
 _GITLAB_TESTS = """\
 test:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -26,8 +26,6 @@ PAGE = 10_000
 # The form of transaction ids (images/transactions).
 _ID = r"[A-Za-z0-9._:-]"
 _TRANSACTION_ID = re.compile(_ID + "{1,64}")
-_DURATION = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 # Where loggers and the platform name an invocation or execution. Elsewhere a request id may be that of a service.
 _REQUEST = re.compile(
     r'(?:"(?:function_request_id|requestId)":\s*"|^(?:START |END |REPORT )?RequestId: )([0-9a-f]{8}-[0-9a-f-]{27})'
@@ -72,14 +70,6 @@ class LogEvent:
     def to_json(self) -> dict[str, Any]:
         time = f"{self.time:%Y-%m-%dT%H:%M:%S}.{self.at % 1000:03d}Z"
         return {"time": time, "source": self.source, "stream": self.stream, "message": self.content}
-
-
-def parse_duration(text: str) -> timedelta:
-    """``parse_duration("10m")``: a number and s, m, h, d or w. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"a time is a number and s, m, h, d or w, such as 10m, saw: {text!r}")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def parse_transaction_id(text: str) -> str:

@@ -33,13 +33,14 @@ def find_environments(cloudformation: Any, names: Names) -> Environments | None:
         for page in cloudformation.get_paginator("list_stacks").paginate():
             for stack in page["StackSummaries"]:
                 gone = stack["StackStatus"] == "DELETE_COMPLETE"
-                (deleted if gone else existing).update(_environments_of(stack["StackName"], names))
+                (deleted if gone else existing).update(environments_of(stack["StackName"], names))
     except ClientError:
         return None
     return Environments(frozenset(existing), frozenset(deleted - existing))
 
 
-def _environments_of(stack: str, names: Names) -> Iterator[str]:
+def environments_of(stack: str, names: Names) -> Iterator[str]:
+    """The environment that a stack of the project belongs to; nothing for another stack."""
     for own in (names.registry_stack, names.pipeline_stack):
         prefix = own.removesuffix(names.environment)
         try:

@@ -89,10 +89,20 @@ class ChangeSetSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class StackAge:
+    """When a stack was created, or its last update began, with its tags; busy: it is being changed."""
+
+    tags: Mapping[str, str]
+    changed: datetime
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StackState:
     """A stack at the time it was read.
 
     template     the deployed template as canonical JSON; "" if the stack cannot be updated
+    age          None for a stack that does not exist
     change_sets  only for REVIEW_IN_PROGRESS: the pending change sets
     """
 
@@ -106,6 +116,7 @@ class StackState:
     template: str = ""
     termination_protection: bool = False
     change_sets: tuple[ChangeSetSummary, ...] = ()
+    age: StackAge | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,16 @@ def read_stack(cfn: Any, name: str) -> StackState:
         template=_read_template(cfn, found["StackId"]) if status.updatable else "",
         termination_protection=found.get("EnableTerminationProtection", False),
         change_sets=read_change_sets(cfn, found["StackName"]) if status is StackStatus.REVIEW_IN_PROGRESS else (),
+        age=age_of(found),
+    )
+
+
+def age_of(found: Mapping[str, Any]) -> StackAge:
+    """From a stack as DescribeStacks has it."""
+    return StackAge(
+        {each["Key"]: each["Value"] for each in found.get("Tags", [])},
+        found.get("LastUpdatedTime") or found["CreationTime"],
+        found["StackStatus"].endswith("_IN_PROGRESS"),
     )
 
 

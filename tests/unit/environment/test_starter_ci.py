@@ -76,9 +76,15 @@ def test_gitlab_has_an_identity_token_only_where_aws_is_called() -> None:
     assert [name for name, each in jobs.items() if isinstance(each, dict) and each.get("extends") == ".aws"] == [
         "plan",
         "up",
+        "expired",
     ]
     assert "extends" not in jobs["test"]
     assert jobs["up"]["resource_group"] == "prod"  # one deployment at a time
+    # A schedule runs on the default branch, too.
+    assert jobs["up"]["rules"] == [
+        {"if": '$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH && $CI_PIPELINE_SOURCE != "schedule"'}
+    ]
+    assert jobs["expired"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
 
 
 class _Notes(BaseHTTPRequestHandler):

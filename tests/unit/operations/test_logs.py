@@ -11,13 +11,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from commands.log_lines import LogLines, wants_colour
+from pipeline.core.spans import parse_duration
 from pipeline.operations.logs import (
     LATE,
     STATE_MACHINE,
     LogEvent,
     LogReader,
     LogSource,
-    parse_duration,
     parse_transaction_id,
 )
 
