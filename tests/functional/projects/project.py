@@ -32,7 +32,7 @@ class Project:
     def run(self, *arguments: str, code: int | Sequence[int] = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, str(ROOT / "bootstrap.py"), *arguments],
-            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=120,
+            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode in ([code] if isinstance(code, int) else code), done.stdout + done.stderr
         return done
