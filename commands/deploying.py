@@ -22,6 +22,7 @@ from pipeline.oci.work import sweep_store
 if TYPE_CHECKING:
     from pipeline.assembly.build import Build, Proof
     from pipeline.assembly.dependencies.slim import Slim
+    from pipeline.assembly.proof.kms import KmsKey
     from pipeline.assembly.vulnerabilities.vulnerability_gate import Gate
     from pipeline.rehearsal.gate import RequiredRehearsal
     from pipeline.release.deployment import Approve, Deployment
@@ -60,7 +61,7 @@ def proof_of(context: Context) -> Proof:
     from pipeline.assembly.build import Proof
 
     choices = context.choices
-    keys = [context.root / name if name else None for name in (choices.signing_key, choices.verification_key)]
+    keys = [key_of(context, name) if name else None for name in (choices.signing_key, choices.verification_key)]
     if choices.require_signature and keys[1] is None:
         raise SettingsError(
             "nothing was built",
@@ -68,6 +69,16 @@ def proof_of(context: Context) -> Proof:
             'Name its file in environments.toml: verification_key = "signing.pub".',
         )
     return Proof(keys[0], keys[1], bool(choices.require_signature))
+
+
+def key_of(context: Context, name: str) -> Path | KmsKey:
+    """A key of the settings: a file of the project, or a key of KMS. Raises SettingsError."""
+    if not name.startswith("awskms:"):
+        return context.root / name
+    from pipeline.assembly.proof.kms import parse_kms_key
+
+    place = f"{context.environment} on {context.target_name}"
+    return parse_kms_key(name, place, context.chosen_region, lambda: context.running_target().client("kms"))
 
 
 def gate_of(context: Context) -> Gate | None:

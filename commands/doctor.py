@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.context import Context, Outcome
-from commands.declared import command
+from commands.declared import command, folder
 from commands.next_steps import arguments, spelled
 from commands.progress import seconds_text
 from pipeline.core.errors import NextStep
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
         metavar="[COMMAND]",
         help="Print the least IAM policy for COMMAND, or for each command, instead of checking.",
     ),
-    click.Option(
-        ["--out"],
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="FOLDER",
-        help="With --policy: write it as files of which each fits into a managed policy.",
-    ),
+    folder("--out", "With --policy: write it as files of which each fits into a managed policy."),
 )
 def doctor(context: Context, *, policy: str | None = None, out: Path | None = None) -> Outcome:
     """Check account and region for anything that would make a deployment fail. Changes nothing.
@@ -98,7 +93,10 @@ def _policy(context: Context, command: str, out: Path | None) -> Outcome:
     """The least IAM policy for a command, or for each with "all"; needs no credentials."""
     from botocore.session import get_session
 
+    from commands.deploying import key_of
+    from pipeline.assembly.proof.kms import KmsKey
     from pipeline.core.files import cache_folder
+    from pipeline.doctor.key_policy import key_statements
     from pipeline.doctor.permissions import POLICIES
     from pipeline.doctor.policy import policy_of
     from pipeline.environment.synth import synthesise
@@ -124,6 +122,12 @@ def _policy(context: Context, command: str, out: Path | None) -> Outcome:
         )
         for name in (POLICIES if command == "all" else (command,))
     }
+    keys = [
+        key if isinstance(key := key_of(context, name), KmsKey) else None
+        for name in (context.choices.signing_key or "", context.choices.verification_key or "")
+    ]
+    for name, policy in policies.items():
+        policy["Statement"] += key_statements(name, keys[0], keys[1], partition_of(region, session), region)
     if out is not None:
         return _written(policies, out)
     result = policies if command == "all" else policies[command]

@@ -22,6 +22,7 @@ from pipeline.oci.values import Digest, ImageReference
 
 if TYPE_CHECKING:
     from pipeline.assembly.difference import Compared
+    from pipeline.assembly.proof.kms import KmsKey
     from pipeline.assembly.proof.verification import Proven
     from pipeline.target import Target
 
@@ -37,11 +38,11 @@ def verify(context: Context, *, image: str, key: Path | None, rebuild: bool) -> 
 
     Exit code 1 if one of them does not hold, or if the rebuilt image is another one.
     """
-    from pipeline.assembly.proof.signing import read_verifier
+    from pipeline.assembly.proof.key_places import verifier_of
     from pipeline.assembly.proof.verification import facts_of, verify_image
 
     reference = _parse(image, "nothing was verified")
-    verifier = read_verifier(key if key is not None else _configured(context))
+    verifier = verifier_of(key if key is not None else _configured(context))
     store = BlobStore(cache_folder())
     with _registry(context, reference) as registry:
         digest = reference.digest or registry.fetch_manifest(reference.repository, reference.tag or "latest").digest
@@ -86,7 +87,7 @@ def _parse(text: str, what: str) -> ImageReference:
         raise BaseImageError(what, str(problem), "Name an image like registry/name@sha256:….") from problem
 
 
-def _configured(context: Context) -> Path:
+def _configured(context: Context) -> Path | KmsKey:
     name = context.choices.verification_key
     if not name:
         raise SettingsError(
@@ -94,7 +95,9 @@ def _configured(context: Context) -> Path:
             "no public key was given",
             "Give one with --key, or set verification_key in environments.toml.",
         )
-    return context.root / name
+    from commands.deploying import key_of
+
+    return key_of(context, name)
 
 
 def _registry(context: Context, reference: ImageReference) -> Registry:
@@ -237,11 +240,11 @@ def prove_release(context: Context, images: Mapping[str, Digest]) -> dict[str, P
 
     Raises PipelineError, such as for a key or a registry that cannot be read.
     """
-    from pipeline.assembly.proof.signing import read_verifier
+    from pipeline.assembly.proof.key_places import verifier_of
     from pipeline.assembly.proof.verification import verify_image
     from pipeline.target import explained
 
-    key, store = read_verifier(_configured(context)), BlobStore(cache_folder())
+    key, store = verifier_of(_configured(context)), BlobStore(cache_folder())
     with explained(context.target_name, "nothing was verified"):
         target, found = context.running_target(), {}
         for name, uri in _repositories(context, target, images).items():

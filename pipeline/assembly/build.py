@@ -15,6 +15,7 @@ from pipeline.core.events import Report, ignore
 from pipeline.oci.blobs import BlobStore
 
 if TYPE_CHECKING:
+    from pipeline.assembly.proof.kms import KmsKey
     from pipeline.assembly.vulnerabilities.vulnerability_gate import Gate
 
 
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 class Proof:
     """How what is released is signed and verified.
 
-    signing_key       a private key; None leaves images unsigned
+    signing_key       a private key, in a file or in KMS; None leaves images unsigned
     verification_key  the public key that signatures must hold under
     required          whether only images whose signature and provenance verify are deployed
     """
 
-    signing_key: Path | None = None
-    verification_key: Path | None = None
+    signing_key: Path | KmsKey | None = None
+    verification_key: Path | KmsKey | None = None
     required: bool = False
 
 

@@ -30,6 +30,7 @@ from pipeline.oci.values import Artifact, ImageReference
 from pipeline.release.deployment import Deployment
 
 if TYPE_CHECKING:
+    from pipeline.assembly.proof.kms import KmsKey
     from pipeline.assembly.proof.signing import Signer
 
 
@@ -51,7 +52,7 @@ def evidence(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
     Without a handler no lock says what is in an image, so it gets no bill of materials.
     """
     (source,) = (source for source in build.sources if source.name == image.function)
-    versions, signer = builder_versions(), _signer(build.proof.signing_key)
+    versions, signer = builder_versions(), _signer(build.proof.signing_key, build.store.root)
     if not source.handler:
         about = provenance_of_copy if source.prebuilt is not None else provenance_of_dockerfile
         statement = about(image.image, source, _origin(build, source), versions)
@@ -68,7 +69,7 @@ def evidence(build: Build, image: CheckedImage) -> tuple[Artifact, ...]:
 
 def signatures(build: Build, image: CheckedImage, repository_uri: str) -> tuple[Artifact, ...]:
     """The image's signature in a repository; empty without a key."""
-    signer = _signer(build.proof.signing_key)
+    signer = _signer(build.proof.signing_key, build.store.root)
     if signer is None:
         return ()
     return (sign_image(image.image, repository_uri, signer, build.store),)
@@ -90,10 +91,10 @@ def require_proof(deployment: Deployment, uris: Iterable[str], report: Report, *
     wanted = [ImageReference.parse(uri) for uri in uris]
     if not proof.required or proof.verification_key is None or not wanted:
         return
-    from pipeline.assembly.proof.signing import read_verifier
+    from pipeline.assembly.proof.key_places import verifier_of
     from pipeline.assembly.proof.verification import verify_image
 
-    key = read_verifier(proof.verification_key)
+    key = verifier_of(proof.verification_key)
 
     def judge(reference: ImageReference) -> Sequence[str]:
         assert reference.digest is not None  # noqa: S101  (images are deployed by digest)
@@ -115,13 +116,13 @@ def require_proof(deployment: Deployment, uris: Iterable[str], report: Report, *
 
 
 @cache
-def _signer(path: Path | None) -> Signer | None:
+def _signer(key: Path | KmsKey | None, store: Path) -> Signer | None:
     """The key, read once in a run; the library costs more than a build without changes."""
-    if path is None:
+    if key is None:
         return None
-    from pipeline.assembly.proof.signing import read_signer
+    from pipeline.assembly.proof.key_places import signer_of
 
-    return read_signer(path)
+    return signer_of(key, store / "signatures")
 
 
 def _locks(image: CheckedImage, source: FunctionSource) -> dict[str, Lock]:

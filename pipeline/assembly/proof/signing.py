@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import read_regular
@@ -47,7 +47,16 @@ class Verifier:
         return True
 
 
-class Signer:
+class Signer(Protocol):
+    """Signs, and says under which key its signatures hold."""
+
+    @property
+    def verifier(self) -> Verifier: ...
+
+    def sign(self, content: bytes) -> bytes: ...
+
+
+class FileSigner:
     """A private key."""
 
     def __init__(self, key: EllipticCurvePrivateKey) -> None:
@@ -59,7 +68,7 @@ class Signer:
         return self._key.sign(content, _algorithm())
 
 
-def read_signer(path: Path) -> Signer:
+def read_signer(path: Path) -> FileSigner:
     """The private key in a PEM file, with the password of ``$TRANSACTION_PIPELINE_SIGNING_PASSWORD`` if it has one.
 
     Raises SettingsError for a file that holds no such key, or a password that is missing or wrong.
@@ -76,7 +85,7 @@ def read_signer(path: Path) -> Signer:
         # A password that is missing, not needed or wrong is one of these, too.
         why = f"it is no private key in PEM form, or the password in {PASSWORD} is missing or wrong"
         raise _unusable(path, why) from error
-    return Signer(_p256(key, path))
+    return FileSigner(_p256(key, path))
 
 
 def read_verifier(path: Path) -> Verifier:
@@ -93,7 +102,14 @@ def read_verifier(path: Path) -> Verifier:
     return Verifier(_p256(key, path))
 
 
-def _p256(key: Any, path: Path) -> Any:
+def parse_verifier(der: bytes, name: str) -> Verifier:
+    """The public key in DER form. Raises SettingsError for another kind of key."""
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    return Verifier(_p256(load_der_public_key(der), name))
+
+
+def _p256(key: Any, path: Path | str) -> Any:
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 
     if not isinstance(getattr(key, "curve", None), SECP256R1):
@@ -108,5 +124,5 @@ def _algorithm() -> Any:
     return ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 
-def _unusable(path: Path, why: str) -> SettingsError:
+def _unusable(path: Path | str, why: str) -> SettingsError:
     return SettingsError(f"the key {path} cannot be used", why, _MAKE)

@@ -54,6 +54,10 @@ def text() -> str:
     parts.append(f"| `promote`, of FROM (`--policy promote-from`) | {actions(PROMOTED_FROM)} |")
     parts.append(f"| also, for `submit --map` | {actions(FILES_ENTRANCE)} |")
     parts.append(f"| also, for `submit --queue` | {actions(QUEUE_ENTRANCE)} |")
+    parts.append(
+        "| also, `up` and `rehearse` with a key of KMS in `signing_key` | the key: `kms:GetPublicKey`, `kms:Sign` |"
+    )
+    parts.append("| also, with a key of KMS in `verification_key` | the key: `kms:GetPublicKey` |")
     parts.append(f"| also, if a stack needs recovery | {actions(RECOVERING)} |")
     parts.append(f"| also, for a template above 51,200 bytes | {actions(LARGE_TEMPLATES)} |")
     return "\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from pipeline.assembly.build import Build
 from pipeline.assembly.dependencies.slim import Slim
 from pipeline.assembly.model import CheckedImage, FunctionSource
 from pipeline.assembly.proof.attestations import sign_image
-from pipeline.assembly.proof.signing import Signer
+from pipeline.assembly.proof.signing import FileSigner
 from pipeline.core.errors import PipelineError, RegistryError
 from pipeline.core.events import ignore
 from pipeline.ledger.kept_templates import template_referrer
@@ -42,7 +42,7 @@ class Source:
     def __init__(self, server: LoopbackRegistry, registry: Registry, store: BlobStore) -> None:
         self.server, self.registry = server, registry
         self.image = pair(store)[0]
-        signer = Signer(ec.generate_private_key(ec.SECP256R1()))
+        signer = FileSigner(ec.generate_private_key(ec.SECP256R1()))
         uri = f"{server.host}/{REPOSITORY}"
         self.sbom = make_sbom(self.image, store)
         self.signature = sign_image(self.image.image, uri, signer, store)
