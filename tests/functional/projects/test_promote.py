@@ -150,3 +150,26 @@ def test_a_function_that_the_release_does_not_have_is_refused(project: Moved, tm
     (later / "handler.py").write_text("def handle(event, context):\n    return {}\n")
     assert "it has no later" in project.json("promote", "dev", "prod", "--release", "1", code=1)["why"]
     later.rename(tmp_path / "later")
+
+
+def test_a_release_whose_rehearsal_changes_too_much_is_not_promoted(project: Moved) -> None:
+    """The gate is that of prod, on what prod answers; the images are there by then, and nothing runs them."""
+    handler = "def handle(event, context):\n    return {'version': VERSION, 'of': event.get('of')}\n"
+    project.write("recorded/hello/events/one.json", '{"of": "one"}')
+    project.write("recorded/hello/events/one.response.json", '{"version": 1, "of": "one"}')
+    project.write("environments.toml", SETTINGS + 'rehearsal = {file = "recorded", max_changed = 0}\n')
+    before = project.json("status", "--environment", "prod")["functions"]
+    for version, code in (("2", 1), ("1", 0)):
+        project.write("images/hello/handler.py", handler.replace("VERSION", version))
+        project.run("up")
+        result = project.json("promote", "dev", "prod", code=code)
+        if code:
+            assert "the rehearsal shows changes that its settings forbid" in result["what"]
+            assert "1 have another outcome, and at most 0 may" in result["why"]
+            assert project.json("status", "--environment", "prod")["functions"] == before
+            table = project.run("rehearse", "recorded", "--environment", "prod", code=1).stdout
+            assert "hello" in table
+            assert project.json("promote", "dev", "prod", "--skip-rehearsal")["changed"]
+            assert project.json("rollback", "--environment", "prod", "--skip-rehearsal")["changed"]
+    assert project.json("status", "--environment", "prod")["functions"] != before
+    project.write("environments.toml", SETTINGS)
