@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import re
+import threading
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -43,10 +44,16 @@ def _without_advice(error: ValueError) -> ValueError:
     return ValueError(str(error).partition("; use sys.")[0])
 
 
+# CPython before 3.11.8 and 3.12.1 counts the depth of trees of all threads together, and raises SystemError for a
+# difference (python/cpython#106905). Images are built concurrently.
+_parsing = threading.Lock()
+
+
 def parse_python(content: bytes, name: str) -> ast.Module:
     """The syntax tree of a module. Raises SyntaxError, and ValueError for too deep nesting."""
     try:
-        return ast.parse(content, filename=name)
+        with _parsing:
+            return ast.parse(content, filename=name)
     except (MemoryError, RecursionError) as error:  # which one, CPython's parser decides by the place
         raise ValueError("it is nested too deep") from error
 
